@@ -1,0 +1,81 @@
+#include "common/core/bytes.hpp"
+#include "common/core/error.hpp"
+#include "common/core/hash.hpp"
+#include "common/core/time.hpp"
+
+#include <doctest/doctest.h>
+
+#include <vector>
+
+using namespace troupe;
+using namespace std::chrono_literals;
+
+TEST_CASE("an error tells its code and its text") {
+  error err{ec::disk_full, "cannot append 3 events"};
+
+  CHECK(render(err) == "disk_full: cannot append 3 events");
+  CHECK(render(fail_while("importing u.data", err).value()) ==
+        "disk_full: importing u.data: cannot append 3 events");
+  CHECK(remedy_of(ec::disk_full) == remedy::retry_later);
+  CHECK(remedy_of(ec::invalid_argument) == remedy::fix_input);
+}
+
+TEST_CASE("times are read and written as RFC 3339") {
+  CHECK(to_rfc3339(*parse_rfc3339("2013-02-28T14:38:27Z")) == "2013-02-28T14:38:27Z");
+  CHECK(to_rfc3339(*parse_rfc3339("2019-11-24 00:03:13.442536+00:00")) == "2019-11-24T00:03:13.442536Z");
+  CHECK(to_rfc3339(*parse_rfc3339("2020-01-01T01:00:00+01:00")) == "2020-01-01T00:00:00Z");
+  CHECK(to_rfc3339(*parse_rfc3339("1969-12-31")) == "1969-12-31T00:00:00Z");
+  for (auto bad : {"", "2013", "2013-02-30", "2013-02-28T25:00:00Z", "2013-02-28T14:38:27Zx", "20a3-02-28",
+                   "2013-02-28T1", "2013-02-28T14:38:27+9", "-013-02-28"})
+    CHECK_MESSAGE(!parse_rfc3339(bad), bad);
+}
+
+TEST_CASE("durations are a whole number and a unit") {
+  CHECK(*parse_duration("150ms") == 150ms);
+  CHECK(*parse_duration("7d") == 168h);
+  CHECK(*parse_duration("0s") == 0s);
+  CHECK(to_duration_text(90min) == "90m");
+  CHECK(to_duration_text(168h) == "7d");
+  for (auto bad : {"", "7", "d", "-1s", "1.5h", "7 d", "99999999999999999w", "1y"})
+    CHECK_MESSAGE(!parse_duration(bad), bad);
+}
+
+TEST_CASE("a deadline shrinks and never goes below zero") {
+  auto soon = deadline::in(-1s);
+
+  CHECK(soon.passed());
+  CHECK(soon.left() == 0s);
+  CHECK(deadline::in(1h).within(1s).left() <= 1s);
+}
+
+TEST_CASE("rendezvous hashing moves only the keys that the new replica takes over") {
+  std::vector<int> owned(3);
+  for (int i = 0; i < 9000; ++i) {
+    auto key = std::to_string(i);
+    auto before = rendezvous(key, 2);
+    auto after = rendezvous(key, 3);
+    CHECK((after == before || after == 2));
+    ++owned[after];
+  }
+  for (auto count : owned)
+    CHECK(std::abs(count - 3000) < 300);
+}
+
+TEST_CASE("hashes are those that their definitions give") {
+  CHECK(sha256_hex(as_bytes("abc")) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  CHECK(hash64("") == 0x2d06800538d394c2);
+  sha256 pieces;
+  pieces.add(as_bytes("a"));
+  pieces.add(as_bytes("bc"));
+  CHECK(to_hex(pieces.finish()) == sha256_hex(as_bytes("abc")));
+}
+
+TEST_CASE("a part of a chunk keeps the whole alive") {
+  chunk part;
+  {
+    auto whole = chunk::own(std::string{"hello world"});
+    part = whole.part(6, 5);
+  }
+
+  CHECK(part.text() == "world");
+}

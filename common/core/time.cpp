@@ -1,0 +1,134 @@
+#include "common/core/time.hpp"
+
+#include <array>
+#include <cctype>
+#include <charconv>
+
+namespace troupe {
+
+namespace {
+
+using namespace std::chrono;
+
+/// Reads exactly `width` digits at the front of `text` and drops them.
+bool take_number(std::string_view& text, std::size_t width, int& out) {
+  if (text.size() < width)
+    return false;
+  auto [end, err] = std::from_chars(text.data(), text.data() + width, out);
+  if (err != std::errc{} || end != text.data() + width || text[0] == '-' || text[0] == '+')
+    return false;
+  text.remove_prefix(width);
+  return true;
+}
+
+bool take_char(std::string_view& text, std::string_view any_of) {
+  if (text.empty() || any_of.find(text.front()) == std::string_view::npos)
+    return false;
+  text.remove_prefix(1);
+  return true;
+}
+
+/// Reads `.123456` (any number of digits; those past microseconds are dropped).
+bool take_fraction(std::string_view& text, microseconds& out) {
+  out = microseconds{0};
+  if (!take_char(text, ".,"))
+    return true;
+  std::int64_t scale = 100000;
+  std::size_t digits = 0;
+  while (!text.empty() && std::isdigit(static_cast<unsigned char>(text.front()))) {
+    out += microseconds{(text.front() - '0') * scale};
+    scale /= 10;
+    ++digits;
+    text.remove_prefix(1);
+  }
+  return digits > 0;
+}
+
+/// Reads `Z`, `+01:00`, `+0100`, `+01` or nothing (UTC).
+bool take_zone(std::string_view& text, minutes& out) {
+  out = minutes{0};
+  if (text.empty() || take_char(text, "Zz"))
+    return text.empty();
+  bool west = text.front() == '-';
+  int hour = 0, minute = 0;
+  if (!take_char(text, "+-") || !take_number(text, 2, hour))
+    return false;
+  take_char(text, ":");
+  if (!text.empty() && !take_number(text, 2, minute))
+    return false;
+  if (hour > 23 || minute > 59)
+    return false;
+  out = minutes{hour * 60 + minute} * (west ? -1 : 1);
+  return text.empty();
+}
+
+struct unit {
+  std::string_view name;
+  std::int64_t micros;
+};
+
+constexpr std::array units{unit{"w", 604'800'000'000},
+                           unit{"d", 86'400'000'000},
+                           unit{"h", 3'600'000'000},
+                           unit{"m", 60'000'000},
+                           unit{"s", 1'000'000},
+                           unit{"ms", 1'000},
+                           unit{"us", 1}};
+
+} // namespace
+
+std::string to_rfc3339(timestamp at) {
+  auto day = floor<days>(at);
+  year_month_day date{day};
+  hh_mm_ss time{at - day};
+  auto text = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()),
+                          static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                          time.hours().count(), time.minutes().count(), time.seconds().count());
+  if (auto fraction = time.subseconds().count(); fraction != 0)
+    text += fmt::format(".{:06}", fraction);
+  return text + "Z";
+}
+
+expected<timestamp> parse_rfc3339(std::string_view text) {
+  auto rest = text;
+  auto wrong = [&] { return fail(ec::invalid_argument, "'{}' is not an RFC 3339 time", text); };
+  int y = 0, mo = 0, d = 0, h = 0, mi = 0, s = 0;
+  if (!take_number(rest, 4, y) || !take_char(rest, "-") || !take_number(rest, 2, mo) ||
+      !take_char(rest, "-") || !take_number(rest, 2, d))
+    return wrong();
+  year_month_day date{year{y}, month{static_cast<unsigned>(mo)}, day{static_cast<unsigned>(d)}};
+  if (!date.ok())
+    return wrong();
+  if (rest.empty())
+    return timestamp{sys_days{date}};
+  microseconds fraction{0};
+  minutes zone{0};
+  if (!take_char(rest, "Tt ") || !take_number(rest, 2, h) || !take_char(rest, ":") ||
+      !take_number(rest, 2, mi))
+    return wrong();
+  if (take_char(rest, ":") && !take_number(rest, 2, s))
+    return wrong();
+  if (!take_fraction(rest, fraction) || !take_zone(rest, zone) || h > 23 || mi > 59 || s > 60)
+    return wrong();
+  return timestamp{sys_days{date}} + hours{h} + minutes{mi} + seconds{s} + fraction - zone;
+}
+
+expected<microseconds> parse_duration(std::string_view text) {
+  std::int64_t count = 0;
+  auto [end, err] = std::from_chars(text.data(), text.data() + text.size(), count);
+  std::string_view name{end, static_cast<std::size_t>(text.data() + text.size() - end)};
+  if (err == std::errc{} && count >= 0)
+    for (auto& each : units)
+      if (each.name == name && count <= INT64_MAX / each.micros)
+        return microseconds{count * each.micros};
+  return fail(ec::invalid_argument, "'{}' is not a duration such as 150ms, 30s, 5m, 12h, 7d or 2w", text);
+}
+
+std::string to_duration_text(microseconds span) {
+  for (auto& each : units)
+    if (span.count() != 0 && each.name != "w" && span.count() % each.micros == 0)
+      return fmt::format("{}{}", span.count() / each.micros, each.name);
+  return "0s";
+}
+
+} // namespace troupe

@@ -1,0 +1,219 @@
+#include "common/event/record.hpp"
+
+#include "common/core/hash.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace troupe {
+
+namespace {
+
+constexpr std::size_t max_id = 256;
+constexpr std::size_t max_name = 1024;
+
+/// True for well-formed UTF-8 (Unicode 15, table 3-7).
+bool valid_utf8(std::string_view text) noexcept {
+  auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  for (std::size_t i = 0; i < text.size();) {
+    unsigned char lead = at(i);
+    std::size_t more = lead < 0x80                    ? 0
+                       : lead >= 0xc2 && lead < 0xe0  ? 1
+                       : (lead & 0xf0) == 0xe0        ? 2
+                       : lead >= 0xf0 && lead <= 0xf4 ? 3
+                                                      : 9;
+    if (more == 9 || more >= text.size() - i)
+      return false;
+    for (std::size_t k = 1; k <= more; ++k)
+      if ((at(i + k) & 0xc0) != 0x80)
+        return false;
+    unsigned char next = more > 0 ? at(i + 1) : 0;
+    if ((lead == 0xe0 && next < 0xa0) || (lead == 0xed && next > 0x9f) || (lead == 0xf0 && next < 0x90) ||
+        (lead == 0xf4 && next > 0x8f))
+      return false;
+    i += more + 1;
+  }
+  return true;
+}
+
+expected<void> check_text(std::string_view field, std::string_view text, std::size_t limit, bool required) {
+  if (required && text.empty())
+    return fail(ec::invalid_argument, "{} is missing", field);
+  if (text.size() > limit)
+    return fail(ec::invalid_argument, "{} has {} bytes, at most {} are allowed", field, text.size(), limit);
+  if (!valid_utf8(text))
+    return fail(ec::invalid_argument, "{} is not valid UTF-8", field);
+  return {};
+}
+
+expected<void> check_attribute(const attribute& each) {
+  TROUPE_CHECK(check_text("the name of an attribute", each.name, max_name, true));
+  constexpr auto any_size = std::size_t{16} << 20;
+  if (auto text = std::get_if<std::string>(&each.value))
+    return check_text(each.name, *text, any_size, false);
+  if (auto number = std::get_if<double>(&each.value); number && !std::isfinite(*number))
+    return fail(ec::invalid_argument, "{} is not a finite number", each.name);
+  if (auto list = std::get_if<text_list>(&each.value))
+    for (auto& word : *list)
+      TROUPE_CHECK(check_text(each.name, word, any_size, false));
+  return {};
+}
+
+using builder = flatbuffers::FlatBufferBuilder;
+
+flatbuffers::Offset<flatbuffers::String> optional_text(builder& out, std::string_view text) {
+  return text.empty() ? 0 : out.CreateString(text.data(), text.size());
+}
+
+flatbuffers::Offset<wire::Attribute> build(builder& out, const attribute& from) {
+  auto name = out.CreateSharedString(from.name.data(), from.name.size());
+  if (auto text = std::get_if<std::string>(&from.value))
+    return wire::CreateAttribute(out, name, wire::ValueKind::text, 0, out.CreateString(*text));
+  if (auto number = std::get_if<double>(&from.value))
+    return wire::CreateAttribute(out, name, wire::ValueKind::number, *number);
+  if (auto flag = std::get_if<bool>(&from.value))
+    return wire::CreateAttribute(out, name, wire::ValueKind::flag, *flag ? 1 : 0);
+  auto list = out.CreateVectorOfStrings(std::get<text_list>(from.value));
+  return wire::CreateAttribute(out, name, wire::ValueKind::list, 0, 0, list);
+}
+
+flatbuffers::Offset<wire::Record> build(builder& out, const record& from) {
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Attribute>>> attributes;
+  if (!from.attributes.empty()) {
+    std::vector<flatbuffers::Offset<wire::Attribute>> parts;
+    parts.reserve(from.attributes.size());
+    for (auto& each : from.attributes)
+      parts.push_back(build(out, each));
+    attributes = out.CreateVector(parts);
+  }
+  auto id = out.CreateString(from.id);
+  auto type = from.type.empty() ? 0 : out.CreateSharedString(from.type);
+  auto user = optional_text(out, from.user);
+  auto item = optional_text(out, from.item);
+  auto request = optional_text(out, from.request_id);
+  wire::RecordBuilder rec{out};
+  rec.add_kind(static_cast<wire::RecordKind>(from.kind));
+  rec.add_id(id);
+  rec.add_type(type);
+  rec.add_user(user);
+  rec.add_item(item);
+  rec.add_event_time(micros_of(from.event_time));
+  rec.add_ingest_time(micros_of(from.ingest_time));
+  if (from.value)
+    rec.add_value(*from.value);
+  rec.add_request_id(request);
+  rec.add_attributes(attributes);
+  return rec.Finish();
+}
+
+attribute to_attribute(const wire::Attribute& from) {
+  attribute to{std::string{text_of(from.name())}, {}};
+  switch (from.kind()) {
+  case wire::ValueKind::number:
+    to.value = from.number();
+    break;
+  case wire::ValueKind::flag:
+    to.value = from.number() != 0;
+    break;
+  case wire::ValueKind::list: {
+    text_list words;
+    if (from.list())
+      for (auto* word : *from.list())
+        words.emplace_back(text_of(word));
+    to.value = std::move(words);
+    break;
+  }
+  default:
+    to.value = std::string{text_of(from.text())};
+  }
+  return to;
+}
+
+} // namespace
+
+std::string_view to_string(record_kind kind) noexcept {
+  switch (kind) {
+  case record_kind::event:
+    return "event";
+  case record_kind::user:
+    return "user";
+  case record_kind::item:
+    return "item";
+  }
+  return "unknown";
+}
+
+void normalise(record& rec) {
+  auto& all = rec.attributes;
+  std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.name < b.name; });
+  auto kept = all.begin();
+  for (auto each = all.begin(); each != all.end(); ++each) {
+    if (kept != all.begin() && std::prev(kept)->name == each->name)
+      --kept;
+    if (kept != each)
+      *kept = std::move(*each);
+    ++kept;
+  }
+  all.erase(kept, all.end());
+}
+
+std::uint32_t partition_of(std::string_view key, std::uint32_t partitions) noexcept {
+  return static_cast<std::uint32_t>(hash64(key) % partitions);
+}
+
+expected<void> check(const record& rec) {
+  bool event = rec.kind == record_kind::event;
+  TROUPE_CHECK(check_text("id", rec.id, max_id, true));
+  TROUPE_CHECK(check_text("type", rec.type, max_name, event));
+  TROUPE_CHECK(check_text("user", rec.user, max_name, rec.kind != record_kind::item));
+  TROUPE_CHECK(check_text("item", rec.item, max_name, rec.kind != record_kind::user));
+  TROUPE_CHECK(check_text("request_id", rec.request_id, max_name, false));
+  if (rec.value && !std::isfinite(*rec.value))
+    return fail(ec::invalid_argument, "value is not a finite number");
+  constexpr std::int64_t year_1 = -62135596800000000, year_10000 = 253402300800000000;
+  if (auto at = micros_of(rec.event_time); at < year_1 || at >= year_10000)
+    return fail(ec::invalid_argument, "event_time {} us lies outside the years 1 to 9999", at);
+  for (auto& each : rec.attributes)
+    TROUPE_CHECK(check_attribute(each));
+  return {};
+}
+
+chunk encode_batch(std::span<const record> records, std::uint32_t partition, std::uint64_t base_offset) {
+  auto out = std::make_shared<builder>(records.size() * 160 + 64);
+  std::vector<flatbuffers::Offset<wire::Record>> parts;
+  parts.reserve(records.size());
+  for (auto& each : records)
+    parts.push_back(build(*out, each));
+  auto list = out->CreateVector(parts);
+  out->Finish(wire::CreateBatch(*out, partition, base_offset, list), wire::BatchIdentifier());
+  byte_view view{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};
+  return {std::move(out), view};
+}
+
+expected<batch> batch::open(chunk bytes) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), 64,
+                                 1u << 30};
+  if (bytes.size() < 8 || !wire::VerifyBatchBuffer(verifier))
+    return fail(ec::corrupt, "{} bytes are not a batch of records", bytes.size());
+  return batch{std::move(bytes)};
+}
+
+record to_record(const wire::Record& from) {
+  record to;
+  to.kind = static_cast<record_kind>(from.kind());
+  to.id = text_of(from.id());
+  to.type = text_of(from.type());
+  to.user = text_of(from.user());
+  to.item = text_of(from.item());
+  to.event_time = from_micros(from.event_time());
+  to.ingest_time = from_micros(from.ingest_time());
+  if (auto value = from.value())
+    to.value = *value;
+  to.request_id = text_of(from.request_id());
+  if (from.attributes())
+    for (auto* each : *from.attributes())
+      to.attributes.push_back(to_attribute(*each));
+  return to;
+}
+
+} // namespace troupe

@@ -1,0 +1,101 @@
+#pragma once
+
+#include "common/core/bytes.hpp"
+#include "common/core/error.hpp"
+#include "common/core/time.hpp"
+
+#include "schemas/event_generated.h"
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace troupe {
+
+enum class record_kind : std::uint8_t { event = 0, user = 1, item = 2 };
+
+std::string_view to_string(record_kind kind) noexcept;
+
+using text_list = std::vector<std::string>;
+
+/// The value of an attribute: text, number, flag or a list of words.
+using attribute_value = std::variant<std::string, double, bool, text_list>;
+
+struct attribute {
+  std::string name;
+  attribute_value value;
+
+  friend bool operator==(const attribute&, const attribute&) = default;
+};
+
+/// One thing that the log holds: an interaction, or the attributes of a user or an item. The C++ face of
+/// schemas/event.fbs; which fields a kind uses is written there.
+struct record {
+  record_kind kind = record_kind::event;
+  std::string id;
+  std::string type;
+  std::string user;
+  std::string item;
+  timestamp event_time{};
+  timestamp ingest_time{};
+  std::optional<double> value;
+  std::string request_id;
+  std::vector<attribute> attributes; ///< Sorted by name, each name once: `normalise` makes it so.
+
+  friend bool operator==(const record&, const record&) = default;
+
+  /// What decides the partition: the user of events and users, the item of items.
+  std::string_view partition_key() const noexcept { return kind == record_kind::item ? item : user; }
+};
+
+/// Sorts the attributes by name; of a name that stands twice the later one stays.
+void normalise(record& rec);
+
+/// The partition of a key, 0 <= p < `partitions`: the same for ever for the same two arguments.
+std::uint32_t partition_of(std::string_view key, std::uint32_t partitions) noexcept;
+
+/// Says what is wrong with a record by itself: an id of 1 to 256 bytes, the fields its kind needs (events:
+/// type, user, item; users: user; items: item) of 1 to 1,024 bytes, valid UTF-8, finite numbers, an event
+/// time in years 1 to 9999.
+expected<void> check(const record& rec);
+
+/// Builds the bytes of one `wire::Batch`.
+chunk encode_batch(std::span<const record> records, std::uint32_t partition = 0,
+                   std::uint64_t base_offset = 0);
+
+/// A verified batch and the bytes it lives in. Records are read in place; `to_record` copies one out.
+class batch {
+public:
+  /// Fails with ec::corrupt when the bytes are not a batch.
+  static expected<batch> open(chunk bytes);
+
+  /// For bytes whose check sum has been verified by the store they come from.
+  static batch trusted(chunk bytes) { return batch{std::move(bytes)}; }
+
+  std::uint32_t partition() const noexcept { return root_->partition(); }
+  std::uint64_t base_offset() const noexcept { return root_->base_offset(); }
+  std::size_t size() const noexcept { return root_->records() ? root_->records()->size() : 0; }
+  const wire::Record& operator[](std::size_t index) const {
+    return *root_->records()->Get(static_cast<std::uint32_t>(index));
+  }
+  const chunk& bytes() const noexcept { return bytes_; }
+
+private:
+  explicit batch(chunk bytes) : bytes_{std::move(bytes)}, root_{wire::GetBatch(bytes_.data())} {}
+
+  chunk bytes_;
+  const wire::Batch* root_;
+};
+
+/// Copies a record out of its batch.
+record to_record(const wire::Record& from);
+
+/// A string field as a view; empty where absent.
+inline std::string_view text_of(const flatbuffers::String* text) noexcept {
+  return text ? std::string_view{text->data(), text->size()} : std::string_view{};
+}
+
+} // namespace troupe

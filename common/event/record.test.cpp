@@ -1,0 +1,92 @@
+#include "common/event/record.hpp"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+
+using namespace troupe;
+
+namespace {
+
+record sample() {
+  record rec;
+  rec.id = "e1";
+  rec.type = "rating";
+  rec.user = "u1";
+  rec.item = "i1";
+  rec.event_time = *parse_rfc3339("2013-02-28T14:38:27Z");
+  rec.value = 4;
+  rec.attributes = {{"genres", text_list{"Drama", "War"}},
+                    {"position", 3.0},
+                    {"promoted", true},
+                    {"query", std::string{"ü"}}};
+  return rec;
+}
+
+} // namespace
+
+TEST_CASE("a record survives the way through its bytes") {
+  std::vector<record> records{sample(), sample()};
+  records[1].kind = record_kind::item;
+  records[1].value.reset();
+  records[1].user.clear();
+
+  auto bytes = encode_batch(records, 7, 42);
+  auto opened = batch::open(bytes);
+
+  REQUIRE(opened);
+  CHECK(opened->partition() == 7);
+  CHECK(opened->base_offset() == 42);
+  REQUIRE(opened->size() == 2);
+  CHECK(to_record((*opened)[0]) == records[0]);
+  CHECK(to_record((*opened)[1]) == records[1]);
+}
+
+TEST_CASE("a batch that is cut short is refused or, when only padding is gone, still whole") {
+  std::vector<record> records{sample()};
+  auto bytes = encode_batch(records);
+
+  for (std::size_t length = 0; length < bytes.size(); ++length) {
+    auto opened = batch::open(chunk::copy(bytes.view().first(length)));
+    if (length + 8 <= bytes.size())
+      REQUIRE(!opened);
+    if (opened)
+      CHECK(to_record((*opened)[0]) == records[0]);
+    else
+      CHECK(opened.error().code == ec::corrupt);
+  }
+}
+
+TEST_CASE("a record by itself must make sense") {
+  CHECK(check(sample()));
+  auto broken = [](auto&& change) {
+    auto rec = sample();
+    change(rec);
+    auto result = check(rec);
+    return result ? std::string{} : result.error().text;
+  };
+  CHECK(broken([](record& r) { r.id.clear(); }) == "id is missing");
+  CHECK(broken([](record& r) { r.user.clear(); }) == "user is missing");
+  CHECK(broken([](record& r) { r.item = "\xff"; }) == "item is not valid UTF-8");
+  CHECK(broken([](record& r) { r.item = "\xed\xa0\x80"; }) == "item is not valid UTF-8");
+  CHECK(broken([](record& r) { r.id = std::string(257, 'x'); }) ==
+        "id has 257 bytes, at most 256 are allowed");
+  CHECK(broken([](record& r) { r.value = std::numeric_limits<double>::infinity(); }) ==
+        "value is not a finite number");
+  CHECK(broken([](record& r) { r.attributes[3].value = std::string{"\xc0\x80"}; }) ==
+        "query is not valid UTF-8");
+}
+
+TEST_CASE("of an attribute that is named twice the later one stays") {
+  record rec;
+  rec.attributes = {{"b", 1.0}, {"a", 2.0}, {"b", 3.0}};
+
+  normalise(rec);
+
+  CHECK(rec.attributes == std::vector<attribute>{{"a", 2.0}, {"b", 3.0}});
+}
+
+TEST_CASE("the partition of a key never changes") {
+  CHECK(partition_of("1", 8) == 0);
+  CHECK(partition_of("troupe", 8) == 5);
+}
