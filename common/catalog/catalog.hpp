@@ -1,0 +1,127 @@
+#pragma once
+
+#include "common/config/section.hpp"
+#include "common/core/error.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe {
+
+/// The keys of a service for CURVE, each by reference: `file:keys/ingest.secret` (relative to the catalog), `env:NAME`, or,
+/// for public keys only, the 40 characters themselves.
+struct curve_keys {
+  std::string secret;
+  std::string public_key;
+  std::vector<std::string> allow; ///< Public keys of the callers let in, by the same kinds of reference.
+
+  bool enabled() const noexcept { return !secret.empty(); }
+  friend bool operator==(const curve_keys&, const curve_keys&) = default;
+};
+
+/// What one machine may give to one replica. 0: not limited.
+struct service_resources {
+  std::uint64_t memory_bytes = 0;
+  double cpus = 0;
+
+  friend bool operator==(const service_resources&, const service_resources&) = default;
+};
+
+/// One service of the fleet, as every other service sees it.
+struct service_entry {
+  std::string name;                ///< `feature-store`.
+  std::string binary;              ///< `troupe-feature-store`; found beside `troupe`.
+  std::string contract;            ///< The file identifier of its schema: `TRPF`.
+  std::uint32_t contract_version = 1;
+  std::uint32_t replicas = 1;
+  std::string shard_key;           ///< What the replicas are sharded by: `entity`; empty: any replica answers.
+  std::vector<std::string> needs;  ///< Services that are started before this one.
+  std::vector<std::string> endpoints; ///< One per replica, expanded: where clients connect to.
+  std::vector<std::string> binds;     ///< One per replica, expanded: where the service listens.
+  std::uint16_t admin_port = 0;    ///< Of replica 0; replica n has admin_port + n. 0: any free port.
+  std::string admin_address = "127.0.0.1";
+  std::chrono::milliseconds call_timeout{5'000};   ///< How long a client waits when it says nothing else.
+  std::chrono::milliseconds start_timeout{30'000}; ///< From process start to ready.
+  std::chrono::milliseconds drain_timeout{10'000}; ///< From the wish to stop to the end.
+  double retry_budget = 0.1;       ///< Retries allowed per call made, 0 to 1.
+  std::uint32_t max_in_flight = 1024; ///< Calls a replica has open before it refuses.
+  curve_keys curve;
+  service_resources resources;
+  config_section settings;         ///< The service's own keys: its configuration struct reads them.
+
+  friend bool operator==(const service_entry&, const service_entry&) = default;
+};
+
+/// The catalog of the fleet: read whole, validated whole, immutable afterwards. Share it by `catalog_ptr`.
+class catalog {
+public:
+  /// Reads and validates `file`. `data` is the data folder, in which ipc endpoints live (`<data>/run/<service>-<n>.sock`).
+  /// The error says file, service, key, value and what is allowed.
+  static expected<catalog> load(const std::filesystem::path& file, const std::filesystem::path& data);
+  static expected<catalog> parse(std::string_view toml, const std::filesystem::path& file, const std::filesystem::path& data);
+
+  const std::string& fleet() const noexcept { return fleet_; }
+  const std::filesystem::path& file() const noexcept { return file_; }
+  const std::filesystem::path& data() const noexcept { return data_; }
+
+  /// The folder of the catalog file: relative paths in it are relative to this.
+  std::filesystem::path folder() const { return file_.parent_path(); }
+
+  /// A path as the catalog or a setting names it: absolute, or relative to the folder of the catalog.
+  std::filesystem::path resolve(const std::filesystem::path& path) const;
+
+  /// In the order of the file.
+  const std::vector<service_entry>& services() const noexcept { return services_; }
+
+  /// Every service after those it needs.
+  std::vector<const service_entry*> start_order() const;
+
+  /// The service of that name; the error lists those that exist.
+  expected<const service_entry*> find(std::string_view service) const;
+
+  /// The folder of one replica's state: `<data>/<service>-<replica>`.
+  std::filesystem::path data_of(std::string_view service, std::uint32_t replica) const;
+
+  /// SHA-256 of the text it was read from.
+  const std::string& content() const noexcept { return content_; }
+
+private:
+  std::string fleet_;
+  std::filesystem::path file_;
+  std::filesystem::path data_;
+  std::string content_;
+  std::vector<service_entry> services_;
+};
+
+using catalog_ptr = std::shared_ptr<const catalog>;
+
+/// Watches the file of a catalog. A change is seen by its content, not by its time stamp. Any thread.
+class catalog_watch {
+public:
+  explicit catalog_watch(catalog_ptr first) : current_{std::move(first)} {}
+
+  /// The catalog in force.
+  catalog_ptr current() const;
+
+  /// Reads the file again: true when another catalog came into force. A file that cannot be read or is not valid leaves the
+  /// old one in force; the error is given once per content.
+  expected<bool> check();
+
+  /// Called after each change, on the thread of `check`.
+  void on_change(std::function<void(const catalog_ptr&)> tell);
+
+private:
+  mutable std::mutex mutex_;
+  catalog_ptr current_;
+  std::string refused_;
+  std::vector<std::function<void(const catalog_ptr&)>> listeners_;
+};
+
+} // namespace troupe

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace prometheus {
+class Counter;
+class Gauge;
+class Histogram;
+} // namespace prometheus
+
+/// Counters, gauges and histograms of this process, by name, as Prometheus reads them.
+namespace troupe::metrics {
+
+using labels = std::map<std::string, std::string>;
+
+/// Only grows. A copy names the same counter; one without a registry counts into nothing. Any thread.
+class counter {
+public:
+  counter() = default;
+  explicit counter(prometheus::Counter* impl) noexcept : impl_{impl} {}
+  void add(double amount = 1) noexcept;
+  double value() const noexcept;
+
+private:
+  prometheus::Counter* impl_ = nullptr;
+};
+
+/// Goes up and down. As `counter` otherwise.
+class gauge {
+public:
+  gauge() = default;
+  explicit gauge(prometheus::Gauge* impl) noexcept : impl_{impl} {}
+  void set(double value) noexcept;
+  void add(double amount) noexcept;
+  double value() const noexcept;
+
+private:
+  prometheus::Gauge* impl_ = nullptr;
+};
+
+/// Counts observations by bucket. As `counter` otherwise; takes a lock, so observe batches, not rows.
+class histogram {
+public:
+  histogram() = default;
+  explicit histogram(prometheus::Histogram* impl) noexcept : impl_{impl} {}
+  void observe(double value);
+
+private:
+  prometheus::Histogram* impl_ = nullptr;
+};
+
+/// 50 us to 10 s, in seconds: what a request may take.
+const std::vector<double>& latency_buckets();
+
+/// Owns the metrics of one process. Names are those of Prometheus: `troupe_ingest_events_total`, base units (seconds, bytes).
+/// Asking twice for the same name and labels gives the same metric. Any thread. The handles must not outlive it.
+class registry {
+public:
+  registry();
+  ~registry();
+  registry(const registry&) = delete;
+  registry& operator=(const registry&) = delete;
+
+  metrics::counter counter(const std::string& name, const std::string& help, const labels& by = {});
+  metrics::gauge gauge(const std::string& name, const std::string& help, const labels& by = {});
+  metrics::histogram histogram(const std::string& name, const std::string& help, const labels& by = {},
+                               const std::vector<double>& buckets = latency_buckets());
+
+  /// Runs before each `text()`, for gauges that are computed on demand. Must not block.
+  void on_read(std::function<void()> refresh);
+
+  /// Every metric in the text format of Prometheus, version 0.0.4; memory, processor time and start of the process too.
+  std::string text() const;
+
+private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+} // namespace troupe::metrics

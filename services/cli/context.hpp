@@ -1,0 +1,80 @@
+#pragma once
+
+#include "common/catalog/catalog.hpp"
+#include "common/core/error.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace CLI {
+class App;
+} // namespace CLI
+
+namespace troupe::net {
+class client;
+} // namespace troupe::net
+
+/// The command-line client. Each area adds its commands by a function of the shape
+///
+///     void add_ingest_commands(CLI::App& app, cli::context& context);
+///
+/// in which every command ends with `context.command(*sub, [&context, options] { return run(context, *options); });`.
+/// Exit codes: 0 it worked, 1 it failed, 2 the usage was wrong.
+namespace troupe::cli {
+
+
+class context {
+public:
+  context();
+  ~context();
+  context(const context&) = delete;
+  context& operator=(const context&) = delete;
+
+  /// --json: print one JSON document instead of text.
+  bool json = false;
+  /// --catalog, or compose/catalog.toml here or in a folder above, or beside the program.
+  std::filesystem::path catalog_file;
+  /// --data, or ./troupe-data.
+  std::filesystem::path data;
+  /// argv[0], resolved: the service programs lie beside it.
+  std::filesystem::path program;
+
+  /// The catalog, read at the first call.
+  expected<catalog_ptr> catalog();
+
+  /// A blocking client of all replicas of `service` ("ingest"), made at the first call and kept. The pointer is the context's.
+  expected<net::client*> client(std::string_view service);
+
+  /// Runs `body` when the command is given. An error ends in one line on stderr (what failed, why, what to do next) and
+  /// exit code 1; `hint` says what to do next where the error does not.
+  void command(CLI::App& sub, std::function<expected<void>()> body, std::string hint = {});
+
+  /// Exit 1 although nothing went wrong: a check that found something, a service that is not ready.
+  void say_no() noexcept { exit_code_ = 1; }
+
+  int exit_code() const noexcept { return exit_code_; }
+
+  /// True once Ctrl-C was pressed; long loops look at it. Only after `watch_interrupt()`.
+  static bool interrupted() noexcept;
+  static void watch_interrupt();
+
+private:
+  struct clients;
+  catalog_ptr catalog_;
+  std::unique_ptr<clients> clients_;
+  int exit_code_ = 0;
+};
+
+/// `text` as a JSON string, quotes included.
+std::string json_string(std::string_view text);
+
+/// True when stdout is a terminal, so that progress bars and colours make sense.
+bool stdout_is_terminal();
+bool stderr_is_terminal();
+
+} // namespace troupe::cli
