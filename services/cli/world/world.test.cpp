@@ -1,0 +1,241 @@
+#include "services/cli/world/generator.hpp"
+#include "services/cli/world/output.hpp"
+
+#include "common/core/hash.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+
+using namespace troupe;
+using namespace troupe::world;
+
+namespace {
+
+std::string all_lines(settings how) {
+  generator source{how};
+  std::string out;
+  while (auto event = source.next())
+    append_json_line(out, *event);
+  return out;
+}
+
+settings small_world() {
+  settings how;
+  how.seed = 7;
+  how.users = 200;
+  how.items = 50;
+  how.events = 20'000;
+  return how;
+}
+
+std::uint64_t number_of(const std::string& id) {
+  return std::stoull(id.substr(1));
+}
+
+double attribute_number(const record& rec, std::string_view name) {
+  for (auto& each : rec.attributes)
+    if (each.name == name)
+      return std::get<double>(each.value);
+  return -1;
+}
+
+} // namespace
+
+TEST_CASE("our exponential and logarithm agree with those of the C library") {
+  for (double x = -30; x < 30; x += 0.37) {
+    CHECK(exact_exp(x) == doctest::Approx(std::exp(x)).epsilon(1e-14));
+    CHECK(exact_log(std::exp(x)) == doctest::Approx(x).epsilon(1e-13));
+  }
+}
+
+TEST_CASE("a permutation meets every number once and finds its way back") {
+  for (std::uint64_t count : {1, 2, 3, 50, 1000}) {
+    permutation p{count, 99};
+    std::set<std::uint64_t> seen;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      seen.insert(p.forward(i));
+      CHECK(p.backward(p.forward(i)) == i);
+    }
+    CHECK(seen.size() == count);
+  }
+}
+
+TEST_CASE("Zipf samples follow their probabilities") {
+  for (double exponent : {0.7, 1.0, 1.3}) {
+    zipf law{100, exponent};
+    world::random source{5};
+    std::map<std::uint64_t, double> seen;
+    constexpr int draws = 200'000;
+    for (int i = 0; i < draws; ++i)
+      ++seen[law.sample(source)];
+
+    double total = 0;
+    for (std::uint64_t rank = 1; rank <= 100; ++rank) {
+      auto p = law.probability(rank);
+      total += p;
+      CHECK(std::fabs(seen[rank] / draws - p) < 5 * std::sqrt(p / draws));
+    }
+    CHECK(total == doctest::Approx(1));
+  }
+}
+
+TEST_CASE("the same seed gives the same bytes, on every machine and for ever") {
+  auto lines = all_lines(small_world());
+  auto other = small_world();
+  other.seed = 8;
+
+  CHECK(all_lines(small_world()) == lines);
+  CHECK(all_lines(other) != lines);
+  CHECK(to_hex(hash_wide(std::string_view{lines})) == "862ba7fe36ed37b48eb22486c2db0547");
+}
+
+TEST_CASE("a world has exactly the events asked for, each good and with its own id") {
+  for (std::uint64_t events : {0, 1, 3, 20'000}) {
+    auto how = small_world();
+    how.events = events;
+    generator source{how};
+    std::set<std::string> ids;
+    std::uint64_t seen = 0;
+    while (auto event = source.next()) {
+      ++seen;
+      ids.insert(event->id);
+      REQUIRE(check(*event));
+      auto sorted = *event;
+      normalise(sorted);
+      REQUIRE(sorted == *event);
+    }
+    CHECK(seen == events);
+    CHECK(ids.size() == events);
+    CHECK(source.made().events() == events);
+  }
+  truth laws{small_world()};
+  CHECK(check(laws.user_record(3)));
+  CHECK(check(laws.item_record(3)));
+}
+
+TEST_CASE("clicks and impressions are near the truth of the world") {
+  auto how = small_world();
+  how.events = 200'000;
+  generator source{how};
+  std::map<unsigned, double> expected_clicks, clicks, shown;
+  std::map<std::uint64_t, double> item_shown;
+  double impressions = 0, weighted = 0;
+  while (auto event = source.next()) {
+    if (event->type == "rating")
+      continue;
+    auto position = static_cast<unsigned>(attribute_number(*event, "position"));
+    if (event->type == "click") {
+      ++clicks[position];
+      continue;
+    }
+    auto item = number_of(event->item);
+    ++shown[position];
+    ++item_shown[item];
+    ++impressions;
+    weighted += 1 / attribute_number(*event, "propensity");
+    expected_clicks[position] +=
+        source.laws().click_probability(number_of(event->user), item, position, event->event_time);
+  }
+
+  for (auto& [position, wanted] : expected_clicks)
+    CHECK(std::fabs(clicks[position] - wanted) < 5 * std::sqrt(wanted));
+  CHECK(clicks[1] / shown[1] > clicks[5] / shown[5]);
+  for (std::uint64_t item = 0; item < how.items; ++item) {
+    auto p = source.laws().propensity(item, how.start);
+    CHECK(std::fabs(item_shown[item] / impressions - p) < 5 * std::sqrt(p / impressions));
+  }
+  // The mean of the inverse propensity is the number of items.
+  CHECK(weighted / impressions == doctest::Approx(static_cast<double>(how.items)).epsilon(0.03));
+}
+
+TEST_CASE("late events are late, about as many as asked for, and without them time never runs back") {
+  auto count_backward = [](double share) {
+    auto how = small_world();
+    how.late = share;
+    generator source{how};
+    timestamp newest{};
+    std::uint64_t backward = 0;
+    while (auto event = source.next()) {
+      backward += event->event_time < newest;
+      newest = std::max(newest, event->event_time);
+    }
+    return std::pair{backward, source.made().late};
+  };
+
+  CHECK(count_backward(0) == std::pair<std::uint64_t, std::uint64_t>{0, 0});
+  auto [backward, late] = count_backward(0.05);
+  CHECK(late > 800);
+  CHECK(late < 1'200);
+  CHECK(backward > late / 2);
+  CHECK(backward <= late);
+}
+
+TEST_CASE("after the drift tastes and popularity are others, before it the same") {
+  auto how = small_world();
+  how.drift_at = 0.5;
+  truth with{how};
+  truth without{small_world()};
+  auto before = how.start + how.span / 4;
+  auto after = how.start + how.span * 3 / 4;
+
+  CHECK(with.affinity(3, 4, before) == without.affinity(3, 4, before));
+  CHECK(with.affinity(3, 4, after) != without.affinity(3, 4, after));
+  CHECK(with.propensity(4, before) == without.propensity(4, before));
+  double change = 0;
+  for (std::uint64_t item = 0; item < how.items; ++item)
+    change += std::fabs(with.propensity(item, after) - without.propensity(item, after));
+  CHECK(change > 0.2);
+}
+
+TEST_CASE("a world of any size holds a bounded number of events") {
+  settings how;
+  how.events = 400'000;
+  how.users = 1'000'000;
+  how.items = 10'000;
+  how.span = std::chrono::hours{1}; // Everything at once: the worst case.
+  how.late = 0.5;
+  generator source{how};
+  std::uint64_t seen = 0;
+  while (source.next())
+    ++seen;
+
+  CHECK(seen == how.events);
+  CHECK(source.held_peak() <= generator::most_held);
+}
+
+TEST_CASE("settings out of range are refused with key, value and bounds") {
+  settings how;
+  how.late = 1.5;
+
+  auto result = how.validate();
+
+  REQUIRE(!result);
+  CHECK(result.error().text == "cannot make a world: late is 1.5, allowed is 0 to 1");
+  CHECK(settings{}.validate());
+}
+
+TEST_CASE("plain, gzip and zstd files are written and unwritable places refused") {
+  testing::temp_dir dir;
+  truth laws{small_world()};
+  std::string wanted;
+  append_json_line(wanted, laws.item_record(1));
+  for (std::string name : {"a.jsonl", "a.jsonl.gz", "a.jsonl.zst"}) {
+    auto file = create_json_lines(dir / name);
+    REQUIRE(file);
+    REQUIRE((*file)->write(laws.item_record(1)));
+    REQUIRE((*file)->close());
+    CHECK(std::filesystem::file_size(dir / name) > 0);
+  }
+
+  std::ifstream in{dir / "a.jsonl"};
+  std::stringstream text;
+  text << in.rdbuf();
+  CHECK(text.str() == wanted);
+  CHECK(create_json_lines(dir / "none" / "a.jsonl").error().code == ec::not_found);
+}
