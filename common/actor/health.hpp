@@ -17,7 +17,8 @@ namespace troupe {
 /// How the parts of one service are: what `status`, `/health/ready` and a person read. Any thread.
 class health {
 public:
-  /// What a component tells about itself. A copy names the same component; harmless after the service has stopped.
+  /// What a component tells about itself. A copy names the same component; harmless after the service has
+  /// stopped.
   class report {
   public:
     report() = default;

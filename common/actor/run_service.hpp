@@ -27,29 +27,29 @@ int run_service(std::string name, int argc, char** argv, component_list componen
 
 } // namespace detail
 
-/// The whole life of a service process: reads flags, the catalog and the service's settings (`[<service>.settings]` of the
-/// catalog, then `--config FILE`, then `--set key=value`), prints the configuration in effect, starts the components by need,
-/// says "ready" when every one is, waits for SIGTERM or SIGINT, stops them in reverse within the drain budget.
+/// The whole life of a service process: reads flags, the catalog and the service's settings
+/// (`[<service>.settings]` of the catalog, then `--config FILE`, then `--set key=value`), prints the
+/// configuration in effect, starts the components by need, says "ready" when every one is, waits for SIGTERM
+/// or SIGINT, stops them in reverse within the drain budget.
 ///
-/// Gives the exit code: 0 after a clean stop; 1 when a start failed or a component died (somebody restarts the process);
-/// 2 when the flags or the configuration are wrong.
+/// Gives the exit code: 0 after a clean stop; 1 when a start failed or a component died (somebody restarts
+/// the process); 2 when the flags or the configuration are wrong.
 ///
-/// Flags: --catalog FILE --data DIR --replica N --config FILE --set key=value --admin-port N --ready-fd N --check --help.
-/// Every service also has the keys `threads` and `log.level`.
+/// Flags: --catalog FILE --data DIR --replica N --config FILE --set key=value --admin-port N --ready-fd N
+/// --check --help. Every service also has the keys `threads` and `log.level`.
 template <configuration C>
 int run_service(std::string name, int argc, char** argv, component_list components) {
   auto config = std::make_shared<C>();
-  return detail::run_service(
-      std::move(name), argc, argv, std::move(components),
-      {[config](config_keys& keys) { config->bind(keys); },
-       [config]() -> expected<void> {
-         if constexpr (requires { config->validate(); })
-           return config->validate();
-         return {};
-       },
-       [config](service_context::parts parts) {
-         return service_context{std::move(parts), std::shared_ptr<const C>{config}};
-       }});
+  return detail::run_service(std::move(name), argc, argv, std::move(components),
+                             {[config](config_keys& keys) { config->bind(keys); },
+                              [config]() -> expected<void> {
+                                if constexpr (requires { config->validate(); })
+                                  return config->validate();
+                                return {};
+                              },
+                              [config](service_context::parts parts) {
+                                return service_context{std::move(parts), std::shared_ptr<const C>{config}};
+                              }});
 }
 
 } // namespace troupe

@@ -24,15 +24,15 @@ class actor_system;
 
 namespace troupe {
 
-/// What a component of a service is given when it is spawned. Lives on the main thread, as long as every component.
-/// Components keep `shared_ptr`s and reports from it, not the context.
+/// What a component of a service is given when it is spawned. Lives on the main thread, as long as every
+/// component. Components keep `shared_ptr`s and reports from it, not the context.
 class service_context {
 public:
   struct parts {
     std::string service;
     std::uint32_t replica = 0;
-    std::filesystem::path data;                   ///< Of this replica; exists.
-    std::shared_ptr<catalog_watch> watch;         ///< Of the catalog in force.
+    std::filesystem::path data;           ///< Of this replica; exists.
+    std::shared_ptr<catalog_watch> watch; ///< Of the catalog in force.
     std::shared_ptr<metrics::registry> registry = std::make_shared<metrics::registry>();
     std::shared_ptr<troupe::health> health;
     caf::actor_system* system = nullptr;
@@ -78,13 +78,15 @@ public:
   /// How the component being spawned tells about itself. Keep a copy.
   const health::report& report() const noexcept { return report_; }
 
-  /// Gives an object to components spawned later (a store, a client). Dropped after the component that gave it has stopped.
+  /// Gives an object to components spawned later (a store, a client). Dropped after the component that gave
+  /// it has stopped.
   template <class T>
   void share(std::string name, std::shared_ptr<T> object) {
     objects_.insert_or_assign(std::move(name), entry_of{typeid(T), std::move(object), component_});
   }
 
-  /// What a component spawned earlier has shared under that name; asking for what is not there is our mistake.
+  /// What a component spawned earlier has shared under that name; asking for what is not there is our
+  /// mistake.
   template <class T>
   std::shared_ptr<T> shared(std::string_view name) const {
     auto found = objects_.find(name);

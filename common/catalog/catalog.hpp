@@ -15,8 +15,8 @@
 
 namespace troupe {
 
-/// The keys of a service for CURVE, each by reference: `file:keys/ingest.secret` (relative to the catalog), `env:NAME`, or,
-/// for public keys only, the 40 characters themselves.
+/// The keys of a service for CURVE, each by reference: `file:keys/ingest.secret` (relative to the catalog),
+/// `env:NAME`, or, for public keys only, the 40 characters themselves.
 struct curve_keys {
   std::string secret;
   std::string public_key;
@@ -36,25 +36,25 @@ struct service_resources {
 
 /// One service of the fleet, as every other service sees it.
 struct service_entry {
-  std::string name;                ///< `feature-store`.
-  std::string binary;              ///< `troupe-feature-store`; found beside `troupe`.
-  std::string contract;            ///< The file identifier of its schema: `TRPF`.
+  std::string name;     ///< `feature-store`.
+  std::string binary;   ///< `troupe-feature-store`; found beside `troupe`.
+  std::string contract; ///< The file identifier of its schema: `TRPF`.
   std::uint32_t contract_version = 1;
   std::uint32_t replicas = 1;
-  std::string shard_key;           ///< What the replicas are sharded by: `entity`; empty: any replica answers.
-  std::vector<std::string> needs;  ///< Services that are started before this one.
+  std::string shard_key;          ///< What the replicas are sharded by: `entity`; empty: any replica answers.
+  std::vector<std::string> needs; ///< Services that are started before this one.
   std::vector<std::string> endpoints; ///< One per replica, expanded: where clients connect to.
   std::vector<std::string> binds;     ///< One per replica, expanded: where the service listens.
-  std::uint16_t admin_port = 0;    ///< Of replica 0; replica n has admin_port + n. 0: any free port.
+  std::uint16_t admin_port = 0;       ///< Of replica 0; replica n has admin_port + n. 0: any free port.
   std::string admin_address = "127.0.0.1";
   std::chrono::milliseconds call_timeout{5'000};   ///< How long a client waits when it says nothing else.
   std::chrono::milliseconds start_timeout{30'000}; ///< From process start to ready.
   std::chrono::milliseconds drain_timeout{10'000}; ///< From the wish to stop to the end.
-  double retry_budget = 0.1;       ///< Retries allowed per call made, 0 to 1.
-  std::uint32_t max_in_flight = 1024; ///< Calls a replica has open before it refuses.
+  double retry_budget = 0.1;                       ///< Retries allowed per call made, 0 to 1.
+  std::uint32_t max_in_flight = 1024;              ///< Calls a replica has open before it refuses.
   curve_keys curve;
   service_resources resources;
-  config_section settings;         ///< The service's own keys: its configuration struct reads them.
+  config_section settings; ///< The service's own keys: its configuration struct reads them.
 
   friend bool operator==(const service_entry&, const service_entry&) = default;
 };
@@ -62,10 +62,11 @@ struct service_entry {
 /// The catalog of the fleet: read whole, validated whole, immutable afterwards. Share it by `catalog_ptr`.
 class catalog {
 public:
-  /// Reads and validates `file`. `data` is the data folder, in which ipc endpoints live (`<data>/run/<service>-<n>.sock`).
-  /// The error says file, service, key, value and what is allowed.
+  /// Reads and validates `file`. `data` is the data folder, in which ipc endpoints live
+  /// (`<data>/run/<service>-<n>.sock`). The error says file, service, key, value and what is allowed.
   static expected<catalog> load(const std::filesystem::path& file, const std::filesystem::path& data);
-  static expected<catalog> parse(std::string_view toml, const std::filesystem::path& file, const std::filesystem::path& data);
+  static expected<catalog> parse(std::string_view toml, const std::filesystem::path& file,
+                                 const std::filesystem::path& data);
 
   const std::string& fleet() const noexcept { return fleet_; }
   const std::filesystem::path& file() const noexcept { return file_; }
@@ -110,8 +111,8 @@ public:
   /// The catalog in force.
   catalog_ptr current() const;
 
-  /// Reads the file again: true when another catalog came into force. A file that cannot be read or is not valid leaves the
-  /// old one in force; the error is given once per content.
+  /// Reads the file again: true when another catalog came into force. A file that cannot be read or is not
+  /// valid leaves the old one in force; the error is given once per content.
   expected<bool> check();
 
   /// Called after each change, on the thread of `check`.

@@ -18,13 +18,15 @@ using config_value = std::variant<bool, std::int64_t, double, std::string, std::
 /// How a person would write `value` in TOML.
 std::string to_text(const config_value& value);
 
-/// The keys and values of one TOML table. Tables inside it are flattened: `[cache] bytes = 1` is the key `cache.bytes`.
+/// The keys and values of one TOML table. Tables inside it are flattened: `[cache] bytes = 1` is the key
+/// `cache.bytes`.
 struct config_section {
   std::string origin; ///< For messages: the file, and the table in it.
   std::map<std::string, config_value, std::less<>> values;
 
-  /// Puts a value given on the command line (`key=value`) over what the file says. The text is read as TOML where that
-  /// works, else taken as a string: `--set retention=7d` and `--set names='["a", "b"]'` both do what they say.
+  /// Puts a value given on the command line (`key=value`) over what the file says. The text is read as TOML
+  /// where that works, else taken as a string: `--set retention=7d` and `--set names='["a", "b"]'` both do
+  /// what they say.
   expected<void> set(std::string_view assignment);
 
   friend bool operator==(const config_section&, const config_section&) = default;

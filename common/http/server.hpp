@@ -29,11 +29,12 @@ using handler = std::function<response(const request&)>;
 
 struct server_options {
   std::string address = "127.0.0.1";
-  std::uint16_t port = 0; ///< 0: any free one.
+  std::uint16_t port = 0;             ///< 0: any free one.
   std::uint32_t max_connections = 64; ///< One more is closed at once.
   std::uint64_t max_body = 64 << 10;  ///< Bytes; more is answered 413.
   std::uint32_t max_header = 16 << 10;
-  std::chrono::milliseconds idle{10'000}; ///< A connection that neither sends nor reads for so long is closed.
+  std::chrono::milliseconds idle{
+      10'000}; ///< A connection that neither sends nor reads for so long is closed.
 };
 
 /// A small HTTP/1.1 server for administration: one thread, bounded connections, bounded sizes, bounded waits.

@@ -7,22 +7,23 @@
 #include <string_view>
 #include <utility>
 
-/// The log of this process, on stderr. Each line has a stable event id first, then a sentence: subject, verb, object.
+/// The log of this process, on stderr. Each line has a stable event id first, then a sentence: subject, verb,
+/// object.
 ///
 ///     log::info("release-activated", "scorer activated release {}", id);
 ///
-/// info: a stranger understands it. warn: degraded but handled. error: somebody should look. Repeats of one event id are
-/// limited to a burst per second; the next line says how many were left out. Never a secret, a key or a person's data.
-/// Every function may be called from any thread, before `start` too.
+/// info: a stranger understands it. warn: degraded but handled. error: somebody should look. Repeats of one
+/// event id are limited to a burst per second; the next line says how many were left out. Never a secret, a
+/// key or a person's data. Every function may be called from any thread, before `start` too.
 namespace troupe::log {
 
 enum class level : std::uint8_t { debug, info, warn, error, off };
 
 struct options {
-  std::string who;              ///< Put into every line: `ingest/0`.
+  std::string who; ///< Put into every line: `ingest/0`.
   level least = level::info;
-  std::uint32_t burst = 20;     ///< Lines of one event id per second; more are counted, not written.
-  bool time = true;             ///< Start lines with the time (RFC 3339, UTC).
+  std::uint32_t burst = 20; ///< Lines of one event id per second; more are counted, not written.
+  bool time = true;         ///< Start lines with the time (RFC 3339, UTC).
 };
 
 /// Sets the options of this process; may be called again.

@@ -57,8 +57,9 @@ private:
 /// 50 us to 10 s, in seconds: what a request may take.
 const std::vector<double>& latency_buckets();
 
-/// Owns the metrics of one process. Names are those of Prometheus: `troupe_ingest_events_total`, base units (seconds, bytes).
-/// Asking twice for the same name and labels gives the same metric. Any thread. The handles must not outlive it.
+/// Owns the metrics of one process. Names are those of Prometheus: `troupe_ingest_events_total`, base units
+/// (seconds, bytes). Asking twice for the same name and labels gives the same metric. Any thread. The handles
+/// must not outlive it.
 class registry {
 public:
   registry();
@@ -74,7 +75,8 @@ public:
   /// Runs before each `text()`, for gauges that are computed on demand. Must not block.
   void on_read(std::function<void()> refresh);
 
-  /// Every metric in the text format of Prometheus, version 0.0.4; memory, processor time and start of the process too.
+  /// Every metric in the text format of Prometheus, version 0.0.4; memory, processor time and start of the
+  /// process too.
   std::string text() const;
 
 private:

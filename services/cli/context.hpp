@@ -23,10 +23,9 @@ class client;
 ///
 ///     void add_ingest_commands(CLI::App& app, cli::context& context);
 ///
-/// in which every command ends with `context.command(*sub, [&context, options] { return run(context, *options); });`.
-/// Exit codes: 0 it worked, 1 it failed, 2 the usage was wrong.
+/// in which every command ends with `context.command(*sub, [&context, options] { return run(context,
+/// *options); });`. Exit codes: 0 it worked, 1 it failed, 2 the usage was wrong.
 namespace troupe::cli {
-
 
 class context {
 public:
@@ -47,11 +46,12 @@ public:
   /// The catalog, read at the first call.
   expected<catalog_ptr> catalog();
 
-  /// A blocking client of all replicas of `service` ("ingest"), made at the first call and kept. The pointer is the context's.
+  /// A blocking client of all replicas of `service` ("ingest"), made at the first call and kept. The pointer
+  /// is the context's.
   expected<net::client*> client(std::string_view service);
 
-  /// Runs `body` when the command is given. An error ends in one line on stderr (what failed, why, what to do next) and
-  /// exit code 1; `hint` says what to do next where the error does not.
+  /// Runs `body` when the command is given. An error ends in one line on stderr (what failed, why, what to do
+  /// next) and exit code 1; `hint` says what to do next where the error does not.
   void command(CLI::App& sub, std::function<expected<void>()> body, std::string hint = {});
 
   /// Exit 1 although nothing went wrong: a check that found something, a service that is not ready.
