@@ -78,11 +78,8 @@ public:
   /// A path as the catalog or a setting names it: absolute, or relative to the folder of the catalog.
   std::filesystem::path resolve(const std::filesystem::path& path) const;
 
-  /// In the order of the file.
+  /// Every service after those it needs, otherwise by name: the order to start them in.
   const std::vector<service_entry>& services() const noexcept { return services_; }
-
-  /// Every service after those it needs.
-  std::vector<const service_entry*> start_order() const;
 
   /// The service of that name; the error lists those that exist.
   expected<const service_entry*> find(std::string_view service) const;

@@ -1,0 +1,404 @@
+#include "common/catalog/catalog.hpp"
+
+#include "common/config/keys.hpp"
+#include "common/core/hash.hpp"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <set>
+#include <sstream>
+
+namespace troupe {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::int64_t catalog_version = 1;
+/// sizeof(sockaddr_un::sun_path) less its end.
+constexpr std::size_t max_ipc_path = 107;
+
+struct contract {
+  std::string_view service;
+  std::string_view identifier;
+  std::uint32_t version;
+};
+
+/// What this build speaks.
+constexpr contract contracts[] = {
+    {"ingest", "TRPI", 1}, {"validator", "TRPV", 1}, {"feature-store", "TRPF", 1}};
+
+/// A service as its table gives it, before endpoints are expanded.
+struct raw_service {
+  service_entry entry;
+  std::string endpoint = "ipc";
+  std::string bind;
+  std::uint32_t admin_port = 0;
+
+  void bind_keys(config_keys& keys) {
+    keys.add("binary", entry.binary, "Program of the service; looked for beside troupe.", between(1, 200));
+    keys.add("contract", entry.contract, "File identifier of its schema.", between(4, 4));
+    keys.add("contract_version", entry.contract_version, "Version of its schema.", between(1, 65'535));
+    keys.add("replicas", entry.replicas, "How many processes of it run.", between(1, 1'000));
+    keys.add("shard_key", entry.shard_key, "What its replicas are sharded by; empty: any replica answers.");
+    keys.add("needs", entry.needs, "Services that are started before it.");
+    keys.add("endpoint", endpoint,
+             "Where clients connect: ipc, ipc://path or tcp://host:port; {replica} is replaced, a port that "
+             "ends in + grows "
+             "with the replica.");
+    keys.add("bind", bind, "Where it listens, where that differs from endpoint.");
+    keys.add("admin_address", entry.admin_address, "Where its metrics and health are served.");
+    keys.add("admin_port", admin_port, "Port of replica 0 for metrics and health; 0: any free port.",
+             between(0, 65'535));
+    keys.add("call_timeout", entry.call_timeout, "How long a client waits.", between(1ms, 1h));
+    keys.add("start_timeout", entry.start_timeout, "From process start to ready.", between(100ms, 24h));
+    keys.add("drain_timeout", entry.drain_timeout, "From the wish to stop to the end.", between(100ms, 1h));
+    keys.add("retry_budget", entry.retry_budget, "Retries allowed per call.", between(0, 1));
+    keys.add("max_in_flight", entry.max_in_flight, "Open calls of a replica before it refuses.",
+             between(1, 1'000'000));
+    keys.add("curve.secret", entry.curve.secret, "Secret key for CURVE, by reference.");
+    keys.add("curve.public", entry.curve.public_key, "Public key for CURVE, by reference.");
+    keys.add("curve.allow", entry.curve.allow, "Public keys of the callers let in, by reference.");
+    keys.add("resources.memory", entry.resources.memory_bytes, "Memory of one replica; 0: not limited.",
+             at_least(0), "bytes");
+    keys.add("resources.cpus", entry.resources.cpus, "Processors of one replica; 0: not limited.",
+             between(0, 1'024));
+  }
+};
+
+struct tcp_address {
+  std::string host;
+  std::string port;
+};
+
+std::optional<tcp_address> parse_tcp(std::string_view text) {
+  constexpr std::string_view scheme = "tcp://";
+  if (!text.starts_with(scheme))
+    return std::nullopt;
+  text.remove_prefix(scheme.size());
+  auto colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == text.size())
+    return std::nullopt;
+  return tcp_address{std::string{text.substr(0, colon)}, std::string{text.substr(colon + 1)}};
+}
+
+bool is_loopback(std::string_view host) {
+  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+}
+
+bool is_address(std::string_view host) {
+  return host.starts_with('[') || host == "localhost" ||
+         host.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
+std::string with_replica(std::string text, std::uint32_t replica) {
+  constexpr std::string_view mark = "{replica}";
+  for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at))
+    text.replace(at, mark.size(), std::to_string(replica));
+  return text;
+}
+
+/// One endpoint for one replica; the error is the rest of the sentence "key endpoint = x: ...".
+expected<std::string> expand(const std::string& text, const service_entry& entry, std::uint32_t replica,
+                             const std::filesystem::path& data) {
+  if (text == "ipc" || text.starts_with("ipc://")) {
+    auto path = text == "ipc" ? (data / "run" / fmt::format("{}-{}.sock", entry.name, replica)).string()
+                              : with_replica(text.substr(6), replica);
+    if (path.empty())
+      return fail(ec::invalid_argument, "must name a path after ipc://");
+    if (path.size() > max_ipc_path)
+      return fail(ec::invalid_argument,
+                  "the path {} has {} bytes and a socket takes at most {}; use a shorter data folder", path,
+                  path.size(), max_ipc_path);
+    return "ipc://" + path;
+  }
+  auto address = parse_tcp(with_replica(text, replica));
+  if (!address)
+    return fail(ec::invalid_argument, "must be ipc, ipc://path or tcp://host:port");
+  bool grows = address->port.ends_with('+');
+  if (grows)
+    address->port.pop_back();
+  std::uint32_t port = 0;
+  auto [end, bad] = std::from_chars(address->port.data(), address->port.data() + address->port.size(), port);
+  if (bad != std::errc{} || *end != '\0' || port == 0 || port + (grows ? replica : 0) > 65'535)
+    return fail(ec::invalid_argument, "port {} must be 1 to 65535", address->port);
+  return fmt::format("tcp://{}:{}", address->host, port + (grows ? replica : 0));
+}
+
+/// Where to listen when only the address for clients is given: a name may belong to any interface.
+std::string bind_for(const std::string& endpoint) {
+  auto address = parse_tcp(endpoint);
+  if (!address || is_address(address->host))
+    return endpoint;
+  return fmt::format("tcp://*:{}", address->port);
+}
+
+expected<void> check_reference(std::string_view where, std::string_view key, const std::string& text,
+                               bool is_public) {
+  if (text.empty() || text.starts_with("file:") || text.starts_with("env:") ||
+      (is_public && text.size() == 40))
+    return {};
+  return fail(ec::invalid_argument, "{}: key {}: must be file:PATH or env:NAME{}; a {}", where, key,
+              is_public ? " or the 40 characters of a public key" : "",
+              is_public ? "key of another length is not one" : "secret never stands in the catalog");
+}
+
+expected<void> check_curve(const std::string& where, const service_entry& entry) {
+  const auto& curve = entry.curve;
+  TROUPE_CHECK(check_reference(where, "curve.secret", curve.secret, false));
+  TROUPE_CHECK(check_reference(where, "curve.public", curve.public_key, true));
+  for (const auto& key : curve.allow)
+    TROUPE_CHECK(check_reference(where, "curve.allow", key, true));
+  if (curve.secret.empty() != curve.public_key.empty())
+    return fail(ec::invalid_argument, "{}: curve.secret and curve.public go together: one of them is missing",
+                where);
+  if (curve.enabled() && curve.allow.empty())
+    return fail(ec::invalid_argument, "{}: curve.allow is empty: nobody could call this service", where);
+  for (const auto& endpoint : entry.endpoints) {
+    auto address = parse_tcp(endpoint);
+    if (address && !is_loopback(address->host) && !curve.enabled())
+      return fail(ec::invalid_argument,
+                  "{}: endpoint {} leaves this machine and has no keys; run `troupe keys generate {}` and "
+                  "set curve.secret, "
+                  "curve.public and curve.allow",
+                  where, endpoint, entry.name);
+  }
+  return {};
+}
+
+expected<service_entry> read_service(const std::string& name, const config_section& section,
+                                     const std::filesystem::path& data) {
+  raw_service raw;
+  auto& entry = raw.entry;
+  entry.name = name;
+  entry.binary = "troupe-" + name;
+  entry.settings.origin = section.origin + ".settings";
+  config_section own{section.origin, {}};
+  for (const auto& [key, value] : section.values) {
+    if (key.starts_with("settings."))
+      entry.settings.values.emplace(key.substr(9), value);
+    else
+      own.values.emplace(key, value);
+  }
+  config_keys keys;
+  raw.bind_keys(keys);
+  TROUPE_CHECK(keys.load(own));
+  const auto& where = section.origin;
+  if (entry.contract.empty())
+    return fail(ec::invalid_argument,
+                "{}: key contract is missing: the file identifier of the service's schema", where);
+  for (const auto& known : contracts) {
+    if (known.service == name &&
+        (known.identifier != entry.contract || known.version != entry.contract_version))
+      return fail(ec::invalid_argument,
+                  "{}: key contract = \"{}\" version {}: this build speaks {} version {}", where,
+                  entry.contract, entry.contract_version, known.identifier, known.version);
+  }
+  if (name == "ingest" && entry.replicas != 1)
+    return fail(ec::invalid_argument,
+                "{}: key replicas = {}: must be 1, as one process owns every partition of the log", where,
+                entry.replicas);
+  if (raw.admin_port != 0 && raw.admin_port + entry.replicas - 1 > 65'535)
+    return fail(ec::invalid_argument, "{}: key admin_port = {}: {} replicas do not fit below 65536", where,
+                raw.admin_port, entry.replicas);
+  entry.admin_port = static_cast<std::uint16_t>(raw.admin_port);
+  for (std::uint32_t replica = 0; replica < entry.replicas; ++replica) {
+    auto endpoint = expand(raw.endpoint, entry, replica, data);
+    if (!endpoint)
+      return fail(ec::invalid_argument, "{}: key endpoint = \"{}\": {}", where, raw.endpoint,
+                  endpoint.error().text);
+    auto bind = raw.bind.empty() ? expected<std::string>{bind_for(*endpoint)}
+                                 : expand(raw.bind, entry, replica, data);
+    if (!bind)
+      return fail(ec::invalid_argument, "{}: key bind = \"{}\": {}", where, raw.bind, bind.error().text);
+    entry.endpoints.push_back(std::move(*endpoint));
+    entry.binds.push_back(std::move(*bind));
+  }
+  TROUPE_CHECK(check_curve(where, entry));
+  return entry;
+}
+
+/// Rules between services: endpoints and ports used once, needs that exist.
+expected<void> check_together(const std::string& file, const std::vector<service_entry>& services) {
+  std::map<std::string, std::string> endpoints;
+  std::map<std::string, std::string> ports;
+  for (const auto& entry : services) {
+    for (std::uint32_t replica = 0; replica < entry.replicas; ++replica) {
+      auto who = fmt::format("{}/{}", entry.name, replica);
+      auto [other, fresh] = endpoints.emplace(entry.endpoints[replica], who);
+      if (!fresh)
+        return fail(ec::invalid_argument,
+                    "{}: {} and {} have the same endpoint {}; put {{replica}} or a port ending in + into it",
+                    file, other->second, who, entry.endpoints[replica]);
+      if (entry.admin_port == 0)
+        continue;
+      auto port = fmt::format("{}:{}", entry.admin_address, entry.admin_port + replica);
+      auto [holder, free] = ports.emplace(port, who);
+      if (!free)
+        return fail(ec::invalid_argument, "{}: {} and {} have the same admin address {}", file,
+                    holder->second, who, port);
+    }
+    for (const auto& need : entry.needs)
+      if (std::ranges::find(services, need, &service_entry::name) == services.end())
+        return fail(ec::invalid_argument, "{}: [{}]: key needs: there is no service {}", file, entry.name,
+                    need);
+  }
+  return {};
+}
+
+expected<std::vector<service_entry>> sort_by_need(const std::string& file,
+                                                  std::vector<service_entry> services) {
+  std::vector<service_entry> sorted;
+  std::set<std::string> placed;
+  while (!services.empty()) {
+    auto next = std::ranges::find_if(services, [&](const service_entry& entry) {
+      return std::ranges::all_of(entry.needs, [&](const std::string& need) { return placed.contains(need); });
+    });
+    if (next == services.end()) {
+      std::vector<std::string_view> left;
+      for (const auto& entry : services)
+        left.push_back(entry.name);
+      return fail(ec::invalid_argument, "{}: the services {} need each other in a circle", file,
+                  fmt::join(left, ", "));
+    }
+    placed.insert(next->name);
+    sorted.push_back(std::move(*next));
+    services.erase(next);
+  }
+  return sorted;
+}
+
+expected<std::string> read_text(const std::filesystem::path& file) {
+  std::ifstream in{file, std::ios::binary};
+  if (!in)
+    return fail(errno_code(errno), "cannot read catalog {}: {}", file.string(), errno_text(errno));
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+bool is_service_name(std::string_view name) {
+  return !name.empty() && name.size() <= 40 && name.front() >= 'a' && name.front() <= 'z' &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
+}
+
+} // namespace
+
+expected<catalog> catalog::load(const std::filesystem::path& file, const std::filesystem::path& data) {
+  TROUPE_TRY(text, read_text(file));
+  return parse(text, file, data);
+}
+
+expected<catalog> catalog::parse(std::string_view toml, const std::filesystem::path& file,
+                                 const std::filesystem::path& data) {
+  catalog made;
+  made.file_ = std::filesystem::absolute(file).lexically_normal();
+  made.data_ = std::filesystem::absolute(data).lexically_normal();
+  made.content_ = sha256_hex(as_bytes(toml));
+  auto name = file.string();
+  TROUPE_TRY(all, parse_config(toml, name));
+
+  config_section top{name, {}};
+  std::map<std::string, config_section> tables;
+  for (const auto& [key, node] : toml::parse(toml))
+    if (node.is_table())
+      tables[std::string{key.str()}].origin = fmt::format("{} [{}]", name, key.str());
+  for (auto& [key, value] : all.values) {
+    auto dot = key.find('.');
+    if (dot == std::string::npos)
+      top.values.emplace(key, value);
+    else
+      tables[key.substr(0, dot)].values.emplace(key.substr(dot + 1), value);
+  }
+  std::int64_t version = 0;
+  config_keys keys;
+  keys.add("version", version, "Version of the catalog's layout.", between(catalog_version, catalog_version));
+  keys.add("fleet", made.fleet_, "Name of the fleet.", between(1, 100));
+  made.fleet_ = "troupe";
+  TROUPE_CHECK(keys.load(top));
+  if (version == 0)
+    return fail(ec::invalid_argument, "{}: key version is missing; write version = {}", name,
+                catalog_version);
+  if (tables.empty())
+    return fail(ec::invalid_argument, "{}: there is no service in it", name);
+
+  std::vector<service_entry> services;
+  for (const auto& [service, section] : tables) {
+    if (!is_service_name(service))
+      return fail(ec::invalid_argument,
+                  "{}: [{}] is not a name for a service: lower-case letters, digits and -, at most 40", name,
+                  service);
+    TROUPE_TRY(entry, read_service(service, section, made.data_));
+    services.push_back(std::move(entry));
+  }
+  TROUPE_CHECK(check_together(name, services));
+  TROUPE_TRY(sorted, sort_by_need(name, std::move(services)));
+  made.services_ = std::move(sorted);
+  return made;
+}
+
+std::filesystem::path catalog::resolve(const std::filesystem::path& path) const {
+  return (folder() / path).lexically_normal();
+}
+
+expected<const service_entry*> catalog::find(std::string_view service) const {
+  for (const auto& entry : services_)
+    if (entry.name == service)
+      return &entry;
+  std::vector<std::string_view> names;
+  for (const auto& entry : services_)
+    names.push_back(entry.name);
+  return fail(ec::not_found, "there is no service {} in {}; it has {}", service, file_.string(),
+              fmt::join(names, ", "));
+}
+
+std::filesystem::path catalog::data_of(std::string_view service, std::uint32_t replica) const {
+  return data_ / fmt::format("{}-{}", service, replica);
+}
+
+catalog_ptr catalog_watch::current() const {
+  std::lock_guard lock{mutex_};
+  return current_;
+}
+
+expected<bool> catalog_watch::check() {
+  auto old = current();
+  TROUPE_TRY(text, read_text(old->file()));
+  auto content = sha256_hex(as_bytes(text));
+  if (content == old->content())
+    return false;
+  {
+    std::lock_guard lock{mutex_};
+    if (content == refused_)
+      return false;
+  }
+  auto read = catalog::parse(text, old->file(), old->data());
+  std::vector<std::function<void(const catalog_ptr&)>> listeners;
+  {
+    std::lock_guard lock{mutex_};
+    if (!read) {
+      refused_ = content;
+      return fail_while("the changed catalog was not taken, the one before stays in force",
+                        std::move(read).error());
+    }
+    refused_.clear();
+    current_ = std::make_shared<const catalog>(std::move(*read));
+    listeners = listeners_;
+  }
+  for (auto& tell : listeners)
+    tell(current());
+  return true;
+}
+
+void catalog_watch::on_change(std::function<void(const catalog_ptr&)> tell) {
+  std::lock_guard lock{mutex_};
+  listeners_.push_back(std::move(tell));
+}
+
+} // namespace troupe
