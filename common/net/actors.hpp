@@ -1,0 +1,78 @@
+#pragma once
+
+#include "common/net/client.hpp"
+#include "common/net/request.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/actor_control_block.hpp>
+#include <caf/allowed_unsafe_message_type.hpp>
+#include <caf/atom.hpp>
+#include <caf/send.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+/// The bridge between sockets and actors.
+namespace troupe::net {
+
+/// A request in an actor's mailbox: `(request_atom, request_ptr)`. One actor at a time may touch it; take
+/// what you need out of it.
+using request_ptr = std::shared_ptr<request>;
+
+/// What a call ended with, in an actor's mailbox: `(reply_atom, tag, result_ptr)`.
+using result_ptr = std::shared_ptr<const expected<reply>>;
+
+using request_atom = caf::atom_constant<caf::atom("request")>;
+using reply_atom = caf::atom_constant<caf::atom("reply")>;
+
+} // namespace troupe::net
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::net::request_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::net::result_ptr)
+
+namespace troupe::net {
+
+/// A handler that sends `(request_atom, request_ptr)` to `to`. Holds it weakly: once the actor is gone,
+/// requests are answered `stopping`.
+template <class Handle>
+handler forward_to(const Handle& to) {
+  return [weak = caf::actor_cast<caf::weak_actor_ptr>(to)](request req) {
+    if (auto strong = weak.lock())
+      caf::anon_send(caf::actor_cast<Handle>(strong), request_atom::value,
+                     std::make_shared<request>(std::move(req)));
+    else
+      req.respond.fail({ec::stopping, "the actor that serves this request has ended"});
+  };
+}
+
+/// Calls, and sends what the call ended with to `to` as `(reply_atom, tag, result_ptr)`: at the deadline at
+/// the latest. Holds `to` weakly.
+template <class Handle>
+void call_for(client& from, const Handle& to, std::uint64_t tag, wire::Kind kind, chunk payload,
+              deadline until, trace_context trace = {}) {
+  from.call_async(
+      kind, std::move(payload), until,
+      [weak = caf::actor_cast<caf::weak_actor_ptr>(to), tag](expected<reply> result) {
+        if (auto strong = weak.lock())
+          caf::anon_send(caf::actor_cast<Handle>(strong), reply_atom::value, tag,
+                         result_ptr{std::make_shared<const expected<reply>>(std::move(result))});
+      },
+      trace);
+}
+
+/// As `call_for`, to one replica.
+template <class Handle>
+void call_for(client& from, std::uint32_t replica, const Handle& to, std::uint64_t tag, wire::Kind kind,
+              chunk payload, deadline until, trace_context trace = {}) {
+  from.call_async_to(
+      replica, kind, std::move(payload), until,
+      [weak = caf::actor_cast<caf::weak_actor_ptr>(to), tag](expected<reply> result) {
+        if (auto strong = weak.lock())
+          caf::anon_send(caf::actor_cast<Handle>(strong), reply_atom::value, tag,
+                         result_ptr{std::make_shared<const expected<reply>>(std::move(result))});
+      },
+      trace);
+}
+
+} // namespace troupe::net
