@@ -4,12 +4,14 @@
 #include "common/core/error.hpp"
 #include "common/core/time.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace troupe {
@@ -17,6 +19,9 @@ namespace troupe {
 /// How the parts of one service are: what `status`, `/health/ready` and a person read. Any thread.
 class health {
 public:
+  enum class condition : std::uint8_t { starting, ready, degraded, not_ready, stopped };
+  enum class phase : std::uint8_t { starting, running, draining };
+
   /// What a component tells about itself. A copy names the same component; harmless after the service has
   /// stopped.
   class report {
@@ -37,12 +42,11 @@ public:
   private:
     friend class health;
     report(std::shared_ptr<health> owner, std::size_t index) : owner_{std::move(owner)}, index_{index} {}
+    void set(condition now, std::string why) const;
+
     std::shared_ptr<health> owner_;
     std::size_t index_ = 0;
   };
-
-  enum class condition : std::uint8_t { starting, ready, degraded, not_ready, stopped };
-  enum class phase : std::uint8_t { starting, running, draining };
 
   struct component {
     std::string name;
@@ -60,6 +64,9 @@ public:
     std::chrono::microseconds uptime{};
     std::vector<std::pair<std::string, double>> gauges; ///< In the order of their names.
     std::vector<component> components;
+
+    /// The reasons of all components that gave one: "log: recovering; endpoint: ...".
+    std::string why() const;
   };
 
   static std::shared_ptr<health> make(std::string service, std::uint32_t replica);
@@ -69,6 +76,8 @@ public:
 
   /// Marks a component that is still `starting` as ready.
   void started(const report& component);
+  /// From now on the component's reports change nothing.
+  void stopped(const report& component);
   void set_phase(phase now);
 
   summary read() const;

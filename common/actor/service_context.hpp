@@ -102,9 +102,12 @@ public:
     return caf::actor_cast<Handle>(found->second);
   }
 
-private:
-  friend class component_runner;
+  /// For the one who spawns the components: whose turn it is, what came of it, and that it is over.
+  void begin(std::string component, health::report report);
+  void finish(const std::string& component, caf::actor handle);
+  void forget(const std::string& component);
 
+private:
   struct entry_of {
     std::type_index type;
     std::shared_ptr<void> object;

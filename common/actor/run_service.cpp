@@ -1,0 +1,298 @@
+#include "common/actor/run_service.hpp"
+
+#include "common/actor/component_runner.hpp"
+#include "common/actor/signal_watch.hpp"
+#include "common/http/server.hpp"
+#include "common/log/log.hpp"
+
+#include <CLI/CLI.hpp>
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <iostream>
+#include <thread>
+
+namespace troupe::detail {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// What the command line of a service says.
+struct flags {
+  std::string catalog = "compose/catalog.toml";
+  std::string data = "troupe-data";
+  std::uint32_t replica = 0;
+  std::string config;
+  std::vector<std::string> set;
+  int admin_port = -1;
+  int ready_fd = -1;
+  bool check = false;
+};
+
+/// The keys that every service has.
+struct runtime_config {
+  std::uint32_t threads = std::clamp(std::thread::hardware_concurrency(), 2u, 4u);
+  std::string log_level = "info";
+
+  void bind(config_keys& keys) {
+    keys.add("threads", threads, "Threads of the actor scheduler.", between(1, 256));
+    keys.add("log_level", log_level, "The least level that is written.",
+             one_of({"debug", "info", "warn", "error"}));
+  }
+};
+
+constexpr int exit_failed = 1;
+constexpr int exit_usage = 2;
+
+int complain(const std::string& name, const error& err, int code) {
+  log::error("start-failed", "{} cannot start: {}", name, err.text);
+  log::flush();
+  return code;
+}
+
+/// Holds the data folder of a replica for this process alone, until the process ends.
+expected<int> lock_folder(const std::filesystem::path& folder) {
+  std::error_code err;
+  std::filesystem::create_directories(folder, err);
+  if (err)
+    return fail(ec::io_failed, "cannot create data folder {}: {}", folder.string(), err.message());
+  auto file = (folder / "lock").string();
+  int fd = ::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  if (fd < 0)
+    return fail(errno_code(errno), "cannot open {}: {}", file, errno_text(errno));
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    ::close(fd);
+    return fail(ec::conflict,
+                "data folder {} is in use by another process; stop that one first, or give another --data",
+                folder.string());
+  }
+  return fd;
+}
+
+expected<void> make_run_folder(const std::filesystem::path& data) {
+  std::error_code err;
+  std::filesystem::create_directories(data / "run", err);
+  if (err)
+    return fail(ec::io_failed, "cannot create folder {}: {}", (data / "run").string(), err.message());
+  return {};
+}
+
+http::response admin(const http::request& asked, const metrics::registry& registry, const health& state) {
+  if (asked.method != "GET" && asked.method != "HEAD")
+    return {405, "text/plain; charset=utf-8", "only GET\n"};
+  if (asked.path == "/metrics")
+    return {200, "text/plain; version=0.0.4; charset=utf-8", registry.text()};
+  if (asked.path == "/health/live")
+    return {200, "text/plain; charset=utf-8", "live\n"};
+  if (asked.path == "/health/ready")
+    return {state.read().ready ? 200u : 503u, "application/json", state.json()};
+  return {404, "text/plain; charset=utf-8", "there is /metrics, /health/live and /health/ready\n"};
+}
+
+/// The gauges of `status` are metrics too.
+void export_health(metrics::registry& registry, const std::shared_ptr<health>& state) {
+  auto ready = registry.gauge("troupe_ready", "1 when the service is ready.");
+  registry.on_read([&registry, state, ready]() mutable {
+    auto now = state->read();
+    ready.set(now.ready ? 1 : 0);
+    for (const auto& [name, value] : now.gauges)
+      registry.gauge("troupe_status", "The numbers that troupe status shows.", {{"name", name}}).set(value);
+  });
+}
+
+struct launch {
+  std::string name;
+  flags given;
+  catalog_ptr catalog;
+  const service_entry* entry = nullptr;
+  runtime_config runtime;
+};
+
+/// Reads the catalog and the settings; everything that is the user's to get right.
+expected<config_keys> prepare(launch& start, const service_config& config) {
+  TROUPE_TRY(read, catalog::load(start.given.catalog, start.given.data));
+  start.catalog = std::make_shared<const catalog>(std::move(read));
+  TROUPE_TRY(entry, start.catalog->find(start.name));
+  start.entry = entry;
+  if (start.given.replica >= entry->replicas)
+    return fail(ec::invalid_argument, "--replica {}: the catalog gives {} {} replicas, numbered from 0",
+                start.given.replica, start.name, entry->replicas);
+  auto section = entry->settings;
+  if (!start.given.config.empty()) {
+    TROUPE_TRY(file, read_config(start.given.config));
+    section.origin = start.given.config;
+    for (auto& [key, value] : file.values)
+      section.values.insert_or_assign(key, value);
+  }
+  for (const auto& assignment : start.given.set)
+    TROUPE_CHECK(section.set(assignment));
+  if (!start.given.set.empty())
+    section.origin += " and --set";
+  config_keys keys;
+  start.runtime.bind(keys);
+  config.bind(keys);
+  TROUPE_CHECK(keys.load(section));
+  TROUPE_CHECK(config.validate());
+  return keys;
+}
+
+void say_ready(const launch& start, std::string_view who) {
+  log::info("ready", "{} is ready at {}", who, start.entry->binds[start.given.replica]);
+  if (start.given.ready_fd >= 0) {
+    (void)!::write(start.given.ready_fd, "ready\n", 6);
+    ::close(start.given.ready_fd);
+  }
+}
+
+/// Waits for the end: a signal, or the death of a component. Gives the exit code.
+int serve(const launch& start, service_context& context, component_runner& runner,
+          const signal_watch& signals) {
+  bool announced = false;
+  auto next_look = std::chrono::steady_clock::now() + 2s;
+  while (!signals.asked_to_stop()) {
+    if (auto dead = runner.wait(announced ? 500ms : 20ms)) {
+      context.health()->add(context.health(), "service").failed(*dead);
+      log::error("component-died", "{} stops because {}", context.who(), dead->text);
+      return exit_failed;
+    }
+    if (!announced && context.health()->read().ready) {
+      announced = true;
+      say_ready(start, context.who());
+    }
+    if (std::chrono::steady_clock::now() < next_look)
+      continue;
+    next_look = std::chrono::steady_clock::now() + 2s;
+    if (auto changed = context.watch()->check(); !changed)
+      log::warn("catalog-refused", "{}", changed.error().text);
+    else if (*changed)
+      log::info("catalog-changed", "{} took the changed catalog {}", context.who(),
+                context.catalog()->file().string());
+  }
+  return 0;
+}
+
+int live(const launch& start, const component_list& components, const service_config& config,
+         signal_watch& signals) {
+  auto replica = start.given.replica;
+  auto data = start.catalog->data_of(start.name, replica);
+  auto lock = lock_folder(data);
+  if (!lock)
+    return complain(start.name, lock.error(), exit_failed);
+  if (auto made = make_run_folder(start.catalog->data()); !made)
+    return complain(start.name, made.error(), exit_failed);
+
+  service_context::parts parts;
+  parts.service = start.name;
+  parts.replica = replica;
+  parts.data = data;
+  parts.watch = std::make_shared<catalog_watch>(start.catalog);
+  parts.health = health::make(start.name, replica);
+  auto registry = parts.registry;
+  auto state = parts.health;
+  export_health(*registry, state);
+
+  auto port = start.given.admin_port >= 0    ? start.given.admin_port
+              : start.entry->admin_port == 0 ? 0
+                                             : start.entry->admin_port + static_cast<int>(replica);
+  auto server = http::server::start(
+      {.address = start.entry->admin_address, .port = static_cast<std::uint16_t>(port)},
+      [registry, state](const http::request& asked) { return admin(asked, *registry, *state); });
+  if (!server)
+    return complain(start.name,
+                    {server.error().code,
+                     fmt::format("component admin: key admin_port = {}: {}", port, server.error().text)},
+                    exit_failed);
+  auto admin_file = start.catalog->data() / "run" / fmt::format("{}-{}.admin", start.name, replica);
+  std::ofstream{admin_file, std::ios::trunc} << start.entry->admin_address << ':' << (*server)->port()
+                                             << '\n';
+
+  caf::actor_system_config caf_config;
+  caf_config.set("scheduler.policy", caf::atom("sharing"));
+  caf_config.set("scheduler.max-threads", static_cast<std::size_t>(start.runtime.threads));
+  int code = 0;
+  {
+    caf::actor_system system{caf_config};
+    parts.system = &system;
+    auto context = config.make_context(std::move(parts));
+    {
+      component_runner runner{context};
+      signals.on_stop(runner.waker());
+      auto started = runner.start(components, [&] { return signals.asked_to_stop(); });
+      if (!started) {
+        code = complain(start.name, started.error(), exit_failed);
+      } else {
+        state->set_phase(health::phase::running);
+        code = serve(start, context, runner, signals);
+      }
+      state->set_phase(health::phase::draining);
+      log::info("stopping", "{} stops, within {}", context.who(),
+                to_duration_text(std::chrono::microseconds{start.entry->drain_timeout}));
+      signals.end_within(start.entry->drain_timeout + 5s);
+      if (!runner.stop(deadline::in(start.entry->drain_timeout)))
+        code = exit_failed;
+      signals.on_stop({});
+    }
+  }
+  std::error_code ignored;
+  std::filesystem::remove(admin_file, ignored);
+  log::info("stopped", "{}/{} stopped", start.name, replica);
+  log::flush();
+  return code;
+}
+
+} // namespace
+
+int run_service(std::string name, int argc, char** argv, component_list components, service_config config) {
+  launch start;
+  start.name = std::move(name);
+  auto& given = start.given;
+  CLI::App app{fmt::format("The service {} of a Troupe fleet. Usually started by `troupe up`.", start.name)};
+  app.add_option("--catalog", given.catalog, "Catalog of the fleet")->capture_default_str();
+  app.add_option("--data", given.data, "Data folder of the fleet")->capture_default_str();
+  app.add_option("--replica", given.replica, "Which replica this process is, from 0")->capture_default_str();
+  app.add_option("--config", given.config, "TOML file with settings, over those of the catalog");
+  app.add_option("--set", given.set, "key=value: a setting, over those of the files")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--admin-port", given.admin_port,
+                 "Port for metrics and health, instead of the catalog's; 0: any")
+      ->check(CLI::Range(0, 65'535));
+  app.add_option("--ready-fd", given.ready_fd, "Write \"ready\" to this descriptor when ready");
+  app.add_flag("--check", given.check, "Check catalog and settings, print the settings in effect, and end");
+  {
+    config_keys keys;
+    runtime_config runtime;
+    runtime.bind(keys);
+    config.bind(keys);
+    app.footer("Settings, with defaults:\n" + keys.help());
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& err) {
+    return app.exit(err) == 0 ? 0 : exit_usage;
+  }
+  log::start({.who = fmt::format("{}/{}", start.name, given.replica)});
+  auto keys = prepare(start, config);
+  if (!keys)
+    return complain(start.name, keys.error(), keys.error().code == ec::io_failed ? exit_failed : exit_usage);
+  if (given.check) {
+    std::cout << keys->show();
+    return 0;
+  }
+  log::start({.who = fmt::format("{}/{}", start.name, given.replica),
+              .least = log::level_of(start.runtime.log_level)});
+  auto shown = keys->show();
+  std::ranges::replace(shown, '\n', ' ');
+  log::info("configuration", "{}/{} runs with {}", start.name, given.replica, shown);
+  signal_watch signals;
+  return live(start, components, config, signals);
+}
+
+} // namespace troupe::detail

@@ -1,0 +1,87 @@
+#include "common/actor/signal_watch.hpp"
+
+#include "common/log/log.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace troupe {
+
+namespace {
+
+std::int64_t now_ms() {
+  return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::milliseconds{1};
+}
+
+} // namespace
+
+signal_watch::signal_watch() {
+  sigset_t watched;
+  ::sigemptyset(&watched);
+  ::sigaddset(&watched, SIGTERM);
+  ::sigaddset(&watched, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &watched, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  signals_ = ::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+  wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  thread_ = std::thread{[this] { run(); }};
+}
+
+signal_watch::~signal_watch() {
+  quit_ = true;
+  ::eventfd_write(wake_, 1);
+  thread_.join();
+  ::close(signals_);
+  ::close(wake_);
+}
+
+void signal_watch::on_stop(std::function<void()> tell) {
+  std::lock_guard lock{mutex_};
+  tell_ = std::move(tell);
+  if (asked_ && tell_)
+    tell_();
+}
+
+void signal_watch::end_within(std::chrono::milliseconds span) {
+  end_at_ = now_ms() + span.count();
+  ::eventfd_write(wake_, 1);
+}
+
+void signal_watch::run() {
+  while (!quit_) {
+    pollfd fds[] = {{signals_, POLLIN, 0}, {wake_, POLLIN, 0}};
+    int wait = -1;
+    if (auto end = end_at_.load(); end != 0)
+      wait = static_cast<int>(std::clamp<std::int64_t>(end - now_ms(), 0, 60'000));
+    (void)::poll(fds, 2, wait);
+    if (quit_)
+      return;
+    eventfd_t ignored = 0;
+    (void)::eventfd_read(wake_, &ignored);
+    if (auto end = end_at_.load(); end != 0 && now_ms() >= end) {
+      log::error("stop-forced", "the process did not end in time and is ended");
+      log::flush();
+      ::_exit(1);
+    }
+    signalfd_siginfo got{};
+    if (::read(signals_, &got, sizeof got) != sizeof got)
+      continue;
+    if (asked_) {
+      log::warn("stop-at-once", "a second signal ends the process at once");
+      log::flush();
+      ::_exit(128 + static_cast<int>(got.ssi_signo));
+    }
+    std::lock_guard lock{mutex_};
+    asked_ = true;
+    if (tell_)
+      tell_();
+  }
+}
+
+} // namespace troupe
