@@ -4,7 +4,6 @@
 #include "common/event/record.hpp"
 
 #include <filesystem>
-#include <functional>
 #include <memory>
 
 namespace troupe::world {
@@ -15,8 +14,7 @@ void append_json_line(std::string& to, const record& rec);
 /// The attributes as a JSON object, as the Parquet layout keeps them.
 std::string attributes_json(const std::vector<attribute>& attributes);
 
-/// A file that takes records one by one. What it is decided by its name: .jsonl, .jsonl.gz, .jsonl.zst, or
-/// .parquet where the build can write it.
+/// A file that takes records one by one.
 class record_file {
 public:
   virtual ~record_file() = default;
@@ -26,6 +24,9 @@ public:
   /// Must be called; before it the file is not complete.
   virtual expected<void> close() = 0;
 };
+
+/// Its name decides how a file is written: .parquet, .gz, .zst, and plain JSON lines otherwise.
+expected<std::unique_ptr<record_file>> create_record_file(const std::filesystem::path& path);
 
 expected<std::unique_ptr<record_file>> create_json_lines(const std::filesystem::path& path);
 

@@ -220,13 +220,13 @@ TEST_CASE("settings out of range are refused with key, value and bounds") {
   CHECK(settings{}.validate());
 }
 
-TEST_CASE("plain, gzip and zstd files are written and unwritable places refused") {
+TEST_CASE("plain, gzip, zstd and Parquet files are written and unwritable places refused") {
   testing::temp_dir dir;
   truth laws{small_world()};
   std::string wanted;
   append_json_line(wanted, laws.item_record(1));
-  for (std::string name : {"a.jsonl", "a.jsonl.gz", "a.jsonl.zst"}) {
-    auto file = create_json_lines(dir / name);
+  for (std::string name : {"a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"}) {
+    auto file = create_record_file(dir / name);
     REQUIRE(file);
     REQUIRE((*file)->write(laws.item_record(1)));
     REQUIRE((*file)->close());

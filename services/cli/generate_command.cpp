@@ -1,0 +1,161 @@
+#include "services/cli/generate_command.hpp"
+
+#include "services/cli/world/generator.hpp"
+#include "services/cli/world/output.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+
+namespace troupe::cli {
+
+namespace {
+
+struct generate_options {
+  std::filesystem::path out;
+  std::string format = "jsonl";
+  std::string start = "2026-01-01";
+  std::string span = "30d";
+  std::string mean_delay = "1h";
+  double drift_at = -1;
+  bool quiet = false;
+  world::settings how;
+};
+
+/// One line on a terminal's stderr that is written over itself, four times a second at most.
+class progress_line {
+public:
+  explicit progress_line(bool shown) : shown_{shown} {}
+
+  void show(std::uint64_t done, std::uint64_t total) {
+    auto now = std::chrono::steady_clock::now();
+    if (!shown_ || now < next_)
+      return;
+    next_ = now + std::chrono::milliseconds{250};
+    auto seconds = std::chrono::duration<double>(now - start_).count();
+    fmt::print(stderr, "\r{:3}% {} of {} events, {:.0f}/s ", total == 0 ? 100 : done * 100 / total, done,
+               total, static_cast<double>(done) / std::max(seconds, 1e-3));
+    std::fflush(stderr);
+    used_ = true;
+  }
+
+  ~progress_line() {
+    if (used_)
+      fmt::print(stderr, "\r\033[K");
+  }
+
+private:
+  bool shown_;
+  bool used_ = false;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point next_{};
+};
+
+template <class Make>
+expected<void> write_all(const std::filesystem::path& path, std::uint64_t count, Make make) {
+  TROUPE_TRY(file, world::create_record_file(path));
+  for (std::uint64_t i = 0; i < count; ++i) {
+    TROUPE_CHECK(file->write(make(i)));
+    if (context::interrupted())
+      return fail(ec::canceled, "stopped while writing {}", path.string());
+  }
+  return file->close();
+}
+
+expected<void> generate(const context& context, generate_options options) {
+  auto& how = options.how;
+  TROUPE_TRY(start, parse_rfc3339(options.start));
+  how.start = start;
+  TROUPE_TRY(span, parse_duration(options.span));
+  how.span = span;
+  TROUPE_TRY(mean_delay, parse_duration(options.mean_delay));
+  how.mean_delay = mean_delay;
+  if (options.drift_at >= 0)
+    how.drift_at = options.drift_at;
+  TROUPE_CHECK(how.validate());
+  std::error_code err;
+  std::filesystem::create_directories(options.out, err);
+  if (err)
+    return fail(errno_code(err.value()), "cannot create {}: {}", options.out.string(), err.message());
+  context::watch_interrupt();
+
+  world::generator source{how};
+  auto& laws = source.laws();
+  auto path_of = [&](std::string_view what) {
+    return options.out / fmt::format("{}.{}", what, options.format);
+  };
+  TROUPE_CHECK(write_all(path_of("users"), how.users, [&](auto i) { return laws.user_record(i); }));
+  TROUPE_CHECK(write_all(path_of("items"), how.items, [&](auto i) { return laws.item_record(i); }));
+  {
+    progress_line progress{!options.quiet && stderr_is_terminal()};
+    TROUPE_TRY(file, world::create_record_file(path_of("events")));
+    std::uint64_t written = 0;
+    while (auto event = source.next()) {
+      TROUPE_CHECK(file->write(*event));
+      if (++written % 4096 != 0)
+        continue;
+      progress.show(written, how.events);
+      if (context::interrupted())
+        return fail(ec::canceled, "stopped after {} of {} events", written, how.events);
+    }
+    TROUPE_CHECK(file->close());
+  }
+  auto truth_path = options.out / "truth.json";
+  std::ofstream truth_file{truth_path, std::ios::binary};
+  truth_file << laws.json() << std::flush;
+  if (!truth_file)
+    return fail(ec::io_failed, "cannot write {}", truth_path.string());
+
+  auto& made = source.made();
+  if (context.json)
+    fmt::print(R"({{"out":{},"format":"{}","users":{},"items":{},"events":{},"impressions":{},"clicks":{},)"
+               R"("ratings":{},"late":{},"sessions":{},"seed":{}}})"
+               "\n",
+               json_string(options.out.string()), options.format, how.users, how.items, made.events(),
+               made.impressions, made.clicks, made.ratings, made.late, made.sessions, how.seed);
+  else
+    fmt::print(
+        "{}: {} users, {} items, {} events ({} impressions, {} clicks, {} ratings; {} late) in {} sessions\n"
+        "next: troupe ingest '{}/*.{}'\n",
+        options.out.string(), how.users, how.items, made.events(), made.impressions, made.clicks,
+        made.ratings, made.late, made.sessions, options.out.string(), options.format);
+  return {};
+}
+
+} // namespace
+
+void add_generate_commands(CLI::App& app, context& context) {
+  auto options = std::make_shared<generate_options>();
+  auto& how = options->how;
+  auto* sub =
+      app.add_subcommand("generate", "Write a made-up world whose truth is known: users, items, events");
+  sub->add_option("--out", options->out, "Folder for users, items, events and truth.json")->required();
+  sub->add_option("--format", options->format, "jsonl, jsonl.gz, jsonl.zst or parquet")
+      ->check(CLI::IsMember({"jsonl", "jsonl.gz", "jsonl.zst", "parquet"}))
+      ->capture_default_str();
+  sub->add_option("--seed", how.seed, "The same seed gives the same bytes")->capture_default_str();
+  sub->add_option("--users", how.users)->capture_default_str();
+  sub->add_option("--items", how.items)->capture_default_str();
+  sub->add_option("--events", how.events, "Impressions, clicks and ratings together")->capture_default_str();
+  sub->add_option("--start", options->start, "Time of the first session, RFC 3339")->capture_default_str();
+  sub->add_option("--span", options->span, "From the first session to about the last: 12h, 30d")
+      ->capture_default_str();
+  sub->add_option("--item-skew", how.item_skew, "Zipf exponent of item popularity")->capture_default_str();
+  sub->add_option("--user-skew", how.user_skew, "Zipf exponent of user activity")->capture_default_str();
+  sub->add_option("--exploration", how.exploration, "Uniform share of the logging policy")
+      ->capture_default_str();
+  sub->add_option("--slate", how.slate, "Positions shown at once")->capture_default_str();
+  sub->add_option("--late", how.late, "Share of events that arrive behind later ones")->capture_default_str();
+  sub->add_option("--mean-delay", options->mean_delay, "Mean delay of late events")->capture_default_str();
+  sub->add_option("--drift-at", options->drift_at,
+                  "Share of the span after which tastes and popularity change")
+      ->check(CLI::Range(0.0, 1.0));
+  sub->add_flag("--quiet", options->quiet, "No progress line");
+  context.command(
+      *sub, [&context, options] { return generate(context, *options); },
+      "see `troupe generate --help` for what each option allows");
+}
+
+} // namespace troupe::cli

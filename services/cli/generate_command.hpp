@@ -1,0 +1,10 @@
+#pragma once
+
+#include "services/cli/context.hpp"
+
+namespace troupe::cli {
+
+/// `troupe generate`: writes a world with known truth to files that `troupe ingest` reads without a mapping.
+void add_generate_commands(CLI::App& app, context& context);
+
+} // namespace troupe::cli

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace troupe::testing {
+
+/// A program that runs beside the test. Killed with the object.
+class child {
+public:
+  child() = default;
+  /// Starts `argv`; what it prints is appended to `log`. The process dies with this one.
+  child(const std::vector<std::string>& argv, const std::filesystem::path& out,
+        const std::filesystem::path& err);
+  ~child();
+  child(child&& other) noexcept;
+  child& operator=(child&& other) noexcept;
+
+  pid_t pid() const noexcept { return pid_; }
+  void signal(int number) const noexcept;
+
+  /// Its exit code (128 + signal when it was killed), or nothing when it still runs after `limit`.
+  std::optional<int> wait(std::chrono::milliseconds limit);
+
+private:
+  pid_t pid_ = -1;
+  std::optional<int> code_;
+};
+
+/// What a program that ran to its end left behind.
+struct outcome {
+  int code = -1; ///< -1: it did not end in time and was killed.
+  std::string out;
+  std::string err;
+};
+
+outcome run(const std::vector<std::string>& argv, std::chrono::milliseconds limit = std::chrono::seconds{60});
+
+/// The processes below this one (at any depth) whose program file is called `program`.
+std::vector<pid_t> descendants(std::string_view program = {});
+
+/// Adopts orphans, kills everything below this process after `limit` and ends it with exit code 3, saying so.
+/// Called once at the start of a test program: no test hangs for ever.
+void end_after(std::chrono::seconds limit);
+
+std::string read_file(const std::filesystem::path& path);
+void write_file(const std::filesystem::path& path, std::string_view text);
+
+} // namespace troupe::testing
