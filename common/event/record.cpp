@@ -178,16 +178,25 @@ expected<void> check(const record& rec) {
   return {};
 }
 
-chunk encode_batch(std::span<const record> records, std::uint32_t partition, std::uint64_t base_offset) {
+chunk encode_batch(std::span<const record* const> records, std::uint32_t partition,
+                   std::uint64_t base_offset) {
   auto out = std::make_shared<builder>(records.size() * 160 + 64);
   std::vector<flatbuffers::Offset<wire::Record>> parts;
   parts.reserve(records.size());
-  for (auto& each : records)
-    parts.push_back(build(*out, each));
+  for (auto* each : records)
+    parts.push_back(build(*out, *each));
   auto list = out->CreateVector(parts);
   out->Finish(wire::CreateBatch(*out, partition, base_offset, list), wire::BatchIdentifier());
   byte_view view{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};
   return {std::move(out), view};
+}
+
+chunk encode_batch(std::span<const record> records, std::uint32_t partition, std::uint64_t base_offset) {
+  std::vector<const record*> pointers;
+  pointers.reserve(records.size());
+  for (auto& each : records)
+    pointers.push_back(&each);
+  return encode_batch(std::span<const record* const>{pointers}, partition, base_offset);
 }
 
 expected<batch> batch::open(chunk bytes) {

@@ -66,6 +66,10 @@ expected<void> check(const record& rec);
 chunk encode_batch(std::span<const record> records, std::uint32_t partition = 0,
                    std::uint64_t base_offset = 0);
 
+/// The same from records that lie apart.
+chunk encode_batch(std::span<const record* const> records, std::uint32_t partition = 0,
+                   std::uint64_t base_offset = 0);
+
 /// A verified batch and the bytes it lives in. Records are read in place; `to_record` copies one out.
 class batch {
 public:
