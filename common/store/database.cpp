@@ -92,9 +92,13 @@ rocksdb::DBOptions database_options(const options& opts) {
   to.keep_log_file_num = 2;
   to.max_log_file_size = std::size_t{4} << 20;
   to.info_log_level = rocksdb::WARN_LEVEL;
+  to.allow_fallocate = false;      // so that the free space is what it seems
   to.max_bgerror_resume_count = 0; // `write` resumes by itself, when there is room.
   return to;
 }
+
+/// Kept free for manifests, table footers and small compactions.
+constexpr std::uint64_t slack_bytes = 4 << 20;
 
 constexpr std::string_view layout_key = "troupe.layout";
 
@@ -197,23 +201,29 @@ struct database::state {
     return fail(code_of(status), "cannot {} the store at {}: {}", doing, where, status.ToString());
   }
 
-  /// After a failed write RocksDB refuses all writes until somebody resumes it; that needs room for what is
-  /// in memory.
-  expected<void> resume(std::size_t wanted) {
+  /// Refuses a write while there is still room for it and for flushing what is in memory. Debian's RocksDB
+  /// has its assertions on and ends the process when it goes on after a write that hit the end of the disk:
+  /// it must never get there.
+  expected<void> room_for(std::size_t bytes) const {
+    std::error_code problem;
+    auto space = std::filesystem::space(path, problem);
+    if (problem)
+      return {};
+    std::uint64_t unflushed = 0;
+    db->GetAggregatedIntProperty(rocksdb::DB::Properties::kCurSizeAllMemTables, &unflushed);
+    auto needed = unflushed + 3 * bytes + slack_bytes;
+    if (space.available >= needed)
+      return {};
+    return fail(ec::disk_full,
+                "cannot write {} bytes to the store at {}: {} bytes are free, {} are needed; make room",
+                bytes, where, space.available, needed);
+  }
+
+  /// After a failed write RocksDB refuses all writes until somebody resumes it.
+  expected<void> resume() {
     std::lock_guard lock{resuming};
     if (!halted)
       return {};
-    std::error_code problem;
-    auto space = std::filesystem::space(path, problem);
-    std::uint64_t unflushed = 0;
-    db->GetAggregatedIntProperty(rocksdb::DB::Properties::kCurSizeAllMemTables, &unflushed);
-    auto needed = std::max<std::uint64_t>(wanted * 2 + (std::uint64_t{1} << 20),
-                                          std::min<std::uint64_t>(unflushed, 64u << 20) / 2);
-    if (!problem && space.available < needed)
-      return fail(
-          ec::disk_full,
-          "cannot write {} bytes to the store at {}: {} bytes are free, {} are needed to go on; make room",
-          wanted, where, space.available, needed);
     auto status = db->Resume();
     // Busy: RocksDB's own watcher of free space is at it already; it looks every five seconds.
     for (int i = 0; i < 100 && status.IsBusy(); ++i) {
@@ -336,8 +346,9 @@ database::find_many(family_id family, std::span<const std::string_view> keys, co
 expected<void> database::write(write_batch& batch, durability how) {
   if (batch.empty())
     return {};
+  TROUPE_CHECK(impl_->room_for(batch.bytes()));
   if (impl_->halted)
-    TROUPE_CHECK(impl_->resume(batch.bytes()));
+    TROUPE_CHECK(impl_->resume());
   rocksdb::WriteOptions options;
   options.sync = how == durability::synced;
   auto status = impl_->db->Write(options, batch.impl_.get());

@@ -115,8 +115,9 @@ private:
 /// An ordered key-value store on disk: RocksDB behind values and errors. All functions but the
 /// constructor-like `open` are thread-safe; they block on the disk.
 ///
-/// When the disk is full, writes fail with ec::disk_full and change nothing; a later write tries to resume
-/// first, so that work goes on as soon as there is room.
+/// A write for which there is no room, or would be none to flush it, fails with ec::disk_full and changes
+/// nothing; writing goes on as soon as there is room (a few MiB more than what is in memory are always left
+/// free).
 class database {
 public:
   /// Fails with ec::unsupported_version when the folder holds another layout, ec::corrupt, ec::io_failed or

@@ -127,7 +127,7 @@ TEST_CASE("keys of numbers sort as the numbers do") {
 TEST_CASE("a full disk refuses writes whole, and writing goes on when there is room") {
   testing::temp_dir dir;
   std::filesystem::create_directories(dir / "disk");
-  if (::mount("none", (dir / "disk").c_str(), "tmpfs", 0, "size=24m") != 0) {
+  if (::mount("none", (dir / "disk").c_str(), "tmpfs", 0, "size=48m") != 0) {
     MESSAGE("skipped: mounting a tmpfs needs root");
     return;
   }
@@ -136,7 +136,7 @@ TEST_CASE("a full disk refuses writes whole, and writing goes on when there is r
     {
       std::ofstream out{ballast, std::ios::binary};
       std::string block(1 << 20, 'b');
-      for (int i = 0; i < 14; ++i)
+      for (int i = 0; i < 24; ++i)
         out << block;
     }
     auto db = database::open(dir / "disk/db", two_families()).value();
@@ -160,7 +160,7 @@ TEST_CASE("a full disk refuses writes whole, and writing goes on when there is r
     CHECK(result.error().code == ec::disk_full);
     CHECK(written > 5);
     CHECK(*db->find(0, "count") == std::to_string(written));
-    CHECK(db->put(0, "more", std::string(100, 'm'), durability::synced).error().code == ec::disk_full);
+    CHECK(db->put(1, "more", noise() + noise(), durability::synced).error().code == ec::disk_full);
 
     std::filesystem::remove(ballast);
     auto again = db->put(0, "more", "m", durability::synced);

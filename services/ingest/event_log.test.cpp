@@ -271,7 +271,7 @@ TEST_CASE("a log that was copied while it was written opens with whole requests 
 TEST_CASE("on a full disk no request is half in the log, and appending goes on when there is room") {
   testing::temp_dir dir;
   std::filesystem::create_directories(dir / "disk");
-  if (::mount("none", (dir / "disk").c_str(), "tmpfs", 0, "size=24m") != 0) {
+  if (::mount("none", (dir / "disk").c_str(), "tmpfs", 0, "size=48m") != 0) {
     MESSAGE("skipped: mounting a tmpfs needs root");
     return;
   }
@@ -280,7 +280,7 @@ TEST_CASE("on a full disk no request is half in the log, and appending goes on w
     {
       std::ofstream out{ballast, std::ios::binary};
       std::string block(1 << 20, 'b');
-      for (int i = 0; i < 12; ++i)
+      for (int i = 0; i < 24; ++i)
         out << block;
     }
     log_options opts;
