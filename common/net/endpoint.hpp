@@ -33,6 +33,7 @@ struct endpoint_counters {
   std::uint64_t refused_kind = 0;      ///< No handler for the kind.
   std::uint64_t refused_version = 0;   ///< Envelope of a later version.
   std::uint64_t refused_key = 0;       ///< CURVE: the caller's key is not on the list.
+  std::uint64_t refused_handshake = 0; ///< Connections that do not speak the protocol.
   std::uint64_t dropped_malformed = 0; ///< Not an envelope, or not two frames.
   std::uint64_t dropped_peer_gone = 0; ///< The asker has left before the answer.
   std::uint64_t dropped_peer_full = 0; ///< The asker does not read its answers.

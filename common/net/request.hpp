@@ -14,7 +14,14 @@
 namespace troupe::net {
 
 namespace detail {
-class reply_sink;
+
+/// Where answers go; outlives the endpoint as long as a responder holds it.
+class reply_sink {
+public:
+  virtual ~reply_sink() = default;
+  virtual void send(std::string route, envelope head, chunk payload) = 0;
+};
+
 } // namespace detail
 
 /// The duty to answer one request exactly once, from any thread. The first of `reply`, `fail` and `finish`
@@ -25,6 +32,10 @@ public:
   responder() = default;
   responder(std::shared_ptr<detail::reply_sink> sink, std::string route, wire::Kind kind, hash128 request_id,
             trace_context trace, deadline until);
+
+  /// Answers a function instead of a socket: for tests, and for requests made inside this process.
+  static responder to(std::function<void(expected<chunk>)> tell);
+
   responder(responder&&) noexcept = default;
   responder& operator=(responder&& other) noexcept;
   ~responder();

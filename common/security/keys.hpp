@@ -31,7 +31,8 @@ expected<void> write_key_pair(const std::filesystem::path& stem, const key_pair&
 expected<std::string> read_secret_key(const std::filesystem::path& file);
 expected<std::string> read_public_key(const std::filesystem::path& file);
 
-/// Reads public keys, one a line; `#` begins a comment, an empty file lets nobody in.
+/// Reads public keys, one a line, what follows a blank is a remark; `#` begins a comment, an empty file lets
+/// nobody in.
 expected<std::vector<std::string>> read_allow_list(const std::filesystem::path& file);
 
 enum class key_kind { secret, public_key };

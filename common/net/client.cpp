@@ -1,0 +1,597 @@
+#include "common/net/client.hpp"
+
+#include "common/net/breaker.hpp"
+#include "common/net/socket_pump.hpp"
+
+#include <sodium/randombytes.h>
+
+#include <algorithm>
+#include <atomic>
+#include <climits>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <tuple>
+#include <unordered_map>
+
+namespace troupe::net {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+constexpr int messages_a_turn = 256;
+constexpr std::uint32_t any_replica = UINT32_MAX;
+constexpr std::uint32_t nowhere = UINT32_MAX;
+
+struct pending_call {
+  wire::Kind kind = wire::Kind::none;
+  chunk payload;
+  deadline until{clock::time_point::max()};
+  trace_context trace;
+  std::uint32_t only = any_replica;
+  client::done then;
+
+  // From here on the business of the socket thread.
+  std::uint32_t at = nowhere; ///< Where it is under way; nowhere: it waits for a connection.
+  std::vector<std::uint32_t> tried;
+  clock::time_point give_up{}; ///< When it stops waiting for a connection.
+  clock::time_point timer{};
+};
+
+struct replica {
+  replica(std::string where, const client_options& options)
+      : address{std::move(where)}, breaker{options.breaker_failures, options.breaker_open} {}
+
+  std::string address;
+  circuit_breaker breaker;
+  zmq::socket_t socket, monitor;
+  bool connected = false;
+  bool unauthorized = false;
+  std::string why = "not connected yet";
+  std::uint64_t in_flight = 0;
+};
+
+using count = std::atomic<std::uint64_t>;
+
+struct live_counters {
+  count calls{0}, succeeded{0}, failed{0}, retries{0}, retries_denied{0}, refused_overloaded{0},
+      connections_lost{0}, dropped_late{0}, dropped_malformed{0};
+};
+
+/// True for failures that another replica may not have.
+bool elsewhere(ec code) noexcept {
+  return code == ec::unavailable || code == ec::overloaded || code == ec::stopping;
+}
+
+} // namespace
+
+struct client::impl {
+  explicit impl(client_options with)
+      : options{std::move(with)}, door{options.max_in_flight * options.addresses.size()}, outbox{door + 1},
+        budget{options.retry_budget, options.retry_floor, clock::now()} {
+    randombytes_buf(&id_high, sizeof id_high);
+  }
+
+  expected<void> connect();
+  expected<void> connect(replica& to, std::size_t index);
+  void submit(pending_call call);
+  void run();
+  void begin(pending_call call);
+  void dispatch(std::uint64_t id, pending_call& call);
+  std::uint32_t choose(const pending_call& call, bool& wait, error& why) const;
+  bool send(std::uint64_t id, pending_call& call, std::uint32_t to);
+  void wait_for_connection(std::uint64_t id, pending_call& call);
+  void set_timer(std::uint64_t id, pending_call& call, clock::time_point at);
+  void read_answers(std::uint32_t from, int at_most);
+  void take_answer(std::uint32_t from, std::vector<zmq::message_t> frames);
+  void read_monitor(std::uint32_t from);
+  void lost(std::uint32_t from);
+  void wake_waiting();
+  void fire_timers();
+  void attempt_failed(std::uint64_t id, pending_call& call, error err);
+  void finish(std::uint64_t id, expected<reply> result);
+  void leave(pending_call& call);
+  void publish();
+
+  client_options options;
+  std::size_t door;
+  std::shared_ptr<zmq::context_t> context = detail::shared_context();
+  std::vector<replica> replicas;
+  detail::outbox<pending_call> outbox;
+  std::atomic<std::size_t> open_calls{0};
+  live_counters counters;
+  std::thread thread;
+
+  // The socket thread's own.
+  retry_budget budget;
+  std::uint64_t id_high = 0;
+  std::uint64_t next_id = 1;
+  std::unordered_map<std::uint64_t, pending_call> pending;
+  std::set<std::pair<clock::time_point, std::uint64_t>> timers;
+  std::set<std::uint64_t> waiting;
+  std::uint32_t turn = 0;
+
+  mutable std::mutex states_mutex;
+  std::vector<replica_info> states;
+};
+
+expected<void> client::impl::connect(replica& to, std::size_t index) {
+  TROUPE_CHECK(check_address(to.address, options.curve.has_value()));
+  bool inproc = to.address.starts_with("inproc://");
+  try {
+    to.socket = zmq::socket_t{*context, zmq::socket_type::dealer};
+    auto& s = to.socket;
+    s.set(zmq::sockopt::linger, 0);
+    s.set(zmq::sockopt::sndhwm,
+          static_cast<int>(std::min<std::size_t>(options.max_in_flight * 2 + 16, 1 << 20)));
+    s.set(zmq::sockopt::rcvhwm,
+          static_cast<int>(std::min<std::size_t>(options.max_in_flight * 2 + 16, 1 << 20)));
+    if (options.curve) {
+      s.set(zmq::sockopt::curve_serverkey, options.curve->server_key);
+      s.set(zmq::sockopt::curve_publickey, options.curve->public_key);
+      s.set(zmq::sockopt::curve_secretkey, options.curve->secret_key);
+    }
+    if (inproc) { // Has no connection events: taken as there always.
+      to.connected = true;
+    } else {
+      s.set(zmq::sockopt::immediate, true);
+      s.set(zmq::sockopt::reconnect_ivl, 50);
+      s.set(zmq::sockopt::reconnect_ivl_max, 500);
+      s.set(zmq::sockopt::handshake_ivl, 5000);
+      s.set(zmq::sockopt::heartbeat_ivl, 2000);
+      s.set(zmq::sockopt::heartbeat_timeout, 10000);
+      auto watch = fmt::format("inproc://troupe.client.{}.{}", static_cast<const void*>(this), index);
+      zmq_socket_monitor(s.handle(), watch.c_str(),
+                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED |
+                             ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                             ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL);
+      to.monitor = zmq::socket_t{*context, zmq::socket_type::pair};
+      to.monitor.set(zmq::sockopt::linger, 0);
+      to.monitor.connect(watch);
+    }
+    s.connect(to.address);
+  } catch (const zmq::error_t& err) {
+    return detail::zmq_failure("connect to", to.address, err);
+  }
+  return {};
+}
+
+expected<void> client::impl::connect() {
+  if (options.addresses.empty())
+    return fail(ec::invalid_argument, "{} has no addresses to connect to", options.service);
+  replicas.reserve(options.addresses.size());
+  for (auto& address : options.addresses) {
+    replicas.emplace_back(address, options);
+    TROUPE_CHECK(connect(replicas.back(), replicas.size()));
+  }
+  publish();
+  return {};
+}
+
+void client::impl::submit(pending_call call) {
+  ++counters.calls;
+  auto refuse = [&](ec code, std::string text) {
+    ++counters.failed;
+    call.then(unexpected<error>{error{code, std::move(text)}});
+  };
+  if (call.only != any_replica && call.only >= replicas.size())
+    return refuse(ec::invalid_argument, fmt::format("{} has {} replicas, there is no number {}",
+                                                    options.service, replicas.size(), call.only));
+  if (call.until.passed())
+    return refuse(ec::too_late, fmt::format("no time is left for {}", to_string(call.kind)));
+  if (open_calls.fetch_add(1) >= door) {
+    open_calls.fetch_sub(1);
+    ++counters.refused_overloaded;
+    return refuse(ec::overloaded, fmt::format("{} calls to {} are under way already", door, options.service));
+  }
+  if (!outbox.put(call)) {
+    open_calls.fetch_sub(1);
+    refuse(ec::stopping, fmt::format("the client of {} is being closed", options.service));
+  }
+}
+
+void client::impl::run() {
+  std::vector<zmq_pollitem_t> items{{nullptr, outbox.fd(), ZMQ_POLLIN, 0}};
+  for (auto& each : replicas) {
+    items.push_back({each.socket.handle(), 0, ZMQ_POLLIN, 0});
+    if (each.monitor.handle() != nullptr)
+      items.push_back({each.monitor.handle(), 0, ZMQ_POLLIN, 0});
+  }
+  std::vector<pending_call> fresh;
+  bool open = true;
+  while (open) {
+    long wait = -1;
+    if (!timers.empty())
+      wait = static_cast<long>(std::clamp<std::int64_t>(
+          std::chrono::ceil<std::chrono::milliseconds>(timers.begin()->first - clock::now()).count(), 0,
+          60'000));
+    if (zmq_poll(items.data(), static_cast<int>(items.size()), wait) < 0 && errno != EINTR)
+      break;
+    std::size_t item = 1;
+    for (std::uint32_t i = 0; i < replicas.size(); ++i) {
+      if (items[item++].revents != 0)
+        read_answers(i, messages_a_turn);
+      if (replicas[i].monitor.handle() != nullptr && items[item++].revents != 0)
+        read_monitor(i);
+    }
+    fire_timers();
+    if (items[0].revents != 0) {
+      open = !outbox.closed();
+      outbox.take(fresh);
+      for (auto& each : fresh)
+        begin(std::move(each));
+      fresh.clear();
+    }
+    publish();
+  }
+  while (!pending.empty())
+    finish(pending.begin()->first, fail(ec::stopping, "the client of {} was closed while waiting for {}",
+                                        options.service, to_string(pending.begin()->second.kind)));
+}
+
+void client::impl::begin(pending_call call) {
+  budget.called();
+  auto id = next_id++;
+  auto& held = pending.emplace(id, std::move(call)).first->second;
+  set_timer(id, held, held.until.at());
+  dispatch(id, held);
+}
+
+void client::impl::set_timer(std::uint64_t id, pending_call& call, clock::time_point at) {
+  timers.erase({call.timer, id});
+  call.timer = at;
+  timers.insert({at, id});
+}
+
+/// The replica for the next attempt, or nowhere: then `wait` says whether one may come, and `why` why not.
+std::uint32_t client::impl::choose(const pending_call& call, bool& wait, error& why) const {
+  auto now = clock::now();
+  auto best = nowhere;
+  auto size = static_cast<std::uint32_t>(replicas.size());
+  wait = false;
+  why = {ec::unavailable, {}};
+  auto note = [&](const replica& each, ec code, std::string_view text) {
+    why.code = code;
+    why.text += fmt::format("{}{}: {}", why.text.empty() ? "" : "; ", each.address, text);
+  };
+  for (std::uint32_t k = 0; k < size; ++k) {
+    auto i = call.only != any_replica ? call.only : (turn + k) % size;
+    auto& each = replicas[i];
+    if (std::find(call.tried.begin(), call.tried.end(), i) != call.tried.end())
+      note(each, why.code, "tried");
+    else if (each.unauthorized)
+      note(each, ec::unauthorized, "our key is not on its allow-list");
+    else if (!each.connected) {
+      wait = true;
+      note(each, ec::unavailable, each.why);
+    } else if (!each.breaker.allows(now)) {
+      wait = wait || each.breaker.state(now) == breaker_state::half_open;
+      note(each, ec::unavailable, "its circuit breaker is open");
+    } else if (each.in_flight >= options.max_in_flight)
+      note(each, ec::overloaded, fmt::format("{} calls are under way", each.in_flight));
+    else if (best == nowhere || each.in_flight < replicas[best].in_flight)
+      best = i;
+    if (call.only != any_replica)
+      break;
+  }
+  return best;
+}
+
+void client::impl::dispatch(std::uint64_t id, pending_call& call) {
+  bool wait = false;
+  error why;
+  for (;;) {
+    auto to = choose(call, wait, why);
+    if (to == nowhere)
+      break;
+    if (call.until.passed())
+      return finish(
+          id, fail(ec::too_late, "no time was left to send {} to {}", to_string(call.kind), options.service));
+    if (send(id, call, to))
+      return;
+    call.tried.push_back(to); // Takes nothing now; a new connection gives it another chance.
+    wait = true;
+  }
+  if (wait && (call.give_up == clock::time_point{} || clock::now() < call.give_up))
+    return wait_for_connection(id, call);
+  if (why.code == ec::overloaded)
+    ++counters.refused_overloaded;
+  finish(id, fail(why.code, "no replica of {} can take {} ({})", options.service, to_string(call.kind),
+                  why.text));
+}
+
+void client::impl::wait_for_connection(std::uint64_t id, pending_call& call) {
+  if (call.give_up == clock::time_point{})
+    call.give_up = call.until.within(options.connect_wait).at();
+  waiting.insert(id);
+  set_timer(id, call, call.give_up);
+}
+
+bool client::impl::send(std::uint64_t id, pending_call& call, std::uint32_t to) {
+  auto& target = replicas[to];
+  envelope head;
+  head.kind = call.kind;
+  head.request_id = {id_high, id};
+  head.trace = call.trace;
+  head.time_left = std::chrono::ceil<std::chrono::microseconds>(call.until.left());
+  head.caller = options.caller;
+  auto first = detail::to_message(encode(head));
+  auto went = detail::send(target.socket, first, true);
+  if (went == detail::sent::full) {
+    // A connection that is milliseconds old may not have reached the socket: asking for events brings it in.
+    std::ignore = target.socket.get(zmq::sockopt::events);
+    went = detail::send(target.socket, first, true);
+  }
+  if (went != detail::sent::yes)
+    return false;
+  auto second = detail::to_message(call.payload);
+  if (detail::send(target.socket, second, false) != detail::sent::yes)
+    return false;
+  ++turn;
+  ++target.in_flight;
+  target.breaker.sent();
+  call.at = to;
+  call.tried.push_back(to);
+  waiting.erase(id);
+  set_timer(id, call, call.until.at());
+  return true;
+}
+
+void client::impl::read_answers(std::uint32_t from, int at_most) {
+  for (int i = 0; i < at_most; ++i) {
+    auto frames = detail::receive(replicas[from].socket);
+    if (frames.empty())
+      return;
+    take_answer(from, std::move(frames));
+  }
+}
+
+void client::impl::take_answer(std::uint32_t from, std::vector<zmq::message_t> frames) {
+  auto malformed = [&] { ++counters.dropped_malformed; };
+  if (frames.size() != 2)
+    return malformed();
+  auto info = decode_envelope({frames[0].data<std::byte>(), frames[0].size()});
+  if (!info || !info->reply)
+    return malformed();
+  auto found = info->request_id.high == id_high ? pending.find(info->request_id.low) : pending.end();
+  if (found == pending.end() || found->second.at != from) {
+    ++counters.dropped_late;
+    return;
+  }
+  auto& call = found->second;
+  if (info->failure) {
+    auto err = *std::move(info->failure);
+    if (err.code == ec::internal || err.code == ec::too_late)
+      replicas[from].breaker.failed(clock::now());
+    else
+      replicas[from].breaker.succeeded();
+    return attempt_failed(found->first, call, std::move(err));
+  }
+  bool probed = replicas[from].breaker.state(clock::now()) != breaker_state::closed;
+  replicas[from].breaker.succeeded();
+  finish(found->first, reply{*std::move(info), detail::to_chunk(std::move(frames[1])), from});
+  if (probed)
+    wake_waiting();
+}
+
+void client::impl::read_monitor(std::uint32_t from) {
+  auto& each = replicas[from];
+  for (int i = 0; i < messages_a_turn; ++i) {
+    auto frames = detail::receive(each.monitor);
+    if (frames.size() != 2 || frames[0].size() < 6)
+      return;
+    std::uint16_t event = 0;
+    std::memcpy(&event, frames[0].data(), sizeof event);
+    switch (event) {
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+      std::ignore = each.socket.get(zmq::sockopt::events);
+      each.connected = true;
+      each.unauthorized = false;
+      each.breaker.reset();
+      wake_waiting();
+      break;
+    case ZMQ_EVENT_DISCONNECTED:
+      lost(from);
+      break;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+      each.unauthorized = true;
+      wake_waiting();
+      break;
+    case ZMQ_EVENT_CLOSED:
+      if (!each.connected)
+        each.why = "nobody listens there";
+      break;
+    default:
+      each.why = "the handshake failed";
+    }
+  }
+}
+
+void client::impl::lost(std::uint32_t from) {
+  auto& each = replicas[from];
+  // Answers that came before the end are still good.
+  read_answers(from, INT_MAX);
+  if (each.connected)
+    ++counters.connections_lost;
+  each.connected = false;
+  each.why = "the connection was lost";
+  std::vector<std::uint64_t> hit;
+  for (auto& [id, call] : pending)
+    if (call.at == from)
+      hit.push_back(id);
+  for (auto id : hit)
+    if (auto found = pending.find(id); found != pending.end())
+      attempt_failed(id, found->second,
+                     {ec::unavailable, fmt::format("the connection to {} was lost while it worked on {}",
+                                                   each.address, to_string(found->second.kind))});
+}
+
+void client::impl::wake_waiting() {
+  std::vector<std::uint64_t> now{waiting.begin(), waiting.end()};
+  for (auto id : now) {
+    auto found = pending.find(id);
+    if (found == pending.end())
+      continue;
+    found->second.tried.clear();
+    dispatch(id, found->second);
+  }
+}
+
+void client::impl::fire_timers() {
+  auto now = clock::now();
+  while (!timers.empty() && timers.begin()->first <= now) {
+    auto id = timers.begin()->second;
+    auto& call = pending.at(id);
+    if (call.at != nowhere) {
+      auto& at = replicas[call.at];
+      at.breaker.failed(now);
+      finish(id, fail(ec::too_late, "{} at {} did not answer {} in time", options.service, at.address,
+                      to_string(call.kind)));
+    } else {
+      call.tried.clear();
+      dispatch(id, call);
+    }
+  }
+}
+
+void client::impl::leave(pending_call& call) {
+  if (call.at != nowhere)
+    --replicas[call.at].in_flight;
+  call.at = nowhere;
+}
+
+void client::impl::attempt_failed(std::uint64_t id, pending_call& call, error err) {
+  leave(call);
+  bool again = call.only == any_replica && idempotent(call.kind) && elsewhere(err.code) &&
+               call.tried.size() < options.max_attempts && !call.until.passed();
+  bool wait = false;
+  error why;
+  if (again && choose(call, wait, why) != nowhere) {
+    if (budget.take(clock::now())) {
+      ++counters.retries;
+      return dispatch(id, call);
+    }
+    ++counters.retries_denied;
+  }
+  finish(id, unexpected<error>{std::move(err)});
+}
+
+void client::impl::finish(std::uint64_t id, expected<reply> result) {
+  auto node = pending.extract(id);
+  auto& call = node.mapped();
+  timers.erase({call.timer, id});
+  waiting.erase(id);
+  leave(call);
+  ++(result ? counters.succeeded : counters.failed);
+  open_calls.fetch_sub(1);
+  call.then(std::move(result));
+}
+
+void client::impl::publish() {
+  std::lock_guard lock{states_mutex};
+  auto now = clock::now();
+  states.resize(replicas.size());
+  for (std::size_t i = 0; i < replicas.size(); ++i) {
+    auto& from = replicas[i];
+    auto& to = states[i];
+    if (to.address.empty())
+      to.address = from.address;
+    to.connected = from.connected;
+    to.breaker = from.breaker.state(now);
+    to.in_flight = from.in_flight;
+  }
+}
+
+client::client(std::unique_ptr<impl> made) noexcept : impl_{std::move(made)} {}
+
+expected<std::unique_ptr<client>> client::open(client_options options) {
+  auto made = std::make_unique<impl>(std::move(options));
+  TROUPE_CHECK(made->connect());
+  made->thread = std::thread{[self = made.get()] { self->run(); }};
+  return std::unique_ptr<client>{new client{std::move(made)}};
+}
+
+client::~client() {
+  impl_->outbox.close();
+  if (impl_->thread.joinable())
+    impl_->thread.join();
+  for (auto& each : impl_->replicas)
+    if (each.monitor.handle() != nullptr)
+      zmq_socket_monitor(each.socket.handle(), nullptr, 0);
+}
+
+void client::call_async(wire::Kind kind, chunk payload, deadline until, done then, trace_context trace) {
+  call_async_to(any_replica, kind, std::move(payload), until, std::move(then), trace);
+}
+
+void client::call_async_to(std::uint32_t replica, wire::Kind kind, chunk payload, deadline until, done then,
+                           trace_context trace) {
+  pending_call call;
+  call.kind = kind;
+  call.payload = std::move(payload);
+  call.until = until;
+  call.trace = trace;
+  call.only = replica;
+  call.then = std::move(then);
+  impl_->submit(std::move(call));
+}
+
+expected<reply> client::call(wire::Kind kind, chunk payload, deadline until, trace_context trace) {
+  return call_to(any_replica, kind, std::move(payload), until, trace);
+}
+
+expected<reply> client::call_to(std::uint32_t replica, wire::Kind kind, chunk payload, deadline until,
+                                trace_context trace) {
+  if (std::this_thread::get_id() == impl_->thread.get_id())
+    return fail(ec::internal, "a blocking call of {} from a callback of its own client",
+                impl_->options.service);
+  std::mutex mutex;
+  std::condition_variable ended;
+  std::optional<expected<reply>> result;
+  call_async_to(
+      replica, kind, std::move(payload), until,
+      [&](expected<reply> answer) {
+        // Told under the lock: the waiting frame must not go before the notification is done.
+        std::lock_guard lock{mutex};
+        result.emplace(std::move(answer));
+        ended.notify_one();
+      },
+      trace);
+  std::unique_lock lock{mutex};
+  ended.wait(lock, [&] { return result.has_value(); });
+  return *std::move(result);
+}
+
+std::uint32_t client::replicas() const noexcept {
+  return static_cast<std::uint32_t>(impl_->replicas.size());
+}
+
+const std::string& client::service() const noexcept {
+  return impl_->options.service;
+}
+
+std::vector<replica_info> client::replica_states() const {
+  std::lock_guard lock{impl_->states_mutex};
+  return impl_->states;
+}
+
+client_counters client::counters() const noexcept {
+  auto& live = impl_->counters;
+  client_counters now;
+  now.calls = live.calls;
+  now.succeeded = live.succeeded;
+  now.failed = live.failed;
+  now.retries = live.retries;
+  now.retries_denied = live.retries_denied;
+  now.refused_overloaded = live.refused_overloaded;
+  now.connections_lost = live.connections_lost;
+  now.dropped_late = live.dropped_late;
+  now.dropped_malformed = live.dropped_malformed;
+  return now;
+}
+
+} // namespace troupe::net
