@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <regex>
 #include <thread>
 
 namespace troupe::testing {
@@ -41,10 +42,14 @@ std::filesystem::path log_dir() {
   return dir;
 }
 
-fleet::fleet(std::string name, std::filesystem::path data)
-    : name_{std::move(name)}, data_{data.empty() ? temp_ / "data" : std::move(data)}, log_{log_dir() /
-                                                                                           (name_ + ".log")} {
+fleet::fleet(std::string name, std::string settings)
+    : name_{std::move(name)}, data_{temp_ / "data"}, log_{log_dir() / (name_ + ".log")} {
   std::filesystem::remove(log_);
+  std::filesystem::create_directories(data_ / "views");
+  std::filesystem::create_directories(data_ / "schemas");
+  auto text = read_file(source_dir() / "compose" / "catalog.toml");
+  write_file(temp_ / "catalog.toml",
+             std::regex_replace(text, std::regex{"admin_port = [0-9]+"}, "admin_port = 0") + settings);
 }
 
 fleet::~fleet() {
@@ -53,8 +58,7 @@ fleet::~fleet() {
 
 std::vector<std::string> fleet::command(std::vector<std::string> words, bool as_json) const {
   std::vector<std::string> out{(bin_dir() / "troupe").string(), "--catalog",
-                               (source_dir() / "compose" / "catalog.toml").string(), "--data",
-                               data_.string()};
+                               (temp_ / "catalog.toml").string(), "--data", data_.string()};
   if (as_json)
     out.push_back("--json");
   out.insert(out.end(), words.begin(), words.end());

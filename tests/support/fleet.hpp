@@ -17,7 +17,9 @@ using namespace std::chrono_literals;
 class fleet {
 public:
   /// `name` names the log under build/<preset>/Testing. Starts nothing.
-  explicit fleet(std::string name, std::filesystem::path data = {});
+  /// `settings` is TOML put behind the catalog; all admin ports are free ones. One fleet at a time in a
+  /// process.
+  explicit fleet(std::string name, std::string settings = {});
   ~fleet();
 
   /// Starts `troupe up` and waits until every service is ready.
@@ -43,6 +45,7 @@ public:
 
   const std::filesystem::path& data() const noexcept { return data_; }
   const std::filesystem::path& log() const noexcept { return log_; }
+  const std::filesystem::path& temp() const noexcept { return temp_.path(); }
 
 private:
   std::vector<std::string> command(std::vector<std::string> words, bool as_json) const;

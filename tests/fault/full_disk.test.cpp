@@ -1,0 +1,76 @@
+#include "tests/support/world.hpp"
+
+#include <doctest/doctest.h>
+#include <sys/mount.h>
+
+#include <iostream>
+
+using namespace troupe::testing;
+
+namespace {
+
+const bool guarded = (end_after(300s), true);
+
+/// A small file system in memory, gone with the object. Needs root.
+class small_disk {
+public:
+  small_disk(std::filesystem::path at, const char* size) : at_{std::move(at)} {
+    std::filesystem::create_directories(at_);
+    mounted_ = ::mount("tmpfs", at_.c_str(), "tmpfs", 0, size) == 0;
+  }
+  ~small_disk() {
+    if (mounted_)
+      ::umount2(at_.c_str(), MNT_DETACH);
+  }
+  bool mounted() const { return mounted_; }
+  bool resize(const char* size) const {
+    return ::mount("tmpfs", at_.c_str(), "tmpfs", MS_REMOUNT, size) == 0;
+  }
+
+private:
+  std::filesystem::path at_;
+  bool mounted_ = false;
+};
+
+} // namespace
+
+TEST_CASE("a full disk under the log is a clear error, loses nothing, and work goes on when there is room") {
+  fleet services{"fault-full-disk"};
+  configure(services, "generated");
+  small_disk disk{services.data() / "ingest-0", "size=48m"};
+  if (!disk.mounted()) {
+    std::cout << "skipped: cannot mount a tmpfs (not root)\n";
+    return;
+  }
+  auto world = services.temp() / "world";
+  constexpr std::int64_t events = 400'000;
+  generate(services, world, events, {"--seed", "9"});
+  services.up();
+
+  // With a full disk the client either gives up with the reason or waits and shows it in the status.
+  auto import = services.start({"ingest", world.string()}, services.temp() / "import.log");
+  auto says_so = [&] {
+    auto status = services.troupe({"status"}, 10s);
+    return (status.out + status.err + read_file(services.temp() / "import.log")).find("disk_full") !=
+               std::string::npos ||
+           (status.out + status.err + read_file(services.temp() / "import.log")).find("space") !=
+               std::string::npos;
+  };
+  auto seen = wait_until([&] { return says_so() || import.wait(0ms); }, 120s);
+  CHECK(seen);
+  CHECK(says_so());
+  auto acknowledged = number(services.ask({"log", "info"}), "events");
+  CHECK(acknowledged >= 0);
+  CHECK(acknowledged < events);
+  MESSAGE("acknowledged when the disk was full: ", acknowledged);
+
+  REQUIRE(disk.resize("size=1g"));
+  import.wait(60s);
+  import = {};
+  auto rest = ingest(services, world);
+  CHECK(number(services.ask({"log", "info"}), "events") == events);
+  services.ask({"lake", "seal"}, 200s);
+  services.ask({"lake", "verify"}, 200s);
+  CHECK(wait_until([&] { return services.ready_now(); }, 60s));
+  CHECK(services.down());
+}

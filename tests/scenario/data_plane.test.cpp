@@ -1,0 +1,141 @@
+#include "tests/support/world.hpp"
+
+#include <boost/json/serialize.hpp>
+#include <doctest/doctest.h>
+
+using namespace troupe::testing;
+
+namespace {
+
+const bool guarded = (end_after(400s), true);
+
+/// The content hash that a training set's manifest states.
+std::string content_hash(const std::filesystem::path& folder) {
+  auto text = read_file(folder / "manifest.json");
+  auto at = text.find("sha256");
+  REQUIRE_MESSAGE(at != std::string::npos, "no sha256 in ", folder.string(), "/manifest.json");
+  return text.substr(at, 100);
+}
+
+void build_twice(const fleet& services, const std::string& name) {
+  auto spec = source_dir() / "services" / "feature_store" / "training" / (name + ".toml");
+  REQUIRE(std::filesystem::exists(spec));
+  std::string hashes[2];
+  for (auto& hash : hashes) {
+    auto out = services.temp() / ("training" + std::to_string(&hash - hashes));
+    auto built = services.ask({"training-set", "build", spec.string(), "--out", out.string()}, 300s);
+    CHECK(number(built, "rows") > 0);
+    services.ask({"training-set", "verify", out.string()});
+    hash = content_hash(out);
+  }
+  CHECK(hashes[0] == hashes[1]);
+}
+
+void import_twice(const fleet& services, const std::filesystem::path& path, const std::string& mapping,
+                  std::int64_t events, std::int64_t users, std::int64_t items) {
+  auto first = ingest(services, path, mapping);
+  CHECK(number(first, "events_added") == events);
+  CHECK(number(first, "users_added") == users);
+  CHECK(number(first, "items_added") == items);
+  CHECK(number(first, "quarantined") == 0);
+
+  auto second = ingest(services, path, mapping);
+  CHECK(number(second, "events_added") == 0);
+  CHECK(number(second, "users_added") == 0);
+  CHECK(number(second, "items_added") == 0);
+
+  auto log = services.ask({"log", "info"});
+  CHECK(number(log, "events") == events);
+  CHECK(number(log, "users") == users);
+  CHECK(number(log, "items") == items);
+}
+
+void lake_is_equal(const fleet& services) {
+  services.ask({"lake", "seal"}, 300s);
+  services.ask({"lake", "verify"}, 300s);
+}
+
+/// Features of some entities are there as of the newest event.
+void features_are_served(const fleet& services, const std::vector<std::string>& users) {
+  std::vector<std::string> words{"features", "get", "--at", "watermark", "--entity", "user"};
+  words.insert(words.end(), users.begin(), users.end());
+  auto text = boost::json::serialize(services.ask(words));
+  CHECK(text.find("present") != std::string::npos);
+}
+
+} // namespace
+
+TEST_CASE("a generated world goes all the way, and its copies in other formats add nothing") {
+  fleet services{"scenario-generated"};
+  configure(services, "generated");
+  auto world = services.temp() / "world";
+  auto made = generate(services, world, 50'000, {"--format", "jsonl.gz", "--seed", "11"});
+  CHECK(number(made, "events") == 50'000);
+  services.up();
+
+  import_twice(services, world, "", 50'000, 2'000, 500);
+  for (std::string format : {"parquet", "jsonl.zst", "jsonl"}) {
+    auto copy = services.temp() / format;
+    generate(services, copy, 50'000, {"--format", format, "--seed", "11"});
+    auto again = ingest(services, copy);
+    CHECK_MESSAGE(number(again, "events_added") == 0, format);
+    CHECK_MESSAGE(number(again, "duplicates") == 52'500, format);
+    CHECK_MESSAGE(number(again, "quarantined") == 0, format);
+  }
+  lake_is_equal(services);
+  features_are_served(services, {"u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"});
+  build_twice(services, "generated");
+  CHECK(services.ready_now());
+  CHECK(services.down());
+
+  // What was there is there after a restart.
+  services.up();
+  CHECK(number(services.ask({"log", "info"}), "events") == 50'000);
+  CHECK(services.down());
+}
+
+TEST_CASE("MovieLens 100K: 100,000 ratings, 1,682 items, 943 users, and nothing the second time") {
+  auto data = data_set("ml-100k");
+  if (!data)
+    return;
+  fleet services{"scenario-movielens"};
+  configure(services, "movielens-100k");
+  services.up();
+
+  import_twice(services, *data, "movielens-100k", 100'000, 943, 1'682);
+  lake_is_equal(services);
+  features_are_served(services, {"1", "2", "3"});
+  build_twice(services, "movielens-100k");
+  CHECK(services.down());
+}
+
+TEST_CASE("MovieTweetings: 100,000 ratings and 10,506 items") {
+  auto data = data_set("movietweetings-100k");
+  if (!data)
+    return;
+  fleet services{"scenario-movietweetings"};
+  configure(services, "movietweetings");
+  services.up();
+
+  import_twice(services, *data, "movietweetings", 100'000, 0, 10'506);
+  lake_is_equal(services);
+  features_are_served(services, {"1", "2", "3"});
+  CHECK(services.down());
+}
+
+TEST_CASE("Open Bandit: 40,000 impressions") {
+  auto data = data_set("obd-small");
+  if (!data)
+    return;
+  fleet services{"scenario-open-bandit"};
+  services.up();
+
+  auto first = ingest(services, *data, "open-bandit");
+  CHECK(number(first, "quarantined") == 0);
+  auto added = number(first, "events_added");
+  CHECK(added >= 40'000); // And their clicks.
+  CHECK(number(ingest(services, *data, "open-bandit"), "events_added") == 0);
+  CHECK(number(services.ask({"log", "info"}), "events") == added);
+  lake_is_equal(services);
+  CHECK(services.down());
+}

@@ -1,0 +1,37 @@
+#pragma once
+
+#include "tests/support/fleet.hpp"
+
+namespace troupe::testing {
+
+/// `troupe generate` into `out`; the summary it prints.
+inline json generate(const fleet& by, const std::filesystem::path& out, std::uint64_t events,
+                     std::vector<std::string> more = {}) {
+  std::vector<std::string> words{
+      "generate", "--quiet", "--out",   out.string(), "--events", std::to_string(events),
+      "--users",  "2000",    "--items", "500"};
+  words.insert(words.end(), more.begin(), more.end());
+  return by.ask(words, 300s);
+}
+
+/// `troupe ingest PATH`; the summary it prints.
+inline json ingest(const fleet& by, const std::filesystem::path& path, const std::string& mapping = {},
+                   std::chrono::milliseconds limit = 300s) {
+  std::vector<std::string> words{"ingest", path.string()};
+  if (!mapping.empty())
+    words.insert(words.end(), {"--mapping", mapping});
+  return by.ask(words, limit);
+}
+
+/// Puts shipped feature views and schemas into the data folder, where the services look for them.
+inline void configure(const fleet& target, const std::string& name) {
+  for (auto [from, to] :
+       {std::pair{"feature_store/views", "views"}, std::pair{"validator/schemas", "schemas"}}) {
+    auto file = source_dir() / "services" / from / (name + ".toml");
+    if (std::filesystem::exists(file))
+      std::filesystem::copy_file(file, target.data() / to / (name + ".toml"),
+                                 std::filesystem::copy_options::overwrite_existing);
+  }
+}
+
+} // namespace troupe::testing
