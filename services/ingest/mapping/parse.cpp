@@ -145,12 +145,11 @@ source read_source(context& at, const toml::node& node, std::string_view field, 
   if (auto column = at.get<std::string>(*table, "column", "a text"); column && ++given)
     made.parts = {column_part(at, *table->get("column"), *column)};
   if (auto* constant = table->get("constant"); constant && ++given) {
-    auto text = constant->value<std::string>();
-    if (!text && !constant->is_string())
-      if (auto whole = constant->value_exact<std::int64_t>())
-        text = std::to_string(*whole);
-      else if (auto number = constant->value_exact<double>())
-        text = fmt::format("{}", *number);
+    auto text = constant->value_exact<std::string>();
+    if (auto whole = constant->value_exact<std::int64_t>())
+      text = std::to_string(*whole);
+    else if (auto number = constant->value_exact<double>())
+      text = fmt::format("{}", *number);
     if (!text)
       at.fail_at(constant->source(), "constant must be a text or a number");
     made.parts = {{part::from::literal, text.value_or(""), 0}};

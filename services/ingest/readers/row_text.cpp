@@ -26,6 +26,13 @@ row_frame broken(std::string_view text, std::size_t feed, std::string_view reaso
   return line;
 }
 
+bool is_ascii(std::string_view text) noexcept {
+  unsigned char all = 0;
+  for (char each : text)
+    all |= static_cast<unsigned char>(each);
+  return all < 0x80;
+}
+
 constexpr std::string_view after_quote = "text follows a closing quote";
 constexpr std::string_view unbalanced = "a quote is opened and never closed";
 
@@ -103,8 +110,7 @@ row_decoder& row_decoder::operator=(row_decoder&&) noexcept = default;
 
 std::optional<refusal> row_decoder::to_utf8(std::string_view bytes, std::string_view& text,
                                             std::deque<std::string>& made) {
-  if (simdjson::validate_ascii(bytes.data(), bytes.size()) ||
-      (!converter_ && simdjson::validate_utf8(bytes.data(), bytes.size()))) {
+  if (converter_ ? is_ascii(bytes) : simdjson::validate_utf8(bytes.data(), bytes.size())) {
     text = bytes;
     return std::nullopt;
   }
