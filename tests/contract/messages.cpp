@@ -1,0 +1,327 @@
+#include "tests/contract/messages.hpp"
+
+#include "common/event/record.hpp"
+#include "common/net/envelope.hpp"
+
+#include "schemas/feature_store_generated.h"
+#include "schemas/ingest_generated.h"
+#include "schemas/status_generated.h"
+#include "schemas/validator_generated.h"
+
+namespace troupe::contract {
+
+namespace {
+
+using builder = flatbuffers::FlatBufferBuilder;
+using text_vector = std::vector<flatbuffers::Offset<flatbuffers::String>>;
+
+constexpr std::int64_t at = 1'700'000'000'123'456;
+
+/// A message of table `Table` under `identifier`: written by `build(out)`, read by `check(table)`.
+template <class Table, class Build, class Check>
+message table(std::string name, const char* identifier, Build build, Check check) {
+  return {name + ".v1.bin",
+          [=] {
+            builder out;
+            out.Finish(build(out), identifier);
+            return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+          },
+          [=](byte_view bytes) {
+            auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
+            flatbuffers::Verifier verifier{data, bytes.size()};
+            return verifier.VerifyBuffer<Table>(identifier) && check(*flatbuffers::GetRoot<Table>(data));
+          }};
+}
+
+bool is(const flatbuffers::String* text, std::string_view expected) {
+  return text_of(text) == expected;
+}
+
+record sample() {
+  record rec;
+  rec.id = "e1";
+  rec.type = "rating";
+  rec.user = "u1";
+  rec.item = "i1";
+  rec.event_time = from_micros(at);
+  rec.ingest_time = from_micros(at + 1);
+  rec.value = 4.5;
+  rec.request_id = "r1";
+  rec.attributes = {{"genres", text_list{"Drama", "War"}},
+                    {"position", 3.0},
+                    {"promoted", true},
+                    {"query", std::string{"\xc3\xbc"}}};
+  return rec;
+}
+
+chunk sample_batch() {
+  std::vector<record> records{sample()};
+  return encode_batch(records, 7, 42);
+}
+
+std::vector<std::uint8_t> sample_batch_bytes() {
+  auto bytes = sample_batch();
+  auto* first = reinterpret_cast<const std::uint8_t*>(bytes.data());
+  return {first, first + bytes.size()};
+}
+
+bool is_sample_batch(const flatbuffers::Vector<std::uint8_t>* bytes) {
+  if (bytes == nullptr)
+    return false;
+  auto opened = batch::open(chunk::copy({reinterpret_cast<const std::byte*>(bytes->data()), bytes->size()}));
+  return opened && opened->size() == 1 && to_record((*opened)[0]) == sample();
+}
+
+void add_envelopes(std::vector<message>& all) {
+  net::envelope request;
+  request.kind = wire::Kind::read_features;
+  request.request_id = {0x0123456789abcdef, 42};
+  request.trace = {1, 2, 3, 1};
+  request.time_left = std::chrono::milliseconds{250};
+  request.caller = "ranker/1";
+  net::envelope refusal;
+  refusal.kind = wire::Kind::append;
+  refusal.reply = true;
+  refusal.request_id = {7, 8};
+  refusal.caller = "ingest/0";
+  refusal.failure = error{ec::overloaded, "busy"};
+  refusal.retry_after = std::chrono::milliseconds{50};
+  for (auto& [name, head] : {std::pair{"envelope_request", request}, std::pair{"envelope_refusal", refusal}})
+    all.push_back({std::string{name} + ".v1.bin", [head = head] { return net::encode(head); },
+                   [head = head](byte_view bytes) { return net::decode_envelope(bytes) == head; }});
+}
+
+void add_ingest(std::vector<message>& all) {
+  constexpr auto id = "TRPI";
+  all.push_back({"batch.v1.bin", sample_batch, [](byte_view bytes) {
+                   auto opened = batch::open(chunk::copy(bytes));
+                   return opened && opened->partition() == 7 && opened->base_offset() == 42 &&
+                          opened->size() == 1 && to_record((*opened)[0]) == sample();
+                 }});
+  all.push_back(table<wire::ImportStart>(
+      "import_start", id,
+      [](builder& out) { return wire::CreateImportStartDirect(out, "/data/*.csv", "[source]", "x.toml"); },
+      [](auto& m) {
+        return is(m.path(), "/data/*.csv") && is(m.mapping(), "[source]") && is(m.mapping_name(), "x.toml");
+      }));
+  all.push_back(table<wire::ImportStatus>(
+      "import_status", id,
+      [](builder& out) {
+        std::vector files{wire::CreateImportFileDirect(out, "a.csv", 100, 50, 5, true)};
+        return wire::CreateImportStatusDirect(out, "i1", wire::ImportState::failed, "why", &files, 1, 2, 3, 4,
+                                              5, 6, 7, 8, 9, 10);
+      },
+      [](auto& m) {
+        auto* file = m.files()->Get(0);
+        return is(m.import_id(), "i1") && m.state() == wire::ImportState::failed && is(m.error(), "why") &&
+               is(file->path(), "a.csv") && file->bytes_total() == 100 && file->bytes_read() == 50 &&
+               file->rows_read() == 5 && file->done() && m.bytes_total() == 1 && m.bytes_read() == 2 &&
+               m.rows_read() == 3 && m.events_added() == 4 && m.users_added() == 5 && m.items_added() == 6 &&
+               m.duplicates() == 7 && m.quarantined() == 8 && m.late() == 9 && m.skipped() == 10;
+      }));
+  all.push_back(table<wire::Append>(
+      "append", id,
+      [](builder& out) {
+        auto batch = sample_batch_bytes();
+        return wire::CreateAppendDirect(out, "http", &batch);
+      },
+      [](auto& m) { return is(m.source(), "http") && is_sample_batch(m.batch()); }));
+  all.push_back(table<wire::AppendReply>(
+      "append_reply", id,
+      [](builder& out) {
+        std::vector rows{wire::CreateRowResultDirect(out, wire::Outcome::added),
+                         wire::CreateRowResultDirect(out, wire::Outcome::quarantined, "range", "too big")};
+        return wire::CreateAppendReplyDirect(out, &rows);
+      },
+      [](auto& m) {
+        return m.rows()->size() == 2 && m.rows()->Get(0)->outcome() == wire::Outcome::added &&
+               m.rows()->Get(1)->outcome() == wire::Outcome::quarantined &&
+               is(m.rows()->Get(1)->rule(), "range") && is(m.rows()->Get(1)->reason(), "too big");
+      }));
+  all.push_back(table<wire::Fetch>(
+      "fetch", id, [](builder& out) { return wire::CreateFetch(out, 3, 1'000, 65'536, 500'000); },
+      [](auto& m) {
+        return m.partition() == 3 && m.offset() == 1'000 && m.max_bytes() == 65'536 && m.wait_us() == 500'000;
+      }));
+  all.push_back(table<wire::FetchReply>(
+      "fetch_reply", id,
+      [](builder& out) {
+        auto bytes = sample_batch_bytes();
+        std::vector batches{wire::CreateLogBatchDirect(out, &bytes)};
+        return wire::CreateFetchReplyDirect(out, &batches, 43);
+      },
+      [](auto& m) { return m.next_offset() == 43 && is_sample_batch(m.batches()->Get(0)->batch()); }));
+  all.push_back(table<wire::LogInfo>(
+      "log_info", id,
+      [](builder& out) {
+        std::vector<wire::PartitionInfo> parts{{1, 2, 3, 4, at}};
+        return wire::CreateLogInfoDirect(out, &parts, 5, 6, 7, 8, 9);
+      },
+      [](auto& m) {
+        auto* part = m.partitions()->Get(0);
+        return part->partition() == 1 && part->first_offset() == 2 && part->next_offset() == 3 &&
+               part->sealed_offset() == 4 && part->watermark() == at && m.events() == 5 && m.users() == 6 &&
+               m.items() == 7 && m.quarantined() == 8 && m.late() == 9;
+      }));
+  all.push_back(table<wire::QuarantinePage>(
+      "quarantine_page", id,
+      [](builder& out) {
+        std::vector<std::uint8_t> raw{'a', 0, 0xff};
+        std::vector rows{wire::CreateQuarantinedRowDirect(out, 1, "a.csv", 2, 3, "range", "value", "too big",
+                                                          &raw, at, true)};
+        return wire::CreateQuarantinePageDirect(out, &rows, 9);
+      },
+      [](auto& m) {
+        auto* row = m.rows()->Get(0);
+        return m.total() == 9 && row->number() == 1 && is(row->source(), "a.csv") && row->row() == 2 &&
+               row->byte_offset() == 3 && is(row->rule(), "range") && is(row->field(), "value") &&
+               is(row->reason(), "too big") && row->raw()->size() == 3 && row->raw()->Get(2) == 0xff &&
+               row->at() == at && row->replayed();
+      }));
+  all.push_back(table<wire::QuarantineReplay>(
+      "quarantine_replay", id,
+      [](builder& out) {
+        std::vector<std::uint64_t> numbers{1, 2};
+        return wire::CreateQuarantineReplayDirect(out, &numbers, "range", "a.csv", "[source]");
+      },
+      [](auto& m) {
+        return m.numbers()->size() == 2 && m.numbers()->Get(1) == 2 && is(m.rule(), "range") &&
+               is(m.source(), "a.csv") && is(m.mapping(), "[source]");
+      }));
+  all.push_back(table<wire::LakeStatus>(
+      "lake_status", id,
+      [](builder& out) {
+        std::vector segments{wire::CreateLakeSegmentDirect(out, 1, 2, 3, "p/1.parquet", 4)};
+        return wire::CreateLakeStatusDirect(out, &segments);
+      },
+      [](auto& m) {
+        auto* one = m.segments()->Get(0);
+        return one->partition() == 1 && one->first_offset() == 2 && one->next_offset() == 3 &&
+               is(one->path(), "p/1.parquet") && one->bytes() == 4;
+      }));
+}
+
+void add_validator(std::vector<message>& all) {
+  constexpr auto id = "TRPV";
+  all.push_back(table<wire::Judge>(
+      "judge", id,
+      [](builder& out) {
+        auto batch = sample_batch_bytes();
+        return wire::CreateJudgeDirect(out, "a.csv", 2'000, &batch);
+      },
+      [](auto& m) {
+        return is(m.source(), "a.csv") && m.first_row() == 2'000 && is_sample_batch(m.batch());
+      }));
+  all.push_back(table<wire::Verdicts>(
+      "verdicts", id,
+      [](builder& out) {
+        std::vector refused{wire::CreateVerdictDirect(out, 5, "range", "value", "6 is above 5")};
+        return wire::CreateVerdictsDirect(out, &refused);
+      },
+      [](auto& m) {
+        auto* one = m.refused()->Get(0);
+        return one->record() == 5 && is(one->rule(), "range") && is(one->field(), "value") &&
+               is(one->reason(), "6 is above 5");
+      }));
+  all.push_back(table<wire::ProfileReply>(
+      "profile_reply", id, [](builder& out) { return wire::CreateProfileReplyDirect(out, "{}"); },
+      [](auto& m) { return is(m.json(), "{}"); }));
+}
+
+void add_feature_store(std::vector<message>& all) {
+  constexpr auto id = "TRPF";
+  all.push_back(table<wire::ReadFeatures>(
+      "read_features", id,
+      [](builder& out) {
+        text_vector ids{out.CreateString("u1"), out.CreateString("u2")},
+            names{out.CreateString("ratings.count_7d")};
+        std::vector<wire::PartitionOffset> least{{0, 10}, {1, 20}};
+        return wire::CreateReadFeaturesDirect(out, "user", &ids, &names, at, &least);
+      },
+      [](auto& m) {
+        return is(m.entity(), "user") && m.ids()->size() == 2 && is(m.ids()->Get(1), "u2") &&
+               is(m.features()->Get(0), "ratings.count_7d") && m.at() == at &&
+               m.min_offsets()->Get(1)->partition() == 1 && m.min_offsets()->Get(1)->offset() == 20;
+      }));
+  all.push_back(table<wire::Features>(
+      "features", id,
+      [](builder& out) {
+        std::vector<wire::FeatureStatus> status{wire::FeatureStatus::present, wire::FeatureStatus::missing};
+        std::vector<std::int64_t> age{1'000, -1};
+        std::vector<double> numbers{3.5, 0};
+        text_vector words{out.CreateString("Drama")}, texts{out.CreateString("x"), out.CreateString("")},
+            versions{out.CreateString("ratings@1")};
+        std::vector lists{wire::CreateTextListDirect(out, &words)};
+        auto name = out.CreateString("ratings.mean");
+        auto status_at = out.CreateVector(status);
+        auto age_at = out.CreateVector(age);
+        auto numbers_at = out.CreateVector(numbers);
+        auto texts_at = out.CreateVector(texts);
+        auto lists_at = out.CreateVector(lists);
+        std::vector columns{
+            wire::CreateFeatureColumn(out, name, status_at, age_at, numbers_at, texts_at, lists_at)};
+        std::vector<wire::PartitionOffset> applied{{0, 11}};
+        return wire::CreateFeaturesDirect(out, &columns, &applied, &versions);
+      },
+      [](auto& m) {
+        auto* one = m.columns()->Get(0);
+        return is(one->name(), "ratings.mean") && one->status()->Get(0) == wire::FeatureStatus::present &&
+               one->status()->Get(1) == wire::FeatureStatus::missing && one->age_us()->Get(0) == 1'000 &&
+               one->age_us()->Get(1) == -1 && one->numbers()->Get(0) == 3.5 &&
+               is(one->texts()->Get(0), "x") && is(one->lists()->Get(0)->items()->Get(0), "Drama") &&
+               m.applied()->Get(0)->offset() == 11 && is(m.view_versions()->Get(0), "ratings@1");
+      }));
+  all.push_back(table<wire::TrainingStart>(
+      "training_start", id,
+      [](builder& out) { return wire::CreateTrainingStartDirect(out, "[labels]", "/out"); },
+      [](auto& m) { return is(m.spec(), "[labels]") && is(m.out(), "/out"); }));
+  all.push_back(table<wire::TrainingStatus>(
+      "training_status", id,
+      [](builder& out) {
+        return wire::CreateTrainingStatusDirect(out, "t1", wire::TrainingState::done, "", "done", 10, 9, 8,
+                                                "{}");
+      },
+      [](auto& m) {
+        return is(m.training_id(), "t1") && m.state() == wire::TrainingState::done && is(m.stage(), "done") &&
+               m.records_total() == 10 && m.records_done() == 9 && m.rows() == 8 && is(m.manifest(), "{}");
+      }));
+  all.push_back(table<wire::StatePage>(
+      "state_page", id,
+      [](builder& out) {
+        text_vector keys{out.CreateString("user/u1")}, sums{out.CreateString("ab")};
+        std::vector<wire::PartitionOffset> applied{{0, 11}};
+        return wire::CreateStatePageDirect(out, &keys, &sums, true, &applied);
+      },
+      [](auto& m) {
+        return is(m.keys()->Get(0), "user/u1") && is(m.sha256()->Get(0), "ab") && m.last() &&
+               m.applied()->Get(0)->offset() == 11;
+      }));
+}
+
+void add_status(std::vector<message>& all) {
+  all.push_back(table<wire::StatusReply>(
+      "status_reply", "TRPS",
+      [](builder& out) {
+        std::vector gauges{wire::CreateGaugeDirect(out, "lag", 2.5)};
+        return wire::CreateStatusReplyDirect(out, "ingest", 1, true, "ready", "disk", at, 99, &gauges);
+      },
+      [](auto& m) {
+        return is(m.service(), "ingest") && m.replica() == 1 && m.ready() && is(m.state(), "ready") &&
+               is(m.last_error(), "disk") && m.last_error_at() == at && m.uptime_us() == 99 &&
+               is(m.gauges()->Get(0)->name(), "lag") && m.gauges()->Get(0)->value() == 2.5;
+      }));
+}
+
+} // namespace
+
+std::vector<message> released_messages() {
+  std::vector<message> all;
+  add_envelopes(all);
+  add_ingest(all);
+  add_validator(all);
+  add_feature_store(all);
+  add_status(all);
+  return all;
+}
+
+} // namespace troupe::contract
