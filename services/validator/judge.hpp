@@ -1,0 +1,77 @@
+#pragma once
+
+#include "services/validator/schema.hpp"
+#include "services/validator/unique_index.hpp"
+
+#include "common/event/record.hpp"
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe::validator {
+
+/// Why a record is refused. `rule` is one of record, required, type, range, length, set, pattern, unique,
+/// compare, unknown.
+struct verdict {
+  std::uint32_t record = 0; ///< Index in the batch.
+  std::string rule;
+  std::string field;
+  std::string reason;
+
+  friend bool operator==(const verdict&, const verdict&) = default;
+};
+
+/// A field that was absent more often in one batch than its schema bears.
+struct null_report {
+  std::string schema;
+  std::string field;
+  double rate = 0;
+  double bound = 0;
+};
+
+struct judgement {
+  std::vector<verdict> lines; ///< By record; several lines for one record are possible.
+  std::vector<null_report> nulls;
+  std::vector<bool> refused; ///< By record.
+  std::size_t refused_records = 0;
+};
+
+/// Where a batch stands in its source.
+struct batch_place {
+  std::string_view source;
+  std::uint64_t first_row = 0;
+};
+
+/// Schemas made ready to judge. Immutable, safe from any thread.
+///
+/// Every record, with or without a schema, is held against what the log can take: id, the fields its kind
+/// needs, UTF-8, finite numbers, years 1 to 9999, attributes sorted by name (rule "record"); so no schema
+/// means no other rule. Reads the batch in place; allocates for refused records only.
+class rule_book {
+public:
+  rule_book();
+  ~rule_book();
+  rule_book(rule_book&&) noexcept;
+  rule_book& operator=(rule_book&&) noexcept;
+
+  /// Fails when two schemas are for the same records.
+  static expected<rule_book> compile(std::vector<schema> schemas);
+
+  /// Judges a batch. `index` keeps the values of `unique` fields: only records that pass every other rule
+  /// claim theirs, and within a batch the first record wins. Without an index those rules hold. Fails only
+  /// when the index does.
+  expected<judgement> judge(const batch& rows, batch_place place, unique_index* index = nullptr) const;
+
+  bool has_unique() const noexcept;
+  const std::vector<schema>& schemas() const noexcept;
+
+private:
+  struct state;
+  explicit rule_book(std::unique_ptr<state> made);
+  std::unique_ptr<state> state_;
+};
+
+} // namespace troupe::validator
