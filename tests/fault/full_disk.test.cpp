@@ -36,7 +36,7 @@ private:
 
 TEST_CASE("a full disk under the log is a clear error, loses nothing, and work goes on when there is room") {
   fleet services{"fault-full-disk"};
-  configure(services, "generated");
+  configure(services, "interactions");
   small_disk disk{services.data() / "ingest-0", "size=48m"};
   if (!disk.mounted()) {
     std::cout << "skipped: cannot mount a tmpfs (not root)\n";

@@ -102,7 +102,7 @@ TEST_CASE("after kill -9 of every service at random moments the log and the feat
   end_state wanted;
   {
     fleet services{"fault-undisturbed"};
-    configure(services, "generated");
+    configure(services, "interactions");
     generate(services, world.path(), events, {"--late", "0.02", "--seed", "5"});
     services.up();
     auto start = std::chrono::steady_clock::now();
@@ -116,8 +116,8 @@ TEST_CASE("after kill -9 of every service at random moments the log and the feat
   CHECK(wanted.events == events);
 
   fleet services{"fault-killed"};
-  configure(services, "generated");
-  services.up();
+  configure(services, "interactions");
+  services.up({"--longest-delay", "500ms"});
   std::atomic<bool> running = true;
   std::uint64_t starts = 0;
   {

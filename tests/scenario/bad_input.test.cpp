@@ -49,6 +49,7 @@ std::string random_bytes(std::mt19937_64& source, std::size_t count) {
 
 TEST_CASE("bad rows, bad files and bad bytes end in quarantine or a clear error, and nothing else is lost") {
   fleet services{"scenario-bad-input"};
+  configure(services, "interactions");
   write_file(services.data() / "schemas" / "rating.toml", rating_schema);
   services.up();
   auto in = [&](const std::string& name) { return services.temp() / name; };

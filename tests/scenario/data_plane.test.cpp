@@ -17,9 +17,23 @@ std::string content_hash(const std::filesystem::path& folder) {
   return text.substr(at, 100);
 }
 
-void build_twice(const fleet& services, const std::string& name) {
-  auto spec = source_dir() / "services" / "feature_store" / "training" / (name + ".toml");
-  REQUIRE(std::filesystem::exists(spec));
+constexpr auto click_training = R"(
+name = "clicks"
+features = ["user_activity.click_rate_30d", "user_activity.impressions_7d", "item_activity.click_rate"]
+[labels]
+event = "click"
+)";
+
+constexpr auto rating_training = R"(
+name = "ratings"
+features = ["user_ratings.mean_rating", "user_ratings.ratings_30d", "item_ratings.mean_rating"]
+[labels]
+event = "rating"
+)";
+
+void build_twice(const fleet& services, const std::string& specification) {
+  auto spec = services.temp() / "spec.toml";
+  write_file(spec, specification);
   std::string hashes[2];
   for (auto& hash : hashes) {
     auto out = services.temp() / ("training" + std::to_string(&hash - hashes));
@@ -67,7 +81,7 @@ void features_are_served(const fleet& services, const std::vector<std::string>& 
 
 TEST_CASE("a generated world goes all the way, and its copies in other formats add nothing") {
   fleet services{"scenario-generated"};
-  configure(services, "generated");
+  configure(services, "interactions");
   auto world = services.temp() / "world";
   auto made = generate(services, world, 50'000, {"--format", "jsonl.gz", "--seed", "11"});
   CHECK(number(made, "events") == 50'000);
@@ -84,7 +98,7 @@ TEST_CASE("a generated world goes all the way, and its copies in other formats a
   }
   lake_is_equal(services);
   features_are_served(services, {"u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"});
-  build_twice(services, "generated");
+  build_twice(services, click_training);
   CHECK(services.ready_now());
   CHECK(services.down());
 
@@ -99,13 +113,13 @@ TEST_CASE("MovieLens 100K: 100,000 ratings, 1,682 items, 943 users, and nothing 
   if (!data)
     return;
   fleet services{"scenario-movielens"};
-  configure(services, "movielens-100k");
+  configure(services, "ratings", "movielens");
   services.up();
 
   import_twice(services, *data, "movielens-100k", 100'000, 943, 1'682);
   lake_is_equal(services);
   features_are_served(services, {"1", "2", "3"});
-  build_twice(services, "movielens-100k");
+  build_twice(services, rating_training);
   CHECK(services.down());
 }
 
@@ -114,7 +128,7 @@ TEST_CASE("MovieTweetings: 100,000 ratings and 10,506 items") {
   if (!data)
     return;
   fleet services{"scenario-movietweetings"};
-  configure(services, "movietweetings");
+  configure(services, "ratings", "movietweetings");
   services.up();
 
   import_twice(services, *data, "movietweetings", 100'000, 0, 10'506);
@@ -128,6 +142,7 @@ TEST_CASE("Open Bandit: 40,000 impressions") {
   if (!data)
     return;
   fleet services{"scenario-open-bandit"};
+  configure(services, "interactions", "open_bandit");
   services.up();
 
   auto first = ingest(services, *data, "open-bandit");

@@ -23,15 +23,15 @@ inline json ingest(const fleet& by, const std::filesystem::path& path, const std
   return by.ask(words, limit);
 }
 
-/// Puts shipped feature views and schemas into the data folder, where the services look for them.
-inline void configure(const fleet& target, const std::string& name) {
-  for (auto [from, to] :
-       {std::pair{"feature_store/views", "views"}, std::pair{"validator/schemas", "schemas"}}) {
-    auto file = source_dir() / "services" / from / (name + ".toml");
-    if (std::filesystem::exists(file))
-      std::filesystem::copy_file(file, target.data() / to / (name + ".toml"),
-                                 std::filesystem::copy_options::overwrite_existing);
-  }
+/// Puts shipped feature views and schemas into the data folder, where the services of the fleet look for
+/// them.
+inline void configure(const fleet& target, const std::string& views, const std::string& schemas = {}) {
+  auto services = source_dir() / "services";
+  std::filesystem::copy_file(services / "feature_store" / "views" / (views + ".toml"),
+                             target.data() / "views" / "v.toml");
+  if (!schemas.empty())
+    std::filesystem::copy_file(services / "validator" / "schemas" / (schemas + ".toml"),
+                               target.data() / "schemas" / "s.toml");
 }
 
 } // namespace troupe::testing
