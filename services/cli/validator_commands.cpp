@@ -1,0 +1,299 @@
+#include "services/cli/validator_commands.hpp"
+
+#include "services/ingest/mapping/mapping.hpp"
+#include "services/ingest/mapping/shipped.hpp"
+#include "services/ingest/readers/source.hpp"
+#include "services/validator/infer.hpp"
+#include "services/validator/judge.hpp"
+#include "services/validator/profile.hpp"
+#include "services/validator/schema.hpp"
+
+#include "common/net/client.hpp"
+
+#include "schemas/validator_generated.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <sstream>
+
+namespace troupe::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t batch_rows = 2000;
+constexpr auto reply_wait = std::chrono::seconds{30};
+
+expected<std::string> read_file(const fs::path& file) {
+  std::ifstream in{file, std::ios::binary};
+  std::ostringstream text;
+  if (!in || !(text << in.rdbuf()))
+    return fail(ec::not_found, "cannot read {}: {}", file.string(), errno_text(errno));
+  return text.str();
+}
+
+/// Writes through a file beside it, so that a file of that name is always whole.
+expected<void> write_file(const fs::path& file, std::string_view bytes) {
+  auto part = fs::path{file.string() + ".part"};
+  std::ofstream out{part, std::ios::binary};
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  out.close();
+  std::error_code err;
+  if (out)
+    fs::rename(part, file, err);
+  if (!out || err)
+    return fail(ec::io_failed, "cannot write {}: {}", file.string(), err ? err.message() : errno_text(errno));
+  return {};
+}
+
+/// A mapping by the name of a shipped one or by its file; Troupe's own layout where nothing is named.
+expected<std::shared_ptr<const ingest::mapping>> open_mapping(const std::string& named) {
+  if (named.empty())
+    return ingest::mapping::native();
+  if (auto shipped = ingest::find_shipped_mapping(named))
+    return ingest::mapping::parse(*shipped, named);
+  TROUPE_TRY(text, read_file(named));
+  return ingest::mapping::parse(text, named);
+}
+
+/// What reading files has met beside good records.
+struct reading {
+  validator::profile seen;
+  std::uint64_t refused = 0;
+  std::string first_refusal;
+};
+
+expected<void> profile_file(const ingest::mapping& by, std::size_t rule, const fs::path& file,
+                            reading& into) {
+  TROUPE_TRY(reader, ingest::open_source(file, by.options(rule)));
+  TROUPE_TRY(mapper, by.bind(rule, file, *reader));
+  const validator::rule_book log_rules; // Only what the log can take.
+  std::vector<record> records;
+  std::vector<ingest::refused_row> refusals;
+  while (!context::interrupted()) {
+    TROUPE_TRY(rows, reader->next(batch_rows));
+    if (rows->rows.empty())
+      return {};
+    records.clear();
+    refusals.clear();
+    for (auto& each : rows->rows)
+      mapper.apply(each, records, refusals);
+    for (auto& each : records)
+      normalise(each);
+    auto made = batch::trusted(encode_batch(records));
+    TROUPE_TRY(judged, log_rules.judge(made, {file.native(), 0}));
+    for (std::size_t i = 0; i < made.size(); ++i)
+      if (!judged.refused[i])
+        into.seen.add(made[i]);
+    auto note = [&](std::string_view rule_name, std::uint64_t row, const std::string& reason) {
+      ++into.refused;
+      into.seen.add_refused(rule_name);
+      if (into.first_refusal.empty())
+        into.first_refusal = fmt::format("{} row {}: {}", file.string(), row, reason);
+    };
+    for (auto& each : refusals)
+      note(each.why.rule, each.number, each.why.reason);
+    for (auto& each : judged.lines)
+      note(each.rule, rows->rows.front().number + each.record, each.reason);
+  }
+  return fail(ec::canceled, "interrupted while reading {}", file.string());
+}
+
+/// Profiles every file behind `path` that the mapping describes; a stored profile is taken as it is.
+expected<reading> profile_path(const std::string& path, const std::string& mapping) {
+  reading into;
+  if (fs::is_regular_file(path)) {
+    std::ifstream in{path, std::ios::binary};
+    std::string head(4, '\0');
+    if (in.read(head.data(), 4) && validator::profile::looks_like(head)) {
+      TROUPE_TRY(bytes, read_file(path));
+      auto loaded = validator::profile::load(bytes);
+      if (!loaded)
+        return fail_while(fmt::format("reading the profile {}", path), std::move(loaded).error());
+      into.seen = std::move(*loaded);
+      return into;
+    }
+  }
+  context::watch_interrupt();
+  TROUPE_TRY(by, open_mapping(mapping));
+  TROUPE_TRY(files, ingest::expand_sources(path));
+  bool named = files.size() == 1 && files.front() == fs::path{path};
+  std::size_t matched = 0;
+  for (auto& each : files)
+    if (auto rule = by->match(each, named)) {
+      ++matched;
+      TROUPE_CHECK(profile_file(*by, *rule, each, into));
+    }
+  if (matched == 0)
+    return fail(ec::not_found, "none of the {} files at {} is described by the mapping {}: it wants {}",
+                files.size(), path, by->name(), by->patterns());
+  if (into.refused > 0)
+    std::cerr << fmt::format("troupe: {} rows could not be taken; the first: {}\n", into.refused,
+                             into.first_refusal);
+  return into;
+}
+
+expected<void> print_or_store(const context& context, const validator::profile& seen,
+                              const std::string& out) {
+  if (!out.empty()) {
+    TROUPE_CHECK(write_file(out, seen.save()));
+    if (!context.json)
+      fmt::print("wrote the profile of {} rows to {}\n", seen.rows(), out);
+  }
+  if (context.json)
+    fmt::print("{}\n", validator::to_json(seen, true));
+  else if (out.empty())
+    fmt::print("{}", validator::to_table(seen));
+  return {};
+}
+
+struct schema_options {
+  std::string file;
+  std::string mapping;
+  std::string out;
+};
+
+expected<void> infer_schema(const context& context, const schema_options& given) {
+  TROUPE_TRY(read, profile_path(given.file, given.mapping));
+  auto toml = fmt::format("# Inferred from {} rows of {}. Read it and tighten it.\n{}", read.seen.rows(),
+                          given.file, validator::to_toml(validator::infer_schemas(read.seen)));
+  if (given.out.empty()) {
+    fmt::print("{}", context.json ? fmt::format("{{\"toml\":{}}}\n", json_string(toml)) : toml);
+    return {};
+  }
+  TROUPE_CHECK(write_file(given.out, toml));
+  fmt::print(
+      "wrote the schema to {}; put it into the folder `schemas` of the data folder to bring it into force\n",
+      given.out);
+  return {};
+}
+
+expected<void> check_schema(const context& context, const schema_options& given) {
+  TROUPE_TRY(schemas, validator::read_schemas(given.file));
+  TROUPE_TRY(book, validator::rule_book::compile(schemas));
+  if (context.json)
+    fmt::print("{{\"schemas\":[");
+  bool first = true;
+  for (auto& each : book.schemas()) {
+    if (context.json)
+      fmt::print("{}{{\"name\":{},\"kind\":\"{}\",\"type\":{},\"fields\":{},\"compares\":{}}}",
+                 first ? "" : ",", json_string(each.name), to_string(each.kind),
+                 each.type ? json_string(*each.type) : "null", each.fields.size(), each.compares.size());
+    else
+      fmt::print("{}: {}{}{}, {} fields, {} comparisons\n", each.name, to_string(each.kind),
+                 each.type ? " " : "", each.type.value_or(""), each.fields.size(), each.compares.size());
+    first = false;
+  }
+  if (context.json)
+    fmt::print("]}}\n");
+  return {};
+}
+
+struct profile_options {
+  std::string file;
+  std::string mapping;
+  std::string source;
+  std::string lake;
+  std::string out;
+};
+
+/// The live profile as the validator keeps it. Replicas answer for the batches they judged, so every one is
+/// asked.
+expected<void> live_profile(context& context, const profile_options& given) {
+  if (!given.out.empty())
+    return fail(ec::invalid_argument,
+                "--out stores the profile of a file or a lake; print a live one with --json");
+  TROUPE_TRY(client, context.client("validator"));
+  flatbuffers::FlatBufferBuilder out;
+  out.Finish(wire::CreateProfileQuery(out, out.CreateString(given.source)), "TRPV");
+  auto query = chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  TROUPE_TRY(answer, client->call(wire::Kind::profile, query, deadline::in(reply_wait)));
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(answer.payload.data()),
+                                 answer.payload.size()};
+  if (!verifier.VerifyBuffer<wire::ProfileReply>("TRPV"))
+    return fail(ec::corrupt, "the validator's answer is not a profile");
+  auto* reply = flatbuffers::GetRoot<wire::ProfileReply>(answer.payload.data());
+  fmt::print("{}\n", text_of(reply->json()));
+  return {};
+}
+
+expected<void> show_profile(context& context, const profile_options& given) {
+  if ((given.file.empty() ? 0 : 1) + (given.lake.empty() ? 0 : 1) + (given.source.empty() ? 0 : 1) > 1)
+    return fail(ec::invalid_argument, "name one of FILE, --lake and --source");
+  if (given.file.empty() && given.lake.empty())
+    return live_profile(context, given);
+  TROUPE_TRY(read, profile_path(given.lake.empty() ? given.file : given.lake, given.mapping));
+  return print_or_store(context, read.seen, given.out);
+}
+
+struct merge_options {
+  std::vector<std::string> files;
+  std::string out;
+};
+
+expected<void> merge_profiles(const context& context, const merge_options& given) {
+  validator::profile merged;
+  for (auto& each : given.files) {
+    TROUPE_TRY(bytes, read_file(each));
+    auto loaded = validator::profile::load(bytes);
+    if (!loaded)
+      return fail_while(fmt::format("reading the profile {}", each), std::move(loaded).error());
+    merged.merge(*loaded);
+  }
+  return print_or_store(context, merged, given.out);
+}
+
+void add_schema_commands(CLI::App& app, context& context) {
+  auto* group = app.add_subcommand("schema", "What records must be like: rules in TOML");
+  group->require_subcommand(1);
+  auto options = std::make_shared<schema_options>();
+  auto* infer = group->add_subcommand("infer", "Write a first schema from a file, a folder or a glob");
+  infer->add_option("FILE", options->file, "What to read, or a stored profile")->required();
+  infer->add_option("--mapping", options->mapping, "A shipped mapping or its file; else Troupe's own layout");
+  infer->add_option("--out", options->out, "Write it here; else print it");
+  context.command(
+      *infer, [&context, options] { return infer_schema(context, *options); },
+      "name the layout with --mapping, or see what is in the file");
+  auto* check = group->add_subcommand("check", "Read a schema file and say what it holds");
+  check->add_option("FILE", options->file, "A schema in TOML")->required();
+  context.command(
+      *check, [&context, options] { return check_schema(context, *options); },
+      "correct the file at that line");
+}
+
+} // namespace
+
+void add_validator_commands(CLI::App& app, context& context) {
+  add_schema_commands(app, context);
+  auto* show =
+      app.add_subcommand("profile", "What records are like: counts, quantiles, histograms, frequent values");
+  auto options = std::make_shared<profile_options>();
+  show->add_option("FILE", options->file,
+                   "A file, a folder or a glob to profile, or a stored profile to print");
+  show->add_option("--mapping", options->mapping, "A shipped mapping or its file; else Troupe's own layout");
+  show->add_option("--source", options->source,
+                   "The live profile of this source; without it and FILE: of all sources");
+  show->add_option("--lake", options->lake, "Profile the Parquet files of this lake folder");
+  show->add_option("--out", options->out,
+                   "Store the profile here; `troupe profile FILE` and `merge` read it");
+  auto merge = std::make_shared<merge_options>();
+  auto* together = show->add_subcommand("merge", "Merge stored profiles into the profile of the whole");
+  together->add_option("FILES", merge->files, "Profiles written by --out")->required()->expected(2, -1);
+  together->add_option("--out", merge->out, "Store the merged profile here");
+  context.command(
+      *together, [&context, merge] { return merge_profiles(context, *merge); },
+      "make profiles with troupe profile FILE --out");
+  context.command(
+      *show,
+      [&context, options, together]() -> expected<void> {
+        return together->parsed() ? expected<void>{} : show_profile(context, *options);
+      },
+      "name the layout with --mapping, or start the fleet with troupe up");
+}
+
+} // namespace troupe::cli

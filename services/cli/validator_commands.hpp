@@ -1,0 +1,10 @@
+#pragma once
+
+#include "services/cli/context.hpp"
+
+namespace troupe::cli {
+
+/// `troupe schema infer|check` and `troupe profile [merge]`: what data is like, and what it must be like.
+void add_validator_commands(CLI::App& app, context& context);
+
+} // namespace troupe::cli
