@@ -278,7 +278,9 @@ int run_service(std::string name, int argc, char** argv, component_list componen
   } catch (const CLI::ParseError& err) {
     return app.exit(err) == 0 ? 0 : exit_usage;
   }
-  log::start({.who = fmt::format("{}/{}", start.name, given.replica)});
+  // Under a supervisor every line already carries the name.
+  auto who = given.ready_fd >= 0 ? std::string{} : fmt::format("{}/{}", start.name, given.replica);
+  log::start({.who = who});
   auto keys = prepare(start, config);
   if (!keys)
     return complain(start.name, keys.error(), keys.error().code == ec::io_failed ? exit_failed : exit_usage);
@@ -286,8 +288,7 @@ int run_service(std::string name, int argc, char** argv, component_list componen
     std::cout << keys->show();
     return 0;
   }
-  log::start({.who = fmt::format("{}/{}", start.name, given.replica),
-              .least = log::level_of(start.runtime.log_level)});
+  log::start({.who = who, .least = log::level_of(start.runtime.log_level)});
   auto shown = keys->show();
   std::ranges::replace(shown, '\n', ' ');
   log::info("configuration", "{}/{} runs with {}", start.name, given.replica, shown);

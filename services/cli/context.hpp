@@ -29,7 +29,7 @@ namespace troupe::cli {
 
 class context {
 public:
-  context();
+  explicit context(std::filesystem::path program = {});
   ~context();
   context(const context&) = delete;
   context& operator=(const context&) = delete;
@@ -39,8 +39,10 @@ public:
   /// --catalog, or compose/catalog.toml here or in a folder above, or beside the program.
   std::filesystem::path catalog_file;
   /// --data, or ./troupe-data.
-  std::filesystem::path data;
-  /// argv[0], resolved: the service programs lie beside it.
+  std::filesystem::path data = "troupe-data";
+  /// --key: our CURVE secret by reference, for services that ask for one.
+  std::string own_secret;
+  /// This program: those of the services lie beside it.
   std::filesystem::path program;
 
   /// The catalog, read at the first call.

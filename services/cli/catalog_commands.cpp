@@ -1,0 +1,161 @@
+#include "services/cli/catalog_commands.hpp"
+
+#include "common/core/time.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <iostream>
+
+extern char** environ;
+
+namespace troupe::cli {
+
+namespace {
+
+/// Has the service's own program check its settings; it says on stderr what is wrong.
+expected<void> check_settings(const context& context, const catalog& fleet, const service_entry& entry) {
+  auto program = (context.program.parent_path() / entry.binary).string();
+  if (::access(program.c_str(), X_OK) != 0) {
+    std::cerr << fmt::format("the settings of {} are not checked: there is no program {}\n", entry.name,
+                             program);
+    return {};
+  }
+  std::vector<std::string> args{program,  "--catalog",           fleet.file().string(),
+                                "--data", fleet.data().string(), "--check"};
+  std::vector<char*> argv;
+  for (auto& arg : args)
+    argv.push_back(arg.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  int failed = ::posix_spawn(&child, program.c_str(), &actions, nullptr, argv.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (failed != 0)
+    return fail(ec::io_failed, "cannot run {}: {}", program, errno_text(failed));
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    return fail(ec::invalid_argument, "the settings of {} are not valid; the line above says why",
+                entry.name);
+  return {};
+}
+
+expected<void> check(context& context) {
+  TROUPE_TRY(fleet, context.catalog());
+  std::uint32_t replicas = 0;
+  for (const auto& entry : fleet->services()) {
+    TROUPE_CHECK(check_settings(context, *fleet, entry));
+    replicas += entry.replicas;
+  }
+  if (context.json)
+    fmt::print("{{\"valid\":true,\"file\":{},\"services\":{},\"replicas\":{},\"sha256\":{}}}\n",
+               json_string(fleet->file().string()), fleet->services().size(), replicas,
+               json_string(fleet->content()));
+  else
+    fmt::print("{} is valid: {} services, {} replicas\n", fleet->file().string(), fleet->services().size(),
+               replicas);
+  return {};
+}
+
+std::string text_of(std::chrono::milliseconds span) {
+  return to_duration_text(span);
+}
+
+std::string list_json(const std::vector<std::string>& items) {
+  std::string out = "[";
+  for (const auto& item : items)
+    out += (out.size() > 1 ? "," : "") + json_string(item);
+  return out + "]";
+}
+
+std::string json_of(const config_value& value) {
+  if (const auto* text = std::get_if<std::string>(&value))
+    return json_string(*text);
+  if (const auto* list = std::get_if<std::vector<std::string>>(&value))
+    return list_json(*list);
+  return to_text(value);
+}
+
+std::string entry_json(const service_entry& entry) {
+  auto out = fmt::format(
+      R"({{"name":{},"binary":{},"contract":{},"contract_version":{},"replicas":{},"shard_key":{},"needs":{},"endpoints":{},)"
+      R"("binds":{},"admin_address":{},"admin_port":{},"call_timeout":{},"start_timeout":{},"drain_timeout":{},)"
+      R"("retry_budget":{},"max_in_flight":{},"encrypted":{},"memory_bytes":{},"cpus":{},"settings":{{)",
+      json_string(entry.name), json_string(entry.binary), json_string(entry.contract), entry.contract_version,
+      entry.replicas, json_string(entry.shard_key), list_json(entry.needs), list_json(entry.endpoints),
+      list_json(entry.binds), json_string(entry.admin_address), entry.admin_port,
+      json_string(text_of(entry.call_timeout)), json_string(text_of(entry.start_timeout)),
+      json_string(text_of(entry.drain_timeout)), entry.retry_budget, entry.max_in_flight,
+      entry.curve.enabled(), entry.resources.memory_bytes, entry.resources.cpus);
+  bool first = true;
+  for (const auto& [key, value] : entry.settings.values) {
+    out += fmt::format("{}{}:{}", first ? "" : ",", json_string(key), json_of(value));
+    first = false;
+  }
+  return out + "}}";
+}
+
+void print_entry(const service_entry& entry) {
+  fmt::print("[{}]\n", entry.name);
+  auto line = [](std::string_view key, const std::string& value) { fmt::print("  {:<16} {}\n", key, value); };
+  line("contract", fmt::format("{} version {}", entry.contract, entry.contract_version));
+  line("binary", entry.binary);
+  line("replicas", fmt::format("{}", entry.replicas));
+  if (!entry.shard_key.empty())
+    line("shard_key", entry.shard_key);
+  line("needs", entry.needs.empty() ? "-" : fmt::format("{}", fmt::join(entry.needs, ", ")));
+  for (std::uint32_t replica = 0; replica < entry.replicas; ++replica) {
+    auto bind = entry.binds[replica] == entry.endpoints[replica]
+                    ? ""
+                    : fmt::format(" (listens on {})", entry.binds[replica]);
+    line(fmt::format("endpoint {}", replica), entry.endpoints[replica] + bind);
+  }
+  line("admin", entry.admin_port == 0 ? fmt::format("{}, any port", entry.admin_address)
+                                      : fmt::format("http://{}:{}", entry.admin_address, entry.admin_port));
+  line("timeouts", fmt::format("call {}, start {}, drain {}", text_of(entry.call_timeout),
+                               text_of(entry.start_timeout), text_of(entry.drain_timeout)));
+  line("retry_budget", fmt::format("{}", entry.retry_budget));
+  line("max_in_flight", fmt::format("{}", entry.max_in_flight));
+  line("encrypted",
+       entry.curve.enabled() ? fmt::format("yes, {} callers allowed", entry.curve.allow.size()) : "no");
+  for (const auto& [key, value] : entry.settings.values)
+    line("settings." + key, to_text(value));
+}
+
+expected<void> show(context& context) {
+  TROUPE_TRY(fleet, context.catalog());
+  if (context.json) {
+    std::string services;
+    for (const auto& entry : fleet->services())
+      services += (services.empty() ? "" : ",") + entry_json(entry);
+    fmt::print("{{\"fleet\":{},\"file\":{},\"data\":{},\"services\":[{}]}}\n", json_string(fleet->fleet()),
+               json_string(fleet->file().string()), json_string(fleet->data().string()), services);
+    return {};
+  }
+  fmt::print("fleet {} from {}, data in {}\n", fleet->fleet(), fleet->file().string(),
+             fleet->data().string());
+  for (const auto& entry : fleet->services())
+    print_entry(entry);
+  return {};
+}
+
+} // namespace
+
+void add_catalog_commands(CLI::App& app, context& context) {
+  auto* group = app.add_subcommand("catalog", "The catalog of the fleet");
+  group->require_subcommand(1);
+  auto* check_sub =
+      group->add_subcommand("check", "Whether the catalog and the settings of every service are valid");
+  context.command(*check_sub, [&context] { return check(context); });
+  auto* show_sub = group->add_subcommand("show", "Every service with its endpoints, limits and settings");
+  context.command(*show_sub, [&context] { return show(context); });
+}
+
+} // namespace troupe::cli

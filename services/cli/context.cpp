@@ -1,0 +1,170 @@
+#include "services/cli/context.hpp"
+
+#include "common/log/log.hpp"
+#include "common/net/client.hpp"
+#include "common/net/component.hpp"
+
+#include <CLI/CLI.hpp>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <iostream>
+#include <optional>
+
+namespace troupe::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::atomic<bool> interrupt_seen = false;
+
+void on_interrupt(int) {
+  if (interrupt_seen.exchange(true))
+    ::_exit(130);
+}
+
+/// compose/catalog.toml in `from` or a folder above it.
+std::optional<fs::path> look_upwards(fs::path from) {
+  for (;; from = from.parent_path()) {
+    auto file = from / "compose" / "catalog.toml";
+    std::error_code ignored;
+    if (fs::exists(file, ignored))
+      return file;
+    if (from == from.root_path() || from.empty())
+      return std::nullopt;
+  }
+}
+
+std::string_view advice(ec code) {
+  switch (code) {
+  case ec::unavailable:
+    return "is the fleet running? `troupe status` shows it, `troupe up` starts it";
+  case ec::overloaded:
+  case ec::stopping:
+  case ec::too_late:
+    return "try again later";
+  case ec::disk_full:
+    return "make room on the disk; nothing acknowledged is lost";
+  case ec::unauthorized:
+    return "give the right key with --key, and have it on the service's allow-list";
+  default:
+    return {};
+  }
+}
+
+} // namespace
+
+struct context::clients {
+  std::map<std::string, std::unique_ptr<net::client>, std::less<>> open;
+};
+
+context::context(fs::path given) : clients_{std::make_unique<clients>()} {
+  std::error_code err;
+  program = fs::read_symlink("/proc/self/exe", err);
+  if (err)
+    program = std::move(given);
+  log::start({.who = "", .least = log::level::warn, .time = false});
+}
+
+context::~context() = default;
+
+expected<catalog_ptr> context::catalog() {
+  if (catalog_)
+    return catalog_;
+  auto file = catalog_file;
+  if (file.empty()) {
+    std::error_code err;
+    auto found = look_upwards(fs::current_path(err));
+    if (!found)
+      found = look_upwards(program.parent_path());
+    if (!found)
+      return fail(ec::not_found,
+                  "there is no compose/catalog.toml here or in a folder above; name one with --catalog");
+    file = *found;
+  }
+  TROUPE_TRY(read, troupe::catalog::load(file, data));
+  catalog_ = std::make_shared<const troupe::catalog>(std::move(read));
+  catalog_file = catalog_->file();
+  return catalog_;
+}
+
+expected<net::client*> context::client(std::string_view service) {
+  auto found = clients_->open.find(service);
+  if (found != clients_->open.end())
+    return found->second.get();
+  TROUPE_TRY(fleet, catalog());
+  TROUPE_TRY(made, net::open_client(*fleet, service, "cli", own_secret));
+  auto* client = made.get();
+  clients_->open.emplace(service, std::move(made));
+  return client;
+}
+
+void context::command(CLI::App& sub, std::function<expected<void>()> body, std::string hint) {
+  sub.callback([this, name = sub.get_name(), parent = sub.get_parent(), body = std::move(body),
+                hint = std::move(hint)] {
+    auto done = body();
+    if (done)
+      return;
+    std::string path = name;
+    if (parent && parent->get_parent())
+      path = parent->get_name() + " " + path;
+    const auto& err = done.error();
+    std::string next{hint.empty() ? advice(err.code) : std::string_view{hint}};
+    std::cout.flush();
+    std::cerr << fmt::format("troupe {}: {}{}{}\n", path, render(err), next.empty() ? "" : "; ", next);
+    exit_code_ = 1;
+  });
+}
+
+bool context::interrupted() noexcept {
+  return interrupt_seen;
+}
+
+void context::watch_interrupt() {
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  ::sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+std::string json_string(std::string_view text) {
+  std::string out = "\"";
+  for (char c : text) {
+    switch (c) {
+    case '"':
+      out += "\\\"";
+      break;
+    case '\\':
+      out += "\\\\";
+      break;
+    case '\n':
+      out += "\\n";
+      break;
+    case '\t':
+      out += "\\t";
+      break;
+    case '\r':
+      out += "\\r";
+      break;
+    default:
+      if (static_cast<unsigned char>(c) < 0x20)
+        out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+      else
+        out += c;
+    }
+  }
+  return out + '"';
+}
+
+bool stdout_is_terminal() {
+  return ::isatty(STDOUT_FILENO) == 1;
+}
+
+bool stderr_is_terminal() {
+  return ::isatty(STDERR_FILENO) == 1;
+}
+
+} // namespace troupe::cli

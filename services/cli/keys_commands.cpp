@@ -1,0 +1,70 @@
+#include "services/cli/keys_commands.hpp"
+
+#include "common/security/keys.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+
+namespace troupe::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct keys_options {
+  std::string name;
+  std::string folder;
+};
+
+fs::path stem_of(const context& context, const keys_options& given) {
+  auto folder = given.folder.empty() ? context.data / "keys" : fs::path{given.folder};
+  return folder / given.name;
+}
+
+expected<void> generate(const context& context, const keys_options& given) {
+  auto stem = stem_of(context, given);
+  std::error_code err;
+  fs::create_directories(stem.parent_path(), err);
+  if (err)
+    return fail(ec::io_failed, "cannot create folder {}: {}", stem.parent_path().string(), err.message());
+  fs::permissions(stem.parent_path(), fs::perms::owner_all, err);
+  auto keys = security::make_key_pair();
+  TROUPE_CHECK(security::write_key_pair(stem, keys));
+  if (context.json)
+    fmt::print("{{\"name\":{},\"public\":{},\"secret_file\":{},\"public_file\":{}}}\n",
+               json_string(given.name), json_string(keys.public_key), json_string(stem.string() + ".secret"),
+               json_string(stem.string() + ".public"));
+  else
+    fmt::print("{}\nwrote {}.secret (keep it) and {}.public (give it away)\n", keys.public_key, stem.string(),
+               stem.string());
+  return {};
+}
+
+expected<void> show(const context& context, const keys_options& given) {
+  TROUPE_TRY(key, security::read_public_key(stem_of(context, given).string() + ".public"));
+  if (context.json)
+    fmt::print("{{\"name\":{},\"public\":{}}}\n", json_string(given.name), json_string(key));
+  else
+    fmt::print("{}\n", key);
+  return {};
+}
+
+} // namespace
+
+void add_keys_commands(CLI::App& app, context& context) {
+  auto* group = app.add_subcommand("keys", "Key pairs for encrypted endpoints (CURVE)");
+  group->require_subcommand(1);
+  auto options = std::make_shared<keys_options>();
+  auto describe = [&](CLI::App* sub) {
+    sub->add_option("name", options->name, "Whose keys: a service, or cli")->required();
+    sub->add_option("--folder", options->folder, "Where the files lie; else <data>/keys");
+    return sub;
+  };
+  context.command(*describe(group->add_subcommand("generate", "Make a key pair; refuses to replace one")),
+                  [&context, options] { return generate(context, *options); });
+  context.command(*describe(group->add_subcommand("show", "Print a public key")),
+                  [&context, options] { return show(context, *options); });
+}
+
+} // namespace troupe::cli

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "services/cli/context.hpp"
+
+namespace troupe::cli {
+
+/// `troupe keys generate|show`: key pairs for CURVE.
+void add_keys_commands(CLI::App& app, context& context);
+
+} // namespace troupe::cli

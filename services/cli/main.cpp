@@ -1,0 +1,80 @@
+#include "services/cli/catalog_commands.hpp"
+#include "services/cli/context.hpp"
+#include "services/cli/keys_commands.hpp"
+#include "services/cli/status_command.hpp"
+#include "services/cli/up_command.hpp"
+
+#ifdef TROUPE_WITH_INGEST
+#include "services/cli/ingest_commands.hpp"
+#endif
+#ifdef TROUPE_WITH_VALIDATOR
+#include "services/cli/validator_commands.hpp"
+#endif
+#ifdef TROUPE_WITH_FEATURE
+#include "services/cli/feature_commands.hpp"
+#endif
+#ifdef TROUPE_WITH_GENERATE
+#include "services/cli/generate_command.hpp"
+#endif
+
+#include <CLI/CLI.hpp>
+
+#include <exception>
+#include <iostream>
+
+namespace {
+
+constexpr int exit_failed = 1;
+constexpr int exit_usage = 2;
+
+int run(int argc, char** argv) {
+  using namespace troupe;
+  cli::context context{argv[0]};
+  CLI::App app{"Troupe: from raw events to recommendations, as a fleet of actor services."};
+  app.name("troupe");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", "troupe 0.1.0");
+  app.add_option("--catalog", context.catalog_file,
+                 "Catalog of the fleet; else compose/catalog.toml here or above");
+  app.add_option("--data", context.data, "Data folder of the fleet")->capture_default_str();
+  app.add_option("--key", context.own_secret,
+                 "Our secret key for services that ask for one: file:PATH or env:NAME");
+  app.add_flag("--json", context.json, "Print JSON");
+  cli::add_up_commands(app, context);
+  cli::add_status_commands(app, context);
+#ifdef TROUPE_WITH_INGEST
+  cli::add_ingest_commands(app, context);
+#endif
+#ifdef TROUPE_WITH_VALIDATOR
+  cli::add_validator_commands(app, context);
+#endif
+#ifdef TROUPE_WITH_FEATURE
+  cli::add_feature_commands(app, context);
+#endif
+#ifdef TROUPE_WITH_GENERATE
+  cli::add_generate_commands(app, context);
+#endif
+  cli::add_catalog_commands(app, context);
+  cli::add_keys_commands(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& err) {
+    if (err.get_exit_code() == 0)
+      return app.exit(err);
+    std::cerr << "troupe: " << err.what() << "; see troupe --help\n";
+    return exit_usage;
+  }
+  return context.exit_code();
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& err) {
+    std::cerr << "troupe: internal: " << err.what() << '\n';
+    return exit_failed;
+  }
+}

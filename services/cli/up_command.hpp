@@ -1,0 +1,10 @@
+#pragma once
+
+#include "services/cli/context.hpp"
+
+namespace troupe::cli {
+
+/// `troupe up`: starts every service of the catalog on this machine and keeps them running.
+void add_up_commands(CLI::App& app, context& context);
+
+} // namespace troupe::cli
