@@ -202,23 +202,30 @@ struct profile_options {
   std::string out;
 };
 
-/// The live profile as the validator keeps it. Replicas answer for the batches they judged, so every one is
-/// asked.
-expected<void> live_profile(context& context, const profile_options& given) {
-  if (!given.out.empty())
-    return fail(ec::invalid_argument,
-                "--out stores the profile of a file or a lake; print a live one with --json");
-  TROUPE_TRY(client, context.client("validator"));
+expected<std::string> ask_profile(net::client& from, std::uint32_t replica, const std::string& source) {
   flatbuffers::FlatBufferBuilder out;
-  out.Finish(wire::CreateProfileQuery(out, out.CreateString(given.source)), "TRPV");
+  out.Finish(wire::CreateProfileQuery(out, out.CreateString(source)), "TRPV");
   auto query = chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-  TROUPE_TRY(answer, client->call(wire::Kind::profile, query, deadline::in(reply_wait)));
+  TROUPE_TRY(answer, from.call_to(replica, wire::Kind::profile, query, deadline::in(reply_wait)));
   flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(answer.payload.data()),
                                  answer.payload.size()};
   if (!verifier.VerifyBuffer<wire::ProfileReply>("TRPV"))
-    return fail(ec::corrupt, "the validator's answer is not a profile");
-  auto* reply = flatbuffers::GetRoot<wire::ProfileReply>(answer.payload.data());
-  fmt::print("{}\n", text_of(reply->json()));
+    return fail(ec::corrupt, "the answer of validator/{} is not a profile", replica);
+  return std::string{text_of(flatbuffers::GetRoot<wire::ProfileReply>(answer.payload.data())->json())};
+}
+
+/// The live profile as JSON. Each replica profiles the batches it judged: of several, a list in their order.
+expected<void> live_profile(context& context, const profile_options& given) {
+  if (!given.out.empty())
+    return fail(ec::invalid_argument,
+                "--out stores the profile of a file or a lake; a live one is printed as JSON");
+  TROUPE_TRY(client, context.client("validator"));
+  std::string text;
+  for (std::uint32_t i = 0; i < client->replicas(); ++i) {
+    TROUPE_TRY(part, ask_profile(*client, i, given.source));
+    text += (i == 0 ? "" : ",\n") + part;
+  }
+  fmt::print("{}\n", client->replicas() == 1 ? text : "[" + text + "]");
   return {};
 }
 
