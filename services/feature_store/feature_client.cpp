@@ -1,0 +1,137 @@
+#include "services/feature_store/feature_client.hpp"
+
+#include "common/core/hash.hpp"
+
+#include <future>
+#include <memory>
+
+namespace troupe::feature_store {
+
+chunk encode(const feature_query& query) {
+  flatbuffers::FlatBufferBuilder out;
+  auto entity = out.CreateString(query.entity);
+  auto ids = out.CreateVectorOfStrings(query.ids);
+  auto features = out.CreateVectorOfStrings(query.features);
+  auto offsets = out.CreateVectorOfStructs(query.min_offsets);
+  out.Finish(wire::CreateReadFeatures(out, entity, ids, features, query.at, offsets), "TRPF");
+  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+}
+
+expected<feature_answer> decode_features(const chunk& payload, std::size_t rows) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64, 1u << 30};
+  if (!verifier.VerifyBuffer<wire::Features>("TRPF"))
+    return fail(ec::corrupt, "the answer to read_features has {} bytes that are no Features", payload.size());
+  auto* from = flatbuffers::GetRoot<wire::Features>(payload.data());
+  feature_answer out;
+  if (from->columns())
+    for (auto* each : *from->columns()) {
+      auto& to = out.columns.emplace_back();
+      to.name = text_of(each->name());
+      auto fits = [&](auto* vector) { return !vector || vector->size() == rows; };
+      if (!each->status() || each->status()->size() != rows || !each->age_us() || each->age_us()->size() != rows ||
+          !fits(each->numbers()) || !fits(each->texts()) || !fits(each->lists()))
+        return fail(ec::corrupt, "the answer to read_features does not have {} values of {}", rows, to.name);
+      for (std::uint32_t i = 0; i < rows; ++i)
+        to.status.push_back(static_cast<wire::FeatureStatus>(each->status()->Get(i)));
+      to.age_us.assign(each->age_us()->begin(), each->age_us()->end());
+      if (each->numbers())
+        to.numbers.assign(each->numbers()->begin(), each->numbers()->end());
+      if (each->texts())
+        for (auto* text : *each->texts())
+          to.texts.emplace_back(text_of(text));
+      if (each->lists())
+        for (auto* list : *each->lists()) {
+          auto& words = to.lists.emplace_back();
+          if (list->items())
+            for (auto* word : *list->items())
+              words.emplace_back(text_of(word));
+        }
+    }
+  if (from->view_versions())
+    for (auto* each : *from->view_versions())
+      out.view_versions.emplace_back(text_of(each));
+  return out;
+}
+
+expected<feature_answer> read_sharded(net::client& from, const feature_query& query, deadline until) {
+  auto replicas = from.replicas();
+  if (replicas <= 1) {
+    TROUPE_TRY(got, from.call(wire::Kind::read_features, encode(query), until));
+    return decode_features(got.payload, query.ids.size());
+  }
+  struct part {
+    std::vector<std::size_t> places;
+    feature_query query;
+    std::future<expected<net::reply>> answer;
+  };
+  std::vector<part> parts(replicas);
+  for (std::size_t i = 0; i < query.ids.size(); ++i) {
+    auto& to = parts[rendezvous(query.ids[i], replicas)];
+    to.places.push_back(i);
+    to.query.ids.push_back(query.ids[i]);
+  }
+  if (query.ids.empty())
+    parts[0].places.clear();
+  for (std::uint32_t r = 0; r < replicas; ++r) {
+    auto& each = parts[r];
+    if (each.places.empty() && !(query.ids.empty() && r == 0))
+      continue;
+    each.query.entity = query.entity;
+    each.query.features = query.features;
+    each.query.at = query.at;
+    each.query.min_offsets = query.min_offsets;
+    auto promise = std::make_shared<std::promise<expected<net::reply>>>();
+    each.answer = promise->get_future();
+    from.call_async_to(r, wire::Kind::read_features, encode(each.query), until,
+                       [promise](expected<net::reply> got) { promise->set_value(std::move(got)); });
+  }
+  feature_answer out;
+  auto rows = query.ids.size();
+  std::optional<error> failed;
+  for (auto& each : parts) {
+    if (!each.answer.valid())
+      continue;
+    auto got = each.answer.get();
+    auto answer = got ? decode_features(got->payload, each.places.size()) : expected<feature_answer>{unexpected<error>{got.error()}};
+    if (!answer) {
+      failed = answer.error();
+      continue;
+    }
+    if (out.columns.empty()) {
+      out.view_versions = answer->view_versions;
+      for (auto& column : answer->columns) {
+        auto& to = out.columns.emplace_back();
+        to.name = column.name;
+        to.status.resize(rows);
+        to.age_us.assign(rows, -1);
+        if (!column.numbers.empty())
+          to.numbers.resize(rows);
+        if (!column.texts.empty())
+          to.texts.resize(rows);
+        if (!column.lists.empty())
+          to.lists.resize(rows);
+      }
+    }
+    if (answer->columns.size() != out.columns.size())
+      return fail(ec::corrupt, "replicas of the feature store answer with {} and {} columns", out.columns.size(),
+                  answer->columns.size());
+    for (std::size_t c = 0; c < out.columns.size(); ++c)
+      for (std::size_t i = 0; i < each.places.size(); ++i) {
+        auto &to = out.columns[c], &column = answer->columns[c];
+        auto row = each.places[i];
+        to.status[row] = column.status[i];
+        to.age_us[row] = column.age_us[i];
+        if (!to.numbers.empty() && !column.numbers.empty())
+          to.numbers[row] = column.numbers[i];
+        if (!to.texts.empty() && !column.texts.empty())
+          to.texts[row] = std::move(column.texts[i]);
+        if (!to.lists.empty() && !column.lists.empty())
+          to.lists[row] = std::move(column.lists[i]);
+      }
+  }
+  if (failed)
+    return fail_while("reading features", std::move(*failed));
+  return out;
+}
+
+} // namespace troupe::feature_store

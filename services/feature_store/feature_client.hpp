@@ -1,0 +1,49 @@
+#pragma once
+
+#include "common/core/error.hpp"
+#include "common/core/time.hpp"
+#include "common/event/record.hpp"
+#include "common/net/client.hpp"
+
+#include "schemas/feature_store_generated.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace troupe::feature_store {
+
+/// What to read, as a caller says it.
+struct feature_query {
+  std::string entity = "user";
+  std::vector<std::string> ids;
+  std::vector<std::string> features; ///< "view.feature".
+  std::int64_t at = 0;               ///< Microseconds; 0: the clock of the service; INT64_MIN: its watermark.
+  std::vector<wire::PartitionOffset> min_offsets;
+};
+
+struct feature_column {
+  std::string name;
+  std::vector<wire::FeatureStatus> status; ///< One per id, as of the vectors below, of which one is filled.
+  std::vector<std::int64_t> age_us;
+  std::vector<double> numbers;
+  std::vector<std::string> texts;
+  std::vector<text_list> lists;
+};
+
+struct feature_answer {
+  std::vector<feature_column> columns;
+  std::vector<std::string> view_versions;
+};
+
+/// The bytes of a wire::ReadFeatures.
+chunk encode(const feature_query& query);
+
+/// Verifies and reads a wire::Features of `rows` entities.
+expected<feature_answer> decode_features(const chunk& payload, std::size_t rows);
+
+/// Reads over all replicas: each entity is asked of the replica that rendezvous hashing gives it to, all replicas at the same
+/// time; the answer is in the order asked. Blocks. One replica that fails fails the read.
+expected<feature_answer> read_sharded(net::client& from, const feature_query& query, deadline until);
+
+} // namespace troupe::feature_store

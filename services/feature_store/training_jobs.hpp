@@ -1,0 +1,57 @@
+#pragma once
+
+#include "services/feature_store/training_set.hpp"
+
+#include "common/core/bytes.hpp"
+#include "common/metrics/metrics.hpp"
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+namespace troupe::feature_store {
+
+/// Builds training sets on a thread of its own, one at a time. Any thread.
+class training_jobs {
+public:
+  using open_log = std::function<std::unique_ptr<record_stream>()>;
+
+  training_jobs(std::vector<feature_view> views, open_log log, std::uint64_t memory_bytes, metrics::counter rows)
+      : views_{std::move(views)}, log_{std::move(log)}, memory_bytes_{memory_bytes}, rows_{rows} {}
+  ~training_jobs() { stop(); }
+
+  /// Answers wire::TrainingStart, TrainingQuery: bytes of wire::TrainingStatus. The same specification and folder are the same
+  /// training set: asking again gives its status, or resumes it. While another one runs: ec::overloaded.
+  expected<chunk> start(const std::string& spec, const std::string& out);
+  expected<chunk> query(const std::string& id, bool cancel);
+
+  /// Ends what runs at its next step; it stays resumable.
+  void stop();
+
+private:
+  enum class state : std::uint8_t { running, done, failed, canceled };
+  struct job {
+    std::string id;
+    state is = state::running;
+    std::string error;
+    std::string manifest;
+    training_progress progress;
+    std::atomic<bool> cancel{false};
+  };
+
+  chunk encode(const job& of) const;
+
+  std::vector<feature_view> views_;
+  open_log log_;
+  std::uint64_t memory_bytes_;
+  metrics::counter rows_;
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<job>> jobs_;
+  std::thread thread_;
+  bool stopping_ = false;
+};
+
+} // namespace troupe::feature_store

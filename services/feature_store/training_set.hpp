@@ -1,0 +1,49 @@
+#pragma once
+
+#include "services/feature_store/record_stream.hpp"
+#include "services/feature_store/training_spec.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace troupe::feature_store {
+
+struct training_progress {
+  std::string stage; ///< sorting, replaying, writing, done.
+  std::uint64_t records_total = 0;
+  std::uint64_t records_done = 0;
+  std::uint64_t rows = 0;
+};
+
+struct training_options {
+  std::uint64_t memory_bytes = std::uint64_t{512} << 20; ///< Half for the sort, half for the states.
+  std::size_t flush_states = 50'000;
+  /// Called a few times a second; false ends the work with ec::canceled, what is done stays resumable.
+  std::function<bool(const training_progress&)> tell;
+};
+
+/// Builds a training set in folder `out`: Parquet parts and manifest.json, whose text is returned.
+///
+/// Every label sees exactly the records that were known at its instant: records and labels are sorted by the instant from
+/// which they are visible (on disk, bounded memory) and replayed through the same state engine that serves online reads.
+/// Each sealed part is a checkpoint; a build that was killed goes on from the last one when it is started again with the
+/// same specification, and ends in the same content. A finished one is returned as it is. Fails with ec::conflict when the
+/// folder holds the result of another specification.
+expected<std::string> build_training_set(const training_spec& spec, const std::vector<feature_view>& views,
+                                         record_stream& log, const std::filesystem::path& out,
+                                         const training_options& options = {});
+
+struct training_check {
+  bool same = false;
+  std::uint64_t rows = 0;
+  std::string stated;   ///< SHA-256 in the manifest.
+  std::string computed; ///< SHA-256 of what the parts hold.
+};
+
+/// Computes the content hash of a finished training set again from its Parquet parts.
+expected<training_check> verify_training_set(const std::filesystem::path& folder);
+
+} // namespace troupe::feature_store
