@@ -141,7 +141,7 @@ quarantined_row decode_row(std::string_view bytes) {
   return to;
 }
 
-hash128 hash_of(const refused_row& row) {
+hash128 hash_of(const rejected_row& row) {
   return hash_wide(std::string_view{
       encoder{}.add("quarantine").add(row.source).add(row.row).add(row.rule).add(row.raw).take()});
 }
@@ -296,7 +296,7 @@ expected<void> event_log::look_up(group& all) const {
   });
 }
 
-void event_log::refuse(group& all, const refused_row& row, append_result& result) const {
+void event_log::refuse(group& all, const rejected_row& row, append_result& result) const {
   auto hash = hash_of(row);
   auto known = all.known.contains(hash);
   if (!known) { // A conflict is found only now: the look-up has not asked for it.
@@ -310,7 +310,7 @@ void event_log::refuse(group& all, const refused_row& row, append_result& result
   all.known.emplace(hash, 0);
   all.batch.put(dedup_family, view(key_of(hash)), number_key(0));
   quarantined_row kept;
-  static_cast<refused_row&>(kept) = row;
+  static_cast<rejected_row&>(kept) = row;
   kept.number = all.after.quarantine_next++;
   kept.at = all.now;
   all.batch.put(quarantine_family, number_key(kept.number), encode(kept));
@@ -359,14 +359,14 @@ expected<append_result> event_log::take(group& all, const append_request& reques
       continue;
     }
     if (!fresh) {
-      refused_row row{request.source,
-                      request.import,
-                      i + 1,
-                      0,
-                      "duplicate_id",
-                      "id",
-                      fmt::format("id {} is in the log with other content", rec.id),
-                      {}};
+      rejected_row row{request.source,
+                       request.import,
+                       i + 1,
+                       0,
+                       "duplicate_id",
+                       "id",
+                       fmt::format("id {} is in the log with other content", rec.id),
+                       {}};
       if (i < request.origins.size()) {
         row.row = request.origins[i].row;
         row.byte_offset = request.origins[i].byte_offset;
@@ -395,7 +395,8 @@ expected<append_result> event_log::take(group& all, const append_request& reques
   }
   for (auto& row : request.refused)
     refuse(all, row, result);
-  mark_replayed(all, request);
+  if (std::ranges::none_of(result.rows, [](auto& row) { return row.outcome == wire::Outcome::quarantined; }))
+    mark_replayed(all, request);
   result.added.skipped = request.progress.added.skipped;
   if (source) {
     source->position = request.progress.position;

@@ -103,7 +103,7 @@ private:
   void commit(std::vector<waiting> requests);
   expected<void> look_up(group& all) const;
   expected<append_result> take(group& all, const append_request& request) const;
-  void refuse(group& all, const refused_row& row, append_result& result) const;
+  void refuse(group& all, const rejected_row& row, append_result& result) const;
   void mark_replayed(group& all, const append_request& request) const;
   void finish(group& all) const;
 

@@ -15,7 +15,7 @@
 namespace troupe::ingest {
 
 /// A row that was not taken, and why.
-struct refused_row {
+struct rejected_row {
   std::string source;    ///< File or caller.
   std::string import;    ///< Import that read it; empty for rows that were sent.
   std::uint64_t row = 0; ///< In the source, from 1.
@@ -26,7 +26,7 @@ struct refused_row {
   std::string raw;
 };
 
-struct quarantined_row : refused_row {
+struct quarantined_row : rejected_row {
   std::uint64_t number = 0; ///< Dense, from 1.
   timestamp at{};
   bool replayed = false;
@@ -74,8 +74,8 @@ struct append_request {
   std::string source; ///< File or caller.
   std::string import; ///< Import id, for quarantined rows.
   std::vector<record> records;
-  std::vector<row_origin> origins;  ///< One per record, or none: conflicting records are then kept as JSON.
-  std::vector<refused_row> refused; ///< Straight to quarantine.
+  std::vector<row_origin> origins;   ///< One per record, or none: conflicting records are then kept as JSON.
+  std::vector<rejected_row> refused; ///< Straight to quarantine.
   std::vector<std::uint64_t> replayed; ///< Quarantined rows that these records come from: marked as replayed.
 
   std::string source_key;  ///< Where the position is kept; empty: there is none.

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "common/config/keys.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace troupe::ingest {
+
+/// The settings of the ingest service.
+struct config {
+  std::uint32_t partitions = 8;
+  std::uint64_t cache_bytes = std::uint64_t{64} << 20;
+  std::uint64_t write_buffer_bytes = std::uint64_t{64} << 20;
+  std::uint64_t queue_bytes = std::uint64_t{64} << 20;
+  std::chrono::microseconds allowed_lateness{0};
+  std::uint32_t batch_rows = 2000;
+  std::uint32_t batches_in_flight = 4;
+  std::uint32_t files_at_once = 2;
+  std::uint32_t readers = 2;
+  std::uint32_t servers = 2;
+  std::string judge = "validator";
+  std::chrono::milliseconds judge_timeout{30'000};
+  std::chrono::milliseconds longest_backoff{5'000};
+  std::uint32_t restarts = 5;
+  std::uint64_t segment_records = 250'000;
+  std::string lake;
+
+  void bind(config_keys& keys);
+};
+
+} // namespace troupe::ingest

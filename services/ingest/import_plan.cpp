@@ -1,0 +1,96 @@
+#include "services/ingest/import_plan.hpp"
+
+#include "services/ingest/codec.hpp"
+#include "services/ingest/mapping/mapping.hpp"
+#include "services/ingest/readers/source.hpp"
+
+#include "common/core/hash.hpp"
+
+#include <filesystem>
+
+namespace troupe::ingest {
+
+std::string import_id(std::string_view path, std::string_view mapping) {
+  return to_hex(hash_wide(std::string_view{encoder{}.add(path).add(mapping).take()})).substr(0, 16);
+}
+
+std::string source_prefix(std::string_view import) {
+  return fmt::format("import/{}/", import);
+}
+std::string source_key(std::string_view import, std::string_view path) {
+  return fmt::format("import/{}/{}", import, path);
+}
+
+std::string encode(const import_plan& plan) {
+  encoder out;
+  out.add(plan.id)
+      .add(plan.path)
+      .add(plan.mapping)
+      .add(plan.mapping_name)
+      .add(static_cast<std::uint64_t>(plan.state))
+      .add(plan.error);
+  out.add(static_cast<std::uint64_t>(micros_of(plan.started))).add(std::uint64_t{plan.files.size()});
+  for (auto& each : plan.files)
+    out.add(each.path).add(each.bytes).add(static_cast<std::uint64_t>(each.modified)).add(each.failure);
+  return out.take();
+}
+
+import_plan decode_plan(std::string_view bytes) {
+  decoder in{bytes};
+  import_plan plan;
+  plan.id = in.text();
+  plan.path = in.text();
+  plan.mapping = in.text();
+  plan.mapping_name = in.text();
+  plan.state = static_cast<wire::ImportState>(std::min<std::uint64_t>(in.number(), 3));
+  plan.error = in.text();
+  plan.started = from_micros(static_cast<std::int64_t>(in.number()));
+  plan.files.resize(std::min<std::uint64_t>(in.number(), bytes.size() / 32));
+  for (auto& each : plan.files) {
+    each.path = in.text();
+    each.bytes = in.number();
+    each.modified = static_cast<std::int64_t>(in.number());
+    each.failure = in.text();
+  }
+  return plan;
+}
+
+expected<std::shared_ptr<const mapping>> open_mapping(std::string_view toml, std::string_view name) {
+  if (toml.empty())
+    return mapping::native();
+  return mapping::parse(toml, name.empty() ? "mapping" : name);
+}
+
+bool refresh(planned_file& file) {
+  std::error_code problem;
+  auto before = file;
+  auto bytes = std::filesystem::file_size(file.path, problem);
+  if (!problem)
+    file.bytes = bytes;
+  auto modified = std::filesystem::last_write_time(file.path, problem);
+  if (!problem)
+    file.modified = modified.time_since_epoch().count();
+  return file.bytes == before.bytes && file.modified == before.modified;
+}
+
+expected<import_plan> make_plan(std::string_view path, std::string_view mapping,
+                                std::string_view mapping_name) {
+  TROUPE_TRY(rules, open_mapping(mapping, mapping_name));
+  TROUPE_TRY(files, expand_sources(std::string{path}));
+  import_plan plan;
+  plan.id = import_id(path, mapping);
+  plan.path = path;
+  plan.mapping = mapping;
+  plan.mapping_name = mapping_name;
+  plan.started = wall_now();
+  bool named = files.size() == 1 && files.front() == std::filesystem::path{path};
+  for (auto& each : files)
+    if (rules->match(each, named))
+      refresh(plan.files.emplace_back(planned_file{each.string(), 0, 0, {}}));
+  if (plan.files.empty())
+    return fail(ec::not_found, "none of the {} files at {} is described by the mapping {}: it wants {}",
+                files.size(), path, rules->name(), rules->patterns());
+  return plan;
+}
+
+} // namespace troupe::ingest

@@ -1,0 +1,167 @@
+#include "services/ingest/lake.hpp"
+
+#include "services/ingest/event_log.hpp"
+
+#include "common/table/connection.hpp"
+#include "common/table/parquet.hpp"
+
+#include <set>
+
+namespace troupe::ingest {
+
+namespace {
+
+using table::cell;
+
+const std::vector<table::column_spec> columns = {{"partition", cell::int32},
+                                                 {"offset", cell::int64},
+                                                 {"kind", cell::text},
+                                                 {"id", cell::text},
+                                                 {"type", cell::text},
+                                                 {"user", cell::text},
+                                                 {"item", cell::text},
+                                                 {"event_time", cell::timestamp},
+                                                 {"ingest_time", cell::timestamp},
+                                                 {"value", cell::float64},
+                                                 {"request_id", cell::text},
+                                                 {"attributes", cell::text}};
+
+void add_text(table::row_writer& out, std::string_view text) {
+  if (text.empty())
+    out.add_null();
+  else
+    out.add(text);
+}
+
+/// Calls `use(offset, record)` for each record of [first, next).
+template <class Use>
+expected<void> each_record(const fetch_function& fetch, std::uint32_t partition, std::uint64_t first,
+                           std::uint64_t next, Use use) {
+  for (auto offset = first; offset < next;) {
+    TROUPE_TRY(page, fetch(partition, offset));
+    if (page.batches.empty())
+      return fail(ec::corrupt, "partition {} of the log ends at offset {}, {} was expected", partition,
+                  offset, next);
+    for (auto& bytes : page.batches) {
+      TROUPE_TRY(block, batch::open(bytes));
+      for (auto i = offset - block.base_offset(); i < block.size() && offset < next; ++i, ++offset)
+        TROUPE_CHECK(use(offset, to_record(block[i])));
+    }
+  }
+  return {};
+}
+
+} // namespace
+
+lake::lake(std::shared_ptr<event_log> log, std::filesystem::path folder, std::uint64_t segment_records)
+    : log_{std::move(log)}, folder_{std::move(folder)}, segment_records_{segment_records} {}
+
+bool lake::due() const {
+  for (auto& each : log_->state().partitions)
+    if (each.next - each.sealed >= segment_records_)
+      return true;
+  return false;
+}
+
+expected<void> lake::seal(bool all) {
+  std::lock_guard lock{mutex_};
+  auto state = log_->state();
+  for (std::uint32_t partition = 0; partition < state.partitions.size(); ++partition) {
+    auto first = state.partitions[partition].sealed;
+    auto end = state.partitions[partition].next;
+    while (end - first >= segment_records_ || (all && end > first)) {
+      auto next = std::min(end, first + segment_records_);
+      TROUPE_CHECK(write(partition, first, next));
+      first = next;
+    }
+  }
+  return {};
+}
+
+expected<void> lake::write(std::uint32_t partition, std::uint64_t first, std::uint64_t next) {
+  auto relative = fmt::format("partition={}/{:020}-{:020}.parquet", partition, first, next);
+  auto path = folder_ / relative;
+  std::error_code problem;
+  std::filesystem::create_directories(path.parent_path(), problem);
+  if (problem)
+    return fail(errno_code(problem.value()), "cannot create {}: {}", path.parent_path().string(),
+                problem.message());
+  // What an interrupted seal has left: files that begin where the lake ends.
+  auto stale = fmt::format("{:020}-", first);
+  for (auto& entry : std::filesystem::directory_iterator{path.parent_path(), problem})
+    if (entry.path().filename().string().starts_with(stale))
+      std::filesystem::remove(entry.path(), problem);
+  TROUPE_TRY(file, table::parquet_writer::open(path, columns));
+  auto fetch = [this](std::uint32_t from, std::uint64_t offset) {
+    return log_->fetch(from, offset, std::size_t{4} << 20);
+  };
+  TROUPE_CHECK(each_record(fetch, partition, first, next, [&](std::uint64_t offset, const record& rec) {
+    auto& out = *file;
+    out.add(std::int64_t{partition})
+        .add(static_cast<std::int64_t>(offset))
+        .add(to_string(rec.kind))
+        .add(rec.id);
+    add_text(out, rec.type);
+    add_text(out, rec.user);
+    add_text(out, rec.item);
+    out.add(rec.event_time).add(rec.ingest_time);
+    if (rec.value)
+      out.add(*rec.value);
+    else
+      out.add_null();
+    add_text(out, rec.request_id);
+    add_text(out, rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes));
+    return out.end_row();
+  }));
+  TROUPE_TRY(bytes, file->finish());
+  return log_->add_segment({partition, first, next, relative, bytes});
+}
+
+expected<void> verify_segment(const std::filesystem::path& file, const lake_segment& segment,
+                              const fetch_function& fetch) {
+  TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = std::uint64_t{512} << 20, .threads = 1}));
+  TROUPE_TRY(rows, db.query(fmt::format("SELECT \"partition\", \"offset\", kind, id, type, \"user\", item, "
+                                        "event_time, ingest_time, value, request_id, "
+                                        "attributes FROM read_parquet({})",
+                                        table::sql_text(file.string()))));
+  std::uint64_t row = 0, filled = 0;
+  auto checked = each_record(
+      fetch, segment.partition, segment.first, segment.next,
+      [&](std::uint64_t offset, const record& rec) -> expected<void> {
+        if (row == filled) {
+          TROUPE_TRY(more, rows.next());
+          if (!more)
+            return fail(ec::corrupt, "{} ends before offset {} of partition {}", file.string(), offset,
+                        segment.partition);
+          row = 0;
+          filled = rows.rows();
+        }
+        auto text = [&](std::size_t column) {
+          return rows.column(column).is_null(row) ? std::string_view{} : rows.column(column).text(row);
+        };
+        bool equal =
+            rows.column(0).integer(row) == segment.partition &&
+            static_cast<std::uint64_t>(rows.column(1).integer(row)) == offset &&
+            text(2) == to_string(rec.kind) && text(3) == rec.id && text(4) == rec.type &&
+            text(5) == rec.user && text(6) == rec.item && rows.column(7).time(row) == rec.event_time &&
+            rows.column(8).time(row) == rec.ingest_time && rows.column(9).is_null(row) == !rec.value &&
+            (!rec.value || rows.column(9).number(row) == *rec.value) && text(10) == rec.request_id &&
+            text(11) == (rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes));
+        if (!equal)
+          return fail(ec::corrupt, "{} differs from the log at offset {} of partition {} (record {})",
+                      file.string(), offset, segment.partition, rec.id);
+        ++row;
+        return {};
+      });
+  TROUPE_CHECK(checked);
+  if (row != filled)
+    return fail(ec::corrupt, "{} has more rows than the log has records in {}-{}", file.string(),
+                segment.first, segment.next);
+  TROUPE_TRY(more, rows.next());
+  if (more)
+    return fail(ec::corrupt, "{} has more rows than the log has records in {}-{}", file.string(),
+                segment.first, segment.next);
+  return {};
+}
+
+} // namespace troupe::ingest

@@ -1,0 +1,51 @@
+#pragma once
+
+#include "services/ingest/log_types.hpp"
+
+#include "common/core/error.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace troupe::ingest {
+
+class event_log;
+
+/// The lake: sealed pieces of the log as Parquet, `<folder>/partition=K/<first>-<next>.parquet`, one row per
+/// record in offset order.
+///
+/// A file is complete under its name before the log records it: after a crash between the two it is written
+/// again, equal or longer, and what is left of it is removed. Thread-safe; one seal at a time.
+class lake {
+public:
+  lake(std::shared_ptr<event_log> log, std::filesystem::path folder, std::uint64_t segment_records);
+
+  /// Writes every full segment; with `all` also the rest of each partition.
+  expected<void> seal(bool all);
+
+  /// True when a partition has a full segment that is not in the lake.
+  bool due() const;
+
+  const std::filesystem::path& folder() const noexcept { return folder_; }
+
+private:
+  expected<void> write(std::uint32_t partition, std::uint64_t first, std::uint64_t next);
+
+  std::shared_ptr<event_log> log_;
+  std::filesystem::path folder_;
+  std::uint64_t segment_records_;
+  std::mutex mutex_;
+};
+
+/// Where records of the log come from: blocks of a partition from an offset on.
+using fetch_function = std::function<expected<fetched>(std::uint32_t partition, std::uint64_t offset)>;
+
+/// Compares a file of the lake with the log, field by field. The error names the first offset that differs.
+expected<void> verify_segment(const std::filesystem::path& file, const lake_segment& segment,
+                              const fetch_function& fetch);
+
+} // namespace troupe::ingest
