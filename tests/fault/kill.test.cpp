@@ -41,9 +41,18 @@ struct end_state {
 
 /// Log counts, and the hash of the feature state once every record of the log is applied.
 end_state look(const fleet& services) {
-  auto log = services.ask({"log", "info"});
-  auto hash = services.ask({"features", "state-hash"}, 300s);
-  return {number(log, "events"), number(log, "users"), number(log, "items"), boost::json::serialize(hash)};
+  auto log = services.ask({"log", "verify"}, 300s);
+  end_state out{number(log, "events"), number(log, "users"), number(log, "items"), {}};
+  json hash;
+  auto applied = wait_until(
+      [&] {
+        hash = services.ask({"features", "state-hash"}, 300s);
+        return number(hash, "records") == out.events + out.users + out.items;
+      },
+      240s);
+  CHECK_MESSAGE(applied, "the feature store has not applied the whole log: ", boost::json::serialize(hash));
+  out.features = boost::json::serialize(hash);
+  return out;
 }
 
 /// Kills one service again and again at random moments while `running`; how often it did.

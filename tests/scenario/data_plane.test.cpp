@@ -70,11 +70,15 @@ void lake_is_equal(const fleet& services) {
 }
 
 /// Features of some entities are there as of the newest event.
-void features_are_served(const fleet& services, const std::vector<std::string>& users) {
-  std::vector<std::string> words{"features", "get", "--at", "watermark", "--entity", "user"};
+void features_are_served(const fleet& services, const std::string& features,
+                         const std::vector<std::string>& users) {
+  std::vector<std::string> words{"features",   "get",    "--at",     "watermark",
+                                 "--features", features, "--entity", "user"};
   words.insert(words.end(), users.begin(), users.end());
-  auto text = boost::json::serialize(services.ask(words));
-  CHECK(text.find("present") != std::string::npos);
+  auto there = [&] {
+    return boost::json::serialize(services.ask(words)).find("present") != std::string::npos;
+  };
+  CHECK(wait_until(there, 60s));
 }
 
 } // namespace
@@ -97,7 +101,8 @@ TEST_CASE("a generated world goes all the way, and its copies in other formats a
     CHECK_MESSAGE(number(again, "quarantined") == 0, format);
   }
   lake_is_equal(services);
-  features_are_served(services, {"u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"});
+  features_are_served(services, "user_activity.impressions_7d,user_activity.recent_clicks",
+                      {"u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"});
   build_twice(services, click_training);
   CHECK(services.ready_now());
   CHECK(services.down());
@@ -118,7 +123,7 @@ TEST_CASE("MovieLens 100K: 100,000 ratings, 1,682 items, 943 users, and nothing 
 
   import_twice(services, *data, "movielens-100k", 100'000, 943, 1'682);
   lake_is_equal(services);
-  features_are_served(services, {"1", "2", "3"});
+  features_are_served(services, "user_ratings.mean_rating", {"1", "2", "3"});
   build_twice(services, rating_training);
   CHECK(services.down());
 }
@@ -133,7 +138,7 @@ TEST_CASE("MovieTweetings: 100,000 ratings and 10,506 items") {
 
   import_twice(services, *data, "movietweetings", 100'000, 0, 10'506);
   lake_is_equal(services);
-  features_are_served(services, {"1", "2", "3"});
+  features_are_served(services, "user_ratings.mean_rating", {"1", "2", "3"});
   CHECK(services.down());
 }
 
