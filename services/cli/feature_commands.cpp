@@ -1,0 +1,344 @@
+#include "services/cli/feature_commands.hpp"
+
+#include "services/feature_store/feature_client.hpp"
+#include "services/feature_store/training_set.hpp"
+#include "services/feature_store/view.hpp"
+
+#include "common/core/hash.hpp"
+#include "common/net/client.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cmath>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <map>
+#include <thread>
+
+namespace troupe::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto service = "feature-store";
+constexpr auto hint = "is the fleet up? `troupe status` shows it";
+
+chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
+  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+}
+
+template <class T>
+expected<const T*> verified(const chunk& payload, const char* name) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
+                                 1u << 30};
+  if (!verifier.VerifyBuffer<T>("TRPF"))
+    return fail(ec::corrupt, "the feature store's answer is not a {}", name);
+  return flatbuffers::GetRoot<T>(payload.data());
+}
+
+expected<std::string> read_text(const std::string& file) {
+  std::ifstream in{file, std::ios::binary};
+  if (!in)
+    return fail(ec::not_found, "cannot open {}: {}", file, errno_text(errno));
+  return std::string{std::istreambuf_iterator<char>{in}, {}};
+}
+
+std::string number_text(double number) {
+  return std::isfinite(number) ? fmt::format("{}", number) : "null";
+}
+
+expected<void> list_views(context& with) {
+  TROUPE_TRY(client, with.client(service));
+  flatbuffers::FlatBufferBuilder out;
+  out.Finish(wire::CreateViewsQuery(out), "TRPF");
+  TROUPE_TRY(got, client->call(wire::Kind::views, bytes_of(out), deadline::in(10s)));
+  TROUPE_TRY(reply, verified<wire::ViewsReply>(got.payload, "ViewsReply"));
+  if (!reply->names() || !reply->versions() || !reply->toml() || !reply->state())
+    return fail(ec::corrupt, "the feature store's answer has no views");
+  if (with.json)
+    std::cout << "[";
+  for (std::uint32_t v = 0; v < reply->names()->size(); ++v) {
+    auto name = text_of(reply->names()->Get(v)), version = text_of(reply->versions()->Get(v)),
+         toml = text_of(reply->toml()->Get(v)), state = text_of(reply->state()->Get(v));
+    TROUPE_TRY(views, feature_store::parse_views(toml, "the feature store"));
+    if (with.json) {
+      std::cout << (v ? "," : "")
+                << fmt::format(
+                       "{{\"view\":{},\"version\":\"{}\",\"entity\":\"{}\",\"state\":{},\"features\":[",
+                       json_string(name), version, to_string(views[0].entity), json_string(state));
+      for (auto& each : views[0].features)
+        std::cout << (&each == &views[0].features.front() ? "" : ",")
+                  << fmt::format("{{\"name\":{},\"operator\":\"{}\",\"type\":\"{}\"}}",
+                                 json_string(fmt::format("{}.{}", name, each.name)), to_string(each.op),
+                                 to_string(each.type));
+      std::cout << "]}";
+      continue;
+    }
+    std::cout << fmt::format("{} ({}, version {}, {})\n", name, to_string(views[0].entity),
+                             version.substr(0, 12), state);
+    for (auto& each : views[0].features)
+      std::cout << fmt::format("  {:<40} {:<15} {:<7} {}\n", fmt::format("{}.{}", name, each.name),
+                               to_string(each.op), to_string(each.type),
+                               each.window ? to_duration_text(*each.window) : "all time");
+  }
+  if (with.json)
+    std::cout << "]\n";
+  return {};
+}
+
+struct get_options {
+  std::string entity = "user", features, at, timeout = "10s";
+  std::vector<std::string> ids;
+};
+
+expected<void> get(context& with, const get_options& options) {
+  feature_store::feature_query query;
+  query.entity = options.entity;
+  query.ids = options.ids;
+  for (std::size_t from = 0; from <= options.features.size();) {
+    auto comma = std::min(options.features.find(',', from), options.features.size());
+    if (comma > from)
+      query.features.push_back(options.features.substr(from, comma - from));
+    from = comma + 1;
+  }
+  if (options.at == "watermark") {
+    query.at = std::numeric_limits<std::int64_t>::min();
+  } else if (!options.at.empty()) {
+    TROUPE_TRY(at, parse_rfc3339(options.at));
+    query.at = micros_of(at);
+  }
+  TROUPE_TRY(timeout, parse_duration(options.timeout));
+  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(answer, feature_store::read_sharded(*client, query, deadline::in(timeout)));
+  auto value = [&](const feature_store::feature_column& column, std::size_t row, bool json) -> std::string {
+    if (column.status[row] != wire::FeatureStatus::present)
+      return json ? "null" : std::string{wire::EnumNameFeatureStatus(column.status[row])};
+    if (!column.numbers.empty())
+      return number_text(column.numbers[row]);
+    if (!column.texts.empty())
+      return json ? json_string(column.texts[row]) : column.texts[row];
+    std::string list;
+    if (!column.lists.empty())
+      for (auto& word : column.lists[row])
+        list += (list.empty() ? "" : json ? "," : " ") + (json ? json_string(word) : word);
+    return json ? "[" + list + "]" : list;
+  };
+  if (with.json)
+    std::cout << "[";
+  for (std::size_t row = 0; row < query.ids.size(); ++row) {
+    if (with.json)
+      std::cout << (row ? "," : "")
+                << fmt::format("{{\"{}\":{},\"features\":{{", query.entity, json_string(query.ids[row]));
+    else
+      std::cout << query.entity << " " << query.ids[row] << "\n";
+    for (auto& column : answer.columns) {
+      if (with.json)
+        std::cout << (&column == &answer.columns.front() ? "" : ",")
+                  << fmt::format("{}:{{\"status\":\"{}\",\"age_us\":{},\"value\":{}}}",
+                                 json_string(column.name), wire::EnumNameFeatureStatus(column.status[row]),
+                                 column.age_us[row], value(column, row, true));
+      else
+        std::cout << fmt::format(
+            "  {:<40} {}{}\n", column.name, value(column, row, false),
+            column.age_us[row] >= 0
+                ? fmt::format("  ({} old)", to_duration_text(std::chrono::microseconds{
+                                                column.age_us[row] / 1'000'000 * 1'000'000}))
+                : "");
+    }
+    if (with.json)
+      std::cout << "}}";
+  }
+  if (with.json)
+    std::cout << "]\n";
+  return {};
+}
+
+/// One hash over every state of every replica, in the order of their keys: the same states give the same
+/// hash.
+expected<void> state_hash(context& with) {
+  TROUPE_TRY(client, with.client(service));
+  std::map<std::string, std::string> all;
+  std::map<std::uint32_t, std::uint64_t> applied;
+  for (std::uint32_t replica = 0; replica < client->replicas(); ++replica) {
+    std::string after;
+    for (bool last = false; !last;) {
+      flatbuffers::FlatBufferBuilder out;
+      out.Finish(wire::CreateStateQueryDirect(out, after.c_str(), 10'000), "TRPF");
+      TROUPE_TRY(got, client->call_to(replica, wire::Kind::dump_state, bytes_of(out), deadline::in(60s)));
+      TROUPE_TRY(page, verified<wire::StatePage>(got.payload, "StatePage"));
+      if (page->keys() && page->sha256())
+        for (std::uint32_t i = 0; i < std::min(page->keys()->size(), page->sha256()->size()); ++i) {
+          after = text_of(page->keys()->Get(i));
+          all[after] = text_of(page->sha256()->Get(i));
+        }
+      if (page->applied())
+        for (auto* each : *page->applied()) {
+          auto [at, fresh] = applied.emplace(each->partition(), each->offset());
+          if (!fresh)
+            at->second = std::min(at->second, each->offset());
+        }
+      last = page->last() || !page->keys() || page->keys()->size() == 0;
+    }
+  }
+  sha256 hash;
+  for (auto& [key, value] : all)
+    hash.add(as_bytes(key + " " + value + "\n"));
+  auto digest = to_hex(byte_view{hash.finish()});
+  std::uint64_t records = 0;
+  for (auto& [partition, offset] : applied)
+    records += offset;
+  if (with.json)
+    std::cout << fmt::format("{{\"sha256\":\"{}\",\"states\":{},\"records\":{}}}\n", digest, all.size(),
+                             records);
+  else
+    std::cout << fmt::format("{} {} states of {} records\n", digest, all.size(), records);
+  return {};
+}
+
+struct build_options {
+  std::string spec, out;
+};
+
+expected<void> build(context& with, const build_options& options) {
+  TROUPE_TRY(text, read_text(options.spec));
+  if (auto spec = feature_store::parse_training_spec(text, options.spec); !spec)
+    return unexpected<error>{std::move(spec).error()};
+  TROUPE_TRY(client, with.client(service));
+  context::watch_interrupt();
+  flatbuffers::FlatBufferBuilder start;
+  auto folder = std::filesystem::absolute(options.out).string();
+  start.Finish(wire::CreateTrainingStartDirect(start, text.c_str(), folder.c_str()), "TRPF");
+  TROUPE_TRY(begun, client->call_to(0, wire::Kind::training_start, bytes_of(start), deadline::in(30s)));
+  auto last = begun;
+  bool bar = stderr_is_terminal() && !with.json, canceled = false;
+  for (;;) {
+    TROUPE_TRY(status, verified<wire::TrainingStatus>(last.payload, "TrainingStatus"));
+    if (bar) {
+      auto part = status->records_total() ? static_cast<double>(status->records_done()) /
+                                                static_cast<double>(status->records_total())
+                                          : 0.0;
+      auto filled = static_cast<std::size_t>(std::min(1.0, part) * 30);
+      std::cerr << fmt::format("\r{:<10} [{}{}] {:>3.0f} %  {} rows", text_of(status->stage()),
+                               std::string(filled, '='), std::string(30 - filled, ' '),
+                               100 * std::min(1.0, part), status->rows())
+                << std::flush;
+    }
+    if (status->state() != wire::TrainingState::running) {
+      if (bar)
+        std::cerr << "\n";
+      if (status->state() == wire::TrainingState::canceled)
+        return fail(ec::canceled, "the training set was canceled; the same command resumes it");
+      if (status->state() == wire::TrainingState::failed)
+        return fail(ec::internal, "{}", text_of(status->error()));
+      if (with.json)
+        std::cout << text_of(status->manifest());
+      else
+        std::cout << fmt::format("{} rows in {}\n", status->rows(), folder);
+      return {};
+    }
+    flatbuffers::FlatBufferBuilder ask;
+    ask.Finish(wire::CreateTrainingQueryDirect(ask, text_of(status->training_id()).data()), "TRPF");
+    std::this_thread::sleep_for(200ms);
+    bool cancel = context::interrupted() && !canceled;
+    canceled = canceled || cancel;
+    auto next = client->call_to(0, cancel ? wire::Kind::training_cancel : wire::Kind::training_status,
+                                bytes_of(ask), deadline::in(10s));
+    if (!next && next.error().code ==
+                     ec::not_found) // the service was started again: it goes on from its last checkpoint
+      next = client->call_to(0, wire::Kind::training_start, bytes_of(start), deadline::in(30s));
+    if (next)
+      last = std::move(*next);
+    else if (remedy_of(next.error().code) != remedy::retry_later)
+      return unexpected<error>{next.error()};
+  }
+}
+
+expected<void> verify(context& with, const std::string& folder) {
+  TROUPE_TRY(check, feature_store::verify_training_set(folder));
+  if (with.json)
+    std::cout << fmt::format("{{\"same\":{},\"rows\":{},\"stated\":\"{}\",\"computed\":\"{}\"}}\n",
+                             check.same, check.rows, check.stated, check.computed);
+  else if (check.same)
+    std::cout << fmt::format("{} rows, content {}: as the manifest says\n", check.rows, check.computed);
+  else
+    std::cout << fmt::format("NOT as the manifest says: {} rows, content {}, stated {}\n", check.rows,
+                             check.computed, check.stated);
+  if (!check.same)
+    with.say_no();
+  return {};
+}
+
+expected<void> check_views(context& with, const std::string& path) {
+  TROUPE_TRY(views, feature_store::read_views(path));
+  if (with.json)
+    std::cout << "[";
+  for (auto& each : views)
+    if (with.json)
+      std::cout << (&each == &views.front() ? "" : ",")
+                << fmt::format("{{\"view\":{},\"version\":\"{}\",\"features\":{}}}", json_string(each.name),
+                               each.version, each.features.size());
+    else
+      std::cout << fmt::format("{:<24} {:<5} {:>3} features  version {}\n", each.name, to_string(each.entity),
+                               each.features.size(), each.version.substr(0, 12));
+  if (with.json)
+    std::cout << "]\n";
+  return {};
+}
+
+} // namespace
+
+void add_feature_commands(CLI::App& app, context& with) {
+  auto* features = app.add_subcommand("features", "Features as they are served");
+  features->require_subcommand(1);
+  with.command(
+      *features->add_subcommand("list", "The views in force, their features and versions"),
+      [&with] { return list_views(with); }, hint);
+  auto* get_command = features->add_subcommand("get", "Values of features for some entities");
+  auto get_with = std::make_shared<get_options>();
+  get_command->add_option("--entity", get_with->entity, "user or item")
+      ->check(CLI::IsMember({"user", "item"}))
+      ->capture_default_str();
+  get_command->add_option("ids", get_with->ids, "Ids of the entities")->required();
+  get_command->add_option("--features", get_with->features, "view.feature, parted by commas")->required();
+  get_command->add_option(
+      "--at", get_with->at,
+      "Instant (RFC 3339), or watermark: the newest event applied; else the service's clock");
+  get_command->add_option("--timeout", get_with->timeout, "How long to wait")->capture_default_str();
+  with.command(
+      *get_command, [&with, get_with] { return get(with, *get_with); }, hint);
+  with.command(
+      *features->add_subcommand("state-hash", "One SHA-256 over every feature state"),
+      [&with] { return state_hash(with); }, hint);
+
+  auto* training = app.add_subcommand("training-set", "Training sets, correct at the point in time");
+  training->require_subcommand(1);
+  auto* build_command = training->add_subcommand("build", "Build or resume a training set");
+  auto build_with = std::make_shared<build_options>();
+  build_command->add_option("spec", build_with->spec, "Specification in TOML")
+      ->required()
+      ->check(CLI::ExistingFile);
+  build_command->add_option("--out", build_with->out, "Folder of the Parquet parts and the manifest")
+      ->required();
+  with.command(
+      *build_command, [&with, build_with] { return build(with, *build_with); }, hint);
+  auto* verify_command =
+      training->add_subcommand("verify", "Compute the content hash of a training set again");
+  auto folder = std::make_shared<std::string>();
+  verify_command->add_option("dir", *folder, "Folder of the training set")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  with.command(*verify_command, [&with, folder] { return verify(with, *folder); });
+
+  auto* views = app.add_subcommand("views", "Definitions of feature views");
+  views->require_subcommand(1);
+  auto* check_command =
+      views->add_subcommand("check", "Read a file or folder of views and say what it holds");
+  auto path = std::make_shared<std::string>();
+  check_command->add_option("file", *path, "File or folder")->required()->check(CLI::ExistingPath);
+  with.command(*check_command, [&with, path] { return check_views(with, *path); });
+}
+
+} // namespace troupe::cli

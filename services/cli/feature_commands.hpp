@@ -1,0 +1,10 @@
+#pragma once
+
+#include "services/cli/context.hpp"
+
+namespace troupe::cli {
+
+/// `troupe features list|get|state-hash`, `troupe training-set build|verify`, `troupe views check`.
+void add_feature_commands(CLI::App& app, context& with);
+
+} // namespace troupe::cli
