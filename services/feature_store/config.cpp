@@ -5,13 +5,17 @@ namespace troupe::feature_store {
 void config::bind(config_keys& keys) {
   using namespace std::chrono_literals;
   keys.add("views", views, "File or folder of the feature views, relative to the catalog.");
-  keys.add("clock", clock, "When a read happens that names no instant: wall (now) or watermark (the newest event applied).",
+  keys.add("clock", clock,
+           "When a read happens that names no instant: wall (now) or watermark (the newest event applied).",
            one_of({"wall", "watermark"}));
-  keys.add("cache_bytes", cache_bytes, "Feature states kept in memory, beside those not yet written.", at_least(1 << 20), "bytes");
+  keys.add("cache_bytes", cache_bytes, "Feature states kept in memory, beside those not yet written.",
+           at_least(1 << 20), "bytes");
   keys.add("block_cache_bytes", block_cache_bytes, "Block cache of the store.", at_least(1 << 20), "bytes");
-  keys.add("flush_states", flush_states, "Changed states that are written at the latest.", between(1, 10'000'000));
+  keys.add("flush_states", flush_states, "Changed states that are written at the latest.",
+           between(1, 10'000'000));
   keys.add("flush_interval", flush_interval, "How often changed states are written.", between(10ms, 60s));
-  keys.add("fetch_bytes", fetch_bytes, "Credit: bytes asked of a partition of the log at once.", between(1 << 10, 64 << 20), "bytes");
+  keys.add("fetch_bytes", fetch_bytes, "Credit: bytes asked of a partition of the log at once.",
+           between(1 << 10, 64 << 20), "bytes");
   keys.add("fetch_wait", fetch_wait, "How long a fetch waits for new records.", between(10ms, 60s));
   keys.add("readers", readers, "Threads that answer reads.", between(1, 64));
   keys.add("training_memory_bytes", training_memory_bytes, "Memory of one training set under construction.",

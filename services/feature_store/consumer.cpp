@@ -4,8 +4,8 @@
 
 #include "schemas/ingest_generated.h"
 
-#include <caf/send.hpp>
 #include <caf/actor_system.hpp>
+#include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
@@ -37,7 +37,8 @@ struct consumer_state {
   void ask(pointer self) {
     flatbuffers::FlatBufferBuilder out;
     out.Finish(wire::CreateLogInfoQuery(out), "TRPI");
-    net::call_for(*parts.log, consumer_actor{self}, 0, wire::Kind::log_info, bytes_of(out), deadline::in(10s));
+    net::call_for(*parts.log, consumer_actor{self}, 0, wire::Kind::log_info, bytes_of(out),
+                  deadline::in(10s));
   }
 
   static chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
@@ -51,11 +52,12 @@ struct consumer_state {
     out.Finish(wire::CreateFetch(out, from.partition, from.offset, parts.settings->fetch_bytes,
                                  static_cast<std::uint64_t>(wait.count())),
                "TRPI");
-    net::call_for(*parts.log, consumer_actor{self}, tag, wire::Kind::fetch, bytes_of(out), deadline::in(wait + 10s));
+    net::call_for(*parts.log, consumer_actor{self}, tag, wire::Kind::fetch, bytes_of(out),
+                  deadline::in(wait + 10s));
   }
 
   void on_reply(pointer self, std::uint64_t tag, const net::result_ptr& result) {
-    auto done = !*result ? expected<void>{unexpected<error>{result->error()}}
+    auto done = !*result   ? expected<void>{unexpected<error>{result->error()}}
                 : tag == 0 ? on_partitions(self, (*result)->payload)
                            : on_records(self, tag, (*result)->payload);
     if (done)
@@ -96,12 +98,15 @@ struct consumer_state {
 
   expected<void> on_records(pointer self, std::uint64_t tag, const chunk& payload) {
     auto& from = loops.at(tag);
-    flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64, 1u << 30};
+    flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
+                                   1u << 30};
     if (!verifier.VerifyBuffer<wire::FetchReply>(nullptr))
       return fail(ec::corrupt, "the answer to fetch has {} bytes that are no FetchReply", payload.size());
     auto* reply = flatbuffers::GetRoot<wire::FetchReply>(payload.data());
     if (reply->next_offset() < from.offset)
-      return fail(ec::conflict, "partition {} of the log ends at {}, before offset {} that is applied already: was the log replaced?",
+      return fail(ec::conflict,
+                  "partition {} of the log ends at {}, before offset {} that is applied already: was the log "
+                  "replaced?",
                   from.partition, reply->next_offset(), from.offset);
     if (reply->batches())
       for (auto* each : *reply->batches()) {
@@ -115,7 +120,8 @@ struct consumer_state {
         if (!records)
           return unexpected<error>{std::move(records).error()};
         if (records->partition() != from.partition)
-          return fail(ec::corrupt, "partition {} was asked for, a batch of {} came", from.partition, records->partition());
+          return fail(ec::corrupt, "partition {} was asked for, a batch of {} came", from.partition,
+                      records->partition());
         auto end = records->base_offset() + records->size();
         if (end <= from.offset)
           continue;
@@ -177,7 +183,8 @@ struct consumer_state {
   bool flush_failed = false;
 };
 
-consumer_actor::behavior_type consumer(consumer_state::pointer self, const std::shared_ptr<consumer_parts>& parts) {
+consumer_actor::behavior_type consumer(consumer_state::pointer self,
+                                       const std::shared_ptr<consumer_parts>& parts) {
   self->state.parts = *parts;
   self->set_exit_handler([self](caf::exit_msg& message) {
     if (auto done = self->state.parts.engine->flush(); !done)
@@ -187,7 +194,9 @@ consumer_actor::behavior_type consumer(consumer_state::pointer self, const std::
   self->delayed_send(self, self->state.parts.settings->flush_interval, flush_atom::value);
   return {
       [self](begin_atom) { self->state.ask(self); },
-      [self](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) { self->state.on_reply(self, tag, result); },
+      [self](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
+        self->state.on_reply(self, tag, result);
+      },
       [self](again_atom, std::uint64_t tag) {
         if (tag == 0)
           self->state.ask(self);

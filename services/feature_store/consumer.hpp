@@ -48,9 +48,10 @@ struct consumer_parts {
   std::function<void()> advanced; ///< Called after each batch applied: parked reads may go on.
 };
 
-/// A loop fetches from the offset that its views have applied, applies, and fetches again; the size of a fetch is the credit
-/// given to the log. Views that are as far as each other share a loop; a new view has its own until it has caught up. After a
-/// failure a loop waits and asks again. On exit it writes what has changed and quits.
+/// A loop fetches from the offset that its views have applied, applies, and fetches again; the size of a
+/// fetch is the credit given to the log. Views that are as far as each other share a loop; a new view has its
+/// own until it has caught up. After a failure a loop waits and asks again. On exit it writes what has
+/// changed and quits.
 consumer_actor spawn_consumer(caf::actor_system& system, consumer_parts parts);
 
 } // namespace troupe::feature_store

@@ -7,8 +7,8 @@
 
 namespace troupe::feature_store {
 
-/// Counts distinct 64-bit hashes: exactly up to `exact_limit`, then by HyperLogLog (Flajolet et al., 2007; 4,096 registers,
-/// standard error 1.6 %). A function of the set of hashes, whatever their order; mergeable.
+/// Counts distinct 64-bit hashes: exactly up to `exact_limit`, then by HyperLogLog (Flajolet et al., 2007;
+/// 4,096 registers, standard error 1.6 %). A function of the set of hashes, whatever their order; mergeable.
 class distinct_sketch {
 public:
   static constexpr std::size_t exact_limit = 1024;

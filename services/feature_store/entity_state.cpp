@@ -23,13 +23,17 @@ int128 to_fixed(double number) noexcept {
   return static_cast<int128>(std::nearbyint(std::ldexp(number, fraction_bits)));
 }
 
-double from_fixed(int128 sum) noexcept { return std::ldexp(static_cast<double>(sum), -fraction_bits); }
+double from_fixed(int128 sum) noexcept {
+  return std::ldexp(static_cast<double>(sum), -fraction_bits);
+}
 
 int128 add_wrapping(int128 a, int128 b) noexcept {
   return static_cast<int128>(static_cast<uint128>(a) + static_cast<uint128>(b));
 }
 
-std::int64_t since(std::int64_t from, std::int64_t to) noexcept { return to > from ? to - from : 0; }
+std::int64_t since(std::int64_t from, std::int64_t to) noexcept {
+  return to > from ? to - from : 0;
+}
 
 bool has_number_tiles(operation op) noexcept {
   switch (op) {
@@ -63,7 +67,8 @@ std::int64_t entity_state::first_tile(const feature_definition& def, std::int64_
 entity_state::tile& entity_state::tile_at(std::vector<tile>& tiles, std::int64_t index) {
   if (!tiles.empty() && tiles.back().index == index)
     return tiles.back();
-  auto at = std::lower_bound(tiles.begin(), tiles.end(), index, [](auto& each, auto i) { return each.index < i; });
+  auto at =
+      std::lower_bound(tiles.begin(), tiles.end(), index, [](auto& each, auto i) { return each.index < i; });
   if (at == tiles.end() || at->index != index) {
     at = tiles.insert(at, tile{});
     at->index = index;
@@ -126,7 +131,8 @@ void entity_state::apply_feature(const feature_definition& def, slot& into, cons
       auto& cell = tile_at(into.tiles, index);
       auto end = (index + 1) * hop;
       ++cell.count;
-      cell.sum += to_fixed(std::exp2(-static_cast<double>(end - from.event_time) / static_cast<double>(def.half_life.count())));
+      cell.sum += to_fixed(std::exp2(-static_cast<double>(end - from.event_time) /
+                                     static_cast<double>(def.half_life.count())));
     }
     break;
   }
@@ -146,7 +152,9 @@ void entity_state::apply_feature(const feature_definition& def, slot& into, cons
     if (def.op == operation::sum || def.op == operation::mean)
       cell.sum = add_wrapping(cell.sum, to_fixed(value));
     else
-      cell.extreme = first ? value : def.op == operation::min ? std::min(cell.extreme, value) : std::max(cell.extreme, value);
+      cell.extreme = first                      ? value
+                     : def.op == operation::min ? std::min(cell.extreme, value)
+                                                : std::max(cell.extreme, value);
     break;
   }
   case operation::distinct_count: {
@@ -159,7 +167,8 @@ void entity_state::apply_feature(const feature_definition& def, slot& into, cons
     if (!in_reach)
       return;
     auto& tiles = more_of(into).tiles;
-    auto at = std::lower_bound(tiles.begin(), tiles.end(), index, [](auto& each, auto i) { return each.index < i; });
+    auto at = std::lower_bound(tiles.begin(), tiles.end(), index,
+                               [](auto& each, auto i) { return each.index < i; });
     if (at == tiles.end() || at->index != index)
       at = tiles.insert(at, distinct_tile{index, {}});
     for (auto hash : hashes)
@@ -192,7 +201,8 @@ void entity_state::apply_feature(const feature_definition& def, slot& into, cons
       fresh.value = std::move(*text);
     }
     touch();
-    auto at = std::upper_bound(values.begin(), values.end(), key, [](auto& k, auto& each) { return k < each.key; });
+    auto at =
+        std::upper_bound(values.begin(), values.end(), key, [](auto& k, auto& each) { return k < each.key; });
     values.insert(at, std::move(fresh));
     if (values.size() > limit)
       values.erase(values.begin());
@@ -227,7 +237,8 @@ bool entity_state::fold(const feature_definition& def, slot& from, std::int64_t 
     if (!from.more)
       return false;
     auto& tiles = from.more->tiles;
-    auto begin = std::lower_bound(tiles.begin(), tiles.end(), first, [](auto& each, auto i) { return each.index < i; });
+    auto begin = std::lower_bound(tiles.begin(), tiles.end(), first,
+                                  [](auto& each, auto i) { return each.index < i; });
     if (begin == tiles.end())
       return false;
     if (std::next(begin) == tiles.end()) {
@@ -250,7 +261,8 @@ bool entity_state::fold(const feature_definition& def, slot& from, std::int64_t 
   }
   auto begin = from.tiles.begin();
   if (begin != from.tiles.end() && begin->index < first)
-    begin = std::lower_bound(begin, from.tiles.end(), first, [](auto& each, auto i) { return each.index < i; });
+    begin =
+        std::lower_bound(begin, from.tiles.end(), first, [](auto& each, auto i) { return each.index < i; });
   if (begin == from.tiles.end())
     return false;
   if (def.op == operation::min || def.op == operation::max) {
@@ -281,13 +293,14 @@ bool entity_state::fold(const feature_definition& def, slot& from, std::int64_t 
   }
 }
 
-status entity_state::judge(const feature_view& view, const slot& from, std::int64_t at, std::int64_t& age_us) const {
+status entity_state::judge(const feature_view& view, const slot& from, std::int64_t at,
+                           std::int64_t& age_us) const {
   age_us = since(from.newest, at);
   return view.ttl && age_us > view.ttl->count() ? status::stale : status::present;
 }
 
-status entity_state::read_number(const feature_view& view, std::uint32_t feature, std::int64_t at, double& number,
-                                 std::int64_t& age_us) {
+status entity_state::read_number(const feature_view& view, std::uint32_t feature, std::int64_t at,
+                                 double& number, std::int64_t& age_us) {
   auto& def = view.features[feature];
   auto& from = features_[feature];
   number = 0;
@@ -305,8 +318,8 @@ status entity_state::read_number(const feature_view& view, std::uint32_t feature
     for (auto& each : from.tiles)
       if (each.index >= first) {
         any = true;
-        total += from_fixed(each.sum) *
-                 std::exp2(static_cast<double>((each.index + 1) * hop - at) / static_cast<double>(def.half_life.count()));
+        total += from_fixed(each.sum) * std::exp2(static_cast<double>((each.index + 1) * hop - at) /
+                                                  static_cast<double>(def.half_life.count()));
       }
     number = total;
     if (!any)
@@ -333,7 +346,8 @@ status entity_state::read_number(const feature_view& view, std::uint32_t feature
   return verdict;
 }
 
-void entity_state::read(const feature_view& view, std::uint32_t feature, std::int64_t at, feature_value& out) {
+void entity_state::read(const feature_view& view, std::uint32_t feature, std::int64_t at,
+                        feature_value& out) {
   auto& def = view.features[feature];
   out.text.clear();
   out.list.clear();
@@ -368,7 +382,8 @@ std::string entity_state::encode(const feature_view& view) {
   return std::move(out.bytes);
 }
 
-void entity_state::encode_slot(const feature_definition& def, const slot& from, std::int64_t base, encoder& out) {
+void entity_state::encode_slot(const feature_definition& def, const slot& from, std::int64_t base,
+                               encoder& out) {
   if (from.newest == never) {
     out.whole(0);
     return;
@@ -481,8 +496,8 @@ expected<entity_state> entity_state::decode(const feature_view& view, std::strin
   auto base = out.newest_ == never ? 0 : out.newest_;
   for (std::size_t i = 0; i < out.features_.size(); ++i)
     if (!decode_slot(view.features[i], out.features_[i], base, in))
-      return fail(ec::corrupt, "cannot read a state of view {}: feature {} does not end in {} bytes", view.name,
-                  view.features[i].name, bytes.size());
+      return fail(ec::corrupt, "cannot read a state of view {}: feature {} does not end in {} bytes",
+                  view.name, view.features[i].name, bytes.size());
   if (!in.ok() || !in.done())
     return fail(ec::corrupt, "cannot read a state of view {}: {} bytes too many", view.name, in.left());
   return out;

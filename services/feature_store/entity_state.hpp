@@ -26,12 +26,12 @@ struct feature_value {
 
 inline constexpr std::int64_t never = std::numeric_limits<std::int64_t>::min();
 
-/// What one view knows about one entity. A function of the SET of records applied: their order does not matter, so that a
-/// replay from any interleaving of partitions ends in the same bytes. Sums are fixed-point, ties are broken by `order_key`,
-/// and what is evicted depends on the newest event of the entity alone.
+/// What one view knows about one entity. A function of the SET of records applied: their order does not
+/// matter, so that a replay from any interleaving of partitions ends in the same bytes. Sums are fixed-point,
+/// ties are broken by `order_key`, and what is evicted depends on the newest event of the entity alone.
 ///
-/// The same record must not be applied twice: the log holds each once. Not thread-safe, reading included (it remembers the
-/// last window it added up).
+/// The same record must not be applied twice: the log holds each once. Not thread-safe, reading included (it
+/// remembers the last window it added up).
 class entity_state {
 public:
   explicit entity_state(const feature_view& view) : features_(view.features.size()) {}
@@ -39,11 +39,13 @@ public:
   /// Takes a record that `entity_of(view, from)` names this entity for.
   void apply(const feature_view& view, const fact& from);
 
-  /// The value of a feature at an instant, which is not before the newest event applied: `max(at, newest())` is used.
+  /// The value of a feature at an instant, which is not before the newest event applied: `max(at, newest())`
+  /// is used.
   void read(const feature_view& view, std::uint32_t feature, std::int64_t at, feature_value& out);
 
   /// The number alone; for features whose type is number.
-  status read_number(const feature_view& view, std::uint32_t feature, std::int64_t at, double& number, std::int64_t& age_us);
+  status read_number(const feature_view& view, std::uint32_t feature, std::int64_t at, double& number,
+                     std::int64_t& age_us);
 
   /// Event time of the newest event; `never` when only attributes are known.
   std::int64_t newest() const noexcept { return newest_; }
@@ -61,7 +63,7 @@ private:
     std::int64_t index = 0;
     std::uint64_t count = 0; ///< Events; of a rate, the denominator.
     union {
-      int128 sum = 0;        ///< Fixed point, 2^-40; of a rate, the numerator.
+      int128 sum = 0; ///< Fixed point, 2^-40; of a rate, the numerator.
       double extreme;
     };
   };

@@ -32,7 +32,9 @@ std::string_view plain_text(const fact& from, field::part part) {
   }
 }
 
-std::string number_text(double number) { return fmt::format("{}", number); }
+std::string number_text(double number) {
+  return fmt::format("{}", number);
+}
 
 } // namespace
 

@@ -34,7 +34,9 @@ struct fact {
   std::uint64_t offset = 0;
 
   order_key key() const noexcept { return {event_time, partition, offset}; }
-  std::string_view entity(entity_kind kind_of) const noexcept { return kind_of == entity_kind::user ? user : item; }
+  std::string_view entity(entity_kind kind_of) const noexcept {
+    return kind_of == entity_kind::user ? user : item;
+  }
 };
 
 fact fact_of(const wire::Record& rec, std::uint32_t partition, std::uint64_t offset);

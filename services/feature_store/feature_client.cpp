@@ -18,7 +18,8 @@ chunk encode(const feature_query& query) {
 }
 
 expected<feature_answer> decode_features(const chunk& payload, std::size_t rows) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64, 1u << 30};
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
+                                 1u << 30};
   if (!verifier.VerifyBuffer<wire::Features>("TRPF"))
     return fail(ec::corrupt, "the answer to read_features has {} bytes that are no Features", payload.size());
   auto* from = flatbuffers::GetRoot<wire::Features>(payload.data());
@@ -28,8 +29,9 @@ expected<feature_answer> decode_features(const chunk& payload, std::size_t rows)
       auto& to = out.columns.emplace_back();
       to.name = text_of(each->name());
       auto fits = [&](auto* vector) { return !vector || vector->size() == rows; };
-      if (!each->status() || each->status()->size() != rows || !each->age_us() || each->age_us()->size() != rows ||
-          !fits(each->numbers()) || !fits(each->texts()) || !fits(each->lists()))
+      if (!each->status() || each->status()->size() != rows || !each->age_us() ||
+          each->age_us()->size() != rows || !fits(each->numbers()) || !fits(each->texts()) ||
+          !fits(each->lists()))
         return fail(ec::corrupt, "the answer to read_features does not have {} values of {}", rows, to.name);
       for (std::uint32_t i = 0; i < rows; ++i)
         to.status.push_back(static_cast<wire::FeatureStatus>(each->status()->Get(i)));
@@ -92,7 +94,8 @@ expected<feature_answer> read_sharded(net::client& from, const feature_query& qu
     if (!each.answer.valid())
       continue;
     auto got = each.answer.get();
-    auto answer = got ? decode_features(got->payload, each.places.size()) : expected<feature_answer>{unexpected<error>{got.error()}};
+    auto answer = got ? decode_features(got->payload, each.places.size())
+                      : expected<feature_answer>{unexpected<error>{got.error()}};
     if (!answer) {
       failed = answer.error();
       continue;
@@ -113,8 +116,8 @@ expected<feature_answer> read_sharded(net::client& from, const feature_query& qu
       }
     }
     if (answer->columns.size() != out.columns.size())
-      return fail(ec::corrupt, "replicas of the feature store answer with {} and {} columns", out.columns.size(),
-                  answer->columns.size());
+      return fail(ec::corrupt, "replicas of the feature store answer with {} and {} columns",
+                  out.columns.size(), answer->columns.size());
     for (std::size_t c = 0; c < out.columns.size(); ++c)
       for (std::size_t i = 0; i < each.places.size(); ++i) {
         auto &to = out.columns[c], &column = answer->columns[c];

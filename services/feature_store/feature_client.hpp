@@ -42,8 +42,9 @@ chunk encode(const feature_query& query);
 /// Verifies and reads a wire::Features of `rows` entities.
 expected<feature_answer> decode_features(const chunk& payload, std::size_t rows);
 
-/// Reads over all replicas: each entity is asked of the replica that rendezvous hashing gives it to, all replicas at the same
-/// time; the answer is in the order asked. Blocks. One replica that fails fails the read.
+/// Reads over all replicas: each entity is asked of the replica that rendezvous hashing gives it to, all
+/// replicas at the same time; the answer is in the order asked. Blocks. One replica that fails fails the
+/// read.
 expected<feature_answer> read_sharded(net::client& from, const feature_query& query, deadline until);
 
 } // namespace troupe::feature_store

@@ -82,11 +82,14 @@ operator = "mean"
 } // namespace
 
 TEST_CASE("a view's version follows its meaning, not its spelling") {
-  auto a = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='x'\noperator='mean'\nwindow='7d'\n"
+  auto a = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='x'"
+                    "\noperator='mean'\nwindow='7d'\n"
                     "[[view.feature]]\nname='a'\noperator='count'\n");
-  auto b = views_of("[[view]]\nname='v'\nentity='user'\nsource=['rating']\n[[view.feature]]\nname='a'\noperator='count'\n"
-                    "[[view.feature]]\nname='x'\noperator='mean'\nof='value'\nwindow='168h'\nhop='1h'\n");
-  auto c = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='x'\noperator='mean'\nwindow='8d'\n"
+  auto b = views_of(
+      "[[view]]\nname='v'\nentity='user'\nsource=['rating']\n[[view.feature]]\nname='a'\noperator='count'\n"
+      "[[view.feature]]\nname='x'\noperator='mean'\nof='value'\nwindow='168h'\nhop='1h'\n");
+  auto c = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='x'"
+                    "\noperator='mean'\nwindow='8d'\n"
                     "[[view.feature]]\nname='a'\noperator='count'\n");
 
   CHECK(a[0].version == b[0].version);
@@ -96,7 +99,9 @@ TEST_CASE("a view's version follows its meaning, not its spelling") {
 
 TEST_CASE("a view with an unknown or senseless key is refused by name") {
   auto refused = [](const std::string& feature) {
-    auto views = parse_views("[[view]]\nname='v'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='x'\n" + feature, "f.toml");
+    auto views = parse_views(
+        "[[view]]\nname='v'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='x'\n" + feature,
+        "f.toml");
     REQUIRE(!views);
     return views.error().text;
   };
@@ -104,7 +109,8 @@ TEST_CASE("a view with an unknown or senseless key is refused by name") {
   CHECK(refused("operator='count'\nof='value'\n").find("takes no of") != std::string::npos);
   CHECK(refused("operator='cuont'\n").find("cuont") != std::string::npos);
   CHECK(refused("operator='last_n'\nof='item'\n").find("needs n") != std::string::npos);
-  CHECK(refused("operator='rate'\nnumerator='click'\ndenominator='rating'\n").find("event types") != std::string::npos);
+  CHECK(refused("operator='rate'\nnumerator='click'\ndenominator='rating'\n").find("event types") !=
+        std::string::npos);
   CHECK(refused("operator='sum'\nof='item'\n").find("numbers") != std::string::npos);
   CHECK(refused("operator='count'\nwindow='0d'\n").find("more than 0") != std::string::npos);
   CHECK(refused("operator='decayed_count'\n").find("half_life") != std::string::npos);
@@ -160,11 +166,13 @@ TEST_CASE("distinct_count is exact up to its limit and close beyond") {
 }
 
 TEST_CASE("a value older than the view's TTL is stale: no value, but its age") {
-  auto views = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\nttl='1d'\n[[view.feature]]\nname='n'\noperator='count'\n");
+  auto views = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\nttl='1d'\n[[view.feature]]"
+                        "\nname='n'\noperator='count'\n");
   testing::temp_dir folder;
   auto engine = open(folder / "s", views);
   record one;
-  one.id = "1", one.type = "rating", one.user = "u", one.item = "i", one.event_time = from_micros(1'000'000'000'000'000);
+  one.id = "1", one.type = "rating", one.user = "u", one.item = "i",
+  one.event_time = from_micros(1'000'000'000'000'000);
   REQUIRE(engine->apply(all_views(*engine), batch::trusted(encode_batch({&one, 1}))));
   std::vector<std::string_view> names{"v.n"}, ids{"u", "nobody"};
   auto plan = plan_read(*engine, entity_kind::user, names);
@@ -199,7 +207,8 @@ TEST_CASE("states after a crash at any point and a replay are those of an undist
   std::vector<std::uint64_t> next(4);
 
   for (bool done = false; !done;) {
-    auto engine = open(folder / "torn", views, small); // dropped without a flush below: what was not written is lost
+    auto engine =
+        open(folder / "torn", views, small); // dropped without a flush below: what was not written is lost
     for (std::uint32_t p = 0; p < 4; ++p)
       next[p] = std::min(engine->applied(0, p), engine->applied(1, p));
     for (int steps = 0; steps < 25; ++steps) {
@@ -220,7 +229,8 @@ TEST_CASE("states after a crash at any point and a replay are those of an undist
   }
 }
 
-TEST_CASE("a new view starts from the first record, the others keep what they have, a dropped one is erased") {
+TEST_CASE(
+    "a new view starts from the first record, the others keep what they have, a dropped one is erased") {
   auto views = views_of(two_views);
   memory_stream stream{oracle::generated(500, 4), 2, 50};
   testing::temp_dir folder;

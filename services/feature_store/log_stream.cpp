@@ -16,7 +16,8 @@ chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
 
 template <class T>
 const T* verified(const chunk& payload) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64, 1u << 30};
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
+                                 1u << 30};
   return verifier.VerifyBuffer<T>(nullptr) ? flatbuffers::GetRoot<T>(payload.data()) : nullptr;
 }
 
@@ -50,7 +51,8 @@ expected<std::vector<std::uint64_t>> log_stream::ends() {
   return ends;
 }
 
-expected<std::vector<batch>> log_stream::read(std::uint32_t partition, std::uint64_t offset, std::uint32_t max_bytes) {
+expected<std::vector<batch>> log_stream::read(std::uint32_t partition, std::uint64_t offset,
+                                              std::uint32_t max_bytes) {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateFetch(out, partition, offset, max_bytes, 0), "TRPI");
   TROUPE_TRY(got, ask(wire::Kind::fetch, bytes_of(out)));
@@ -62,7 +64,8 @@ expected<std::vector<batch>> log_stream::read(std::uint32_t partition, std::uint
     for (auto* each : *reply->batches()) {
       if (!each->batch())
         continue;
-      auto opened = batch::open(chunk::copy({reinterpret_cast<const std::byte*>(each->batch()->data()), each->batch()->size()}));
+      auto opened = batch::open(
+          chunk::copy({reinterpret_cast<const std::byte*>(each->batch()->data()), each->batch()->size()}));
       if (!opened)
         return unexpected<error>{std::move(opened).error()};
       batches.push_back(std::move(*opened));

@@ -11,11 +11,13 @@ namespace troupe::feature_store {
 /// The log of the ingest service. Blocks; tries again for `patience` while the service cannot be reached.
 class log_stream final : public record_stream {
 public:
-  explicit log_stream(std::shared_ptr<net::client> log, std::chrono::seconds patience = std::chrono::seconds{60})
+  explicit log_stream(std::shared_ptr<net::client> log,
+                      std::chrono::seconds patience = std::chrono::seconds{60})
       : log_{std::move(log)}, patience_{patience} {}
 
   expected<std::vector<std::uint64_t>> ends() override;
-  expected<std::vector<batch>> read(std::uint32_t partition, std::uint64_t offset, std::uint32_t max_bytes) override;
+  expected<std::vector<batch>> read(std::uint32_t partition, std::uint64_t offset,
+                                    std::uint32_t max_bytes) override;
 
 private:
   expected<net::reply> ask(wire::Kind kind, const chunk& payload);

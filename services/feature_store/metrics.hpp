@@ -22,8 +22,10 @@ struct service_metrics {
         parked{in.gauge("troupe_features_parked_reads", "Reads that wait for an offset.")},
         cached_states{in.gauge("troupe_features_cached_states", "Entity states in memory.")},
         cached_bytes{in.gauge("troupe_features_cached_bytes", "Memory of cached entity states.")},
-        watermark_age{in.gauge("troupe_features_watermark_age_seconds", "Now minus the newest event time applied.")},
-        read_seconds{in.histogram("troupe_features_read_seconds", "Time from admission to answer of a read.")} {}
+        watermark_age{
+            in.gauge("troupe_features_watermark_age_seconds", "Now minus the newest event time applied.")},
+        read_seconds{
+            in.histogram("troupe_features_read_seconds", "Time from admission to answer of a read.")} {}
 };
 
 } // namespace troupe::feature_store

@@ -25,7 +25,9 @@ struct pair {
   std::string sql;
 };
 
-inline std::string span_text(std::int64_t us) { return fmt::format("{}us", us); }
+inline std::string span_text(std::int64_t us) {
+  return fmt::format("{}us", us);
+}
 
 /// Every operator over every window, for a view whose other side is `other` ("item" or "user").
 inline std::vector<pair> every_operator(const std::string& other) {
@@ -34,7 +36,8 @@ inline std::vector<pair> every_operator(const std::string& other) {
     std::string name;
     std::int64_t window, hop;
   };
-  std::vector<span> spans{{"all", 0, 0}, {"6h", 6 * hour, 5 * minute}, {"7d", 7 * day, hour}, {"40d", 40 * day, day}};
+  std::vector<span> spans{
+      {"all", 0, 0}, {"6h", 6 * hour, 5 * minute}, {"7d", 7 * day, hour}, {"40d", 40 * day, day}};
   std::vector<pair> all;
   std::string column = other == "item" ? "e.itm" : "e.usr";
   for (auto& [name, window, hop] : spans) {
@@ -44,31 +47,44 @@ inline std::vector<pair> every_operator(const std::string& other) {
     auto add = [&](std::string op, std::string extra, std::string sql) {
       all.push_back({op + "_" + name, fmt::format("operator = \"{}\"\n{}{}", op, extra, w), std::move(sql)});
     };
-    auto when = [&](const std::string& more = "true") { return fmt::format("FILTER (WHERE {} AND {})", in, more); };
+    auto when = [&](const std::string& more = "true") {
+      return fmt::format("FILTER (WHERE {} AND {})", in, more);
+    };
     add("count", "", fmt::format("nullif(count(*) {}, 0)::DOUBLE", when()));
     add("sum", "of = \"value\"\n", fmt::format("sum(e.val) {}", when()));
     add("mean", "", fmt::format("avg(e.val) {}", when()));
     add("min", "", fmt::format("min(e.val) {}", when()));
     add("max", "", fmt::format("max(e.val) {}", when()));
     add("rate", "numerator = \"click\"\ndenominator = \"rating\"\n",
-        fmt::format("(count(*) {})::DOUBLE / nullif(count(*) {}, 0)", when("e.type = 'click'"), when("e.type = 'rating'")));
+        fmt::format("(count(*) {})::DOUBLE / nullif(count(*) {}, 0)", when("e.type = 'click'"),
+                    when("e.type = 'rating'")));
     add("last", "of = \"value\"\n",
-        fmt::format("list_extract(list(e.val ORDER BY e.et, e.part, e.off) {}, -1)", when("e.val IS NOT NULL")));
+        fmt::format("list_extract(list(e.val ORDER BY e.et, e.part, e.off) {}, -1)",
+                    when("e.val IS NOT NULL")));
     add("last_n", fmt::format("of = \"{}\"\nn = 5\n", other),
-        fmt::format("array_to_string(list_slice(list({} ORDER BY e.et, e.part, e.off) {}, -5, -1), ' ')", column, when()));
+        fmt::format("array_to_string(list_slice(list({} ORDER BY e.et, e.part, e.off) {}, -5, -1), ' ')",
+                    column, when()));
     add("distinct_count", fmt::format("of = \"{}\"\n", other),
         fmt::format("nullif(count(DISTINCT {}) {}, 0)::DOUBLE", column, when()));
     add("time_since", "", fmt::format("(l.t - max(e.et) {})::DOUBLE / 1000000", when()));
     add("decayed_count", "half_life = \"2d\"\n",
-        fmt::format("sum(pow(0.5, (l.t - e.et)::DOUBLE / {})) {}", 2 * day, when()));
-    all.push_back({"where_" + name, fmt::format("operator = \"count\"\nwhere = {{ type = \"rating\", \"context.device\" = \"mobile\" }}\n{}", w),
-                   fmt::format("nullif(count(*) {}, 0)::DOUBLE", when("e.type = 'rating' AND e.device = 'mobile'"))});
+        // Without a window, what is older than 64 half lives is dropped, by whole tiles.
+        fmt::format(
+            "sum(pow(0.5, (l.t - e.et)::DOUBLE / {})) {}", 2 * day,
+            when(window ? "true" : fmt::format("(e.et // {0} >= (l.t - {1}) // {0})", 2 * day, 128 * day))));
+    all.push_back(
+        {"where_" + name,
+         fmt::format(
+             "operator = \"count\"\nwhere = {{ type = \"rating\", \"context.device\" = \"mobile\" }}\n{}", w),
+         fmt::format("nullif(count(*) {}, 0)::DOUBLE", when("e.type = 'rating' AND e.device = 'mobile'"))});
   }
   return all;
 }
 
-inline std::string view_toml(const std::string& name, const std::string& entity, const std::vector<pair>& features) {
-  auto out = fmt::format("[[view]]\nname = \"{}\"\nentity = \"{}\"\nsource = [\"rating\", \"click\"]\n", name, entity);
+inline std::string view_toml(const std::string& name, const std::string& entity,
+                             const std::vector<pair>& features) {
+  auto out = fmt::format("[[view]]\nname = \"{}\"\nentity = \"{}\"\nsource = [\"rating\", \"click\"]\n", name,
+                         entity);
   for (auto& each : features)
     out += fmt::format("[[view.feature]]\nname = \"{}\"\n{}", each.name, each.toml);
   return out;
@@ -88,7 +104,8 @@ inline std::vector<record> generated(std::size_t count, unsigned seed) {
     // 120 days; seconds are coarse, so that many are equal.
     auto minutes = static_cast<std::int64_t>(random() % (120 * 24 * 12)) * 5;
     each.event_time = from_micros(start + minutes * 60'000'000);
-    each.ingest_time = each.event_time + std::chrono::microseconds{static_cast<std::int64_t>(random() % 3) * 86'400'000'000};
+    each.ingest_time =
+        each.event_time + std::chrono::microseconds{static_cast<std::int64_t>(random() % 3) * 86'400'000'000};
     if (random() % 5 != 0)
       each.value = static_cast<double>(static_cast<int>(random() % 2001) - 1000) / 8;
     if (random() % 2)
@@ -102,7 +119,8 @@ inline std::vector<record> generated(std::size_t count, unsigned seed) {
 inline table::connection database(const memory_stream& stream) {
   auto db = table::connection::open();
   REQUIRE(db);
-  REQUIRE(db->run("CREATE TABLE ev(type VARCHAR, usr VARCHAR, itm VARCHAR, val DOUBLE, et BIGINT, it BIGINT, part BIGINT, off BIGINT, "
+  REQUIRE(db->run("CREATE TABLE ev(type VARCHAR, usr VARCHAR, itm VARCHAR, val DOUBLE, et BIGINT, it BIGINT, "
+                  "part BIGINT, off BIGINT, "
                   "device VARCHAR)"));
   auto rows = db->append_to("ev");
   REQUIRE(rows);
@@ -114,7 +132,9 @@ inline table::connection database(const memory_stream& stream) {
           continue;
         rows->add(rec.type).add(rec.user).add(rec.item);
         rec.value ? rows->add(*rec.value) : rows->add_null();
-        rows->add(micros_of(rec.event_time)).add(micros_of(rec.ingest_time)).add(static_cast<std::int64_t>(each.partition()));
+        rows->add(micros_of(rec.event_time))
+            .add(micros_of(rec.ingest_time))
+            .add(static_cast<std::int64_t>(each.partition()));
         rows->add(static_cast<std::int64_t>(each.base_offset() + i));
         std::string device;
         for (auto& attribute : rec.attributes)
@@ -127,14 +147,15 @@ inline table::connection database(const memory_stream& stream) {
   return std::move(*db);
 }
 
-/// One row per row of `labels` (columns n, ent, t), in the order of n. `visible` says which events a label sees.
-inline std::string query(const std::vector<pair>& features, const std::string& labels, const std::string& entity,
-                         const std::string& visible) {
+/// One row per row of `labels` (columns n, ent, t), in the order of n. `visible` says which events a label
+/// sees.
+inline std::string query(const std::vector<pair>& features, const std::string& labels,
+                         const std::string& entity, const std::string& visible) {
   std::string out = "SELECT l.n";
   for (auto& each : features)
     out += ", " + each.sql;
-  return out + fmt::format(" FROM {} l LEFT JOIN ev e ON e.{} = l.ent AND {} GROUP BY l.n, l.t ORDER BY l.n", labels,
-                           entity == "user" ? "usr" : "itm", visible);
+  return out + fmt::format(" FROM {} l LEFT JOIN ev e ON e.{} = l.ent AND {} GROUP BY l.n, l.t ORDER BY l.n",
+                           labels, entity == "user" ? "usr" : "itm", visible);
 }
 
 /// A cell as either side has it: nothing, a number or text.
@@ -177,7 +198,8 @@ inline std::string show(const cell& of) {
   return "NULL";
 }
 
-inline std::vector<std::vector<cell>> rows_of(table::connection& db, const std::string& sql, std::size_t skip) {
+inline std::vector<std::vector<cell>> rows_of(table::connection& db, const std::string& sql,
+                                              std::size_t skip) {
   auto found = db.query(sql);
   if (!found)
     FAIL(found.error().text);

@@ -10,7 +10,8 @@ namespace {
 
 /// The request's payload, or nullptr when the bytes are none.
 const wire::ReadFeatures* payload_of(const net::request& asked) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()), asked.payload.size()};
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()),
+                                 asked.payload.size()};
   if (!verifier.VerifyBuffer<wire::ReadFeatures>("TRPF"))
     return nullptr;
   return flatbuffers::GetRoot<wire::ReadFeatures>(asked.payload.data());
@@ -18,13 +19,16 @@ const wire::ReadFeatures* payload_of(const net::request& asked) {
 
 } // namespace
 
-read_pool::read_pool(std::shared_ptr<state_engine> engine, std::shared_ptr<service_metrics> metrics, unsigned threads, clock now)
+read_pool::read_pool(std::shared_ptr<state_engine> engine, std::shared_ptr<service_metrics> metrics,
+                     unsigned threads, clock now)
     : engine_{std::move(engine)}, metrics_{std::move(metrics)}, now_{std::move(now)} {
   for (unsigned i = 0; i < threads; ++i)
     threads_.emplace_back([this] { work(); });
 }
 
-read_pool::~read_pool() { stop(); }
+read_pool::~read_pool() {
+  stop();
+}
 
 void read_pool::take(net::request asked) {
   {
@@ -102,7 +106,8 @@ void read_pool::work() {
     if (parked_.empty()) {
       wake_.wait(lock);
     } else {
-      auto first = std::min_element(parked_.begin(), parked_.end(), [](auto& a, auto& b) { return a.until.at() < b.until.at(); });
+      auto first = std::min_element(parked_.begin(), parked_.end(),
+                                    [](auto& a, auto& b) { return a.until.at() < b.until.at(); });
       wake_.wait_until(lock, first->until.at());
     }
   }
@@ -135,7 +140,9 @@ void read_pool::answer(net::request& asked) {
       return;
     }
   }
-  auto values = payload->ids() && payload->features() ? payload->ids()->size() * std::size_t{payload->features()->size()} : 0;
+  auto values = payload->ids() && payload->features()
+                    ? payload->ids()->size() * std::size_t{payload->features()->size()}
+                    : 0;
   auto result = answer_read(*engine_, *payload, now_());
   if (result) {
     metrics_->reads.add();
@@ -144,7 +151,8 @@ void read_pool::answer(net::request& asked) {
     metrics_->read_failures.add();
   }
   asked.respond.finish(std::move(result));
-  metrics_->read_seconds.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+  metrics_->read_seconds.observe(
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
 }
 
 void read_pool::drain() {

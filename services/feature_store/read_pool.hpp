@@ -15,14 +15,16 @@
 
 namespace troupe::feature_store {
 
-/// The threads that answer reads. Requests wait in one queue, bounded by the endpoint's max_in_flight; one whose deadline
-/// passes while it waits is answered `too_late`. A read that names offsets not yet applied is parked until they are.
+/// The threads that answer reads. Requests wait in one queue, bounded by the endpoint's max_in_flight; one
+/// whose deadline passes while it waits is answered `too_late`. A read that names offsets not yet applied is
+/// parked until they are.
 class read_pool {
 public:
   using clock = std::function<std::int64_t()>;
 
   /// `now` gives the instant of reads that name none.
-  read_pool(std::shared_ptr<state_engine> engine, std::shared_ptr<service_metrics> metrics, unsigned threads, clock now);
+  read_pool(std::shared_ptr<state_engine> engine, std::shared_ptr<service_metrics> metrics, unsigned threads,
+            clock now);
   ~read_pool();
   read_pool(const read_pool&) = delete;
   read_pool& operator=(const read_pool&) = delete;

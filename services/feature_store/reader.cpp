@@ -28,24 +28,28 @@ std::vector<std::string_view> views_of(const strings* list) {
 
 } // namespace
 
-expected<read_plan> plan_read(const state_engine& engine, entity_kind entity, std::span<const std::string_view> features) {
+expected<read_plan> plan_read(const state_engine& engine, entity_kind entity,
+                              std::span<const std::string_view> features) {
   read_plan plan;
   plan.entity = entity;
   if (features.empty() || features.size() > most_features)
-    return fail(ec::invalid_argument, "cannot read {} features: 1 to {} are allowed", features.size(), most_features);
+    return fail(ec::invalid_argument, "cannot read {} features: 1 to {} are allowed", features.size(),
+                most_features);
   std::vector<std::vector<read_plan::column>> by_view(engine.views().size());
   for (auto name : features) {
     auto dot = name.find('.');
     auto view = dot == std::string_view::npos ? std::nullopt : engine.find_view(name.substr(0, dot));
     if (!view)
-      return fail(ec::not_found, "cannot read feature {}: there is no such view; `troupe features list` shows what there is", name);
+      return fail(ec::not_found,
+                  "cannot read feature {}: there is no such view; `troupe features list` shows what there is",
+                  name);
     auto& in = engine.views()[*view];
     auto feature = in.find(name.substr(dot + 1));
     if (!feature)
       return fail(ec::not_found, "cannot read feature {}: view {} has no such feature", name, in.name);
     if (in.entity != entity)
-      return fail(ec::invalid_argument, "cannot read feature {} of a {}: view {} is about {}s", name, to_string(entity), in.name,
-                  to_string(in.entity));
+      return fail(ec::invalid_argument, "cannot read feature {} of a {}: view {} is about {}s", name,
+                  to_string(entity), in.name, to_string(in.entity));
     by_view[*view].push_back({*view, *feature, static_cast<std::uint32_t>(plan.names.size())});
     plan.names.emplace_back(name);
     plan.types.push_back(in.features[*feature].type);
@@ -59,7 +63,8 @@ expected<read_plan> plan_read(const state_engine& engine, entity_kind entity, st
 expected<std::vector<value_column>> read_features(state_engine& engine, const read_plan& plan,
                                                   std::span<const std::string_view> ids, std::int64_t at) {
   if (ids.size() > most_entities)
-    return fail(ec::invalid_argument, "cannot read {} entities at once: at most {} are allowed", ids.size(), most_entities);
+    return fail(ec::invalid_argument, "cannot read {} entities at once: at most {} are allowed", ids.size(),
+                most_entities);
   std::vector<value_column> columns(plan.names.size());
   for (std::size_t i = 0; i < columns.size(); ++i) {
     auto& column = columns[i];
@@ -81,7 +86,8 @@ expected<std::vector<value_column>> read_features(state_engine& engine, const re
       for (auto& from : group) {
         auto& to = columns[from.place];
         if (to.type == value_type::number) {
-          to.status[row] = static_cast<std::uint8_t>(state.read_number(view, from.feature, at, to.numbers[row], to.age_us[row]));
+          to.status[row] = static_cast<std::uint8_t>(
+              state.read_number(view, from.feature, at, to.numbers[row], to.age_us[row]));
           continue;
         }
         state.read(view, from.feature, at, value);
@@ -110,11 +116,13 @@ expected<chunk> answer_read(state_engine& engine, const wire::ReadFeatures& requ
   auto applied = engine.applied(touched);
   TROUPE_TRY(columns, read_features(engine, plan, ids, at));
 
-  auto out = std::make_shared<flatbuffers::FlatBufferBuilder>(columns.size() * (ids.size() * 17 + 128) + 1024);
+  auto out =
+      std::make_shared<flatbuffers::FlatBufferBuilder>(columns.size() * (ids.size() * 17 + 128) + 1024);
   std::vector<flatbuffers::Offset<wire::FeatureColumn>> parts;
   for (auto& column : columns) {
     auto name = out->CreateString(column.name);
-    auto status = out->CreateVector(reinterpret_cast<const wire::FeatureStatus*>(column.status.data()), column.status.size());
+    auto status = out->CreateVector(reinterpret_cast<const wire::FeatureStatus*>(column.status.data()),
+                                    column.status.size());
     auto ages = out->CreateVector(column.age_us);
     flatbuffers::Offset<flatbuffers::Vector<double>> numbers;
     flatbuffers::Offset<strings> texts;

@@ -34,7 +34,8 @@ struct read_plan {
 };
 
 /// Fails with ec::not_found naming the feature, or ec::invalid_argument for one of another entity.
-expected<read_plan> plan_read(const state_engine& engine, entity_kind entity, std::span<const std::string_view> features);
+expected<read_plan> plan_read(const state_engine& engine, entity_kind entity,
+                              std::span<const std::string_view> features);
 
 /// One column of an answer, one element per entity.
 struct value_column {
@@ -51,7 +52,8 @@ struct value_column {
 expected<std::vector<value_column>> read_features(state_engine& engine, const read_plan& plan,
                                                   std::span<const std::string_view> ids, std::int64_t at);
 
-/// Answers a verified wire::ReadFeatures with the bytes of a wire::Features. `now` is used where the request says 0.
+/// Answers a verified wire::ReadFeatures with the bytes of a wire::Features. `now` is used where the request
+/// says 0.
 expected<chunk> answer_read(state_engine& engine, const wire::ReadFeatures& request, std::int64_t now);
 
 /// Whether the request's min_offsets are applied by every view it touches.

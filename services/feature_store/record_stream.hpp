@@ -16,8 +16,10 @@ public:
   /// By partition, one past the last record.
   virtual expected<std::vector<std::uint64_t>> ends() = 0;
 
-  /// Consecutive batches of a partition; the first holds `offset`. Empty only where there is no record at `offset`.
-  virtual expected<std::vector<batch>> read(std::uint32_t partition, std::uint64_t offset, std::uint32_t max_bytes) = 0;
+  /// Consecutive batches of a partition; the first holds `offset`. Empty only where there is no record at
+  /// `offset`.
+  virtual expected<std::vector<batch>> read(std::uint32_t partition, std::uint64_t offset,
+                                            std::uint32_t max_bytes) = 0;
 };
 
 /// Records in memory, spread over partitions as the log does it; for tests and benches.
@@ -39,7 +41,8 @@ public:
 
   expected<std::vector<std::uint64_t>> ends() override { return ends_; }
 
-  expected<std::vector<batch>> read(std::uint32_t partition, std::uint64_t offset, std::uint32_t max_bytes) override {
+  expected<std::vector<batch>> read(std::uint32_t partition, std::uint64_t offset,
+                                    std::uint32_t max_bytes) override {
     std::vector<batch> out;
     std::size_t bytes = 0;
     for (auto& each : batches_[partition])

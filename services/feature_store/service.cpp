@@ -18,7 +18,8 @@ namespace {
 
 template <class T>
 expected<const T*> payload_of(const net::request& asked, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()), asked.payload.size()};
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()),
+                                 asked.payload.size()};
   if (!verifier.VerifyBuffer<T>("TRPF"))
     return fail(ec::corrupt, "the payload is not a {}", name);
   return flatbuffers::GetRoot<T>(asked.payload.data());
@@ -42,8 +43,8 @@ chunk views_reply(const state_engine& engine, const consumer_progress& progress)
     state.push_back(behind == 0 ? "up to date" : fmt::format("{} records behind", behind));
   }
   flatbuffers::FlatBufferBuilder out;
-  auto a = out.CreateVectorOfStrings(names), b = out.CreateVectorOfStrings(versions), c = out.CreateVectorOfStrings(toml),
-       d = out.CreateVectorOfStrings(state);
+  auto a = out.CreateVectorOfStrings(names), b = out.CreateVectorOfStrings(versions),
+       c = out.CreateVectorOfStrings(toml), d = out.CreateVectorOfStrings(state);
   out.Finish(wire::CreateViewsReply(out, a, b, c, d), "TRPF");
   return bytes_of(out);
 }
@@ -101,20 +102,19 @@ expected<component> spawn_log_consumer(service_context& context) {
   TROUPE_TRY(log, net::open_client(context, "ingest"));
   context.share("log", log);
   auto pool = context.shared<read_pool>("pool");
-  return component{spawn_consumer(context.system(), {context.shared<state_engine>("engine"), log,
-                                                     context.shared<service_metrics>("metrics"),
-                                                     context.shared<consumer_progress>("progress"),
-                                                     context.shared_config<config>(), context.report(),
-                                                     [pool] { pool->advanced(); }})};
+  return component{
+      spawn_consumer(context.system(),
+                     {context.shared<state_engine>("engine"), log, context.shared<service_metrics>("metrics"),
+                      context.shared<consumer_progress>("progress"), context.shared_config<config>(),
+                      context.report(), [pool] { pool->advanced(); }})};
 }
 
 expected<component> spawn_training(service_context& context) {
   auto& settings = context.config<config>();
   TROUPE_TRY(log, net::open_client(context, "ingest"));
-  auto jobs = std::make_shared<training_jobs>(context.shared<state_engine>("engine")->views(),
-                                              [log] { return std::make_unique<log_stream>(log); },
-                                              settings.training_memory_bytes,
-                                              context.shared<service_metrics>("metrics")->training_rows);
+  auto jobs = std::make_shared<training_jobs>(
+      context.shared<state_engine>("engine")->views(), [log] { return std::make_unique<log_stream>(log); },
+      settings.training_memory_bytes, context.shared<service_metrics>("metrics")->training_rows);
   context.share("training", jobs);
   return component{std::function<void(deadline)>{[jobs](deadline) { jobs->stop(); }}};
 }
@@ -133,8 +133,8 @@ expected<component> spawn_endpoint(service_context& context) {
   };
   net::handler_map handlers;
   handlers[wire::Kind::read_features] = [pool](net::request asked) { pool->take(std::move(asked)); };
-  handlers[wire::Kind::views] =
-      behind([engine, progress](const net::request&) -> expected<chunk> { return views_reply(*engine, *progress); });
+  handlers[wire::Kind::views] = behind(
+      [engine, progress](const net::request&) -> expected<chunk> { return views_reply(*engine, *progress); });
   handlers[wire::Kind::dump_state] = behind([engine](const net::request& asked) -> expected<chunk> {
     TROUPE_TRY(query, payload_of<wire::StateQuery>(asked, "StateQuery"));
     return state_page(*engine, *query);

@@ -21,16 +21,19 @@ constexpr std::uint32_t most_partitions = 4096;
 
 } // namespace
 
-state_engine::state_engine(std::unique_ptr<store::database> db, std::vector<feature_view> views, engine_options options)
+state_engine::state_engine(std::unique_ptr<store::database> db, std::vector<feature_view> views,
+                           engine_options options)
     : db_{std::move(db)}, views_{std::move(views)}, options_{options}, applied_(views_.size()) {
   for (auto& view : views_)
     prefixes_.push_back(raw_prefix(view.version));
 }
 
-expected<std::unique_ptr<state_engine>> state_engine::open(const std::filesystem::path& path, std::vector<feature_view> views,
+expected<std::unique_ptr<state_engine>> state_engine::open(const std::filesystem::path& path,
+                                                           std::vector<feature_view> views,
                                                            engine_options options) {
   if (views.empty())
-    return fail(ec::invalid_argument, "cannot open the feature states at {}: there are no views", path.string());
+    return fail(ec::invalid_argument, "cannot open the feature states at {}: there are no views",
+                path.string());
   store::options how;
   how.families = {"state", "meta"};
   how.layout = "feature-state 1";
@@ -72,8 +75,10 @@ expected<void> state_engine::load() {
       auto offsets = db_->scan(meta, from, store::prefix_end(from));
       for (; offsets.valid(); offsets.next()) {
         auto partition = store::read_u32(offsets.key(), from.size());
-        if (offsets.key().size() != from.size() + 4 || offsets.value().size() != 8 || partition >= most_partitions)
-          return fail(ec::corrupt, "cannot read how far view {} has come: {} bytes", views_[i].name, offsets.value().size());
+        if (offsets.key().size() != from.size() + 4 || offsets.value().size() != 8 ||
+            partition >= most_partitions)
+          return fail(ec::corrupt, "cannot read how far view {} has come: {} bytes", views_[i].name,
+                      offsets.value().size());
         if (applied_[i].size() <= partition)
           applied_[i].resize(partition + 1);
         applied_[i][partition] = store::read_u64(offsets.value());
@@ -120,7 +125,9 @@ std::vector<std::uint64_t> state_engine::applied(std::span<const std::uint32_t> 
   return least;
 }
 
-std::uint64_t state_engine::hash_of(std::uint32_t view, std::string_view id) noexcept { return hash64(id, view); }
+std::uint64_t state_engine::hash_of(std::uint32_t view, std::string_view id) noexcept {
+  return hash64(id, view);
+}
 
 bool state_engine::owns(std::string_view id) const noexcept {
   return options_.replicas == 1 || rendezvous(id, options_.replicas) == options_.replica;
@@ -152,7 +159,8 @@ void state_engine::evict(shard& from) {
 
 state_engine::entry& state_engine::insert(shard& into, const probe& key, entity_state state) {
   evict(into);
-  auto fresh = std::make_unique<entry>(entry{key.hash, key.view, false, true, 0, std::string{key.id}, std::move(state)});
+  auto fresh = std::make_unique<entry>(
+      entry{key.hash, key.view, false, true, 0, std::string{key.id}, std::move(state)});
   fresh->charged = sizeof(entry) + fresh->id.capacity() + fresh->state.bytes() + 48;
   into.bytes += fresh->charged;
   into.ring.push_back(fresh.get());
@@ -197,8 +205,9 @@ expected<void> state_engine::apply(std::span<const std::uint32_t> views, const b
   for (std::size_t v = 0; v < views.size(); ++v) {
     from[v] = applied(views[v], partition);
     if (base > from[v])
-      return fail(ec::conflict, "cannot apply partition {} from offset {} to view {}: offsets from {} on are missing", partition,
-                  base, views_[views[v]].name, from[v]);
+      return fail(ec::conflict,
+                  "cannot apply partition {} from offset {} to view {}: offsets from {} on are missing",
+                  partition, base, views_[views[v]].name, from[v]);
   }
   auto newest = watermark_.load();
   std::uint64_t used = 0;
@@ -322,7 +331,8 @@ expected<void> state_engine::visit(std::uint32_t view, std::span<const std::stri
       look(i, (*present)->state);
       continue;
     }
-    if (flushes_.load() != flushes_before) { // what was read may be older than what has been written and evicted since
+    if (flushes_.load() !=
+        flushes_before) { // what was read may be older than what has been written and evicted since
       TROUPE_TRY(entry, find_or_load(in, key));
       if (entry)
         look(i, entry->state);
@@ -337,7 +347,8 @@ expected<void> state_engine::visit(std::uint32_t view, std::span<const std::stri
   return {};
 }
 
-expected<std::vector<state_engine::raw_state>> state_engine::dump(std::string_view after, std::size_t limit, bool& last) {
+expected<std::vector<state_engine::raw_state>> state_engine::dump(std::string_view after, std::size_t limit,
+                                                                  bool& last) {
   TROUPE_CHECK(flush());
   // Views in the order of their names, so that the pages do not depend on hashes.
   std::vector<std::size_t> order(views_.size());

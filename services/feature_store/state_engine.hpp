@@ -22,33 +22,34 @@ namespace troupe::feature_store {
 
 struct engine_options {
   std::uint32_t replica = 0;
-  std::uint32_t replicas = 1;                         ///< Only entities that rendezvous hashing gives to `replica` are kept.
-  std::size_t cache_bytes = std::size_t{512} << 20;   ///< Decoded states in memory; changed ones stay until flushed.
-  std::size_t flush_states = 50'000;                  ///< Changed states that make `apply` flush by itself.
+  std::uint32_t replicas = 1; ///< Only entities that rendezvous hashing gives to `replica` are kept.
+  std::size_t cache_bytes = std::size_t{512}
+                            << 20;   ///< Decoded states in memory; changed ones stay until flushed.
+  std::size_t flush_states = 50'000; ///< Changed states that make `apply` flush by itself.
   std::size_t block_cache_bytes = std::size_t{32} << 20;
 };
 
 struct engine_counters {
-  std::uint64_t facts = 0;    ///< Records applied to at least one view.
-  std::uint64_t hits = 0;     ///< States found in memory.
-  std::uint64_t misses = 0;   ///< States asked of the disk.
+  std::uint64_t facts = 0;  ///< Records applied to at least one view.
+  std::uint64_t hits = 0;   ///< States found in memory.
+  std::uint64_t misses = 0; ///< States asked of the disk.
   std::uint64_t flushes = 0;
-  std::uint64_t cached = 0;   ///< States in memory.
+  std::uint64_t cached = 0; ///< States in memory.
   std::uint64_t cached_bytes = 0;
 };
 
 /// The states of all entities under all views: a write-back cache of decoded states over RocksDB.
 ///
-/// Operation: `apply` changes states in memory; `flush` writes every changed state and, in the same atomic write, how far
-/// each view has applied each partition. After a crash the log is applied again from there. Writes are not synced: a lost
-/// tail is replayed.
-/// Concurrency: any thread; writers wait for each other, a reader waits for a writer of the same 1/32 of the entities only.
-/// Limits: cache_bytes for unchanged states; changed ones up to flush_states beyond that.
+/// Operation: `apply` changes states in memory; `flush` writes every changed state and, in the same atomic
+/// write, how far each view has applied each partition. After a crash the log is applied again from there.
+/// Writes are not synced: a lost tail is replayed. Concurrency: any thread; writers wait for each other, a
+/// reader waits for a writer of the same 1/32 of the entities only. Limits: cache_bytes for unchanged states;
+/// changed ones up to flush_states beyond that.
 class state_engine {
 public:
   /// States of views that are not in `views` any more are erased.
-  static expected<std::unique_ptr<state_engine>> open(const std::filesystem::path& path, std::vector<feature_view> views,
-                                                      engine_options options = {});
+  static expected<std::unique_ptr<state_engine>>
+  open(const std::filesystem::path& path, std::vector<feature_view> views, engine_options options = {});
 
   const std::vector<feature_view>& views() const noexcept { return views_; }
   std::optional<std::uint32_t> find_view(std::string_view name) const noexcept;
@@ -72,11 +73,12 @@ public:
     return dirty_.size();
   }
 
-  /// Writes changed states, offsets and `extra` (family 1, for the caller's own keys under "x") in one atomic write.
+  /// Writes changed states, offsets and `extra` (family 1, for the caller's own keys under "x") in one atomic
+  /// write.
   expected<void> flush(std::span<const std::pair<std::string, std::string>> extra = {});
 
-  /// Looks at the states of `ids` under a view: `look(index, state)` for each that exists. The state must not be used after
-  /// the call; nothing else of the engine may be called in it.
+  /// Looks at the states of `ids` under a view: `look(index, state)` for each that exists. The state must not
+  /// be used after the call; nothing else of the engine may be called in it.
   expected<void> visit(std::uint32_t view, std::span<const std::string_view> ids,
                        const std::function<void(std::size_t, entity_state&)>& look);
 

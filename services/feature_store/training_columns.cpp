@@ -8,7 +8,9 @@ namespace {
 constexpr std::array names{"time", "whole", "number", "text", "list"};
 }
 
-std::string_view to_string(column_type type) noexcept { return names[static_cast<std::size_t>(type)]; }
+std::string_view to_string(column_type type) noexcept {
+  return names[static_cast<std::size_t>(type)];
+}
 
 expected<column_type> column_type_named(std::string_view name) {
   for (std::size_t i = 0; i < names.size(); ++i)
@@ -33,12 +35,13 @@ table::cell cell_of(column_type type) noexcept {
   return table::cell::text;
 }
 
-expected<std::string> hash_part(const std::filesystem::path& file, const std::vector<training_column>& columns,
-                                std::uint64_t& rows) {
+expected<std::string> hash_part(const std::filesystem::path& file,
+                                const std::vector<training_column>& columns, std::uint64_t& rows) {
   TROUPE_TRY(db, table::connection::open());
   TROUPE_TRY(found, db.query("SELECT * FROM read_parquet(" + table::sql_text(file.string()) + ")"));
   if (found.columns() != columns.size())
-    return fail(ec::corrupt, "{} has {} columns, the manifest says {}", file.string(), found.columns(), columns.size());
+    return fail(ec::corrupt, "{} has {} columns, the manifest says {}", file.string(), found.columns(),
+                columns.size());
   row_hasher hasher;
   std::vector<std::string> words;
   for (;;) {

@@ -67,8 +67,8 @@ private:
 };
 
 /// Hashes one Parquet part as `row_hasher` did while it was written; counts its rows.
-expected<std::string> hash_part(const std::filesystem::path& file, const std::vector<training_column>& columns,
-                                std::uint64_t& rows);
+expected<std::string> hash_part(const std::filesystem::path& file,
+                                const std::vector<training_column>& columns, std::uint64_t& rows);
 
 /// The hash of the whole: over columns and parts in order.
 std::string content_hash(const std::vector<training_column>& columns, const std::vector<std::string>& parts);

@@ -9,8 +9,9 @@ namespace troupe::feature_store {
 
 chunk training_jobs::encode(const job& of) const {
   flatbuffers::FlatBufferBuilder out;
-  out.Finish(wire::CreateTrainingStatusDirect(out, of.id.c_str(), static_cast<wire::TrainingState>(of.is), of.error.c_str(),
-                                              of.progress.stage.c_str(), of.progress.records_total, of.progress.records_done,
+  out.Finish(wire::CreateTrainingStatusDirect(out, of.id.c_str(), static_cast<wire::TrainingState>(of.is),
+                                              of.error.c_str(), of.progress.stage.c_str(),
+                                              of.progress.records_total, of.progress.records_done,
                                               of.progress.rows, of.manifest.c_str()),
              "TRPF");
   return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
@@ -52,12 +53,14 @@ expected<chunk> training_jobs::start(const std::string& text, const std::string&
       fresh->is = state::done;
       fresh->manifest = std::move(*manifest);
       fresh->progress.stage = "done";
-      log::info("training-done", "feature store wrote {} rows of training set {}", fresh->progress.rows, spec.name);
+      log::info("training-done", "feature store wrote {} rows of training set {}", fresh->progress.rows,
+                spec.name);
     } else {
       fresh->is = manifest.error().code == ec::canceled ? state::canceled : state::failed;
       fresh->error = render(manifest.error());
       if (fresh->is == state::failed)
-        log::warn("training-failed", "feature store could not build training set {}: {}", spec.name, fresh->error);
+        log::warn("training-failed", "feature store could not build training set {}: {}", spec.name,
+                  fresh->error);
     }
   }};
   return encode(*fresh);
@@ -67,7 +70,8 @@ expected<chunk> training_jobs::query(const std::string& id, bool cancel) {
   std::lock_guard lock{mutex_};
   auto known = jobs_.find(id);
   if (known == jobs_.end())
-    return fail(ec::not_found, "there is no training set {} here; start it again, it goes on where it was", id);
+    return fail(ec::not_found, "there is no training set {} here; start it again, it goes on where it was",
+                id);
   if (cancel)
     known->second->cancel = true;
   return encode(*known->second);

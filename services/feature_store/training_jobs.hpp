@@ -19,12 +19,14 @@ class training_jobs {
 public:
   using open_log = std::function<std::unique_ptr<record_stream>()>;
 
-  training_jobs(std::vector<feature_view> views, open_log log, std::uint64_t memory_bytes, metrics::counter rows)
+  training_jobs(std::vector<feature_view> views, open_log log, std::uint64_t memory_bytes,
+                metrics::counter rows)
       : views_{std::move(views)}, log_{std::move(log)}, memory_bytes_{memory_bytes}, rows_{rows} {}
   ~training_jobs() { stop(); }
 
-  /// Answers wire::TrainingStart, TrainingQuery: bytes of wire::TrainingStatus. The same specification and folder are the same
-  /// training set: asking again gives its status, or resumes it. While another one runs: ec::overloaded.
+  /// Answers wire::TrainingStart, TrainingQuery: bytes of wire::TrainingStatus. The same specification and
+  /// folder are the same training set: asking again gives its status, or resumes it. While another one runs:
+  /// ec::overloaded.
   expected<chunk> start(const std::string& spec, const std::string& out);
   expected<chunk> query(const std::string& id, bool cancel);
 

@@ -64,7 +64,8 @@ std::uint64_t whole_in(const json::object& from, std::string_view key) {
 std::string pretty(const json::object& from) {
   std::string out = "{\n";
   for (auto& [key, value] : from)
-    out += fmt::format("{}  {}: {}", out.size() > 2 ? ",\n" : "", json::serialize(json::string{key}), json::serialize(value));
+    out += fmt::format("{}  {}: {}", out.size() > 2 ? ",\n" : "", json::serialize(json::string{key}),
+                       json::serialize(value));
   return out + "\n}\n";
 }
 
@@ -90,16 +91,20 @@ public:
 
   expected<void> add(const wire::Record& rec, std::uint32_t partition, std::uint64_t offset) {
     auto from = fact_of(rec, partition, offset);
-    if (std::any_of(views_.begin(), views_.end(), [&](auto& view) { return !entity_of(view, from).empty(); })) {
+    if (std::any_of(views_.begin(), views_.end(),
+                    [&](auto& view) { return !entity_of(view, from).empty(); })) {
       auto visible = from.event_time + (spec_.boundary == boundary::before ? 1 : 0);
       if (spec_.knowledge == knowledge::ingest_time)
         visible = std::max(visible, from.ingest_time);
-      TROUPE_CHECK(put({visible, 0, from.event_time, partition, static_cast<std::int64_t>(offset)}, encode(from, true)));
+      TROUPE_CHECK(put({visible, 0, from.event_time, partition, static_cast<std::int64_t>(offset)},
+                       encode(from, true)));
     }
     bool label = spec_.spine.empty() && from.kind == record_kind::event && from.type == spec_.label_event &&
-                 std::all_of(spec_.label_where.begin(), spec_.label_where.end(), [&](auto& rule) { return holds(from, rule); });
+                 std::all_of(spec_.label_where.begin(), spec_.label_where.end(),
+                             [&](auto& rule) { return holds(from, rule); });
     if (label)
-      TROUPE_CHECK(put({from.event_time, 1, from.event_time, partition, static_cast<std::int64_t>(offset)}, encode(from, false)));
+      TROUPE_CHECK(put({from.event_time, 1, from.event_time, partition, static_cast<std::int64_t>(offset)},
+                       encode(from, false)));
     return {};
   }
 
@@ -135,13 +140,17 @@ public:
         std::vector<flatbuffers::Offset<wire::Attribute>> attributes;
         for (std::size_t k = 0; k < kept.size(); ++k)
           if (auto& column = found.column(kept[k]); !column.is_null(row))
-            attributes.push_back(wire::CreateAttribute(builder_, builder_.CreateString(spec_.spine_columns[k]),
-                                                       wire::ValueKind::text, 0, builder_.CreateString(cell(column, row))));
+            attributes.push_back(
+                wire::CreateAttribute(builder_, builder_.CreateString(spec_.spine_columns[k]),
+                                      wire::ValueKind::text, 0, builder_.CreateString(cell(column, row))));
         auto id = builder_.CreateString("s");
-        auto who = user ? builder_.CreateString(cell(found.column(*user), row)) : flatbuffers::Offset<flatbuffers::String>{};
-        auto what = item ? builder_.CreateString(cell(found.column(*item), row)) : flatbuffers::Offset<flatbuffers::String>{};
+        auto who = user ? builder_.CreateString(cell(found.column(*user), row))
+                        : flatbuffers::Offset<flatbuffers::String>{};
+        auto what = item ? builder_.CreateString(cell(found.column(*item), row))
+                         : flatbuffers::Offset<flatbuffers::String>{};
         auto list = builder_.CreateVector(attributes);
-        builder_.Finish(wire::CreateRecord(builder_, wire::RecordKind::event, id, 0, who, what, at, 0, flatbuffers::nullopt, 0, list));
+        builder_.Finish(wire::CreateRecord(builder_, wire::RecordKind::event, id, 0, who, what, at, 0,
+                                           flatbuffers::nullopt, 0, list));
         TROUPE_CHECK(put({at, 1, at, 0, number}, bytes()));
       }
     }
@@ -177,7 +186,8 @@ private:
     }
   }
 
-  expected<std::int64_t> time_in(const table::column_view& column, std::uint64_t row, std::int64_t number) const {
+  expected<std::int64_t> time_in(const table::column_view& column, std::uint64_t row,
+                                 std::int64_t number) const {
     using table::kind;
     if (!column.is_null(row))
       switch (column.type().of) {
@@ -197,7 +207,8 @@ private:
       default:
         break;
       }
-    return fail(ec::invalid_argument, "row {} of spine {}: column {} is no instant", number + 1, spec_.spine, spec_.spine_time);
+    return fail(ec::invalid_argument, "row {} of spine {}: column {} is no instant", number + 1, spec_.spine,
+                spec_.spine_time);
   }
 
   std::string_view encode(const fact& from, bool attributes) {
@@ -216,16 +227,19 @@ private:
             copy.emplace_back(troupe::text_of(word));
           words = builder_.CreateVectorOfStrings(copy);
         }
-        auto text = each->text() ? string(troupe::text_of(each->text())) : flatbuffers::Offset<flatbuffers::String>{};
-        parts.push_back(wire::CreateAttribute(builder_, string(name), each->kind(), each->number(), text, words));
+        auto text =
+            each->text() ? string(troupe::text_of(each->text())) : flatbuffers::Offset<flatbuffers::String>{};
+        parts.push_back(
+            wire::CreateAttribute(builder_, string(name), each->kind(), each->number(), text, words));
       }
       list = builder_.CreateVector(parts);
     }
     auto id = builder_.CreateString("r");
     auto type = string(from.type), user = string(from.user), item = string(from.item);
-    builder_.Finish(wire::CreateRecord(builder_, static_cast<wire::RecordKind>(from.kind), id, type, user, item, from.event_time,
-                                       from.ingest_time,
-                                       from.value ? flatbuffers::Optional<double>{*from.value} : flatbuffers::nullopt, 0, list));
+    builder_.Finish(wire::CreateRecord(
+        builder_, static_cast<wire::RecordKind>(from.kind), id, type, user, item, from.event_time,
+        from.ingest_time, from.value ? flatbuffers::Optional<double>{*from.value} : flatbuffers::nullopt, 0,
+        list));
     return bytes();
   }
 
@@ -266,7 +280,8 @@ public:
     TROUPE_CHECK(resolve());
     if (auto manifest = read_json(out_ / "manifest.json")) {
       if (text_in(*manifest, "identity") != identity_)
-        return fail(ec::conflict, "cannot build {} in {}: the folder holds another training set", spec_.name, out_.string());
+        return fail(ec::conflict, "cannot build {} in {}: the folder holds another training set", spec_.name,
+                    out_.string());
       return pretty(*manifest);
     }
     std::error_code code;
@@ -302,9 +317,11 @@ private:
         return fail(ec::invalid_argument, "feature {} is asked for twice", name);
       auto dot = name.find('.');
       std::uint32_t v = 0;
-      while (v < views_.size() && (dot == std::string::npos || views_[v].name != std::string_view{name}.substr(0, dot)))
+      while (v < views_.size() &&
+             (dot == std::string::npos || views_[v].name != std::string_view{name}.substr(0, dot)))
         ++v;
-      auto feature = v < views_.size() ? views_[v].find(std::string_view{name}.substr(dot + 1)) : std::nullopt;
+      auto feature =
+          v < views_.size() ? views_[v].find(std::string_view{name}.substr(dot + 1)) : std::nullopt;
       if (!feature)
         return fail(ec::not_found, "there is no feature {}", name);
       auto type = views_[v].features[*feature].type;
@@ -324,7 +341,8 @@ private:
     auto file = work_ / "plan.json";
     if (auto known = read_json(file)) {
       if (text_in(*known, "identity") != identity_)
-        return fail(ec::conflict, "cannot build {} in {}: another training set was begun there; remove {} to give it up",
+        return fail(ec::conflict,
+                    "cannot build {} in {}: another training set was begun there; remove {} to give it up",
                     spec_.name, out_.string(), work_.string());
       for (auto& each : known->at("offsets").as_array())
         ends_.push_back(each.to_number<std::uint64_t>());
@@ -334,10 +352,12 @@ private:
     ends_ = ends;
     if (!spec_.offsets.empty()) {
       if (spec_.offsets.size() != ends_.size())
-        return fail(ec::invalid_argument, "offsets names {} partitions, the log has {}", spec_.offsets.size(), ends_.size());
+        return fail(ec::invalid_argument, "offsets names {} partitions, the log has {}", spec_.offsets.size(),
+                    ends_.size());
       for (std::size_t p = 0; p < ends_.size(); ++p) {
         if (spec_.offsets[p] > ends_[p])
-          return fail(ec::invalid_argument, "offsets asks for {} of partition {}, the log ends at {}", spec_.offsets[p], p, ends_[p]);
+          return fail(ec::invalid_argument, "offsets asks for {} of partition {}, the log ends at {}",
+                      spec_.offsets[p], p, ends_[p]);
         ends_[p] = spec_.offsets[p];
       }
     }
@@ -348,7 +368,8 @@ private:
   expected<void> tell(const char* stage) {
     progress_.stage = stage;
     if (options_.tell && !options_.tell(progress_))
-      return fail(ec::canceled, "training set {} was canceled while {}; it can be resumed", spec_.name, stage);
+      return fail(ec::canceled, "training set {} was canceled while {}; it can be resumed", spec_.name,
+                  stage);
     return {};
   }
 
@@ -374,7 +395,8 @@ private:
     for (auto name : {"sort.duckdb", "sort.duckdb.wal"})
       fs::remove(work_ / name, code);
     TROUPE_CHECK(open_sort());
-    TROUPE_CHECK(db_->run("CREATE TABLE rows(visible BIGINT, label BIGINT, time BIGINT, part BIGINT, off BIGINT, payload BLOB)"));
+    TROUPE_CHECK(db_->run("CREATE TABLE rows(visible BIGINT, label BIGINT, time BIGINT, part BIGINT, off "
+                          "BIGINT, payload BLOB)"));
     TROUPE_TRY(rows, db_->append_to("rows"));
     collector into{spec_, views_, std::move(rows)};
     if (!spec_.spine.empty())
@@ -417,12 +439,14 @@ private:
       progress_.rows = whole_in(at, "rows");
       replayed_ = whole_in(at, "replayed");
       for (auto& each : at.at("parts").as_array())
-        parts_.push_back({text_in(each.as_object(), "file"), whole_in(each.as_object(), "rows"), text_in(each.as_object(), "sha256")});
+        parts_.push_back({text_in(each.as_object(), "file"), whole_in(each.as_object(), "rows"),
+                          text_in(each.as_object(), "sha256")});
       std::vector<std::int64_t> key;
       for (auto& each : at.at("key").as_array())
         key.push_back(each.to_number<std::int64_t>());
       if (key.size() == 5)
-        after = fmt::format("WHERE visible >= {} AND (visible, label, time, part, off) > ({})", key[0], fmt::join(key, ", "));
+        after = fmt::format("WHERE visible >= {} AND (visible, label, time, part, off) > ({})", key[0],
+                            fmt::join(key, ", "));
     }
     TROUPE_TRY(total, db_->integer("SELECT count(*) FROM rows"));
     progress_.records_total = static_cast<std::uint64_t>(total.value_or(0));
@@ -440,8 +464,8 @@ private:
            *off = sorted.column(4).data<std::int64_t>();
       for (std::uint64_t row = 0; row < sorted.rows(); ++row) {
         payload.assign(sorted.column(5).text(row));
-        auto from = fact_of(*flatbuffers::GetRoot<wire::Record>(payload.data()), static_cast<std::uint32_t>(part[row]),
-                            static_cast<std::uint64_t>(off[row]));
+        auto from = fact_of(*flatbuffers::GetRoot<wire::Record>(payload.data()),
+                            static_cast<std::uint32_t>(part[row]), static_cast<std::uint64_t>(off[row]));
         ++replayed_;
         if (label[row])
           TROUPE_CHECK(write_row(from));
@@ -577,17 +601,18 @@ private:
     std::vector<std::string> hashes;
     for (auto& each : parts_)
       hashes.push_back(each.sha256);
-    json::object manifest{{"name", spec_.name},
-                          {"content_sha256", content_hash(columns_, hashes)},
-                          {"rows", progress_.rows},
-                          {"columns", columns},
-                          {"parts", parts_json()},
-                          {"views", versions},
-                          {"log_offsets", json::array(ends_.begin(), ends_.end())},
-                          {"boundary", spec_.boundary == boundary::before ? "before" : "at"},
-                          {"knowledge", spec_.knowledge == knowledge::event_time ? "event_time" : "ingest_time"},
-                          {"specification", spec_.canonical()},
-                          {"identity", identity_}};
+    json::object manifest{
+        {"name", spec_.name},
+        {"content_sha256", content_hash(columns_, hashes)},
+        {"rows", progress_.rows},
+        {"columns", columns},
+        {"parts", parts_json()},
+        {"views", versions},
+        {"log_offsets", json::array(ends_.begin(), ends_.end())},
+        {"boundary", spec_.boundary == boundary::before ? "before" : "at"},
+        {"knowledge", spec_.knowledge == knowledge::event_time ? "event_time" : "ingest_time"},
+        {"specification", spec_.canonical()},
+        {"identity", identity_}};
     TROUPE_CHECK(write_file(out_ / "manifest.json", pretty(manifest)));
     engine_.reset();
     db_.reset();

@@ -27,11 +27,11 @@ struct training_options {
 
 /// Builds a training set in folder `out`: Parquet parts and manifest.json, whose text is returned.
 ///
-/// Every label sees exactly the records that were known at its instant: records and labels are sorted by the instant from
-/// which they are visible (on disk, bounded memory) and replayed through the same state engine that serves online reads.
-/// Each sealed part is a checkpoint; a build that was killed goes on from the last one when it is started again with the
-/// same specification, and ends in the same content. A finished one is returned as it is. Fails with ec::conflict when the
-/// folder holds the result of another specification.
+/// Every label sees exactly the records that were known at its instant: records and labels are sorted by the
+/// instant from which they are visible (on disk, bounded memory) and replayed through the same state engine
+/// that serves online reads. Each sealed part is a checkpoint; a build that was killed goes on from the last
+/// one when it is started again with the same specification, and ends in the same content. A finished one is
+/// returned as it is. Fails with ec::conflict when the folder holds the result of another specification.
 expected<std::string> build_training_set(const training_spec& spec, const std::vector<feature_view>& views,
                                          record_stream& log, const std::filesystem::path& out,
                                          const training_options& options = {});

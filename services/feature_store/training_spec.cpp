@@ -6,7 +6,8 @@ namespace troupe::feature_store {
 
 namespace {
 
-expected<std::vector<std::string>> texts_key(const toml::table& table, std::string_view key, std::string_view where) {
+expected<std::vector<std::string>> texts_key(const toml::table& table, std::string_view key,
+                                             std::string_view where) {
   std::vector<std::string> out;
   auto node = table.get(key);
   if (!node)
@@ -46,7 +47,8 @@ expected<void> read_labels(const toml::table& labels, training_spec& spec, const
   TROUPE_TRY(time, text_key(labels, "time", where));
   TROUPE_TRY(columns, texts_key(labels, "columns", where));
   if ((!user && !item) || !time)
-    return fail(ec::invalid_argument, "{}: a spine needs time, and user or item: the names of its columns", where);
+    return fail(ec::invalid_argument, "{}: a spine needs time, and user or item: the names of its columns",
+                where);
   spec.spine_user = user.value_or("");
   spec.spine_item = item.value_or("");
   spec.spine_time = *time;
@@ -61,10 +63,12 @@ expected<training_spec> parse_training_spec(std::string_view toml, std::string_v
   try {
     root = toml::parse(toml, origin);
   } catch (const toml::parse_error& err) {
-    return fail(ec::invalid_argument, "cannot read {}: line {}, column {}: {}", origin, err.source().begin.line,
-                err.source().begin.column, err.description());
+    return fail(ec::invalid_argument, "cannot read {}: line {}, column {}: {}", origin,
+                err.source().begin.line, err.source().begin.column, err.description());
   }
-  TROUPE_CHECK(check_keys(root, {"name", "labels", "features", "boundary", "knowledge", "offsets", "rows_per_part", "ages"}, origin));
+  TROUPE_CHECK(check_keys(
+      root, {"name", "labels", "features", "boundary", "knowledge", "offsets", "rows_per_part", "ages"},
+      origin));
   training_spec spec;
   TROUPE_TRY(name, text_key(root, "name", origin));
   spec.name = name.value_or("training-set");
@@ -84,7 +88,8 @@ expected<training_spec> parse_training_spec(std::string_view toml, std::string_v
     spec.boundary = *boundary == "before" ? boundary::before : boundary::at;
   }
   if (spec.boundary == boundary::at && spec.spine.empty())
-    return fail(ec::invalid_argument, "{}: boundary = \"at\" would let an event be a feature of its own label", origin);
+    return fail(ec::invalid_argument,
+                "{}: boundary = \"at\" would let an event be a feature of its own label", origin);
   TROUPE_TRY(knowledge, text_key(root, "knowledge", origin));
   if (knowledge && *knowledge != "event_time" && *knowledge != "ingest_time")
     return fail(ec::invalid_argument, "{}: knowledge is \"event_time\" or \"ingest_time\"", origin);
@@ -123,11 +128,11 @@ std::string training_spec::canonical() const {
       out += fmt::format("where {}={}\n", to_string(each.what),
                          std::visit([](auto& value) { return fmt::format("{}", value); }, each.equals));
   } else {
-    out += fmt::format("spine={}\nuser={}\nitem={}\ntime={}\ncolumns={}\n", spine, spine_user, spine_item, spine_time,
-                       fmt::join(spine_columns, ","));
+    out += fmt::format("spine={}\nuser={}\nitem={}\ntime={}\ncolumns={}\n", spine, spine_user, spine_item,
+                       spine_time, fmt::join(spine_columns, ","));
   }
-  out += fmt::format("features={}\nboundary={}\nknowledge={}\nrows_per_part={}\nages={}\n", fmt::join(features, ","),
-                     boundary == boundary::before ? "before" : "at",
+  out += fmt::format("features={}\nboundary={}\nknowledge={}\nrows_per_part={}\nages={}\n",
+                     fmt::join(features, ","), boundary == boundary::before ? "before" : "at",
                      knowledge == knowledge::event_time ? "event_time" : "ingest_time", rows_per_part, ages);
   if (!offsets.empty())
     out += fmt::format("offsets={}\n", fmt::join(offsets, ","));

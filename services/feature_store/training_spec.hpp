@@ -13,22 +13,24 @@ namespace troupe::feature_store {
 /// Which records a label sees: strictly before its instant, or up to and at it.
 enum class boundary : std::uint8_t { before, at };
 
-/// What counts as known at an instant: all that had happened, or all that had happened and had reached the log.
+/// What counts as known at an instant: all that had happened, or all that had happened and had reached the
+/// log.
 enum class knowledge : std::uint8_t { event_time, ingest_time };
 
 /// What a training set consists of.
 struct training_spec {
   std::string name;
-  std::string label_event;                 ///< Labels are events of this type...
-  std::vector<condition> label_where;      ///< ...that meet these conditions;
-  std::string spine;                       ///< or the rows of this Parquet or CSV file, with these columns:
-  std::string spine_user, spine_item;      ///< the entities, at least one of them,
-  std::string spine_time;                  ///< the instant,
-  std::vector<std::string> spine_columns;  ///< and what goes into the training set as it is (as text).
-  std::vector<std::string> features;       ///< "view.feature", in column order.
+  std::string label_event;                ///< Labels are events of this type...
+  std::vector<condition> label_where;     ///< ...that meet these conditions;
+  std::string spine;                      ///< or the rows of this Parquet or CSV file, with these columns:
+  std::string spine_user, spine_item;     ///< the entities, at least one of them,
+  std::string spine_time;                 ///< the instant,
+  std::vector<std::string> spine_columns; ///< and what goes into the training set as it is (as text).
+  std::vector<std::string> features;      ///< "view.feature", in column order.
   feature_store::boundary boundary = boundary::before;
   feature_store::knowledge knowledge = knowledge::event_time;
-  std::vector<std::uint64_t> offsets; ///< By partition, one past the last record used. Empty: all there is at the start.
+  std::vector<std::uint64_t>
+      offsets; ///< By partition, one past the last record used. Empty: all there is at the start.
   std::uint64_t rows_per_part = 100'000;
   bool ages = false; ///< A column "view.feature.age_us" beside each feature.
 

@@ -12,14 +12,16 @@
 
 namespace troupe::feature_store {
 
-expected<void> check_keys(const toml::table& table, std::initializer_list<std::string_view> known, std::string_view where) {
+expected<void> check_keys(const toml::table& table, std::initializer_list<std::string_view> known,
+                          std::string_view where) {
   for (auto&& [key, node] : table)
     if (std::find(known.begin(), known.end(), key.str()) == known.end())
       return fail(ec::invalid_argument, "{}: unknown key {}", where, key.str());
   return {};
 }
 
-expected<std::optional<std::string>> text_key(const toml::table& table, std::string_view key, std::string_view where) {
+expected<std::optional<std::string>> text_key(const toml::table& table, std::string_view key,
+                                              std::string_view where) {
   auto node = table.get(key);
   if (!node)
     return std::nullopt;
@@ -40,16 +42,17 @@ expected<field> parse_field(std::string_view text, std::string_view where) {
   for (std::string_view prefix : {"context.", "attribute."})
     if (text.starts_with(prefix) && text.size() > prefix.size())
       return field{field::part::context, std::string{text.substr(prefix.size())}};
-  return fail(ec::invalid_argument, "{}: '{}' is not a part of a record; use value, item, user, type or context.NAME", where,
-              text);
+  return fail(ec::invalid_argument,
+              "{}: '{}' is not a part of a record; use value, item, user, type or context.NAME", where, text);
 }
 
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::array operations{"count",          "sum",        "mean",          "min",      "max",  "rate", "last", "last_n",
-                                "distinct_count", "time_since", "decayed_count", "attribute"};
+constexpr std::array operations{
+    "count", "sum",    "mean",           "min",        "max",           "rate",
+    "last",  "last_n", "distinct_count", "time_since", "decayed_count", "attribute"};
 
 bool valid_name(std::string_view name) {
   return !name.empty() && name.size() <= 128 && std::all_of(name.begin(), name.end(), [](char c) {
@@ -71,7 +74,9 @@ expected<std::optional<std::chrono::microseconds>> span_key(const toml::table& t
 }
 
 std::chrono::microseconds default_hop(std::chrono::microseconds window) {
-  return window < 12h ? std::chrono::microseconds{5min} : window < 12 * 24h ? std::chrono::microseconds{1h} : 24h;
+  return window < 12h        ? std::chrono::microseconds{5min}
+         : window < 12 * 24h ? std::chrono::microseconds{1h}
+                             : 24h;
 }
 
 /// Which keys an operator needs (first) and may have beside them (second).
@@ -104,20 +109,23 @@ shape shape_of(operation op) {
   return {};
 }
 
-expected<feature_definition> parse_feature(const toml::table& table, const feature_view& view, const std::string& origin) {
+expected<feature_definition> parse_feature(const toml::table& table, const feature_view& view,
+                                           const std::string& origin) {
   TROUPE_TRY(name, text_key(table, "name", origin));
   if (!name || !valid_name(*name))
     return fail(ec::invalid_argument, "{}: a feature needs a name of letters, digits, - and _", origin);
   std::string where = fmt::format("{}: feature {}", origin, *name);
   TROUPE_CHECK(check_keys(table,
-                          {"name", "operator", "of", "window", "hop", "half_life", "n", "numerator", "denominator", "where", "type"},
+                          {"name", "operator", "of", "window", "hop", "half_life", "n", "numerator",
+                           "denominator", "where", "type"},
                           where));
   feature_definition def;
   def.name = *name;
   TROUPE_TRY(op, text_key(table, "operator", where));
   auto known = std::find(operations.begin(), operations.end(), op.value_or(""));
   if (known == operations.end())
-    return fail(ec::invalid_argument, "{}: operator '{}' is not one of {}", where, op.value_or(""), fmt::join(operations, ", "));
+    return fail(ec::invalid_argument, "{}: operator '{}' is not one of {}", where, op.value_or(""),
+                fmt::join(operations, ", "));
   def.op = static_cast<operation>(known - operations.begin());
   shape may = shape_of(def.op);
   auto refuse = [&](bool allowed, std::string_view key) -> expected<void> {
@@ -136,13 +144,17 @@ expected<feature_definition> parse_feature(const toml::table& table, const featu
 
   if (may.of) {
     TROUPE_TRY(of, text_key(table, "of", where));
-    if (!of && def.op != operation::sum && def.op != operation::mean && def.op != operation::min && def.op != operation::max)
-      return fail(ec::invalid_argument, "{}: operator {} needs of = \"value\", \"item\", \"user\" or \"context.NAME\"", where, *op);
+    if (!of && def.op != operation::sum && def.op != operation::mean && def.op != operation::min &&
+        def.op != operation::max)
+      return fail(ec::invalid_argument,
+                  "{}: operator {} needs of = \"value\", \"item\", \"user\" or \"context.NAME\"", where, *op);
     TROUPE_TRY(what, parse_field(of.value_or("value"), where));
     def.of = what;
     bool numeric = what.of == field::part::value || what.of == field::part::context;
-    if (!numeric && (def.op == operation::sum || def.op == operation::mean || def.op == operation::min || def.op == operation::max))
-      return fail(ec::invalid_argument, "{}: operator {} needs numbers, {} is text", where, *op, to_string(what));
+    if (!numeric && (def.op == operation::sum || def.op == operation::mean || def.op == operation::min ||
+                     def.op == operation::max))
+      return fail(ec::invalid_argument, "{}: operator {} needs numbers, {} is text", where, *op,
+                  to_string(what));
     if (def.op == operation::attribute && what.of != field::part::context)
       return fail(ec::invalid_argument, "{}: operator attribute needs of = \"attribute.NAME\"", where);
   }
@@ -153,11 +165,11 @@ expected<feature_definition> parse_feature(const toml::table& table, const featu
   if (window) {
     def.hop = hop.value_or(default_hop(*window));
     if (def.hop > *window)
-      return fail(ec::invalid_argument, "{}: hop {} is longer than the window {}", where, to_duration_text(def.hop),
-                  to_duration_text(*window));
+      return fail(ec::invalid_argument, "{}: hop {} is longer than the window {}", where,
+                  to_duration_text(def.hop), to_duration_text(*window));
     if (*window / def.hop > 10'000)
-      return fail(ec::invalid_argument, "{}: window {} has more than 10,000 hops of {}", where, to_duration_text(*window),
-                  to_duration_text(def.hop));
+      return fail(ec::invalid_argument, "{}: window {} has more than 10,000 hops of {}", where,
+                  to_duration_text(*window), to_duration_text(def.hop));
   } else if (hop && def.op != operation::decayed_count) {
     return fail(ec::invalid_argument, "{}: hop without window means nothing", where);
   }
@@ -168,7 +180,8 @@ expected<feature_definition> parse_feature(const toml::table& table, const featu
     if (!window)
       def.hop = hop.value_or(*half_life);
     if (def.hop > *half_life * 8)
-      return fail(ec::invalid_argument, "{}: hop {} is longer than 8 half lives", where, to_duration_text(def.hop));
+      return fail(ec::invalid_argument, "{}: hop {} is longer than 8 half lives", where,
+                  to_duration_text(def.hop));
   }
   if (def.op == operation::last_n) {
     auto n = table["n"].value_exact<std::int64_t>();
@@ -181,7 +194,9 @@ expected<feature_definition> parse_feature(const toml::table& table, const featu
     TROUPE_TRY(denominator, text_key(table, "denominator", where));
     for (auto* each : {&numerator, &denominator})
       if (!*each || !view.has_source(**each))
-        return fail(ec::invalid_argument, "{}: operator rate needs numerator and denominator, event types of the view's source", where);
+        return fail(ec::invalid_argument,
+                    "{}: operator rate needs numerator and denominator, event types of the view's source",
+                    where);
     def.numerator = *numerator;
     def.denominator = *denominator;
   }
@@ -198,7 +213,9 @@ expected<feature_definition> parse_feature(const toml::table& table, const featu
     std::string chosen{type.value_or(std::string{standard})};
     if (chosen != "number" && chosen != "text" && chosen != "list")
       return fail(ec::invalid_argument, "{}: type '{}' is not number, text or list", where, chosen);
-    def.type = chosen == "number" ? value_type::number : chosen == "text" ? value_type::text : value_type::list;
+    def.type = chosen == "number" ? value_type::number
+               : chosen == "text" ? value_type::text
+                                  : value_type::list;
   }
   return def;
 }
@@ -240,7 +257,8 @@ expected<feature_view> parse_view(const toml::table& table, std::string_view ori
     if (!inner)
       return fail(ec::invalid_argument, "{}: feature must be a table", where);
     TROUPE_TRY(def, parse_feature(*inner, view, where));
-    if (std::any_of(view.features.begin(), view.features.end(), [&](auto& other) { return other.name == def.name; }))
+    if (std::any_of(view.features.begin(), view.features.end(),
+                    [&](auto& other) { return other.name == def.name; }))
       return fail(ec::invalid_argument, "{}: feature {} stands twice", where, def.name);
     view.features.push_back(std::move(def));
   }
@@ -261,9 +279,13 @@ std::string toml_text(std::string_view text) {
 
 } // namespace
 
-std::string_view to_string(entity_kind kind) noexcept { return kind == entity_kind::user ? "user" : "item"; }
+std::string_view to_string(entity_kind kind) noexcept {
+  return kind == entity_kind::user ? "user" : "item";
+}
 
-std::string_view to_string(operation op) noexcept { return operations[static_cast<std::size_t>(op)]; }
+std::string_view to_string(operation op) noexcept {
+  return operations[static_cast<std::size_t>(op)];
+}
 
 std::string_view to_string(value_type type) noexcept {
   return type == value_type::number ? "number" : type == value_type::text ? "text" : "list";
@@ -288,14 +310,16 @@ std::string to_string(const field& what) {
 }
 
 std::string feature_view::canonical() const {
-  std::string out = fmt::format("[[view]]\nname = {}\nentity = \"{}\"\nsource = [", toml_text(name), to_string(entity));
+  std::string out =
+      fmt::format("[[view]]\nname = {}\nentity = \"{}\"\nsource = [", toml_text(name), to_string(entity));
   for (auto& each : sources)
     out += (&each == &sources.front() ? "" : ", ") + toml_text(each);
   out += "]\n";
   if (ttl)
     out += fmt::format("ttl = \"{}us\"\n", ttl->count());
   for (auto& each : features) {
-    out += fmt::format("[[view.feature]]\nname = {}\noperator = \"{}\"\n", toml_text(each.name), to_string(each.op));
+    out += fmt::format("[[view.feature]]\nname = {}\noperator = \"{}\"\n", toml_text(each.name),
+                       to_string(each.op));
     if (each.of.of != field::part::none)
       out += fmt::format("of = {}\n", toml_text(to_string(each.of)));
     if (each.window)
@@ -307,7 +331,8 @@ std::string feature_view::canonical() const {
     if (each.n)
       out += fmt::format("n = {}\n", each.n);
     if (each.op == operation::rate)
-      out += fmt::format("numerator = {}\ndenominator = {}\n", toml_text(each.numerator), toml_text(each.denominator));
+      out += fmt::format("numerator = {}\ndenominator = {}\n", toml_text(each.numerator),
+                         toml_text(each.denominator));
     if (each.op == operation::last || each.op == operation::attribute)
       out += fmt::format("type = \"{}\"\n", to_string(each.type));
     if (!each.where.empty()) {
@@ -329,7 +354,8 @@ std::string feature_view::canonical() const {
 }
 
 std::optional<std::uint32_t> feature_view::find(std::string_view feature) const noexcept {
-  auto at = std::lower_bound(features.begin(), features.end(), feature, [](auto& a, auto b) { return a.name < b; });
+  auto at =
+      std::lower_bound(features.begin(), features.end(), feature, [](auto& a, auto b) { return a.name < b; });
   if (at == features.end() || at->name != feature)
     return std::nullopt;
   return static_cast<std::uint32_t>(at - features.begin());
@@ -342,7 +368,8 @@ expected<std::vector<condition>> parse_where(const toml::table& table, std::stri
     return all;
   auto conditions = node->as_table();
   if (!conditions)
-    return fail(ec::invalid_argument, "{}: where must be a table, as where = {{ \"context.device\" = \"mobile\" }}", where);
+    return fail(ec::invalid_argument,
+                "{}: where must be a table, as where = {{ \"context.device\" = \"mobile\" }}", where);
   for (auto&& [key, value] : *conditions) {
     TROUPE_TRY(what, parse_field(key.str(), where));
     condition each{what, {}};
@@ -371,8 +398,8 @@ expected<std::vector<feature_view>> parse_views(std::string_view toml, std::stri
   try {
     root = toml::parse(toml, origin);
   } catch (const toml::parse_error& err) {
-    return fail(ec::invalid_argument, "cannot read {}: line {}, column {}: {}", origin, err.source().begin.line,
-                err.source().begin.column, err.description());
+    return fail(ec::invalid_argument, "cannot read {}: line {}, column {}: {}", origin,
+                err.source().begin.line, err.source().begin.column, err.description());
   }
   TROUPE_CHECK(check_keys(root, {"view"}, origin));
   auto views = root["view"].as_array();

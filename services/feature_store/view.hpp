@@ -71,14 +71,15 @@ struct feature_definition {
   value_type type = value_type::number;
 };
 
-/// Features of one entity, computed from some types of events (or, for attributes, from the entity's own records).
+/// Features of one entity, computed from some types of events (or, for attributes, from the entity's own
+/// records).
 struct feature_view {
   std::string name;
   entity_kind entity = entity_kind::user;
-  std::vector<std::string> sources;              ///< Event types, sorted; empty: attributes only.
-  std::optional<std::chrono::microseconds> ttl;  ///< Older values are stale. Absent: never.
-  std::vector<feature_definition> features;      ///< Sorted by name.
-  std::string version;                           ///< SHA-256 of `canonical()`, hexadecimal.
+  std::vector<std::string> sources;             ///< Event types, sorted; empty: attributes only.
+  std::optional<std::chrono::microseconds> ttl; ///< Older values are stale. Absent: never.
+  std::vector<feature_definition> features;     ///< Sorted by name.
+  std::string version;                          ///< SHA-256 of `canonical()`, hexadecimal.
 
   /// The definition with every default written out: two definitions that mean the same give the same text.
   std::string canonical() const;
@@ -87,8 +88,8 @@ struct feature_view {
   bool has_source(std::string_view type) const noexcept;
 };
 
-/// Reads the views of one TOML text. Unknown keys, keys that an operator does not use and missing ones are errors that name
-/// `origin`, view and feature.
+/// Reads the views of one TOML text. Unknown keys, keys that an operator does not use and missing ones are
+/// errors that name `origin`, view and feature.
 expected<std::vector<feature_view>> parse_views(std::string_view toml, std::string_view origin);
 
 /// Reads a file, or every *.toml of a folder in name order. View names are unique over all of them.

@@ -10,12 +10,15 @@
 #include <string_view>
 #include <vector>
 
-/// What the readers of TOML definitions share. `where` in these functions says where the key stands, for messages.
+/// What the readers of TOML definitions share. `where` in these functions says where the key stands, for
+/// messages.
 namespace troupe::feature_store {
 
-expected<void> check_keys(const toml::table& table, std::initializer_list<std::string_view> known, std::string_view where);
+expected<void> check_keys(const toml::table& table, std::initializer_list<std::string_view> known,
+                          std::string_view where);
 
-expected<std::optional<std::string>> text_key(const toml::table& table, std::string_view key, std::string_view where);
+expected<std::optional<std::string>> text_key(const toml::table& table, std::string_view key,
+                                              std::string_view where);
 
 /// Reads `value`, `item`, `user`, `type` or `context.NAME`.
 expected<field> parse_field(std::string_view text, std::string_view where);

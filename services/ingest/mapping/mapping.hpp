@@ -14,6 +14,10 @@
 
 namespace troupe::ingest {
 
+namespace rules {
+struct bound_file;
+}
+
 /// A row that gives no records, and why.
 struct refused_row {
   std::uint64_t number = 0;
@@ -44,7 +48,7 @@ public:
 private:
   friend class mapping;
   struct state;
-  explicit row_mapper(std::unique_ptr<state> from);
+  explicit row_mapper(rules::bound_file from);
   std::unique_ptr<state> state_;
 };
 

@@ -11,7 +11,7 @@ namespace troupe::ingest {
 
 namespace {
 
-constexpr std::size_t window_bytes = 256 << 10;
+constexpr std::size_t window_bytes = 1 << 20;
 constexpr std::size_t kept_of_long_row = 4096;
 
 /// The part of the content that is in memory.

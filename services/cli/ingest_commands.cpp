@@ -1,0 +1,514 @@
+#include "services/cli/ingest_commands.hpp"
+
+#include "services/cli/ingest_progress.hpp"
+#include "services/ingest/lake.hpp"
+#include "services/ingest/log_types.hpp"
+#include "services/ingest/mapping/shipped.hpp"
+#include "services/ingest/wire.hpp"
+
+#include "common/event/record.hpp"
+#include "common/net/client.hpp"
+
+#include "schemas/ingest_generated.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+namespace troupe::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+using ingest::build_message;
+using ingest::message;
+
+/// How long a service may be away (it is restarted by `troupe up`) before a command gives up on it.
+constexpr auto patience = 120s;
+
+std::string text(const flatbuffers::String* from) {
+  return from ? from->str() : std::string{};
+}
+
+/// One call; asked again while the answer is "retry later" and there is patience.
+template <class Table>
+expected<message<Table>> ask(context& context, wire::Kind kind, const chunk& payload,
+                             std::chrono::seconds limit = 30s, bool patient = false) {
+  TROUPE_TRY(client, context.client("ingest"));
+  auto give_up = deadline::in(patience);
+  for (;;) {
+    auto reply = client->call(kind, payload, deadline::in(limit));
+    if (reply)
+      return message<Table>::open(reply->payload);
+    if (!patient || remedy_of(reply.error().code) != remedy::retry_later || give_up.passed() ||
+        context::interrupted())
+      return unexpected{reply.error()};
+    std::this_thread::sleep_for(200ms);
+  }
+}
+
+struct mapping_text {
+  std::string name;
+  std::string toml;
+};
+
+/// A shipped mapping by its name, otherwise a file.
+expected<mapping_text> find_mapping(const std::string& name) {
+  if (name.empty())
+    return mapping_text{};
+  if (auto shipped = ingest::find_shipped_mapping(name))
+    return mapping_text{name, std::string{*shipped}};
+  std::ifstream in{name, std::ios::binary};
+  if (!in) {
+    std::string known;
+    for (auto& each : ingest::shipped_mappings())
+      known += (known.empty() ? "" : ", ") + std::string{each.name};
+    return fail(ec::not_found, "there is no mapping and no file {}; shipped mappings: {}", name, known);
+  }
+  return mapping_text{name, std::string{std::istreambuf_iterator<char>{in}, {}}};
+}
+
+struct ingest_options {
+  std::string path;
+  std::string mapping;
+  bool quiet = false;
+  bool no_wait = false;
+};
+
+void print_import(const context& context, const wire::ImportStatus& status, double seconds) {
+  std::uint64_t done = 0, files = status.files() ? status.files()->size() : 0;
+  for (std::uint32_t i = 0; i < files; ++i)
+    done += status.files()->Get(i)->done();
+  if (context.json) {
+    fmt::print("{{\"import\":{},\"state\":\"{}\",\"error\":{},\"files\":{},\"files_done\":{},\"rows_read\":{}"
+               ",\"events_added\":{},\"users_added\":{},"
+               "\"items_added\":{},\"duplicates\":{},\"quarantined\":{},\"late\":{},\"skipped\":{},"
+               "\"seconds\":{:.3f}}}\n",
+               json_string(text(status.import_id())), wire::EnumNameImportState(status.state()),
+               json_string(text(status.error())), files, done, status.rows_read(), status.events_added(),
+               status.users_added(), status.items_added(), status.duplicates(), status.quarantined(),
+               status.late(), status.skipped(), seconds);
+    return;
+  }
+  fmt::print("{}: {} rows of {} files in {:.1f} s\n", wire::EnumNameImportState(status.state()),
+             status.rows_read(), files, seconds);
+  fmt::print("  added        {} events, {} users, {} items\n", status.events_added(), status.users_added(),
+             status.items_added());
+  fmt::print("  duplicates   {}\n  quarantined  {}\n  late         {} (applied)\n", status.duplicates(),
+             status.quarantined(), status.late());
+  if (status.skipped() > 0)
+    fmt::print("  left out     {} (as the mapping says)\n", status.skipped());
+  if (status.quarantined() > 0)
+    fmt::print("see troupe quarantine list\n");
+}
+
+expected<void> follow(context& context, message<wire::ImportStatus> status, const ingest_options& options,
+                      std::chrono::steady_clock::time_point start) {
+  auto id = status->import_id()->str();
+  auto query = build_message([&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(id)); });
+  {
+    import_progress progress{!options.quiet && stderr_is_terminal()};
+    for (auto pause = 20ms; status->state() == wire::ImportState::running;
+         pause = std::min(pause * 2, 250ms)) {
+      progress.show(*status);
+      if (context::interrupted())
+        return fail(ec::canceled, "import {} goes on in the service; follow it by the same command", id);
+      std::this_thread::sleep_for(pause);
+      TROUPE_TRY(next, ask<wire::ImportStatus>(context, wire::Kind::import_status, query, 10s, true));
+      status = std::move(next);
+    }
+  }
+  print_import(context, *status,
+               std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  if (status->state() == wire::ImportState::failed)
+    return fail(ec::invalid_argument, "import {} failed: {}", id, text(status->error()));
+  if (status->state() == wire::ImportState::canceled)
+    return fail(ec::canceled, "import {} was stopped", id);
+  return {};
+}
+
+expected<void> run_ingest(context& context, const ingest_options& options) {
+  TROUPE_TRY(mapping, find_mapping(options.mapping));
+  context::watch_interrupt();
+  auto start = std::chrono::steady_clock::now();
+  auto request = build_message([&](auto& out) {
+    auto path = out.CreateString(std::filesystem::absolute(options.path).lexically_normal().string());
+    return wire::CreateImportStart(out, path, out.CreateString(mapping.toml), out.CreateString(mapping.name));
+  });
+  TROUPE_TRY(status, ask<wire::ImportStatus>(context, wire::Kind::import_start, request, 60s, true));
+  if (options.no_wait) {
+    print_import(context, *status, 0);
+    return {};
+  }
+  return follow(context, std::move(status), options, start);
+}
+
+expected<void> cancel_ingest(context& context, const ingest_options& options) {
+  TROUPE_TRY(mapping, find_mapping(options.mapping));
+  // The id of an import is made from its path and mapping: starting again what runs gives its status.
+  auto request = build_message([&](auto& out) {
+    auto path = out.CreateString(std::filesystem::absolute(options.path).lexically_normal().string());
+    return wire::CreateImportStart(out, path, out.CreateString(mapping.toml), out.CreateString(mapping.name));
+  });
+  TROUPE_TRY(status, ask<wire::ImportStatus>(context, wire::Kind::import_start, request));
+  auto query = build_message(
+      [&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(status->import_id()->str())); });
+  TROUPE_TRY(after, ask<wire::ImportStatus>(context, wire::Kind::import_cancel, query));
+  print_import(context, *after, 0);
+  return {};
+}
+
+chunk empty_request(bool seal) {
+  return build_message([&](auto& out) -> flatbuffers::Offset<void> {
+    return seal ? wire::CreateLakeSeal(out).Union() : wire::CreateLogInfoQuery(out).Union();
+  });
+}
+
+expected<message<wire::LogInfo>> log_info(context& context) {
+  return ask<wire::LogInfo>(context, wire::Kind::log_info, empty_request(false));
+}
+
+std::string watermark_text(std::int64_t at) {
+  return at == std::numeric_limits<std::int64_t>::min() ? "-" : to_rfc3339(from_micros(at));
+}
+
+expected<void> print_log_info(context& context) {
+  TROUPE_TRY(info, log_info(context));
+  if (context.json)
+    fmt::print("{{\"events\":{},\"users\":{},\"items\":{},\"quarantined\":{},\"late\":{},\"partitions\":[",
+               info->events(), info->users(), info->items(), info->quarantined(), info->late());
+  else
+    fmt::print("{} events, {} users, {} items; {} rows in quarantine, {} events came late\n{:>9} {:>12} "
+               "{:>12} {:>12}  {}\n",
+               info->events(), info->users(), info->items(), info->quarantined(), info->late(), "partition",
+               "first", "next", "in the lake", "watermark");
+  bool first = true;
+  if (info->partitions())
+    for (auto* each : *info->partitions()) {
+      if (context.json)
+        fmt::print("{}{{\"partition\":{},\"first_offset\":{},\"next_offset\":{},\"sealed_offset\":{},"
+                   "\"watermark\":{}}}",
+                   first ? "" : ",", each->partition(), each->first_offset(), each->next_offset(),
+                   each->sealed_offset(), json_string(watermark_text(each->watermark())));
+      else
+        fmt::print("{:>9} {:>12} {:>12} {:>12}  {}\n", each->partition(), each->first_offset(),
+                   each->next_offset(), each->sealed_offset(), watermark_text(each->watermark()));
+      first = false;
+    }
+  if (context.json)
+    fmt::print("]}}\n");
+  return {};
+}
+
+expected<ingest::fetched> fetch(context& context, std::uint32_t partition, std::uint64_t offset,
+                                std::chrono::microseconds wait = 0us) {
+  auto request = build_message([&](auto& out) {
+    return wire::CreateFetch(out, partition, offset, 4u << 20, static_cast<std::uint64_t>(wait.count()));
+  });
+  TROUPE_TRY(reply, ask<wire::FetchReply>(context, wire::Kind::fetch, request, 30s, true));
+  ingest::fetched found;
+  found.next_offset = reply->next_offset();
+  if (reply->batches())
+    for (auto* each : *reply->batches())
+      if (each->batch())
+        found.batches.push_back(reply.part(*each->batch()));
+  return found;
+}
+
+struct tail_options {
+  std::uint32_t partition = 0;
+  std::uint64_t from = 0;
+  std::uint64_t count = 20;
+  bool follow = false;
+  bool from_given = false;
+};
+
+expected<void> tail(context& context, tail_options options) {
+  context::watch_interrupt();
+  TROUPE_TRY(info, log_info(context));
+  if (!info->partitions() || options.partition >= info->partitions()->size())
+    return fail(ec::invalid_argument, "there is no partition {}", options.partition);
+  auto next = info->partitions()->Get(options.partition)->next_offset();
+  auto offset = options.from_given ? options.from : next - std::min(next, options.count);
+  for (std::uint64_t shown = 0; (options.follow || shown < options.count) && !context::interrupted();) {
+    TROUPE_TRY(page, fetch(context, options.partition, offset, options.follow ? 1s : 0s));
+    if (page.batches.empty() && !options.follow)
+      break;
+    for (auto& bytes : page.batches) {
+      TROUPE_TRY(block, batch::open(bytes));
+      for (auto i = offset - block.base_offset();
+           i < block.size() && (options.follow || shown < options.count); ++i, ++offset, ++shown) {
+        auto rec = to_record(block[i]);
+        auto line = ingest::to_json(rec);
+        fmt::print("{{\"partition\":{},\"offset\":{},\"ingest_time\":{},{}\n", options.partition, offset,
+                   json_string(to_rfc3339(rec.ingest_time)), std::string_view{line}.substr(1));
+      }
+    }
+    std::fflush(stdout);
+  }
+  return {};
+}
+
+/// Reads the whole log and checks that offsets are dense, each record belongs where it lies and the counts
+/// are true.
+expected<void> verify_log(context& context) {
+  TROUPE_TRY(info, log_info(context));
+  std::uint64_t events = 0, users = 0, items = 0;
+  auto count = info->partitions() ? info->partitions()->size() : 0;
+  for (std::uint32_t p = 0; p < count; ++p) {
+    auto end = info->partitions()->Get(p)->next_offset();
+    for (std::uint64_t offset = 0; offset < end;) {
+      TROUPE_TRY(page, fetch(context, p, offset));
+      if (page.batches.empty())
+        return fail(ec::corrupt, "partition {} of the log ends at offset {}, not at {}", p, offset, end);
+      for (auto& bytes : page.batches) {
+        TROUPE_TRY(block, batch::open(bytes));
+        if (block.partition() != p || block.base_offset() > offset)
+          return fail(ec::corrupt, "partition {} of the log has a hole at offset {}", p, offset);
+        for (auto i = offset - block.base_offset(); i < block.size() && offset < end; ++i, ++offset) {
+          auto rec = to_record(block[i]);
+          if (auto good = check(rec); !good)
+            return fail(ec::corrupt, "offset {} of partition {} holds a bad record: {}", offset, p,
+                        good.error().text);
+          if (partition_of(rec.partition_key(), count) != p)
+            return fail(ec::corrupt, "offset {} of partition {} holds record {} of another partition", offset,
+                        p, rec.id);
+          ++(rec.kind == record_kind::event ? events : rec.kind == record_kind::user ? users : items);
+        }
+      }
+    }
+  }
+  bool equal = events == info->events() && users == info->users() && items == info->items();
+  if (context.json)
+    fmt::print("{{\"ok\":{},\"events\":{},\"users\":{},\"items\":{}}}\n", equal, events, users, items);
+  else
+    fmt::print(
+        "read {} events, {} users, {} items in {} partitions: offsets are dense, every record is whole\n",
+        events, users, items, count);
+  if (!equal)
+    return fail(ec::corrupt,
+                "the log counts {} events, {} users, {} items but holds {}, {}, {}; was something appended "
+                "meanwhile? ask again",
+                info->events(), info->users(), info->items(), events, users, items);
+  return {};
+}
+
+expected<message<wire::LakeStatus>> seal(context& context) {
+  return ask<wire::LakeStatus>(context, wire::Kind::lake_seal, empty_request(true), 600s);
+}
+
+expected<void> print_seal(context& context, bool verify) {
+  TROUPE_TRY(status, seal(context));
+  std::uint64_t records = 0, bytes = 0, files = 0;
+  if (status->segments())
+    for (auto* each : *status->segments()) {
+      ++files;
+      bytes += each->bytes();
+      records += each->next_offset() - each->first_offset();
+      if (verify)
+        TROUPE_CHECK(ingest::verify_segment(
+            text(each->path()),
+            {each->partition(), each->first_offset(), each->next_offset(), {}, each->bytes()},
+            [&](std::uint32_t p, std::uint64_t offset) { return fetch(context, p, offset); }));
+    }
+  if (context.json)
+    fmt::print("{{\"files\":{},\"records\":{},\"bytes\":{},\"equal\":{}}}\n", files, records, bytes,
+               verify ? "true" : "null");
+  else
+    fmt::print("{} records in {} Parquet files, {} bytes{}\n", records, files, bytes,
+               verify ? ": equal to the log" : "");
+  return {};
+}
+
+struct quarantine_options {
+  std::uint64_t after = 0;
+  std::uint32_t limit = 20;
+  std::string rule;
+  std::string source;
+  std::string mapping;
+  std::vector<std::uint64_t> numbers;
+};
+
+expected<message<wire::QuarantinePage>> page_of(context& context, const quarantine_options& options) {
+  auto request = build_message([&](auto& out) {
+    auto rule = out.CreateString(options.rule), source = out.CreateString(options.source);
+    return wire::CreateQuarantineQuery(out, options.after, options.limit, rule, source);
+  });
+  return ask<wire::QuarantinePage>(context, wire::Kind::quarantine_list, request);
+}
+
+std::string raw_of(const wire::QuarantinedRow& row) {
+  return row.raw() ? std::string{reinterpret_cast<const char*>(row.raw()->data()), row.raw()->size()}
+                   : std::string{};
+}
+
+/// Bytes that are not text are shown as \xNN.
+std::string printable(std::string_view raw) {
+  std::string shown;
+  for (unsigned char c : raw) {
+    if (c < 0x20 || c >= 0x7f)
+      shown += fmt::format("\\x{:02x}", c);
+    else
+      shown += static_cast<char>(c);
+  }
+  return shown;
+}
+
+void print_json(const wire::QuarantinedRow& row) {
+  fmt::print("{{\"number\":{},\"source\":{},\"row\":{},\"byte_offset\":{},\"rule\":{},\"field\":{},"
+             "\"reason\":{},\"raw\":{},\"at\":{},\"replayed\":{}}}",
+             row.number(), json_string(text(row.source())), row.row(), row.byte_offset(),
+             json_string(text(row.rule())), json_string(text(row.field())), json_string(text(row.reason())),
+             json_string(printable(raw_of(row))), json_string(to_rfc3339(from_micros(row.at()))),
+             row.replayed());
+}
+
+expected<void> list_quarantine(context& context, const quarantine_options& options) {
+  TROUPE_TRY(page, page_of(context, options));
+  if (context.json)
+    fmt::print("{{\"total\":{},\"rows\":[", page->total());
+  bool first = true;
+  if (page->rows())
+    for (auto* each : *page->rows()) {
+      if (context.json) {
+        fmt::print("{}", first ? "" : ",");
+        print_json(*each);
+      } else {
+        fmt::print("{:>6}  {}:{}  {} {}: {}{}\n", each->number(), text(each->source()), each->row(),
+                   text(each->rule()), text(each->field()), text(each->reason()),
+                   each->replayed() ? "  (replayed)" : "");
+      }
+      first = false;
+    }
+  fmt::print("{}", context.json ? "]}\n" : fmt::format("{} rows in quarantine in all\n", page->total()));
+  return {};
+}
+
+expected<void> show_quarantined(context& context, std::uint64_t number) {
+  quarantine_options one;
+  one.after = number == 0 ? 0 : number - 1;
+  one.limit = 1;
+  TROUPE_TRY(page, page_of(context, one));
+  if (!page->rows() || page->rows()->size() == 0 || page->rows()->Get(0)->number() != number)
+    return fail(ec::not_found, "there is no row {} in quarantine; see troupe quarantine list", number);
+  auto& row = *page->rows()->Get(0);
+  if (context.json) {
+    print_json(row);
+    fmt::print("\n");
+    return {};
+  }
+  fmt::print("number  {}\nsource  {}, row {}, byte {}\nrule    {} {}\nreason  {}\nat      {}{}\nraw     {}\n",
+             row.number(), text(row.source()), row.row(), row.byte_offset(), text(row.rule()),
+             text(row.field()), text(row.reason()), to_rfc3339(from_micros(row.at())),
+             row.replayed() ? "\nreplayed" : "", printable(raw_of(row)));
+  return {};
+}
+
+expected<void> replay_quarantined(context& context, const quarantine_options& options) {
+  TROUPE_TRY(mapping, find_mapping(options.mapping));
+  auto request = build_message([&](auto& out) {
+    auto numbers = out.CreateVector(options.numbers);
+    auto rule = out.CreateString(options.rule), source = out.CreateString(options.source),
+         toml = out.CreateString(mapping.toml);
+    return wire::CreateQuarantineReplay(out, numbers, rule, source, toml);
+  });
+  TROUPE_TRY(reply, ask<wire::QuarantineReplayReply>(context, wire::Kind::quarantine_replay, request, 600s));
+  if (context.json)
+    fmt::print("{{\"accepted\":{},\"duplicates\":{},\"refused\":{}}}\n", reply->accepted(),
+               reply->duplicates(), reply->refused());
+  else
+    fmt::print("{} rows accepted, {} were in the log already, {} are refused as before\n", reply->accepted(),
+               reply->duplicates(), reply->refused());
+  return {};
+}
+
+constexpr const char* start_hint = "is the fleet running? start it with: troupe up";
+
+void add_log_commands(CLI::App& app, context& context) {
+  auto* log = app.add_subcommand("log", "The event log: what it holds");
+  log->require_subcommand(1);
+  context.command(
+      *log->add_subcommand("info", "Counts, and the offsets of every partition"),
+      [&context] { return print_log_info(context); }, start_hint);
+  context.command(
+      *log->add_subcommand("verify", "Read all of it: dense offsets, whole records, true counts"),
+      [&context] { return verify_log(context); }, start_hint);
+  auto* last = log->add_subcommand("tail", "Print records of one partition as JSON lines");
+  auto how = std::make_shared<tail_options>();
+  last->add_option("--partition", how->partition, "Partition")->capture_default_str();
+  auto* from = last->add_option("--from", how->from, "First offset; otherwise the last --count");
+  last->add_option("--count", how->count, "How many")->capture_default_str();
+  last->add_flag("--follow", how->follow, "Wait for more until Ctrl-C");
+  context.command(
+      *last,
+      [&context, how, from] {
+        how->from_given = from->count() > 0;
+        return tail(context, *how);
+      },
+      start_hint);
+  auto* lake = app.add_subcommand("lake", "The lake: the log as Parquet files");
+  lake->require_subcommand(1);
+  context.command(
+      *lake->add_subcommand("seal", "Write what is not yet in the lake"),
+      [&context] { return print_seal(context, false); }, start_hint);
+  context.command(
+      *lake->add_subcommand("verify", "Seal, then read every file back and compare it with the log"),
+      [&context] { return print_seal(context, true); }, start_hint);
+}
+
+void add_quarantine_commands(CLI::App& app, context& context) {
+  auto* quarantine =
+      app.add_subcommand("quarantine", "Rows that were refused, with rule, reason and position");
+  quarantine->require_subcommand(1);
+  auto how = std::make_shared<quarantine_options>();
+  auto* list = quarantine->add_subcommand("list", "Refused rows, oldest first");
+  list->add_option("--after", how->after, "Numbers above this one only")->capture_default_str();
+  list->add_option("--limit", how->limit, "How many")->check(CLI::Range(1, 10'000))->capture_default_str();
+  auto* replay = quarantine->add_subcommand(
+      "replay", "Map and judge refused rows again; those that are good now go to the log");
+  for (auto* each : {list, replay}) {
+    each->add_option("--rule", how->rule, "Only rows that this rule refused");
+    each->add_option("--source", how->source, "Only rows of this file or caller");
+  }
+  replay->add_option("numbers", how->numbers, "Numbers of rows; none: all that match");
+  replay->add_option("--mapping", how->mapping, "A mended mapping: name or file");
+  context.command(
+      *list, [&context, how] { return list_quarantine(context, *how); }, start_hint);
+  context.command(
+      *replay, [&context, how] { return replay_quarantined(context, *how); }, start_hint);
+  auto* show = quarantine->add_subcommand("show", "One row with its bytes");
+  auto number = std::make_shared<std::uint64_t>(0);
+  show->add_option("number", *number, "Number of the row")->required();
+  context.command(
+      *show, [&context, number] { return show_quarantined(context, *number); }, start_hint);
+}
+
+} // namespace
+
+void add_ingest_commands(CLI::App& app, context& context) {
+  auto* sub = app.add_subcommand(
+      "ingest",
+      "Take a file, a folder or a glob into the event log: CSV, JSON lines, Parquet; plain, gzip, zstd");
+  auto how = std::make_shared<ingest_options>();
+  auto cancel = std::make_shared<bool>(false);
+  sub->add_option("path", how->path, "File, folder or glob, on the machine of the ingest service")
+      ->required();
+  sub->add_option("--mapping", how->mapping,
+                  "Name of a shipped mapping, or a TOML file; none: Troupe's own layout");
+  sub->add_flag("--quiet", how->quiet, "No progress bar");
+  sub->add_flag("--no-wait", how->no_wait, "Start it and return");
+  sub->add_flag("--cancel", *cancel, "Stop this import; what is durable stays, starting again goes on");
+  context.command(
+      *sub,
+      [&context, how, cancel] { return *cancel ? cancel_ingest(context, *how) : run_ingest(context, *how); },
+      start_hint);
+  add_log_commands(app, context);
+  add_quarantine_commands(app, context);
+}
+
+} // namespace troupe::cli
