@@ -215,7 +215,8 @@ struct database::state {
     if (space.available >= needed)
       return {};
     return fail(ec::disk_full,
-                "cannot write {} bytes to the store at {}: {} bytes are free, {} are needed; make room",
+                "cannot write {} bytes to the store at {}: the disk is full, {} bytes are free, {} are "
+                "needed; make room",
                 bytes, where, space.available, needed);
   }
 

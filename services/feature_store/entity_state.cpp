@@ -371,18 +371,18 @@ namespace {
 constexpr std::uint8_t state_format = 1;
 }
 
-std::string entity_state::encode(const feature_view& view) {
+std::string entity_state::encode(const feature_view& view, form as) {
   trim(view);
   encoder out;
   out.bytes += static_cast<char>(state_format);
   out.signed_whole(newest_);
   auto base = newest_ == never ? 0 : newest_;
   for (std::size_t i = 0; i < features_.size(); ++i)
-    encode_slot(view.features[i], features_[i], base, out);
+    encode_slot(view.features[i], features_[i], base, as, out);
   return std::move(out.bytes);
 }
 
-void entity_state::encode_slot(const feature_definition& def, const slot& from, std::int64_t base,
+void entity_state::encode_slot(const feature_definition& def, const slot& from, std::int64_t base, form as,
                                encoder& out) {
   if (from.newest == never) {
     out.whole(0);
@@ -416,8 +416,10 @@ void entity_state::encode_slot(const feature_definition& def, const slot& from, 
     if (from.more)
       for (auto& each : from.more->values) {
         out.signed_whole(base - each.key.time);
-        out.whole(each.key.partition);
-        out.whole(each.key.offset);
+        if (as == form::stored) {
+          out.whole(each.key.partition);
+          out.whole(each.key.offset);
+        }
         if (auto number = std::get_if<double>(&each.value)) {
           out.real(*number);
         } else if (auto text = std::get_if<std::string>(&each.value)) {

@@ -50,8 +50,14 @@ public:
   /// Event time of the newest event; `never` when only attributes are known.
   std::int64_t newest() const noexcept { return newest_; }
 
+  enum class form : std::uint8_t {
+    stored, ///< For `decode`.
+    content ///< Without offsets: two logs that got the same records in other interleavings give the same
+            ///< bytes.
+  };
+
   /// The same bytes for the same set of records.
-  std::string encode(const feature_view& view);
+  std::string encode(const feature_view& view, form as = form::stored);
   static expected<entity_state> decode(const feature_view& view, std::string_view bytes);
 
   /// Roughly what it takes in memory.
@@ -96,7 +102,8 @@ private:
   void trim(const feature_view& view);
   bool fold(const feature_definition& def, slot& from, std::int64_t first, double& number) const;
   status judge(const feature_view& view, const slot& from, std::int64_t at, std::int64_t& age_us) const;
-  static void encode_slot(const feature_definition& def, const slot& from, std::int64_t base, encoder& out);
+  static void encode_slot(const feature_definition& def, const slot& from, std::int64_t base, form as,
+                          encoder& out);
   static bool decode_slot(const feature_definition& def, slot& into, std::int64_t base, decoder& in);
 
   std::int64_t newest_ = never;

@@ -373,7 +373,9 @@ expected<std::vector<state_engine::raw_state>> state_engine::dump(std::string_vi
     for (; at.valid(); at.next()) {
       if (page.size() == limit)
         return page;
-      page.push_back({head + std::string{at.key().substr(16)}, sha256_hex(as_bytes(at.value()))});
+      TROUPE_TRY(state, entity_state::decode(views_[view], at.value()));
+      page.push_back({head + std::string{at.key().substr(16)},
+                      sha256_hex(as_bytes(state.encode(views_[view], entity_state::form::content)))});
     }
     TROUPE_CHECK(at.check());
   }

@@ -86,8 +86,8 @@ public:
   std::int64_t watermark() const noexcept { return watermark_.load(std::memory_order_relaxed); }
 
   struct raw_state {
-    std::string key; ///< `view@version/entity`.
-    std::string sha256;
+    std::string key;    ///< `view@version/entity`.
+    std::string sha256; ///< Of the state's content, whatever offsets its records have in this log.
   };
   /// States on disk in key order, after a key given before. Flushes first.
   expected<std::vector<raw_state>> dump(std::string_view after, std::size_t limit, bool& last);
