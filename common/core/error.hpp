@@ -72,12 +72,16 @@ ec errno_code(int number) noexcept;
 
 } // namespace troupe
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a name that is declared takes none.
+
 /// Leaves the function with the error of `expression` when it failed; otherwise defines `name` as its value.
 #define TROUPE_TRY(name, expression)                                                                         \
   auto name##_or_error = (expression);                                                                       \
   if (!name##_or_error)                                                                                      \
     return ::troupe::unexpected<::troupe::error>{std::move(name##_or_error).error()};                        \
   auto&& name = *name##_or_error
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 /// Leaves the function with the error of `expression` (an `expected<void>`) when it failed.
 #define TROUPE_CHECK(expression)                                                                             \
