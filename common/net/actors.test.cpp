@@ -1,7 +1,7 @@
 #include "common/net/actors.hpp"
-#include "common/net/endpoint.hpp"
 
 #include "common/actor/actor_fixture.hpp"
+#include "common/net/endpoint.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include <caf/event_based_actor.hpp>

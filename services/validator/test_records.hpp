@@ -4,9 +4,6 @@
 #include "common/event/record.hpp"
 
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,13 +25,6 @@ inline record rating(std::uint64_t row, double value, std::vector<attribute> con
 
 inline batch batch_of(const std::vector<record>& records) {
   return batch::trusted(encode_batch(records));
-}
-
-/// The folder of data sets, where there is one.
-inline std::optional<std::filesystem::path> data_folder() {
-  auto* named = std::getenv("TROUPE_DATA");
-  std::filesystem::path folder = named ? named : TROUPE_DATA_STANDARD;
-  return std::filesystem::exists(folder) ? std::optional{folder} : std::nullopt;
 }
 
 } // namespace troupe::validator::testing
