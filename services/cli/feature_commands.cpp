@@ -50,7 +50,13 @@ std::string number_text(double number) {
   return std::isfinite(number) ? fmt::format("{}", number) : "null";
 }
 
-expected<void> list_views(context& with) {
+struct view_in_force {
+  feature_store::feature_view view;
+  std::string version, state;
+};
+
+/// The views that the feature store serves, in its order.
+expected<std::vector<view_in_force>> views_in_force(context& with) {
   TROUPE_TRY(client, with.client(service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateViewsQuery(out), "TRPF");
@@ -58,29 +64,37 @@ expected<void> list_views(context& with) {
   TROUPE_TRY(reply, verified<wire::ViewsReply>(got.payload, "ViewsReply"));
   if (!reply->names() || !reply->versions() || !reply->toml() || !reply->state())
     return fail(ec::corrupt, "the feature store's answer has no views");
+  std::vector<view_in_force> found;
+  for (std::uint32_t v = 0; v < reply->names()->size(); ++v) {
+    TROUPE_TRY(parsed, feature_store::parse_views(text_of(reply->toml()->Get(v)), "the feature store"));
+    found.push_back({std::move(parsed[0]), std::string{text_of(reply->versions()->Get(v))},
+                     std::string{text_of(reply->state()->Get(v))}});
+  }
+  return found;
+}
+
+expected<void> list_views(context& with) {
+  TROUPE_TRY(found, views_in_force(with));
   if (with.json)
     std::cout << "[";
-  for (std::uint32_t v = 0; v < reply->names()->size(); ++v) {
-    auto name = text_of(reply->names()->Get(v)), version = text_of(reply->versions()->Get(v)),
-         toml = text_of(reply->toml()->Get(v)), state = text_of(reply->state()->Get(v));
-    TROUPE_TRY(views, feature_store::parse_views(toml, "the feature store"));
+  for (auto& [view, version, state] : found) {
     if (with.json) {
-      std::cout << (v ? "," : "")
+      std::cout << (&view == &found.front().view ? "" : ",")
                 << fmt::format(
                        "{{\"view\":{},\"version\":\"{}\",\"entity\":\"{}\",\"state\":{},\"features\":[",
-                       json_string(name), version, to_string(views[0].entity), json_string(state));
-      for (auto& each : views[0].features)
-        std::cout << (&each == &views[0].features.front() ? "" : ",")
+                       json_string(view.name), version, to_string(view.entity), json_string(state));
+      for (auto& each : view.features)
+        std::cout << (&each == &view.features.front() ? "" : ",")
                   << fmt::format("{{\"name\":{},\"operator\":\"{}\",\"type\":\"{}\"}}",
-                                 json_string(fmt::format("{}.{}", name, each.name)), to_string(each.op),
+                                 json_string(fmt::format("{}.{}", view.name, each.name)), to_string(each.op),
                                  to_string(each.type));
       std::cout << "]}";
       continue;
     }
-    std::cout << fmt::format("{} ({}, version {}, {})\n", name, to_string(views[0].entity),
+    std::cout << fmt::format("{} ({}, version {}, {})\n", view.name, to_string(view.entity),
                              version.substr(0, 12), state);
-    for (auto& each : views[0].features)
-      std::cout << fmt::format("  {:<40} {:<15} {:<7} {}\n", fmt::format("{}.{}", name, each.name),
+    for (auto& each : view.features)
+      std::cout << fmt::format("  {:<40} {:<15} {:<7} {}\n", fmt::format("{}.{}", view.name, each.name),
                                to_string(each.op), to_string(each.type),
                                each.window ? to_duration_text(*each.window) : "all time");
   }
@@ -103,6 +117,15 @@ expected<void> get(context& with, const get_options& options) {
     if (comma > from)
       query.features.push_back(options.features.substr(from, comma - from));
     from = comma + 1;
+  }
+  if (query.features.empty()) {
+    TROUPE_TRY(found, views_in_force(with));
+    for (auto& each : found)
+      if (to_string(each.view.entity) == options.entity)
+        for (auto& feature : each.view.features)
+          query.features.push_back(fmt::format("{}.{}", each.view.name, feature.name));
+    if (query.features.empty())
+      return fail(ec::not_found, "the feature store has no view of {}s", options.entity);
   }
   if (options.at == "watermark") {
     query.at = std::numeric_limits<std::int64_t>::min();
@@ -302,7 +325,8 @@ void add_feature_commands(CLI::App& app, context& with) {
       ->check(CLI::IsMember({"user", "item"}))
       ->capture_default_str();
   get_command->add_option("ids", get_with->ids, "Ids of the entities")->required();
-  get_command->add_option("--features", get_with->features, "view.feature, parted by commas")->required();
+  get_command->add_option("--features", get_with->features,
+                          "view.feature, parted by commas; else all of the entity");
   get_command->add_option(
       "--at", get_with->at,
       "Instant (RFC 3339), or watermark: the newest event applied; else the service's clock");
