@@ -9,7 +9,7 @@
 namespace troupe::feature_store {
 
 struct config {
-  std::string views = "../services/feature_store/views";
+  std::string views;
   std::string clock = "wall";
   std::uint64_t cache_bytes = std::uint64_t{512} << 20;
   std::uint64_t block_cache_bytes = std::uint64_t{32} << 20;

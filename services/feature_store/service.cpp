@@ -70,14 +70,27 @@ expected<chunk> state_page(state_engine& engine, const wire::StateQuery& query) 
   return bytes_of(out);
 }
 
+/// Where the setting says; else what the user has put into the data folder; else what is shipped.
+std::filesystem::path views_folder(const service_context& context) {
+  auto& settings = context.config<config>();
+  if (!settings.views.empty())
+    return context.catalog()->resolve(settings.views);
+  auto own = context.data().parent_path() / "views";
+  std::error_code problem;
+  for (auto& each : std::filesystem::directory_iterator{own, problem})
+    if (each.path().extension() == ".toml")
+      return own;
+  return context.catalog()->resolve("../services/feature_store/views");
+}
+
 } // namespace
 
 expected<component> spawn_states(service_context& context) {
   auto& settings = context.config<config>();
-  auto where = context.catalog()->resolve(settings.views);
+  auto where = views_folder(context);
   auto views = read_views(where);
   if (!views)
-    return fail_while(fmt::format("reading views = \"{}\"", settings.views), std::move(views).error());
+    return fail_while(fmt::format("reading the views of {}", where.string()), std::move(views).error());
   engine_options options;
   options.replica = context.replica();
   options.replicas = context.entry().replicas;
