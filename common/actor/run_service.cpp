@@ -249,9 +249,10 @@ int live(const launch& start, const component_list& components, const service_co
 
 } // namespace
 
-int run_service(std::string name, int argc, char** argv, component_list components, service_config config) {
+int run_service(const std::string& name, int argc, char** argv, const component_list& components,
+                const service_config& config) {
   launch start;
-  start.name = std::move(name);
+  start.name = name;
   auto& given = start.given;
   CLI::App app{fmt::format("The service {} of a Troupe fleet. Usually started by `troupe up`.", start.name)};
   app.add_option("--catalog", given.catalog, "Catalog of the fleet")->capture_default_str();

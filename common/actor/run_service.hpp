@@ -23,7 +23,8 @@ struct service_config {
   std::function<service_context(service_context::parts)> make_context;
 };
 
-int run_service(std::string name, int argc, char** argv, component_list components, service_config config);
+int run_service(const std::string& name, int argc, char** argv, const component_list& components,
+                const service_config& config);
 
 } // namespace detail
 
@@ -38,9 +39,9 @@ int run_service(std::string name, int argc, char** argv, component_list componen
 /// Flags: --catalog FILE --data DIR --replica N --config FILE --set key=value --admin-port N --ready-fd N
 /// --check --help. Every service also has the keys `threads` and `log.level`.
 template <configuration C>
-int run_service(std::string name, int argc, char** argv, component_list components) {
+int run_service(const std::string& name, int argc, char** argv, const component_list& components) {
   auto config = std::make_shared<C>();
-  return detail::run_service(std::move(name), argc, argv, std::move(components),
+  return detail::run_service(name, argc, argv, components,
                              {[config](config_keys& keys) { config->bind(keys); },
                               [config]() -> expected<void> {
                                 if constexpr (requires { config->validate(); })

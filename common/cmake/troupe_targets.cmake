@@ -13,11 +13,15 @@ function(_troupe_sources out_sources out_tests out_fuzz)
   set(${out_fuzz} ${fuzz} PARENT_SCOPE)
 endfunction()
 
-# troupe_module(<name> [DEPS targets...] [PCH headers...]): library troupe_<name>, tests <name>_test, fuzzers fuzz_<file>.
+# troupe_module(<name> [DEPS targets...] [PCH <system headers>...]): library troupe_<name>, tests <name>_test, fuzzers fuzz_<file>.
 function(troupe_module name)
   cmake_parse_arguments(arg "" "" "DEPS;PCH" ${ARGN})
   _troupe_sources(sources tests fuzz)
-  list(TRANSFORM arg_PCH REPLACE "^(common|services|schemas)/" "${CMAKE_SOURCE_DIR}/\\1/")
+  # Headers of ours stay out: where only their comments changed, ccache answers with the precompiled header made from the
+  # old text, and GCC, which knows a `#pragma once` file by its content, then reads the new text a second time.
+  if(arg_PCH AND NOT arg_PCH MATCHES "^(<[^<>]+>;?)+$")
+    message(FATAL_ERROR "troupe_module(${name}): PCH takes <system headers> only, got: ${arg_PCH}")
+  endif()
   set(library troupe_${name})
   if(sources)
     add_library(${library} STATIC ${sources})

@@ -207,7 +207,9 @@ void config_keys::add_key(std::string name, target value, std::string meaning, b
 
 expected<void> config_keys::load(const config_section& section) const {
   std::vector<std::function<void()>> writes;
-  for (const auto& [name, value] : section.values) {
+  for (const auto& entry : section.values) {
+    const auto& name = entry.first;
+    const auto& value = entry.second;
     auto found = std::ranges::find(keys_, name, &key::name);
     if (found == keys_.end()) {
       auto nearest =

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
+#include <tuple>
 
 namespace troupe::net::detail {
 
@@ -34,7 +35,7 @@ zmq::message_t to_message(const chunk& bytes) {
   auto holder = std::make_unique<chunk>(bytes);
   zmq::message_t message{const_cast<std::byte*>(bytes.data()), bytes.size(),
                          [](void*, void* hint) { delete static_cast<chunk*>(hint); }, holder.get()};
-  holder.release();
+  std::ignore = holder.release();
   return message;
 }
 

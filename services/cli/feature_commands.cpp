@@ -208,7 +208,7 @@ expected<void> state_hash(context& with) {
   }
   sha256 hash;
   for (auto& [key, value] : all)
-    hash.add(as_bytes(key + " " + value + "\n"));
+    hash.add(as_bytes(fmt::format("{} {}\n", key, value)));
   auto digest = to_hex(byte_view{hash.finish()});
   std::uint64_t records = 0;
   for (auto& [partition, offset] : applied)
