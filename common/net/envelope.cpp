@@ -129,6 +129,20 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::training_status:
   case wire::Kind::training_cancel:
   case wire::Kind::dump_state:
+  case wire::Kind::run_create: // The same run id is the same run.
+  case wire::Kind::run_update: // Numbered: what was taken already changes nothing.
+  case wire::Kind::run_list:
+  case wire::Kind::run_show:
+  case wire::Kind::metric_read:
+  case wire::Kind::blob_put: // The same bytes at the same place.
+  case wire::Kind::blob_get:
+  case wire::Kind::model_register: // The same manifest is the same version.
+  case wire::Kind::model_list:
+  case wire::Kind::model_show:
+  case wire::Kind::model_change: // Sets what it names, whatever was there.
+  case wire::Kind::release_register:
+  case wire::Kind::release_list:
+  case wire::Kind::release_show:
     return true;
   case wire::Kind::none:
   case wire::Kind::quarantine_replay:

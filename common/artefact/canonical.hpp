@@ -1,0 +1,24 @@
+#pragma once
+
+#include "common/core/error.hpp"
+
+#include <boost/json/value.hpp>
+
+#include <string>
+#include <string_view>
+
+/// Manifests and blobs: what models and releases are made of, as the registry knows it.
+namespace troupe::artefact {
+
+/// JSON as the one text it is hashed in: keys in byte order, no blanks, numbers in their shortest form (the
+/// idea of RFC 8785, with numbers as Boost.JSON writes them).
+std::string canonical(const boost::json::value& from);
+
+/// As above from text. Fails with ec::invalid_argument on what is not one JSON value. Of a key given twice
+/// the last counts.
+expected<std::string> make_canonical(std::string_view text);
+
+/// Whether `text` is 64 lower-case hexadecimal digits.
+bool is_sha256(std::string_view text) noexcept;
+
+} // namespace troupe::artefact

@@ -1,0 +1,157 @@
+#include "common/artefact/transfer.hpp"
+
+#include "common/artefact/canonical.hpp"
+#include "common/core/hash.hpp"
+#include "common/net/client.hpp"
+
+#include "schemas/registry_generated.h"
+
+#include <unistd.h>
+
+#include <fstream>
+
+namespace troupe::artefact {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t part_bytes = std::size_t{4} << 20;
+constexpr auto part_timeout = 30s;
+constexpr auto identifier = "TRPR";
+
+template <class T>
+expected<const T*> answer(const net::reply& from, const char* name) {
+  auto* data = reinterpret_cast<const std::uint8_t*>(from.payload.data());
+  flatbuffers::Verifier verifier{data, from.payload.size()};
+  if (from.payload.size() < 8 || !verifier.VerifyBuffer<T>(identifier))
+    return fail(ec::corrupt, "the registry's answer is not a {}", name);
+  return flatbuffers::GetRoot<T>(data);
+}
+
+chunk finished(const flatbuffers::FlatBufferBuilder& out) {
+  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+}
+
+struct position {
+  std::uint64_t next_offset;
+  bool complete;
+};
+
+expected<position> put(net::client& registry, const file_hash& of, std::uint64_t offset,
+                       std::string_view bytes) {
+  flatbuffers::FlatBufferBuilder out{bytes.size() + 256};
+  auto data = out.CreateVector(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  auto hash = out.CreateString(of.sha256);
+  out.Finish(wire::CreateBlobPut(out, hash, of.bytes, offset, data), identifier);
+  TROUPE_TRY(got, registry.call(wire::Kind::blob_put, finished(out), deadline::in(part_timeout)));
+  TROUPE_TRY(status, answer<wire::BlobStatus>(got, "BlobStatus"));
+  return position{status->next_offset(), status->complete()};
+}
+
+} // namespace
+
+expected<file_hash> hash_file(const fs::path& file) {
+  std::ifstream in{file, std::ios::binary};
+  if (!in)
+    return fail(errno_code(errno), "cannot open {}: {}", file.string(), errno_text(errno));
+  sha256 hash;
+  std::string buffer(1 << 20, '\0');
+  file_hash made;
+  while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || in.gcount() > 0) {
+    auto got = static_cast<std::size_t>(in.gcount());
+    hash.add(as_bytes(std::string_view{buffer}.substr(0, got)));
+    made.bytes += got;
+  }
+  if (in.bad())
+    return fail(ec::io_failed, "cannot read {}", file.string());
+  auto digest = hash.finish();
+  made.sha256 = to_hex(byte_view{digest});
+  return made;
+}
+
+expected<file_hash> upload(net::client& registry, const fs::path& file, const on_progress& progress) {
+  TROUPE_TRY(of, hash_file(file));
+  std::ifstream in{file, std::ios::binary};
+  std::string buffer(part_bytes, '\0');
+  TROUPE_TRY(at, put(registry, of, 0, {})); // Where an earlier attempt ended.
+  while (!at.complete) {
+    if (progress)
+      progress(at.next_offset, of.bytes);
+    in.clear();
+    in.seekg(static_cast<std::streamoff>(at.next_offset));
+    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    auto got = static_cast<std::size_t>(in.gcount());
+    if (got == 0)
+      return fail(ec::conflict, "{} became shorter while it was sent", file.string());
+    TROUPE_TRY(next, put(registry, of, at.next_offset, std::string_view{buffer}.substr(0, got)));
+    at = next;
+  }
+  if (progress)
+    progress(of.bytes, of.bytes);
+  return std::move(of);
+}
+
+expected<void> download(net::client& registry, std::string_view sha256, const fs::path& to,
+                        const on_progress& progress) {
+  auto part = to;
+  part += ".part";
+  std::error_code failed;
+  if (to.has_parent_path())
+    fs::create_directories(to.parent_path(), failed);
+  std::uint64_t have = fs::exists(part, failed) ? fs::file_size(part, failed) : 0;
+  std::ofstream file{part, std::ios::binary | std::ios::app};
+  if (!file)
+    return fail(errno_code(errno), "cannot write {}: {}", part.string(), errno_text(errno));
+  for (std::uint64_t size = have + 1; have < size;) {
+    flatbuffers::FlatBufferBuilder out;
+    auto hash = out.CreateString(sha256);
+    out.Finish(wire::CreateBlobGet(out, hash, have, part_bytes), identifier);
+    TROUPE_TRY(got, registry.call(wire::Kind::blob_get, finished(out), deadline::in(part_timeout)));
+    TROUPE_TRY(reply, answer<wire::BlobPart>(got, "BlobPart"));
+    auto* bytes = reply->bytes();
+    size = reply->size();
+    if (reply->offset() != have || (have < size && (bytes == nullptr || bytes->size() == 0)))
+      return fail(ec::corrupt, "the registry's answer is not the part of blob {} at {}", sha256, have);
+    if (bytes != nullptr) {
+      file.write(reinterpret_cast<const char*>(bytes->data()), static_cast<std::streamsize>(bytes->size()));
+      have += bytes->size();
+    }
+    if (progress)
+      progress(have, size);
+  }
+  file.close();
+  if (!file)
+    return fail(ec::disk_full, "cannot write {}: {}", part.string(), errno_text(errno));
+  TROUPE_TRY(is, hash_file(part));
+  if (is.sha256 != sha256) {
+    fs::remove(part, failed);
+    return fail(ec::corrupt, "what came as blob {} has the hash {}; it was thrown away", sha256, is.sha256);
+  }
+  fs::rename(part, to, failed);
+  if (failed)
+    return fail(errno_code(failed.value()), "cannot rename {}: {}", part.string(), failed.message());
+  return {};
+}
+
+expected<fs::path> fetch(net::client& registry, std::string_view sha256, const fs::path& cache) {
+  if (!is_sha256(sha256))
+    return fail(ec::invalid_argument, "'{}' is not a SHA-256", sha256.substr(0, 80));
+  auto path = cache / sha256.substr(0, 2) / sha256.substr(2);
+  std::error_code ignored;
+  if (fs::exists(path, ignored))
+    return path;
+  // A name of our own, so that processes that share the cache do not write into one file.
+  auto mine = cache / "arriving" / fmt::format("{}.{}", sha256, ::getpid());
+  TROUPE_CHECK(download(registry, sha256, mine));
+  fs::create_directories(path.parent_path(), ignored);
+  std::error_code failed;
+  fs::rename(mine, path, failed);
+  if (failed)
+    return fail(errno_code(failed.value()), "cannot rename {}: {}", mine.string(), failed.message());
+  return path;
+}
+
+} // namespace troupe::artefact

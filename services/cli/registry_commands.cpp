@@ -1,0 +1,312 @@
+#include "services/cli/registry_commands.hpp"
+
+#include "services/cli/registry_client.hpp"
+#include "services/cli/registry_json.hpp"
+
+#include "common/core/time.hpp"
+
+#include <CLI/CLI.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <fmt/format.h>
+
+#include <iostream>
+#include <map>
+#include <set>
+
+namespace troupe::cli {
+
+namespace json = boost::json;
+
+namespace {
+
+struct list_options {
+  std::string name, before;
+  std::uint32_t limit = 20;
+};
+
+std::string when(std::int64_t micros) {
+  return to_rfc3339(from_micros(micros)).substr(0, 19);
+}
+
+template <class List>
+void print_json(const List& list) {
+  json::array out;
+  for (auto& each : list)
+    out.push_back(to_json(*each));
+  std::cout << json::serialize(out) << '\n';
+}
+
+expected<void> list_runs(context& with, const list_options& options) {
+  wire::RunListT question;
+  question.experiment = options.name;
+  question.before = options.before;
+  question.limit = options.limit;
+  TROUPE_TRY(page, (ask_registry<wire::RunPage, wire::RunList>(with, wire::Kind::run_list, question)));
+  if (with.json) {
+    print_json(page.runs);
+    return {};
+  }
+  for (auto& run : page.runs) {
+    std::string metrics;
+    for (auto& each : run->metrics)
+      metrics += fmt::format(" {}={:.4g}", each->name, each->last);
+    std::cout << fmt::format("{:<32} {:<16} {:<9} {}{}\n", run->run_id, run->experiment,
+                             std::string{to_json(*run).at("state").get_string()}, when(run->created),
+                             metrics);
+  }
+  if (!page.last)
+    std::cout << fmt::format("more: --before {}\n", page.runs.back()->run_id);
+  return {};
+}
+
+expected<void> show_run(context& with, const std::string& id) {
+  wire::RunQueryT question;
+  question.run_id = id;
+  TROUPE_TRY(reply, (ask_registry<wire::RunReply, wire::RunQuery>(with, wire::Kind::run_show, question)));
+  if (!reply.run)
+    return fail(ec::corrupt, "the registry's answer has no run");
+  auto out = to_json(*reply.run);
+  std::cout << (with.json ? json::serialize(out) : pretty(out)) << '\n';
+  return {};
+}
+
+struct metric_options {
+  std::string run, metric;
+  std::uint32_t every = 1;
+};
+
+expected<void> show_metric(context& with, const metric_options& options) {
+  wire::MetricQueryT question;
+  question.run_id = options.run;
+  question.name = options.metric;
+  question.every = options.every;
+  json::array all;
+  for (bool last = false; !last;) {
+    TROUPE_TRY(page,
+               (ask_registry<wire::MetricPage, wire::MetricQuery>(with, wire::Kind::metric_read, question)));
+    for (auto& each : page.points)
+      if (with.json)
+        all.push_back(to_json(*each));
+      else
+        std::cout << fmt::format("{:>12} {}\n", each->step, each->value);
+    last = page.last || page.points.empty();
+    // The page thins from where it begins: the next one begins a whole stride after the last point.
+    if (!last)
+      question.from_step = page.points.back()->step + 1;
+  }
+  if (with.json)
+    std::cout << json::serialize(all) << '\n';
+  return {};
+}
+
+expected<void> list_models(context& with, const list_options& options) {
+  wire::ModelListT question;
+  question.name = options.name;
+  question.after = options.before;
+  question.limit = options.limit;
+  TROUPE_TRY(page, (ask_registry<wire::ModelPage, wire::ModelList>(with, wire::Kind::model_list, question)));
+  if (with.json) {
+    print_json(page.versions);
+    return {};
+  }
+  for (auto& each : page.versions) {
+    std::string marks;
+    for (auto& alias : each->aliases)
+      marks += " " + alias;
+    for (auto& tag : each->tags)
+      marks += fmt::format(" {}={}", tag->name, tag->text);
+    std::cout << fmt::format("{:<32} {} {}{}\n", fmt::format("{}:{}", each->name, each->version),
+                             each->manifest_sha256.substr(0, 12), when(each->created), marks);
+  }
+  if (!page.last)
+    std::cout << fmt::format("more: --after {}:{}\n", page.versions.back()->name,
+                             page.versions.back()->version);
+  return {};
+}
+
+expected<void> show_model(context& with, const std::string& which) {
+  TROUPE_TRY(version, model_version(with, which));
+  auto out = to_json(version);
+  std::cout << (with.json ? json::serialize(out) : pretty(out)) << '\n';
+  return {};
+}
+
+/// Leaves of a manifest by their path: `config.regularization`.
+void flatten(const json::value& from, const std::string& path, std::map<std::string, std::string>& to) {
+  if (auto* object = from.if_object()) {
+    for (auto& [key, value] : *object)
+      flatten(value, path.empty() ? std::string{key} : path + "." + std::string{key}, to);
+    return;
+  }
+  to[path] = json::serialize(from);
+}
+
+expected<void> diff_models(context& with, const std::string& one, const std::string& other) {
+  TROUPE_TRY(left, model_version(with, one));
+  TROUPE_TRY(right, model_version(with, other));
+  std::map<std::string, std::string> a, b;
+  flatten(json::parse(left.manifest), "", a);
+  flatten(json::parse(right.manifest), "", b);
+  json::object out;
+  std::set<std::string> keys;
+  for (auto* side : {&a, &b})
+    for (auto& [key, value] : *side)
+      keys.insert(key);
+  for (auto& key : keys) {
+    auto in_a = a.find(key);
+    auto in_b = b.find(key);
+    std::string was = in_a == a.end() ? "" : in_a->second;
+    std::string is = in_b == b.end() ? "" : in_b->second;
+    if (was == is)
+      continue;
+    if (with.json)
+      out[key] = json::array{json::value(was), json::value(is)};
+    else
+      std::cout << fmt::format("{}\n  - {}\n  + {}\n", key, was, is);
+  }
+  if (with.json)
+    std::cout << json::serialize(out) << '\n';
+  return {};
+}
+
+struct change_options {
+  std::string model;
+  std::vector<std::string> set, remove, tags;
+};
+
+expected<void> change_model(context& with, const change_options& options) {
+  TROUPE_TRY(version, model_version(with, options.model));
+  wire::ModelChangeT question;
+  question.name = version.name;
+  question.version = version.version;
+  question.set_aliases = options.set;
+  question.remove_aliases = options.remove;
+  for (auto& each : options.tags) {
+    auto equals = each.find('=');
+    if (equals == each.npos)
+      return fail(ec::invalid_argument, "a tag is NAME=TEXT, got '{}'", each);
+    auto tag = std::make_unique<wire::NamedTextT>();
+    tag->name = each.substr(0, equals);
+    tag->text = each.substr(equals + 1);
+    question.set_tags.push_back(std::move(tag));
+  }
+  TROUPE_TRY(changed,
+             (ask_registry<wire::ModelVersion, wire::ModelChange>(with, wire::Kind::model_change, question)));
+  if (with.json)
+    std::cout << json::serialize(to_json(changed)) << '\n';
+  else
+    std::cout << fmt::format("{}:{}: aliases [{}]\n", changed.name, changed.version,
+                             fmt::join(changed.aliases, ", "));
+  return {};
+}
+
+expected<void> list_releases(context& with, const list_options& options) {
+  wire::ReleaseListT question;
+  question.before = options.before;
+  question.limit = options.limit;
+  TROUPE_TRY(page,
+             (ask_registry<wire::ReleasePage, wire::ReleaseList>(with, wire::Kind::release_list, question)));
+  if (with.json) {
+    print_json(page.releases);
+    return {};
+  }
+  for (auto& each : page.releases)
+    std::cout << fmt::format("{} {:<24} {}\n", each->id.substr(0, 16), each->name, when(each->created));
+  if (!page.last)
+    std::cout << fmt::format("more: --before {}\n", page.releases.back()->id);
+  return {};
+}
+
+expected<void> show_release(context& with, const std::string& id) {
+  wire::ReleaseQueryT question;
+  question.id = id;
+  TROUPE_TRY(release,
+             (ask_registry<wire::Release, wire::ReleaseQuery>(with, wire::Kind::release_show, question)));
+  auto out = to_json(release);
+  std::cout << (with.json ? json::serialize(out) : pretty(out)) << '\n';
+  return {};
+}
+
+template <class Options>
+void add(context& with, CLI::App& sub, std::shared_ptr<Options> options,
+         expected<void> (*run)(context&, const Options&)) {
+  with.command(
+      sub, [&with, options, run] { return run(with, *options); }, registry_hint);
+}
+
+void add_run_commands(CLI::App& app, context& with) {
+  auto* runs = app.add_subcommand("runs", "Training runs: parameters, metrics, artefacts");
+  runs->require_subcommand(1);
+  auto list = std::make_shared<list_options>();
+  auto* list_command = runs->add_subcommand("list", "Runs, newest first");
+  list_command->add_option("--experiment", list->name, "Only those of this experiment");
+  list_command->add_option("--before", list->before, "Go on after this run");
+  list_command->add_option("--limit", list->limit, "How many")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  add(with, *list_command, list, list_runs);
+  auto id = std::make_shared<std::string>();
+  auto* show_command = runs->add_subcommand("show", "One run");
+  show_command->add_option("run", *id, "Id of the run")->required();
+  add(with, *show_command, id, show_run);
+  auto metric = std::make_shared<metric_options>();
+  auto* metrics = runs->add_subcommand("metrics", "The points of one metric series: step and value");
+  metrics->add_option("run", metric->run, "Id of the run")->required();
+  metrics->add_option("metric", metric->metric, "Name of the metric")->required();
+  metrics->add_option("--every", metric->every, "Only one of so many points")->check(CLI::PositiveNumber);
+  add(with, *metrics, metric, show_metric);
+}
+
+} // namespace
+
+void add_registry_commands(CLI::App& app, context& with) {
+  add_run_commands(app, with);
+
+  auto* models = app.add_subcommand("models", "Model versions and their manifests");
+  models->require_subcommand(1);
+  auto list = std::make_shared<list_options>();
+  auto* list_command = models->add_subcommand("list", "Versions by name and number");
+  list_command->add_option("name", list->name, "Only those of this model");
+  list_command->add_option("--after", list->before, "Go on after this name:version");
+  list_command->add_option("--limit", list->limit, "How many")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  add(with, *list_command, list, list_models);
+  auto which = std::make_shared<std::string>();
+  auto* show_command = models->add_subcommand("show", "One version with its manifest and gate");
+  show_command->add_option("model", *which, "name, name:version, name:alias or name:manifest hash")
+      ->required();
+  add(with, *show_command, which, show_model);
+  auto both = std::make_shared<std::pair<std::string, std::string>>();
+  auto* diff = models->add_subcommand("diff", "What differs between the manifests of two versions");
+  diff->add_option("one", both->first, "name:version")->required();
+  diff->add_option("other", both->second, "name:version")->required();
+  with.command(
+      *diff, [&with, both] { return diff_models(with, both->first, both->second); }, registry_hint);
+  auto change = std::make_shared<change_options>();
+  auto* alias = models->add_subcommand("alias", "Set or remove aliases and tags of a version");
+  alias->add_option("model", change->model, "name:version")->required();
+  alias->add_option("--set", change->set, "Alias to put at this version, taken from another that has it");
+  alias->add_option("--remove", change->remove, "Alias to take away");
+  alias->add_option("--tag", change->tags, "NAME=TEXT");
+  add(with, *alias, change, change_model);
+
+  auto* releases = app.add_subcommand("releases", "Releases: what is served as one");
+  releases->require_subcommand(1);
+  auto page = std::make_shared<list_options>();
+  auto* releases_list = releases->add_subcommand("list", "Releases, newest first");
+  releases_list->add_option("--before", page->before, "Go on after this release");
+  releases_list->add_option("--limit", page->limit, "How many")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  add(with, *releases_list, page, list_releases);
+  auto release = std::make_shared<std::string>();
+  auto* release_show = releases->add_subcommand("show", "One release with its manifest and gate");
+  release_show->add_option("release", *release, "Id, its first 8 digits or more, or a name")->required();
+  add(with, *release_show, release, show_release);
+
+  add_publish_commands(*models, *releases, app, with);
+}
+
+} // namespace troupe::cli

@@ -1,0 +1,127 @@
+#include "services/cli/registry_json.hpp"
+
+#include "common/core/time.hpp"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <cmath>
+
+namespace troupe::cli {
+
+namespace json = boost::json;
+
+namespace {
+
+using named_texts = std::vector<std::unique_ptr<wire::NamedTextT>>;
+
+json::object to_json(const named_texts& from) {
+  json::object to;
+  for (auto& each : from)
+    to[each->name] = each->text;
+  return to;
+}
+
+json::value number(double value) {
+  return std::isfinite(value) ? json::value{value} : json::value{};
+}
+
+json::value instant(std::int64_t micros) {
+  return micros == 0 ? json::value{} : json::value{to_rfc3339(from_micros(micros))};
+}
+
+json::array to_json(const std::vector<std::unique_ptr<wire::GateCheckT>>& from) {
+  json::array to;
+  for (auto& each : from)
+    to.push_back(json::object{{"metric", each->metric},
+                              {"value", number(each->value)},
+                              {"bound", number(each->bound)},
+                              {"against", each->against},
+                              {"passed", each->passed},
+                              {"reason", each->reason}});
+  return to;
+}
+
+/// A manifest as it was registered; as text where it is damaged.
+json::value manifest(const std::string& text) {
+  json::error_code failed;
+  auto value = json::parse(text, failed);
+  return failed ? json::value(text) : value;
+}
+
+std::string_view state_name(wire::RunState state) {
+  static constexpr std::string_view names[] = {"running", "done", "failed", "canceled"};
+  auto index = static_cast<std::size_t>(state);
+  return index < std::size(names) ? names[index] : "unknown";
+}
+
+} // namespace
+
+json::object to_json(const wire::RunT& run) {
+  json::object metrics;
+  for (auto& each : run.metrics)
+    metrics[each->name] = json::object{{"points", each->points},
+                                       {"last_step", each->last_step},
+                                       {"last", number(each->last)},
+                                       {"least", number(each->least)},
+                                       {"most", number(each->most)}};
+  return {{"run_id", run.run_id},
+          {"experiment", run.experiment},
+          {"name", run.name},
+          {"state", state_name(run.state)},
+          {"error", run.error},
+          {"created", instant(run.created)},
+          {"ended", instant(run.ended)},
+          {"parameters", to_json(run.parameters)},
+          {"tags", to_json(run.tags)},
+          {"artefacts", to_json(run.artefacts)},
+          {"metrics", std::move(metrics)}};
+}
+
+json::object to_json(const wire::MetricPointT& point) {
+  return {{"step", point.step}, {"value", number(point.value)}, {"at", instant(point.at)}};
+}
+
+json::object to_json(const wire::ModelVersionT& version) {
+  json::array aliases;
+  for (auto& each : version.aliases)
+    aliases.push_back(json::value(each));
+  return {{"name", version.name},
+          {"version", version.version},
+          {"manifest_sha256", version.manifest_sha256},
+          {"created", instant(version.created)},
+          {"aliases", std::move(aliases)},
+          {"tags", to_json(version.tags)},
+          {"gate", to_json(version.gate)},
+          {"manifest", manifest(version.manifest)}};
+}
+
+json::object to_json(const wire::ReleaseT& release) {
+  return {{"id", release.id},
+          {"name", release.name},
+          {"created", instant(release.created)},
+          {"gate", to_json(release.gate)},
+          {"manifest", manifest(release.manifest)}};
+}
+
+std::string pretty(const json::value& from, int indent) {
+  std::string inner(static_cast<std::size_t>(indent) + 2, ' ');
+  std::string outer(static_cast<std::size_t>(indent), ' ');
+  if (auto* object = from.if_object(); object != nullptr && !object->empty()) {
+    std::string out = "{\n";
+    for (auto& [key, value] : *object)
+      out += inner + json::serialize(json::string_view{key}) + ": " + pretty(value, indent + 2) + ",\n";
+    out.erase(out.size() - 2);
+    return out + "\n" + outer + "}";
+  }
+  if (auto* array = from.if_array(); array != nullptr && !array->empty()) {
+    std::string out = "[\n";
+    for (auto& value : *array)
+      out += inner + pretty(value, indent + 2) + ",\n";
+    out.erase(out.size() - 2);
+    return out + "\n" + outer + "]";
+  }
+  return json::serialize(from);
+}
+
+} // namespace troupe::cli

@@ -1,0 +1,85 @@
+#include "services/registry/actors.hpp"
+
+#include "common/net/component.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+namespace troupe::registry {
+
+namespace {
+
+class desk_state {
+public:
+  explicit desk_state(desk_actor::stateful_pointer<desk_state> self) : self_{self} {}
+
+  desk_actor::behavior_type make_behavior(std::unique_ptr<service> with) {
+    service_ = std::move(with);
+    self_->set_exit_handler([this](caf::exit_msg& message) { begin_stop(std::move(message.reason)); });
+    return {[this](net::request_atom, net::request_ptr& req) { answer(*req); },
+            [this](finish_atom) {
+              service_.reset();
+              self_->quit(reason_);
+            }};
+  }
+
+  const char* name = "desk";
+
+private:
+  void answer(net::request& req) {
+    if (stopping_)
+      req.respond.fail({ec::stopping, "the registry is stopping; nothing was done"});
+    else if (req.until.passed())
+      req.respond.fail({ec::too_late, "the deadline passed while the request waited; nothing was done"});
+    else
+      req.respond.finish(service_->answer(req.info.kind, req.payload));
+  }
+
+  // What came before the message to ourselves is still answered, so that every request has its answer.
+  void begin_stop(caf::error reason) {
+    if (std::exchange(stopping_, true))
+      return;
+    reason_ = reason == caf::exit_reason::user_shutdown ? caf::error{} : std::move(reason);
+    self_->send(self_, finish_atom::value);
+  }
+
+  desk_actor::stateful_pointer<desk_state> self_;
+  std::unique_ptr<service> service_;
+  bool stopping_ = false;
+  caf::error reason_;
+};
+
+} // namespace
+
+desk_actor spawn_desk(caf::actor_system& system, std::unique_ptr<service> with) {
+  auto behaviour = [](desk_actor::stateful_pointer<desk_state> self,
+                      std::shared_ptr<std::unique_ptr<service>> from) {
+    return self->state.make_behavior(std::move(*from));
+  };
+  // Detached: it waits for the disk.
+  return system.spawn<caf::detached>(behaviour, std::make_shared<std::unique_ptr<service>>(std::move(with)));
+}
+
+expected<component> desk_component(service_context& context) {
+  auto& settings = context.config<config>();
+  auto gate_file = settings.gate.empty() ? context.data().parent_path() / "gate.toml"
+                                         : std::filesystem::path{settings.gate};
+  TROUPE_TRY(made, service::open(context.data(), std::move(gate_file), settings.max_blob_bytes));
+  return component{spawn_desk(context.system(), std::move(made))};
+}
+
+expected<component> endpoint_component(service_context& context) {
+  auto to = net::forward_to(context.actor<desk_actor>("desk"));
+  net::handler_map handlers;
+  for (auto kind :
+       {wire::Kind::run_create, wire::Kind::run_update, wire::Kind::run_list, wire::Kind::run_show,
+        wire::Kind::metric_read, wire::Kind::blob_put, wire::Kind::blob_get, wire::Kind::model_register,
+        wire::Kind::model_list, wire::Kind::model_show, wire::Kind::model_change,
+        wire::Kind::release_register, wire::Kind::release_list, wire::Kind::release_show})
+    handlers.emplace(kind, to);
+  return net::endpoint_component(context, std::move(handlers));
+}
+
+} // namespace troupe::registry

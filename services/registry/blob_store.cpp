@@ -1,0 +1,205 @@
+#include "services/registry/blob_store.hpp"
+
+#include "common/artefact/canonical.hpp"
+#include "common/core/hash.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace troupe::registry {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+unexpected<error> refused(std::string_view doing, const fs::path& path) {
+  auto number = errno;
+  return fail(errno_code(number), "cannot {} {}: {}", doing, path.string(), errno_text(number));
+}
+
+class open_file {
+public:
+  open_file(const fs::path& path, int flags)
+      : path_{path}, fd_{::open(path.c_str(), flags | O_CLOEXEC, 0644)} {}
+  ~open_file() {
+    if (fd_ >= 0)
+      ::close(fd_);
+  }
+  open_file(const open_file&) = delete;
+  open_file& operator=(const open_file&) = delete;
+
+  explicit operator bool() const noexcept { return fd_ >= 0; }
+  const fs::path& path() const noexcept { return path_; }
+
+  /// Up to `bytes` bytes at `offset`; fewer at the end of the file.
+  expected<std::string> read(std::uint64_t offset, std::size_t bytes) const {
+    std::string text(bytes, '\0');
+    std::size_t have = 0;
+    while (have < bytes) {
+      auto got = ::pread(fd_, text.data() + have, bytes - have, static_cast<off_t>(offset + have));
+      if (got < 0 && errno == EINTR)
+        continue;
+      if (got < 0)
+        return refused("read", path_);
+      if (got == 0)
+        break;
+      have += static_cast<std::size_t>(got);
+    }
+    text.resize(have);
+    return text;
+  }
+
+  expected<void> write(std::uint64_t offset, byte_view bytes) const {
+    while (!bytes.empty()) {
+      auto put = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (put < 0 && errno == EINTR)
+        continue;
+      if (put < 0)
+        return refused("write", path_);
+      offset += static_cast<std::uint64_t>(put);
+      bytes = bytes.subspan(static_cast<std::size_t>(put));
+    }
+    return {};
+  }
+
+  expected<void> sync() const {
+    if (::fdatasync(fd_) != 0)
+      return refused("sync", path_);
+    return {};
+  }
+
+private:
+  fs::path path_;
+  int fd_;
+};
+
+expected<void> sync_folder(const fs::path& path) {
+  open_file folder{path, O_RDONLY | O_DIRECTORY};
+  if (!folder)
+    return refused("open", path);
+  return folder.sync();
+}
+
+expected<void> check_name(std::string_view sha256) {
+  if (!artefact::is_sha256(sha256))
+    return fail(ec::invalid_argument, "'{}' is not a SHA-256 (64 lower-case hexadecimal digits)",
+                sha256.substr(0, 80));
+  return {};
+}
+
+expected<void> make_folder(const fs::path& path) {
+  std::error_code failed;
+  fs::create_directories(path, failed);
+  if (failed)
+    return fail(errno_code(failed.value()), "cannot make the folder {}: {}", path.string(), failed.message());
+  return {};
+}
+
+} // namespace
+
+expected<blob_store> blob_store::open(fs::path folder, std::uint64_t largest) {
+  TROUPE_CHECK(make_folder(folder / "arriving"));
+  return blob_store{std::move(folder), largest};
+}
+
+fs::path blob_store::place(std::string_view sha256) const {
+  return folder_ / sha256.substr(0, 2) / sha256.substr(2);
+}
+
+expected<std::uint64_t> blob_store::size_of(std::string_view sha256) const {
+  TROUPE_CHECK(check_name(sha256));
+  std::error_code failed;
+  auto size = fs::file_size(place(sha256), failed);
+  if (failed)
+    return fail(ec::not_found, "there is no blob {}", sha256);
+  return size;
+}
+
+expected<blob_store::progress> blob_store::put(std::string_view sha256, std::uint64_t size,
+                                               std::uint64_t offset, byte_view bytes) {
+  TROUPE_CHECK(check_name(sha256));
+  if (size > largest_)
+    return fail(ec::invalid_argument, "blob {} of {} bytes is above the limit of {} (max_blob_bytes)", sha256,
+                size, largest_);
+  if (offset > size || bytes.size() > size - offset)
+    return fail(ec::invalid_argument, "a part of {} bytes at {} is beyond the {} bytes of blob {}",
+                bytes.size(), offset, size, sha256);
+  if (auto there = size_of(sha256)) {
+    if (*there != size)
+      return fail(ec::conflict, "blob {} has {} bytes, not {}", sha256, *there, size);
+    return progress{size, size, true};
+  }
+  // The size is part of the name: two ideas of it cannot mix.
+  auto path = folder_ / "arriving" / fmt::format("{}.{}", sha256, size);
+  {
+    open_file file{path, O_RDWR | O_CREAT};
+    if (!file)
+      return refused("open", path);
+    std::error_code failed;
+    auto have = fs::file_size(path, failed);
+    if (failed)
+      return fail(ec::io_failed, "cannot read the size of {}: {}", path.string(), failed.message());
+    if (offset > have)
+      return progress{size, have, false};
+    auto end = offset + bytes.size();
+    if (end > have) {
+      TROUPE_CHECK(file.write(have, bytes.subspan(have - offset)));
+      TROUPE_CHECK(file.sync());
+      have = end;
+    }
+    if (have < size)
+      return progress{size, have, false};
+  }
+  TROUPE_CHECK(complete(path, sha256));
+  return progress{size, size, true};
+}
+
+expected<void> blob_store::complete(const fs::path& arrived, std::string_view sha256) {
+  troupe::sha256 hash;
+  {
+    open_file file{arrived, O_RDONLY};
+    if (!file)
+      return refused("open", arrived);
+    constexpr std::size_t step = 1 << 20;
+    for (std::uint64_t at = 0;; at += step) {
+      TROUPE_TRY(part, file.read(at, step));
+      hash.add(as_bytes(part));
+      if (part.size() < step)
+        break;
+    }
+  }
+  auto digest = hash.finish();
+  if (auto is = to_hex(byte_view{digest}); is != sha256) {
+    std::error_code ignored;
+    fs::remove(arrived, ignored);
+    return fail(ec::corrupt, "what arrived as blob {} has the hash {}; it was thrown away, send it again",
+                sha256, is);
+  }
+  auto to = place(sha256);
+  TROUPE_CHECK(make_folder(to.parent_path()));
+  if (::rename(arrived.c_str(), to.c_str()) != 0)
+    return refused("rename", arrived);
+  TROUPE_CHECK(sync_folder(to.parent_path()));
+  return sync_folder(folder_);
+}
+
+expected<blob_store::part> blob_store::read(std::string_view sha256, std::uint64_t offset,
+                                            std::uint64_t limit) const {
+  TROUPE_TRY(size, size_of(sha256));
+  if (offset > size)
+    return fail(ec::invalid_argument, "offset {} is beyond the {} bytes of blob {}", offset, size, sha256);
+  auto path = place(sha256);
+  open_file file{path, O_RDONLY};
+  if (!file)
+    return refused("open", path);
+  TROUPE_TRY(bytes,
+             file.read(offset, static_cast<std::size_t>(std::min<std::uint64_t>(limit, size - offset))));
+  if (bytes.size() < std::min<std::uint64_t>(limit, size - offset))
+    return fail(ec::corrupt, "blob {} has become shorter than its {} bytes", sha256, size);
+  return part{size, std::move(bytes)};
+}
+
+} // namespace troupe::registry

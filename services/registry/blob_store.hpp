@@ -1,0 +1,55 @@
+#pragma once
+
+#include "common/core/bytes.hpp"
+#include "common/core/error.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace troupe::registry {
+
+/// Artefacts as files, each under the SHA-256 of its content: `<folder>/ab/cdef...`; what is still arriving
+/// under
+/// `<folder>/arriving`. One thread.
+///
+/// Operation: parts arrive in order, each synced before it is acknowledged; the last one has the whole file
+/// hashed, and renamed into place when the hash is right. Reads see whole files only. Atomicity: by rename,
+/// with the folder synced. Limits: `largest` bytes a blob.
+class blob_store {
+public:
+  /// How far a blob is.
+  struct progress {
+    std::uint64_t size = 0;
+    std::uint64_t next_offset = 0;
+    bool complete = false;
+  };
+
+  static expected<blob_store> open(std::filesystem::path folder, std::uint64_t largest);
+
+  /// Takes the part of `sha256` that begins at `offset`. A part that is there already changes nothing; one
+  /// that leaves a gap is not taken, and `next_offset` says where to go on. `size` is that of the whole blob;
+  /// another one than before is a conflict. Content whose hash is wrong is thrown away: ec::corrupt.
+  expected<progress> put(std::string_view sha256, std::uint64_t size, std::uint64_t offset, byte_view bytes);
+
+  struct part {
+    std::uint64_t size = 0; ///< Of the whole blob.
+    std::string bytes;
+  };
+  expected<part> read(std::string_view sha256, std::uint64_t offset, std::uint64_t limit) const;
+
+  /// Its size, or ec::not_found.
+  expected<std::uint64_t> size_of(std::string_view sha256) const;
+
+private:
+  blob_store(std::filesystem::path folder, std::uint64_t largest)
+      : folder_{std::move(folder)}, largest_{largest} {}
+  std::filesystem::path place(std::string_view sha256) const;
+  expected<void> complete(const std::filesystem::path& arrived, std::string_view sha256);
+
+  std::filesystem::path folder_;
+  std::uint64_t largest_;
+};
+
+} // namespace troupe::registry

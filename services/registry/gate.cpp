@@ -1,0 +1,198 @@
+#include "services/registry/gate.hpp"
+
+#include <fnmatch.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+
+namespace troupe::registry {
+
+namespace json = boost::json;
+
+namespace {
+
+unexpected<error> wrong(std::string_view name, const toml::node& at, std::string_view what) {
+  return fail(ec::invalid_argument, "{}:{}: {}", name, at.source().begin.line, what);
+}
+
+expected<void> read_key(gate::check& to, std::string_view key, const toml::node& node,
+                        std::string_view name) {
+  auto text = [&](std::string& target) -> expected<void> {
+    if (auto value = node.value<std::string>(); value && !value->empty()) {
+      target = *value;
+      return {};
+    }
+    return wrong(name, node, fmt::format("{} must be a text", key));
+  };
+  if (key == "model")
+    return text(to.model);
+  if (key == "metric")
+    return text(to.metric);
+  if (key == "against")
+    return text(to.against);
+  if (key == "better") {
+    std::string better;
+    TROUPE_CHECK(text(better));
+    if (better != "higher" && better != "lower")
+      return wrong(name, node, "better must be \"higher\" or \"lower\"");
+    to.lower_is_better = better == "lower";
+    return {};
+  }
+  auto number = node.value<double>();
+  if (key != "at_least" && key != "at_most" && key != "within")
+    return wrong(
+        name, node,
+        fmt::format("unknown key '{}': a check has model, metric, at_least, at_most, against, within, better",
+                    key));
+  if (!number)
+    return wrong(name, node, fmt::format("{} must be a number", key));
+  if (key == "at_least")
+    to.at_least = *number;
+  else if (key == "at_most")
+    to.at_most = *number;
+  else if (*number < 0 || *number > 1)
+    return wrong(name, node, "within is a share, 0 to 1");
+  else
+    to.within = *number;
+  return {};
+}
+
+std::optional<double> metric_of(const json::object& manifest, const std::string& metric) {
+  auto* metrics = manifest.if_contains("metrics");
+  if (metrics == nullptr || !metrics->is_object())
+    return std::nullopt;
+  auto* value = metrics->get_object().if_contains(metric);
+  if (value == nullptr || !value->is_number())
+    return std::nullopt;
+  return value->to_number<double>();
+}
+
+std::string split_of(const json::object& manifest) {
+  auto* data = manifest.if_contains("data");
+  auto* split = data != nullptr && data->is_object() ? data->get_object().if_contains("split") : nullptr;
+  return split != nullptr && split->is_string() ? std::string{split->get_string()} : std::string{};
+}
+
+std::unique_ptr<wire::GateCheckT> line(const gate::check& from, double value, double bound) {
+  auto made = std::make_unique<wire::GateCheckT>();
+  made->metric = from.metric;
+  made->value = value;
+  made->bound = bound;
+  made->against = from.against;
+  return made;
+}
+
+void bound_by(wire::GateCheckT& to, bool is_least) {
+  to.passed = is_least ? to.value >= to.bound : to.value <= to.bound;
+  to.reason =
+      fmt::format("{} is {}, {} {}", to.metric, to.value,
+                  to.passed ? (is_least ? "at least" : "at most") : (is_least ? "below" : "above"), to.bound);
+}
+
+std::unique_ptr<wire::GateCheckT> judge_against(const gate::check& from, const json::object& manifest,
+                                                double value, const json::object* other) {
+  auto made = line(from, value, 0);
+  if (other == nullptr) {
+    made->passed = true;
+    made->reason = fmt::format("{} is {}; nothing has the alias '{}' yet", from.metric, value, from.against);
+    return made;
+  }
+  auto base = metric_of(*other, from.metric);
+  auto ours = split_of(manifest);
+  if (auto theirs = split_of(*other); ours != theirs)
+    made->reason =
+        fmt::format("{} cannot be compared: it was measured on the split '{}', that of '{}' on '{}'",
+                    from.metric, ours, from.against, theirs);
+  else if (!base)
+    made->reason = fmt::format("{} cannot be compared: the version with the alias '{}' has none", from.metric,
+                               from.against);
+  else {
+    made->bound = *base + (from.lower_is_better ? 1 : -1) * from.within * std::abs(*base);
+    bound_by(*made, !from.lower_is_better);
+    made->reason += fmt::format(" ('{}' has {})", from.against, *base);
+  }
+  return made;
+}
+
+} // namespace
+
+expected<gate> gate::parse(std::string_view text, std::string_view name) {
+  gate made;
+  try {
+    auto root = toml::parse(text, std::string{name});
+    for (auto&& [key, node] : root) {
+      auto* list = node.as_array();
+      if (std::string_view{key} != "check" || list == nullptr)
+        return wrong(name, node,
+                     fmt::format("unknown key '{}': a gate is a list of [[check]]", std::string_view{key}));
+      for (auto& each : *list) {
+        auto* table = each.as_table();
+        if (table == nullptr)
+          return wrong(name, each, "a check is a table: [[check]]");
+        check one;
+        for (auto&& [field, value] : *table)
+          TROUPE_CHECK(read_key(one, std::string_view{field}, value, name));
+        if (one.metric.empty())
+          return wrong(name, each, "a check needs a metric");
+        if (!one.at_least && !one.at_most && one.against.empty())
+          return wrong(name, each, "a check needs a bound: at_least, at_most or against");
+        made.checks_.push_back(std::move(one));
+      }
+    }
+  } catch (const toml::parse_error& err) {
+    return fail(ec::invalid_argument, "{}:{}: {}", name, err.source().begin.line, err.description());
+  }
+  return made;
+}
+
+expected<gate> gate::read(const std::filesystem::path& file) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(file, ignored))
+    return gate{};
+  std::ifstream in{file, std::ios::binary};
+  if (!in)
+    return fail(errno_code(errno), "cannot read the quality gate {}: {}", file.string(), errno_text(errno));
+  return parse(std::string{std::istreambuf_iterator<char>{in}, {}}, file.string());
+}
+
+std::vector<std::unique_ptr<wire::GateCheckT>>
+gate::judge(const std::string& model, const json::object& manifest, const version_with& other) const {
+  std::vector<std::unique_ptr<wire::GateCheckT>> lines;
+  for (auto& each : checks_) {
+    if (::fnmatch(each.model.c_str(), model.c_str(), 0) != 0)
+      continue;
+    auto value = metric_of(manifest, each.metric);
+    if (!value) {
+      lines.push_back(line(each, 0, each.at_least.value_or(each.at_most.value_or(0))));
+      lines.back()->reason = fmt::format("{} is not among the metrics of the manifest", each.metric);
+      continue;
+    }
+    if (each.at_least) {
+      lines.push_back(line(each, *value, *each.at_least));
+      bound_by(*lines.back(), true);
+    }
+    if (each.at_most) {
+      lines.push_back(line(each, *value, *each.at_most));
+      bound_by(*lines.back(), false);
+    }
+    if (!each.against.empty())
+      lines.push_back(judge_against(each, manifest, *value, other(each.against)));
+  }
+  return lines;
+}
+
+bool passed(const std::vector<std::unique_ptr<wire::GateCheckT>>& lines) noexcept {
+  return std::ranges::all_of(lines, [](auto& each) { return each->passed; });
+}
+
+std::string what_failed(const std::vector<std::unique_ptr<wire::GateCheckT>>& lines) {
+  std::string text;
+  for (auto& each : lines)
+    if (!each->passed)
+      text += (text.empty() ? "" : "; ") + each->reason;
+  return text;
+}
+
+} // namespace troupe::registry

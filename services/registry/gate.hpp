@@ -1,0 +1,66 @@
+#pragma once
+
+#include "common/core/error.hpp"
+
+#include "schemas/registry_generated.h"
+
+#include <boost/json/object.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe::registry {
+
+/// What a model must reach before it is registered. From TOML:
+///
+///     [[check]]
+///     model = "*"                # a name, or a pattern with * and ?; default: every model
+///     metric = "ndcg_at_10"      # in `metrics` of the manifest
+///     at_least = 0.30            # and/or at_most
+///
+///     [[check]]
+///     metric = "ndcg_at_10"
+///     against = "production"     # the version with that alias, measured on the same split (`data.split`)
+///     within = 0.02              # may be worse by this share of its value
+///     better = "higher"          # or "lower"
+class gate {
+public:
+  struct check {
+    std::string model = "*";
+    std::string metric;
+    std::optional<double> at_least;
+    std::optional<double> at_most;
+    std::string against;
+    double within = 0;
+    bool lower_is_better = false;
+  };
+
+  static expected<gate> parse(std::string_view toml, std::string_view name);
+
+  /// Of a file that need not exist: then nothing is asked of a model.
+  static expected<gate> read(const std::filesystem::path& file);
+
+  /// The version that has an alias, as its manifest; nullptr where there is none.
+  using version_with = std::function<const boost::json::object*(const std::string& alias)>;
+
+  /// One line per bound, in the order of the file. A metric that is missing does not pass.
+  std::vector<std::unique_ptr<wire::GateCheckT>>
+  judge(const std::string& model, const boost::json::object& manifest, const version_with& other) const;
+
+  const std::vector<check>& checks() const noexcept { return checks_; }
+
+private:
+  std::vector<check> checks_;
+};
+
+bool passed(const std::vector<std::unique_ptr<wire::GateCheckT>>& lines) noexcept;
+
+/// `ndcg_at_10 is 0.21, below 0.30; ...`: what did not pass.
+std::string what_failed(const std::vector<std::unique_ptr<wire::GateCheckT>>& lines);
+
+} // namespace troupe::registry

@@ -1,0 +1,367 @@
+#include "services/registry/model_ledger.hpp"
+
+#include "common/artefact/canonical.hpp"
+#include "common/core/hash.hpp"
+#include "common/core/time.hpp"
+#include "common/event/record.hpp"
+
+#include <boost/json/parse.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+namespace troupe::registry {
+
+namespace json = boost::json;
+
+namespace {
+
+constexpr std::uint32_t most_listed = 1'000;
+
+struct read_manifest {
+  std::string text; ///< Canonical.
+  std::string sha256;
+  json::object fields;
+};
+
+expected<read_manifest> manifest_of(std::string_view given, std::string_view what) {
+  auto text = artefact::make_canonical(given);
+  if (!text)
+    return fail_while(fmt::format("reading the manifest of {}", what), std::move(text).error());
+  auto value = json::parse(json::string_view{*text});
+  if (!value.is_object())
+    return fail(ec::invalid_argument, "the manifest of {} is not a JSON object", what);
+  auto hash = sha256_hex(as_bytes(*text));
+  return read_manifest{std::move(*text), std::move(hash), std::move(value.get_object())};
+}
+
+std::string text_at(const json::object& in, std::string_view key) {
+  auto* value = in.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
+}
+
+std::string joined(std::string_view name, std::string_view rest) {
+  std::string key{name};
+  key += '\0';
+  key += rest;
+  return key;
+}
+
+std::string version_key(std::string_view name, std::uint64_t number) {
+  auto key = joined(name, {});
+  store::append_u64(key, number);
+  return key;
+}
+
+std::string as_key(std::uint64_t number) {
+  std::string key;
+  store::append_u64(key, number);
+  return key;
+}
+
+std::string order_key(const wire::ReleaseT& release) {
+  return as_key(static_cast<std::uint64_t>(release.created)) + release.id;
+}
+
+std::optional<std::uint64_t> number_in(std::string_view text) {
+  std::uint64_t number = 0;
+  auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || failed != std::errc{} || end != text.data() + text.size())
+    return std::nullopt;
+  return number;
+}
+
+void set_tag(wire::ModelVersionT& to, std::string_view name, std::string_view text) {
+  std::erase_if(to.tags, [&](auto& each) { return each->name == name; });
+  auto made = std::make_unique<wire::NamedTextT>();
+  made->name = name;
+  made->text = text;
+  to.tags.push_back(std::move(made));
+}
+
+bool skipped_gate(const wire::ModelVersionT& version) {
+  return std::ranges::any_of(version.tags,
+                             [](auto& each) { return each->name == "gate" && each->text == "skipped"; });
+}
+
+} // namespace
+
+expected<void> model_ledger::check_files(const json::object& manifest) const {
+  auto* files = manifest.if_contains("files");
+  if (files == nullptr || !files->is_object() || files->get_object().empty())
+    return fail(ec::invalid_argument,
+                "the manifest names no files: it needs \"files\": {{path: {{sha256, bytes}}}}");
+  for (auto& [path, value] : files->get_object()) {
+    auto name = std::string_view{path};
+    if (name.starts_with('/') || name.find("..") != name.npos)
+      return fail(ec::invalid_argument, "file '{}' of the manifest leaves the folder", name);
+    auto* fields = value.if_object();
+    auto* bytes = fields != nullptr ? fields->if_contains("bytes") : nullptr;
+    if (bytes == nullptr || !bytes->is_number())
+      return fail(ec::invalid_argument, "file '{}' of the manifest needs sha256 and bytes", name);
+    auto hash = text_at(*fields, "sha256");
+    auto size = blobs_.size_of(hash);
+    if (!size)
+      return fail(size.error().code == ec::not_found ? ec::conflict : size.error().code,
+                  "file '{}' of the manifest has not arrived: {}", name, size.error().text);
+    if (*size != bytes->to_number<std::uint64_t>())
+      return fail(ec::invalid_argument, "file '{}' has {} bytes in the manifest, its blob has {}", name,
+                  bytes->to_number<std::uint64_t>(), *size);
+  }
+  return {};
+}
+
+expected<std::uint64_t> model_ledger::newest(std::string_view name) const {
+  auto prefix = joined(name, {});
+  auto at = db_->scan(models, prefix, store::prefix_end(prefix));
+  at.seek_at_or_before(version_key(name, ~std::uint64_t{0}));
+  TROUPE_CHECK(at.check());
+  return at.valid() ? store::read_u64(at.key(), at.key().size() - 8) : 0;
+}
+
+expected<wire::ModelVersionT> model_ledger::at(std::string_view name, std::uint64_t number) const {
+  TROUPE_TRY(there, db_->find(models, version_key(name, number)));
+  if (!there)
+    return fail(ec::not_found, "model '{}' has no version {}", name, number);
+  return unpacked<wire::ModelVersion>(*there, fmt::format("{}:{}", name, number));
+}
+
+expected<wire::ModelVersionT> model_ledger::version(std::string_view name, std::string_view which) const {
+  TROUPE_TRY(last, newest(name));
+  if (last == 0)
+    return fail(ec::not_found, "there is no model '{}'", name);
+  if (which.empty())
+    return at(name, last);
+  if (auto number = number_in(which))
+    return at(name, *number);
+  auto family = artefact::is_sha256(which) ? model_hashes : model_aliases;
+  TROUPE_TRY(there, db_->find(family, joined(name, which)));
+  if (!there)
+    return fail(ec::not_found, "model '{}' has no version with the {} '{}'", name,
+                family == model_aliases ? "alias" : "manifest", which);
+  return at(name, store::read_u64(*there));
+}
+
+expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegister& ask) {
+  std::string name{text_of(ask.name())};
+  TROUPE_CHECK(check_name("model name", name));
+  TROUPE_TRY(manifest, manifest_of(text_of(ask.manifest()), fmt::format("model '{}'", name)));
+  TROUPE_TRY(known, db_->find(model_hashes, joined(name, manifest.sha256)));
+  if (known)
+    return at(name, store::read_u64(*known));
+  if (text_at(manifest.fields, "kind").empty())
+    return fail(ec::invalid_argument, "the manifest of model '{}' does not say its kind", name);
+  TROUPE_CHECK(check_files(manifest.fields));
+
+  TROUPE_TRY(rules, gate::read(gate_file_));
+  std::map<std::string, json::object> others;
+  auto lines = rules.judge(name, manifest.fields, [&](const std::string& alias) -> const json::object* {
+    auto other = version(name, alias);
+    if (!other)
+      return nullptr;
+    return &(others[alias] = json::parse(json::string_view{other->manifest}).as_object());
+  });
+  if (!passed(lines) && !ask.skip_gate())
+    return fail(ec::conflict, "the quality gate stops model '{}': {}", name, what_failed(lines));
+
+  TROUPE_TRY(last, newest(name));
+  wire::ModelVersionT made;
+  made.name = name;
+  made.version = last + 1;
+  made.manifest = std::move(manifest.text);
+  made.manifest_sha256 = manifest.sha256;
+  made.created = micros_of(wall_now());
+  for (flatbuffers::uoffset_t i = 0; ask.tags() != nullptr && i < ask.tags()->size(); ++i) {
+    TROUPE_CHECK(check_name("tag", text_of(ask.tags()->Get(i)->name())));
+    set_tag(made, text_of(ask.tags()->Get(i)->name()), text_of(ask.tags()->Get(i)->text()));
+  }
+  if (!passed(lines))
+    set_tag(made, "gate", "skipped");
+  made.gate = std::move(lines);
+  store::write_batch batch;
+  batch.put(models, version_key(name, made.version), packed<wire::ModelVersion>(made));
+  batch.put(model_hashes, joined(name, made.manifest_sha256), as_key(made.version));
+  TROUPE_CHECK(db_->write(batch, store::durability::synced));
+  return made;
+}
+
+expected<wire::ModelPageT> model_ledger::versions(std::string_view name, std::string_view after,
+                                                  std::uint32_t limit) const {
+  limit = std::clamp<std::uint32_t>(limit == 0 ? 100 : limit, 1, most_listed);
+  std::string from = name.empty() ? std::string{} : joined(name, {});
+  auto to = name.empty() ? std::string{} : store::prefix_end(from);
+  if (!after.empty()) {
+    auto colon = after.rfind(':');
+    auto number = colon == after.npos ? std::nullopt : number_in(after.substr(colon + 1));
+    if (!number)
+      return fail(ec::invalid_argument, "'{}' is not a place to go on from: it is name:version", after);
+    from = version_key(after.substr(0, colon), *number + 1);
+  }
+  wire::ModelPageT page;
+  auto at = db_->scan(models, from, to);
+  for (; at.valid() && page.versions.size() < limit; at.next()) {
+    TROUPE_TRY(each, unpacked<wire::ModelVersion>(at.value(), "a model"));
+    page.versions.push_back(std::make_unique<wire::ModelVersionT>(std::move(each)));
+  }
+  TROUPE_CHECK(at.check());
+  page.last = !at.valid();
+  return page;
+}
+
+expected<wire::ModelVersionT> model_ledger::change(const wire::ModelChange& ask) {
+  std::string name{text_of(ask.name())};
+  TROUPE_TRY(to, at(name, ask.version()));
+  store::write_batch batch;
+  std::map<std::uint64_t, wire::ModelVersionT> losers;
+  for (flatbuffers::uoffset_t i = 0; ask.set_aliases() != nullptr && i < ask.set_aliases()->size(); ++i) {
+    std::string alias{text_of(ask.set_aliases()->Get(i))};
+    TROUPE_CHECK(check_name("alias", alias));
+    if (number_in(alias) || artefact::is_sha256(alias))
+      return fail(ec::invalid_argument, "alias '{}' would be taken for a version", alias);
+    TROUPE_TRY(held, db_->find(model_aliases, joined(name, alias)));
+    auto holder = held ? store::read_u64(*held) : 0;
+    if (holder == to.version)
+      continue;
+    if (holder != 0) {
+      if (!losers.contains(holder)) {
+        TROUPE_TRY(loser, at(name, holder));
+        losers.emplace(holder, std::move(loser));
+      }
+      std::erase(losers.at(holder).aliases, alias);
+    }
+    to.aliases.push_back(alias);
+    batch.put(model_aliases, joined(name, alias), as_key(to.version));
+  }
+  for (flatbuffers::uoffset_t i = 0; ask.remove_aliases() != nullptr && i < ask.remove_aliases()->size();
+       ++i) {
+    std::string alias{text_of(ask.remove_aliases()->Get(i))};
+    if (std::erase(to.aliases, alias) > 0)
+      batch.erase(model_aliases, joined(name, alias));
+  }
+  for (flatbuffers::uoffset_t i = 0; ask.set_tags() != nullptr && i < ask.set_tags()->size(); ++i) {
+    auto* tag = ask.set_tags()->Get(i);
+    TROUPE_CHECK(check_name("tag", text_of(tag->name())));
+    if (text_of(tag->name()) == "gate")
+      return fail(ec::invalid_argument, "the tag 'gate' is the registry's own");
+    set_tag(to, text_of(tag->name()), text_of(tag->text()));
+  }
+  for (flatbuffers::uoffset_t i = 0; ask.remove_tags() != nullptr && i < ask.remove_tags()->size(); ++i)
+    if (text_of(ask.remove_tags()->Get(i)) != "gate")
+      std::erase_if(to.tags, [&](auto& each) { return each->name == text_of(ask.remove_tags()->Get(i)); });
+  for (auto& [number, loser] : losers)
+    batch.put(models, version_key(name, number), packed<wire::ModelVersion>(loser));
+  batch.put(models, version_key(name, to.version), packed<wire::ModelVersion>(to));
+  TROUPE_CHECK(db_->write(batch, store::durability::synced));
+  return std::move(to);
+}
+
+expected<void> model_ledger::check_models(const json::object& manifest, wire::ReleaseT& release) const {
+  auto* list = manifest.if_contains("models");
+  if (list == nullptr || !list->is_array() || list->get_array().empty())
+    return fail(ec::invalid_argument, "the manifest of a release needs a list of models");
+  auto& files = manifest.at("files").get_object();
+  for (auto& each : list->get_array()) {
+    auto* model = each.if_object();
+    if (model == nullptr)
+      return fail(ec::invalid_argument, "a model in the manifest of a release is not an object");
+    auto name = text_at(*model, "name");
+    auto hash = text_at(*model, "manifest_sha256");
+    auto path = text_at(*model, "path");
+    if (!artefact::is_sha256(hash))
+      return fail(ec::invalid_argument, "model '{}' of the release has no manifest_sha256", name);
+    TROUPE_TRY(found, version(name, hash));
+    // The signature: the release carries the very files that the version was registered with.
+    auto registered = json::parse(json::string_view{found.manifest}).as_object();
+    for (auto& [file, about] : registered.at("files").get_object()) {
+      auto place = path.empty() ? std::string{file} : path + "/" + std::string{file};
+      auto* ours = files.if_contains(place);
+      if (ours == nullptr || !ours->is_object() ||
+          text_at(ours->get_object(), "sha256") != text_at(about.get_object(), "sha256"))
+        return fail(ec::conflict, "the release lacks file '{}' of model '{}' version {}, or has another one",
+                    place, name, found.version);
+    }
+    for (auto& gate_line : found.gate) {
+      auto copy = std::make_unique<wire::GateCheckT>(*gate_line);
+      copy->reason = fmt::format("{}:{}: {}{}", name, found.version, copy->reason,
+                                 skipped_gate(found) ? " (gate skipped)" : "");
+      release.gate.push_back(std::move(copy));
+    }
+  }
+  return {};
+}
+
+expected<wire::ReleaseT> model_ledger::add_release(const wire::ReleaseRegister& ask) {
+  TROUPE_TRY(manifest, manifest_of(text_of(ask.manifest()), "a release"));
+  TROUPE_TRY(known, db_->find(family::releases, manifest.sha256));
+  if (known)
+    return unpacked<wire::Release>(*known, manifest.sha256);
+  wire::ReleaseT made;
+  made.id = manifest.sha256;
+  made.name =
+      text_of(ask.name()).empty() ? text_at(manifest.fields, "name") : std::string{text_of(ask.name())};
+  made.created = micros_of(wall_now());
+  TROUPE_CHECK(check_name("release name", made.name));
+  TROUPE_CHECK(check_files(manifest.fields));
+  TROUPE_CHECK(check_models(manifest.fields, made));
+  if (!passed(made.gate) && !ask.skip_gate())
+    return fail(ec::conflict, "the quality gate stops release '{}': {}", made.name, what_failed(made.gate));
+  made.manifest = std::move(manifest.text);
+  store::write_batch batch;
+  batch.put(family::releases, made.id, packed<wire::Release>(made));
+  batch.put(release_order, order_key(made), {});
+  TROUPE_CHECK(db_->write(batch, store::durability::synced));
+  return made;
+}
+
+expected<wire::ReleaseT> model_ledger::release(std::string_view id) const {
+  TROUPE_TRY(whole, db_->find(family::releases, id));
+  if (whole)
+    return unpacked<wire::Release>(*whole, id);
+  bool digits = id.size() >= 8 && std::ranges::all_of(id, [](char c) {
+                  return std::isxdigit(static_cast<unsigned char>(c)) != 0;
+                });
+  if (digits) {
+    auto at = db_->scan(family::releases, id, store::prefix_end(id));
+    if (at.valid()) {
+      auto found = unpacked<wire::Release>(at.value(), id);
+      at.next();
+      if (at.valid())
+        return fail(ec::conflict, "'{}' begins more than one release id; give more digits", id);
+      return found;
+    }
+    TROUPE_CHECK(at.check());
+  }
+  auto at = db_->scan(release_order);
+  for (at.seek_at_or_before(std::string(9, '\xff')); at.valid(); at.previous()) {
+    TROUPE_TRY(value, db_->find(family::releases, at.key().substr(8)));
+    TROUPE_TRY(each, unpacked<wire::Release>(value.value_or(""), at.key().substr(8)));
+    if (each.name == id)
+      return std::move(each);
+  }
+  TROUPE_CHECK(at.check());
+  return fail(ec::not_found, "there is no release '{}' (an id, its first 8 digits or more, or a name)", id);
+}
+
+expected<wire::ReleasePageT> model_ledger::releases(std::string_view before, std::uint32_t limit) const {
+  limit = std::clamp<std::uint32_t>(limit == 0 ? 100 : limit, 1, most_listed);
+  std::string end;
+  if (!before.empty()) {
+    TROUPE_TRY(last, release(before));
+    end = order_key(last);
+  }
+  wire::ReleasePageT page;
+  auto at = db_->scan(release_order, {}, end);
+  for (at.seek_at_or_before(end.empty() ? std::string(9, '\xff') : end); at.valid(); at.previous()) {
+    if (page.releases.size() == limit)
+      return page;
+    TROUPE_TRY(value, db_->find(family::releases, at.key().substr(8)));
+    TROUPE_TRY(each, unpacked<wire::Release>(value.value_or(""), at.key().substr(8)));
+    page.releases.push_back(std::make_unique<wire::ReleaseT>(std::move(each)));
+  }
+  TROUPE_CHECK(at.check());
+  page.last = true;
+  return page;
+}
+
+} // namespace troupe::registry

@@ -1,0 +1,349 @@
+#include "services/registry/service.hpp"
+
+#include "common/artefact/canonical.hpp"
+#include "common/core/hash.hpp"
+#include "common/event/record.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <fstream>
+
+using namespace troupe;
+using namespace troupe::registry;
+
+namespace {
+
+template <class Table>
+struct asked {
+  flatbuffers::FlatBufferBuilder out;
+  const Table* operator()(const typename Table::NativeTableType& value) {
+    out.Clear();
+    out.Finish(Table::Pack(out, &value));
+    return flatbuffers::GetRoot<Table>(out.GetBufferPointer());
+  }
+};
+
+std::unique_ptr<wire::NamedTextT> named(std::string name, std::string text) {
+  auto made = std::make_unique<wire::NamedTextT>();
+  made->name = std::move(name);
+  made->text = std::move(text);
+  return made;
+}
+
+std::unique_ptr<wire::MetricPointT> point(std::string name, std::uint64_t step, double value) {
+  auto made = std::make_unique<wire::MetricPointT>();
+  made->name = std::move(name);
+  made->step = step;
+  made->value = value;
+  made->at = 7;
+  return made;
+}
+
+struct fixture {
+  troupe::testing::temp_dir dir;
+  std::shared_ptr<store::database> db = open_database(dir / "state").value();
+  blob_store blobs = blob_store::open(dir / "blobs", 1 << 20).value();
+  run_ledger runs{db};
+  model_ledger models{db, blobs, dir / "gate.toml"};
+
+  /// As after a kill: everything is read again from disk.
+  void reopen() {
+    runs = run_ledger{nullptr};
+    db.reset();
+    std::destroy_at(&models);
+    db = open_database(dir / "state").value();
+    std::construct_at(&models, db, blobs, dir / "gate.toml");
+    runs = run_ledger{db};
+  }
+
+  expected<wire::RunT> create(std::string id, std::string lr = "0.1") {
+    wire::RunCreateT ask;
+    ask.run_id = std::move(id);
+    ask.experiment = "e";
+    ask.parameters.push_back(named("lr", std::move(lr)));
+    asked<wire::RunCreate> as;
+    return runs.create(*as(ask));
+  }
+
+  expected<wire::RunT> update(const wire::RunUpdateT& ask) {
+    asked<wire::RunUpdate> as;
+    return runs.update(*as(ask));
+  }
+
+  std::string blob(std::string_view text) {
+    auto hash = sha256_hex(as_bytes(text));
+    REQUIRE(blobs.put(hash, text.size(), 0, as_bytes(text))->complete);
+    return hash;
+  }
+
+  void gate(std::string_view text) { std::ofstream{dir / "gate.toml"} << text; }
+
+  std::string manifest(double ndcg, std::string_view split = "leave-one-out") {
+    return fmt::format(R"({{"kind":"ease","metrics":{{"ndcg_at_10":{}}},"data":{{"split":"{}"}},)"
+                       R"("files":{{"weights.safetensors":{{"sha256":"{}","bytes":7}}}}}})",
+                       ndcg, split, blob("weights"));
+  }
+
+  expected<wire::ModelVersionT> add(std::string name, std::string text, bool skip = false) {
+    wire::ModelRegisterT ask;
+    ask.name = std::move(name);
+    ask.manifest = std::move(text);
+    ask.skip_gate = skip;
+    asked<wire::ModelRegister> as;
+    return models.add_version(*as(ask));
+  }
+
+  expected<wire::ModelVersionT> alias(std::string name, std::uint64_t version, std::string to) {
+    wire::ModelChangeT ask;
+    ask.name = std::move(name);
+    ask.version = version;
+    ask.set_aliases.push_back(std::move(to));
+    asked<wire::ModelChange> as;
+    return models.change(*as(ask));
+  }
+
+  expected<wire::ReleaseT> release(const wire::ModelVersionT& of, std::string_view weights,
+                                   bool skip = false) {
+    wire::ReleaseRegisterT ask;
+    ask.name = "r";
+    ask.manifest = fmt::format(
+        R"({{"models":[{{"name":"{}","version":{},"manifest_sha256":"{}","path":"models/m","weight":1}}],)"
+        R"("files":{{"models/m/weights.safetensors":{{"sha256":"{}","bytes":7}}}}}})",
+        of.name, of.version, of.manifest_sha256, weights);
+    ask.skip_gate = skip;
+    asked<wire::ReleaseRegister> as;
+    return models.add_release(*as(ask));
+  }
+};
+
+} // namespace
+
+TEST_CASE_FIXTURE(fixture, "a run is created once, and its parameters stay as they are") {
+  auto made = create("a");
+  REQUIRE(made.has_value());
+
+  CHECK(create("a")->created == made->created);
+  CHECK(create("a", "0.2").error().code == ec::conflict);
+  CHECK(create("").error().code == ec::invalid_argument);
+  CHECK(create("a:b").error().code == ec::invalid_argument);
+  reopen();
+  CHECK(runs.find("a")->parameters.at(0)->text == "0.1");
+  CHECK(runs.find("b").error().code == ec::not_found);
+}
+
+TEST_CASE_FIXTURE(fixture, "updates of a run are taken once each, in order, all of it or nothing") {
+  REQUIRE(create("a").has_value());
+  wire::RunUpdateT ask;
+  ask.run_id = "a";
+  ask.number = 1;
+  ask.metrics.push_back(point("loss", 1, 3.0));
+  ask.metrics.push_back(point("loss", 2, 2.0));
+  CHECK(update(ask)->last_update == 1);
+
+  CHECK(update(ask)->metrics.at(0)->points == 2); // sent twice
+  ask.number = 3;
+  CHECK(update(ask).error().code == ec::conflict); // 2 is missing
+  ask.number = 2;
+  ask.metrics.push_back(point("loss", 3, std::nan("")));
+  ask.metrics.push_back(point("loss", 3, 1.5)); // a step twice: the later value
+  ask.parameters.push_back(named("lr", "9"));
+  CHECK(update(ask).error().code == ec::conflict); // and nothing of it counts
+  CHECK(runs.find("a")->last_update == 1);
+  ask.parameters.clear();
+  ask.state = wire::RunState::done;
+  CHECK(update(ask).has_value());
+
+  reopen();
+  auto run = runs.find("a").value();
+  CHECK(run.state == wire::RunState::done);
+  CHECK(run.ended > 0);
+  CHECK(run.metrics.at(0)->points == 3);
+  CHECK(run.metrics.at(0)->last == 1.5);
+  CHECK(run.metrics.at(0)->least == 1.5);
+  CHECK(run.metrics.at(0)->most == 3.0);
+}
+
+TEST_CASE_FIXTURE(fixture, "a metric series is read by pages and thinned") {
+  REQUIRE(create("a").has_value());
+  wire::RunUpdateT ask;
+  ask.run_id = "a";
+  ask.number = 1;
+  for (std::uint64_t step = 0; step < 100; ++step)
+    ask.metrics.push_back(point("loss", step, static_cast<double>(step)));
+  ask.metrics.push_back(point("loss2", 5, 1));
+  REQUIRE(update(ask).has_value());
+  asked<wire::MetricQuery> as;
+  wire::MetricQueryT query;
+  query.run_id = "a";
+  query.name = "loss";
+  query.limit = 60;
+
+  auto first = runs.metric(*as(query)).value();
+  CHECK(first.points.size() == 60);
+  CHECK_FALSE(first.last);
+  query.from_step = first.points.back()->step + 1;
+  auto second = runs.metric(*as(query)).value();
+  CHECK(second.points.size() == 40);
+  CHECK(second.last);
+  query.from_step = 0;
+  query.every = 10;
+  auto thin = runs.metric(*as(query)).value();
+  CHECK(thin.points.size() == 10);
+  CHECK(thin.points.back()->value == 90);
+  query.name = "none";
+  CHECK(runs.metric(*as(query)).error().code == ec::not_found);
+}
+
+TEST_CASE_FIXTURE(fixture, "runs are listed newest first, by pages") {
+  for (auto* id : {"a", "b", "c"})
+    REQUIRE(create(id).has_value());
+  auto first = runs.list("", "", 2).value();
+  REQUIRE(first.runs.size() == 2);
+  CHECK(first.runs[0]->run_id == "c");
+  CHECK_FALSE(first.last);
+  auto rest = runs.list("", first.runs[1]->run_id, 2).value();
+  REQUIRE(rest.runs.size() == 1);
+  CHECK(rest.runs[0]->run_id == "a");
+  CHECK(rest.last);
+  CHECK(runs.list("other", "", 2)->runs.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "a blob is complete when every byte is there and its hash is right") {
+  std::string text = "hello, blob";
+  auto hash = sha256_hex(as_bytes(text));
+  auto part = [&](std::size_t from, std::size_t bytes) {
+    return as_bytes(std::string_view{text}.substr(from, bytes));
+  };
+
+  CHECK(blobs.put(hash, text.size(), 0, part(0, 4))->next_offset == 4);
+  CHECK(blobs.put(hash, text.size(), 8, part(8, 3))->next_offset == 4); // a gap: not taken
+  blobs = blob_store::open(dir / "blobs", 1 << 20).value();
+  CHECK(blobs.put(hash, text.size(), 0, part(0, 4))->next_offset == 4); // sent twice
+  CHECK(blobs.size_of(hash).error().code == ec::not_found);
+  CHECK(blobs.put(hash, text.size(), 4, part(4, 100))->complete);
+  CHECK(blobs.put(hash, text.size(), 0, part(0, 4))->complete);
+  CHECK(blobs.put(hash, 5, 0, {}).error().code == ec::conflict);
+  CHECK(blobs.read(hash, 7, 100)->bytes == "blob");
+  CHECK(blobs.read(hash, 7, 2)->size == text.size());
+
+  auto other = std::string(64, 'a');
+  CHECK(blobs.put(other, 3, 0, as_bytes(std::string_view{"abc"})).error().code == ec::corrupt);
+  CHECK(blobs.put(other, 3, 0, {})->next_offset == 0);
+  CHECK(blobs.put("../../etc/passwd", 3, 0, {}).error().code == ec::invalid_argument);
+  CHECK(blobs.put(other, 2 << 20, 0, {}).error().code == ec::invalid_argument);
+  auto nothing = sha256_hex({});
+  CHECK(blobs.put(nothing, 0, 0, {})->complete);
+}
+
+TEST_CASE_FIXTURE(fixture, "versions of a model count from 1, and the same manifest is the same version") {
+  CHECK(add("m", manifest(0.3))->version == 1);
+  CHECK(add("m", manifest(0.4))->version == 2);
+  CHECK(add("m", "  " + manifest(0.3))->version == 1);
+  CHECK(add("n", manifest(0.3))->version == 1);
+  reopen();
+  CHECK(models.version("m", "")->version == 2);
+  CHECK(models.version("m", "1")->version == 1);
+  CHECK(models.version("m", models.version("m", "1")->manifest_sha256)->version == 1);
+  CHECK(models.version("m", "3").error().code == ec::not_found);
+  CHECK(models.versions("", "", 2)->versions.size() == 2);
+  CHECK(models.versions("", "m:2", 10)->versions.at(0)->name == "n");
+  CHECK(models.versions("m", "", 10)->versions.size() == 2);
+}
+
+TEST_CASE_FIXTURE(fixture, "a manifest whose files have not arrived is not registered") {
+  auto text =
+      fmt::format(R"({{"kind":"ease","files":{{"w":{{"sha256":"{}","bytes":7}}}}}})", std::string(64, 'b'));
+  CHECK(add("m", text).error().code == ec::conflict);
+  CHECK(add("m", R"({"kind":"ease","files":{}})").error().code == ec::invalid_argument);
+  CHECK(add("m", "{").error().code == ec::invalid_argument);
+  CHECK(add("m", "[]").error().code == ec::invalid_argument);
+  auto leaving =
+      fmt::format(R"({{"kind":"ease","files":{{"../w":{{"sha256":"{}","bytes":7}}}}}})", blob("weights"));
+  CHECK(add("m", leaving).error().code == ec::invalid_argument);
+  CHECK(models.versions("", "", 10)->versions.empty());
+}
+
+TEST_CASE_FIXTURE(fixture, "an alias stands at one version and moves in one step") {
+  REQUIRE(add("m", manifest(0.3)).has_value());
+  REQUIRE(add("m", manifest(0.4)).has_value());
+  REQUIRE(alias("m", 1, "production").has_value());
+  CHECK(models.version("m", "production")->version == 1);
+  REQUIRE(alias("m", 2, "production").has_value());
+  reopen();
+  CHECK(models.version("m", "production")->version == 2);
+  CHECK(models.version("m", "1")->aliases.empty());
+  CHECK(alias("m", 1, "7").error().code == ec::invalid_argument);
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "the quality gate says which metric, value and bound, and can be skipped on record") {
+  gate("[[check]]\nmetric = 'ndcg_at_10'\nat_least = 0.30\n");
+  auto stopped = add("m", manifest(0.25));
+  REQUIRE(!stopped.has_value());
+  CHECK(stopped.error().code == ec::conflict);
+  CHECK(stopped.error().text.find("ndcg_at_10 is 0.25, below 0.3") != std::string::npos);
+  CHECK(models.versions("", "", 10)->versions.empty());
+
+  auto forced = add("m", manifest(0.25), true);
+  REQUIRE(forced.has_value());
+  CHECK(forced->tags.at(0)->text == "skipped");
+  CHECK_FALSE(forced->gate.at(0)->passed);
+  CHECK(add("m", manifest(0.35))->gate.at(0)->passed);
+  gate("[[check]]\nmetric = 'recall'\nat_least = 0.30\n");
+  CHECK(add("m", manifest(0.36)).error().text.find("recall is not among") != std::string::npos);
+  gate("[[check]]\nmetrik = 'recall'\n");
+  CHECK(add("m", manifest(0.37)).error().text.find("unknown key 'metrik'") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(fixture, "the quality gate compares with production on the same split only") {
+  gate("[[check]]\nmetric = 'ndcg_at_10'\nagainst = 'production'\nwithin = 0.1\n");
+  REQUIRE(add("m", manifest(0.40)).has_value()); // nothing to compare with
+  REQUIRE(alias("m", 1, "production").has_value());
+  CHECK(add("m", manifest(0.37)).has_value());
+  auto worse = add("m", manifest(0.35));
+  REQUIRE(!worse.has_value());
+  CHECK(worse.error().text.find("0.36") != std::string::npos);
+  CHECK(add("m", manifest(0.5, "random")).error().text.find("cannot be compared") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "a release holds the very files of its registered models, and is found by id and name") {
+  gate("[[check]]\nmetric = 'ndcg_at_10'\nat_least = 0.30\n");
+  auto good = add("m", manifest(0.4)).value();
+  auto bad = add("m", manifest(0.1), true).value();
+  auto weights = blob("weights");
+
+  auto made = release(good, weights);
+  REQUIRE(made.has_value());
+  CHECK(made->id == sha256_hex(as_bytes(made->manifest)));
+  CHECK(release(good, weights)->created == made->created);
+  CHECK(release(good, blob("WEIGHTS")).error().code == ec::conflict);
+  CHECK(release(bad, weights).error().text.find("ndcg_at_10 is 0.1, below 0.3") != std::string::npos);
+  auto forced = release(bad, weights, true);
+  REQUIRE(forced.has_value());
+
+  reopen();
+  CHECK(models.release(made->id)->name == "r");
+  CHECK(models.release(made->id.substr(0, 8))->id == made->id);
+  CHECK(models.release("r")->id == forced->id);
+  CHECK(models.release("none").error().code == ec::not_found);
+  auto page = models.releases("", 1).value();
+  CHECK(page.releases.at(0)->id == forced->id);
+  CHECK_FALSE(page.last);
+  CHECK(models.releases(forced->id, 5)->releases.at(0)->id == made->id);
+}
+
+TEST_CASE("requests that are no message of their kind are refused") {
+  troupe::testing::temp_dir dir;
+  auto made = service::open(dir.path(), dir / "gate.toml", 1 << 20).value();
+  for (auto kind :
+       {wire::Kind::run_create, wire::Kind::run_update, wire::Kind::run_list, wire::Kind::run_show,
+        wire::Kind::metric_read, wire::Kind::blob_put, wire::Kind::blob_get, wire::Kind::model_register,
+        wire::Kind::model_list, wire::Kind::model_show, wire::Kind::model_change,
+        wire::Kind::release_register, wire::Kind::release_list, wire::Kind::release_show}) {
+    CHECK(made->answer(kind, chunk{}).error().code == ec::corrupt);
+    CHECK(made->answer(kind, chunk::copy(as_bytes(std::string(64, 'x')))).error().code == ec::corrupt);
+  }
+}
