@@ -24,7 +24,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto service = "feature-store";
-constexpr auto hint = "is the fleet up? `troupe status` shows it";
 
 chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
   return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
@@ -316,9 +315,8 @@ expected<void> check_views(context& with, const std::string& path) {
 void add_feature_commands(CLI::App& app, context& with) {
   auto* features = app.add_subcommand("features", "Features as they are served");
   features->require_subcommand(1);
-  with.command(
-      *features->add_subcommand("list", "The views in force, their features and versions"),
-      [&with] { return list_views(with); }, hint);
+  with.command(*features->add_subcommand("list", "The views in force, their features and versions"),
+               [&with] { return list_views(with); });
   auto* get_command = features->add_subcommand("get", "Values of features for some entities");
   auto get_with = std::make_shared<get_options>();
   get_command->add_option("--entity", get_with->entity, "user or item")
@@ -331,11 +329,9 @@ void add_feature_commands(CLI::App& app, context& with) {
       "--at", get_with->at,
       "Instant (RFC 3339), or watermark: the newest event applied; else the service's clock");
   get_command->add_option("--timeout", get_with->timeout, "How long to wait")->capture_default_str();
-  with.command(
-      *get_command, [&with, get_with] { return get(with, *get_with); }, hint);
-  with.command(
-      *features->add_subcommand("state-hash", "One SHA-256 over every feature state"),
-      [&with] { return state_hash(with); }, hint);
+  with.command(*get_command, [&with, get_with] { return get(with, *get_with); });
+  with.command(*features->add_subcommand("state-hash", "One SHA-256 over every feature state"),
+               [&with] { return state_hash(with); });
 
   auto* training = app.add_subcommand("training-set", "Training sets, correct at the point in time");
   training->require_subcommand(1);
@@ -346,8 +342,7 @@ void add_feature_commands(CLI::App& app, context& with) {
       ->check(CLI::ExistingFile);
   build_command->add_option("--out", build_with->out, "Folder of the Parquet parts and the manifest")
       ->required();
-  with.command(
-      *build_command, [&with, build_with] { return build(with, *build_with); }, hint);
+  with.command(*build_command, [&with, build_with] { return build(with, *build_with); });
   auto* verify_command =
       training->add_subcommand("verify", "Compute the content hash of a training set again");
   auto folder = std::make_shared<std::string>();

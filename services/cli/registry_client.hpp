@@ -46,6 +46,5 @@ inline expected<wire::ModelVersionT> model_version(context& with, const std::str
   return ask_registry<wire::ModelVersion, wire::ModelQuery>(with, wire::Kind::model_show, question);
 }
 
-inline constexpr auto registry_hint = "is the fleet up? `troupe status` shows it";
 
 } // namespace troupe::cli

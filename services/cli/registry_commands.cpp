@@ -231,8 +231,7 @@ expected<void> show_release(context& with, const std::string& id) {
 template <class Options>
 void add(context& with, CLI::App& sub, std::shared_ptr<Options> options,
          expected<void> (*run)(context&, const Options&)) {
-  with.command(
-      sub, [&with, options, run] { return run(with, *options); }, registry_hint);
+  with.command(sub, [&with, options, run] { return run(with, *options); });
 }
 
 void add_run_commands(CLI::App& app, context& with) {
@@ -282,8 +281,7 @@ void add_registry_commands(CLI::App& app, context& with) {
   auto* diff = models->add_subcommand("diff", "What differs between the manifests of two versions");
   diff->add_option("one", both->first, "name:version")->required();
   diff->add_option("other", both->second, "name:version")->required();
-  with.command(
-      *diff, [&with, both] { return diff_models(with, both->first, both->second); }, registry_hint);
+  with.command(*diff, [&with, both] { return diff_models(with, both->first, both->second); });
   auto change = std::make_shared<change_options>();
   auto* alias = models->add_subcommand("alias", "Set or remove aliases and tags of a version");
   alias->add_option("model", change->model, "name:version")->required();

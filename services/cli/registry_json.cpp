@@ -23,11 +23,11 @@ json::object to_json(const named_texts& from) {
 }
 
 json::value number(double value) {
-  return std::isfinite(value) ? json::value{value} : json::value{};
+  return std::isfinite(value) ? json::value(value) : json::value(nullptr);
 }
 
 json::value instant(std::int64_t micros) {
-  return micros == 0 ? json::value{} : json::value{to_rfc3339(from_micros(micros))};
+  return micros == 0 ? json::value(nullptr) : json::value(to_rfc3339(from_micros(micros)));
 }
 
 json::array to_json(const std::vector<std::unique_ptr<wire::GateCheckT>>& from) {

@@ -249,14 +249,12 @@ void add_blob_commands(CLI::App& app, context& with) {
   auto file = std::make_shared<std::string>();
   auto* put = blobs->add_subcommand("put", "Send a file; prints its hash");
   put->add_option("file", *file, "File")->required()->check(CLI::ExistingFile);
-  with.command(
-      *put, [&with, file] { return put_blob(with, *file); }, registry_hint);
+  with.command(*put, [&with, file] { return put_blob(with, *file); });
   auto which = std::make_shared<std::pair<std::string, std::string>>();
   auto* get = blobs->add_subcommand("get", "Fetch a blob into a file");
   get->add_option("sha256", which->first, "Hash")->required();
   get->add_option("file", which->second, "Where to")->required();
-  with.command(
-      *get, [&with, which] { return get_blob(with, which->first, which->second); }, registry_hint);
+  with.command(*get, [&with, which] { return get_blob(with, which->first, which->second); });
 }
 
 } // namespace
@@ -272,21 +270,18 @@ void add_publish_commands(CLI::App& models, CLI::App& releases, CLI::App& app, c
   register_command->add_option("--tag", publish->tags, "NAME=TEXT");
   register_command->add_flag("--skip-gate", publish->skip_gate,
                              "Register what the quality gate stops; it is tagged so");
-  with.command(
-      *register_command, [&with, publish] { return register_model(with, *publish); }, registry_hint);
+  with.command(*register_command, [&with, publish] { return register_model(with, *publish); });
 
   auto which = std::make_shared<std::string>();
   auto* verify = models.add_subcommand("verify", "Fetch every file of a version and compare its hash");
   verify->add_option("model", *which, "name:version")->required();
-  with.command(
-      *verify, [&with, which] { return verify_model(with, *which); }, registry_hint);
+  with.command(*verify, [&with, which] { return verify_model(with, *which); });
 
   auto release = std::make_shared<std::string>();
   auto* verify_command =
       releases.add_subcommand("verify", "Fetch every file of a release and compare its hash");
   verify_command->add_option("release", *release, "Id, its first 8 digits or more, or a name")->required();
-  with.command(
-      *verify_command, [&with, release] { return verify_release(with, *release); }, registry_hint);
+  with.command(*verify_command, [&with, release] { return verify_release(with, *release); });
 
   auto build = std::make_shared<build_options>();
   auto* build_command = releases.add_subcommand("build", "Bundle registered models and rules into a release");
@@ -298,8 +293,7 @@ void add_publish_commands(CLI::App& models, CLI::App& releases, CLI::App& app, c
   build_command->add_option("--warmup", build->warmup, "Requests to warm up with (JSON lines)")
       ->check(CLI::ExistingFile);
   build_command->add_flag("--skip-gate", build->skip_gate, "Although a model did not pass the gate");
-  with.command(
-      *build_command, [&with, build] { return build_release(with, *build); }, registry_hint);
+  with.command(*build_command, [&with, build] { return build_release(with, *build); });
   add_blob_commands(app, with);
 }
 
