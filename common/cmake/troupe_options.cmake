@@ -32,6 +32,9 @@ endif()
 if(TROUPE_SANITIZE)
   add_compile_options(-fsanitize=${TROUPE_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${TROUPE_SANITIZE})
+  if(TROUPE_SANITIZE MATCHES "undefined")
+    add_compile_options(-fsanitize-recover=null) # halts at run time, but for what scripts/ubsan.supp names
+  endif()
   if(TROUPE_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # Asio's fences; its mutexes, which ThreadSanitizer does see, order the same accesses.
     add_compile_options(-Wno-tsan)

@@ -81,10 +81,10 @@ json::value shown_json(std::string_view kept) {
   return json::value(whole_characters(kept.substr(std::min<std::size_t>(1, kept.size()))));
 }
 
-json::object column_of(const column_profile& from, std::uint64_t rows, std::string name) {
+json::object column_of(const column_profile& from, std::uint64_t rows, std::string_view name) {
   json::object to;
   auto type = type_of(from);
-  to["name"] = std::move(name);
+  to["name"] = name;
   to["type"] = type;
   to["count"] = from.present;
   to["nulls"] = rows >= from.present ? rows - from.present : 0;
@@ -183,8 +183,8 @@ std::string to_json(const profile& from, bool pretty) {
       group["type"] = each->type;
     group["rows"] = each->rows;
     json::array columns;
-    each_column(*each, [&](auto& column, std::string name) {
-      columns.push_back(column_of(column, each->rows, std::move(name)));
+    each_column(*each, [&](auto& column, const std::string& name) {
+      columns.push_back(column_of(column, each->rows, name));
     });
     group["columns"] = std::move(columns);
     groups.push_back(std::move(group));

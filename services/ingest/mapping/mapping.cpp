@@ -19,7 +19,7 @@ bool matches(const std::filesystem::path& path, const std::string& pattern) {
   for (std::size_t i = 0; i < depth; ++i) {
     if (folder.filename().empty())
       return false;
-    tail = folder.filename().string() + '/' + tail;
+    tail.insert(0, folder.filename().string() + '/');
     folder = folder.parent_path();
   }
   return ::fnmatch(pattern.c_str(), tail.c_str(), FNM_PATHNAME) == 0;

@@ -12,7 +12,6 @@ namespace {
 
 using table::column_view;
 using table::kind;
-using table::type_info;
 
 void append_text(std::string& out, std::string_view text) {
   out += '"';
