@@ -76,6 +76,14 @@ public:
     return heaviest(std::move(all), most);
   }
 
+  std::vector<reason> like(row item, std::size_t most) const override {
+    std::vector<reason> all;
+    for (std::size_t k = item * width_; k < (item + std::size_t{1}) * width_; ++k)
+      if (near_[k] >= 0 && near_[k] != static_cast<std::int32_t>(item))
+        all.push_back({static_cast<row>(near_[k]), similarity_[k]});
+    return heaviest(std::move(all), most);
+  }
+
 private:
   tensor_file weights_;
   std::span<const std::int32_t> near_;
@@ -91,21 +99,29 @@ public:
   std::size_t items() const noexcept override { return items_.size() / width_; }
 
   void score(const taste& who, std::span<const row> candidates, std::span<float> out) const override {
-    std::vector<float> x(width_, 0);
+    auto x = user_vector(who);
+    x.resize(width_, 0);
+    for (std::size_t i = 0; i < candidates.size(); ++i)
+      out[i] = dot(items_.data() + candidates[i] * width_, x.data(), width_);
+  }
+
+  std::size_t width() const noexcept override { return width_; }
+  std::vector<float> item_vectors() const override { return {items_.begin(), items_.end()}; }
+  std::vector<float> user_vector(const taste& who) const override {
     if (!who.history.empty()) {
-      auto matrix = system_of(distinct(who.history));
+      auto history = distinct(who.history);
+      auto matrix = system_of(history);
       std::vector<double> b(width_, 0);
-      for (auto item : distinct(who.history))
+      for (auto item : history)
         for (std::size_t d = 0; d < width_; ++d)
           b[d] += (1 + how_.alpha) * items_[item * width_ + d];
       if (solve_positive(matrix, b))
-        x.assign(b.begin(), b.end());
+        return {b.begin(), b.end()};
     } else if (who.user && (*who.user + std::size_t{1}) * width_ <= users_.size()) {
       auto* at = users_.data() + *who.user * width_;
-      x.assign(at, at + width_);
+      return {at, at + width_};
     }
-    for (std::size_t i = 0; i < candidates.size(); ++i)
-      out[i] = dot(items_.data() + candidates[i] * width_, x.data(), width_);
+    return {};
   }
 
   // The score is linear in the history: y_i' W^-1 (1 + alpha) y_j for each j of it (the paper, section 5).
@@ -156,18 +172,39 @@ public:
   std::size_t items() const noexcept override { return bias_.size(); }
 
   void score(const taste& who, std::span<const row> candidates, std::span<float> out) const override {
-    std::vector<float> x(width_, 0);
-    if (who.user && (*who.user + std::size_t{1}) * width_ <= users_.size()) {
-      auto* at = users_.data() + *who.user * width_;
-      x.assign(at, at + width_);
-    } else if (!who.history.empty()) {
-      auto share = 1.0f / static_cast<float>(who.history.size());
-      for (auto item : who.history)
-        for (std::size_t d = 0; d < width_; ++d)
-          x[d] += share * items_[item * width_ + d];
-    }
+    auto x = user_vector(who);
+    x.resize(width_, 0);
     for (std::size_t i = 0; i < candidates.size(); ++i)
       out[i] = bias_[candidates[i]] + dot(items_.data() + candidates[i] * width_, x.data(), width_);
+  }
+
+  // One dimension more carries the bias: (x, 1) . (y, b).
+  std::size_t width() const noexcept override { return width_ + 1; }
+  std::vector<float> item_vectors() const override {
+    std::vector<float> out;
+    out.reserve(bias_.size() * (width_ + 1));
+    for (std::size_t i = 0; i < bias_.size(); ++i) {
+      auto* y = items_.data() + i * width_;
+      out.insert(out.end(), y, y + width_);
+      out.push_back(bias_[i]);
+    }
+    return out;
+  }
+  std::vector<float> user_vector(const taste& who) const override {
+    std::vector<float> x(width_ + 1, 0);
+    x[width_] = 1;
+    if (who.user && (*who.user + std::size_t{1}) * width_ <= users_.size()) {
+      auto* at = users_.data() + *who.user * width_;
+      std::copy(at, at + width_, x.begin());
+      return x;
+    }
+    if (who.history.empty())
+      return {};
+    auto share = 1.0f / static_cast<float>(who.history.size());
+    for (auto item : who.history)
+      for (std::size_t d = 0; d < width_; ++d)
+        x[d] += share * items_[item * width_ + d];
+    return x;
   }
 
 private:
@@ -204,6 +241,10 @@ std::optional<row> vocabulary::find(std::string_view id) const {
 }
 
 std::vector<reason> scorer::because(const taste&, row, std::size_t) const {
+  return {};
+}
+
+std::vector<reason> scorer::like(row, std::size_t) const {
   return {};
 }
 

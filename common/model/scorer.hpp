@@ -64,6 +64,15 @@ public:
   /// Items of the history that raised the score of `item` most, heaviest first; empty where the model cannot
   /// tell.
   virtual std::vector<reason> because(const taste& who, row item, std::size_t most) const;
+
+  /// Items that stand nearest to `item` in the model's own table, nearest first; empty where it has none.
+  virtual std::vector<reason> like(row item, std::size_t most) const;
+
+  /// The space in which score = dot product of a user's and an item's vector: its width, 0 where there is
+  /// none, the vectors of all items, row-major, and that of a user; empty where nothing is known of the user.
+  virtual std::size_t width() const noexcept { return 0; }
+  virtual std::vector<float> item_vectors() const { return {}; }
+  virtual std::vector<float> user_vector(const taste&) const { return {}; }
 };
 
 /// item_score [N].
