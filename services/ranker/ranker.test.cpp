@@ -15,6 +15,9 @@
 #include <cmath>
 #include <fstream>
 #include <future>
+#include <map>
+#include <set>
+#include <thread>
 
 using namespace troupe;
 using namespace troupe::ranker;
@@ -31,8 +34,9 @@ struct weights {
   weights& add(const std::string& name, const std::string& shape, const std::vector<T>& values) {
     auto from = data.size();
     data.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-    header += fmt::format(R"({}"{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", header.empty() ? "" : ",",
-                          name, std::is_same_v<T, float> ? "F32" : "I32", shape, from, data.size());
+    header +=
+        fmt::format(R"({}"{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", header.empty() ? "" : ",",
+                    name, std::is_same_v<T, float> ? "F32" : "I32", shape, from, data.size());
     return *this;
   }
   std::string bytes() const {
@@ -65,12 +69,12 @@ public:
   }
   /// Writes the manifest; gives the release's id.
   std::string done(const std::string& name = "r") {
-    auto text = json::serialize(
-        json::object{{"files", files_},
-                     {"format", 1},
-                     {"models", models_},
-                     {"name", name},
-                     {"signature", json::object{{"inputs", json::array{"history"}}, {"outputs", json::array{"items"}}}}});
+    auto text = json::serialize(json::object{
+        {"files", files_},
+        {"format", 1},
+        {"models", models_},
+        {"name", name},
+        {"signature", json::object{{"inputs", json::array{"history"}}, {"outputs", json::array{"items"}}}}});
     std::ofstream{folder_ / "release.json", std::ios::binary} << text;
     return sha256_hex(as_bytes(text));
   }
@@ -93,7 +97,8 @@ std::string make_release(const fs::path& folder, const std::string& rules, const
                 .add<float>("similarity", "[6,2]", {1, .2f, 1, .2f, 1, .2f, 1, .2f, 1, .2f, 1, .2f}));
   if (!rules.empty())
     out.put("rules.toml", rules);
-  out.put("warmup.jsonl", R"({"history":["a"],"n":3})" "\n");
+  out.put("warmup.jsonl", R"({"history":["a"],"n":3})"
+                          "\n");
   return out.done(name);
 }
 
@@ -143,8 +148,8 @@ const ranked_item& item(const ranking& in, const std::string& id) {
 net::request rank_request(const std::string& release, const std::string& user,
                           std::function<void(expected<chunk>)> then) {
   flatbuffers::FlatBufferBuilder out;
-  out.Finish(wire::CreateRankDirect(out, release.c_str(), "arm", user.c_str(), nullptr, nullptr, nullptr, nullptr,
-                                    nullptr, 3, true),
+  out.Finish(wire::CreateRankDirect(out, release.c_str(), "arm", user.c_str(), nullptr, nullptr, nullptr,
+                                    nullptr, nullptr, 3, true),
              "TRPK");
   net::request asked;
   asked.info.kind = wire::Kind::rank;
@@ -203,7 +208,8 @@ struct desk_fixture {
   }
   expected<chunk> ask(const std::string& release, const std::string& user) {
     std::promise<expected<chunk>> got;
-    front->take(rank_request(release, user, [&](expected<chunk> answer) { got.set_value(std::move(answer)); }));
+    front->take(
+        rank_request(release, user, [&](expected<chunk> answer) { got.set_value(std::move(answer)); }));
     return got.get_future().get();
   }
 };
@@ -242,7 +248,8 @@ share = 0.1
 
   auto refused = [](const char* text, const char* why) {
     auto got = parse_rules(text, "rules.toml");
-    return !got && got.error().code == ec::invalid_argument && got.error().text.find(why) != std::string::npos;
+    return !got && got.error().code == ec::invalid_argument &&
+           got.error().text.find(why) != std::string::npos;
   };
   CHECK(refused("[diversity]\nmrr = 1", "diversity.mrr is unknown"));
   CHECK(refused("[exploration]\nshare = 2", "exploration.share is 2, allowed is 0 to 1"));
@@ -294,7 +301,8 @@ TEST_CASE("a release with weights for other items than its vocabulary, or of an 
   CHECK(!warm(**loaded));
 }
 
-TEST_CASE("a known user gets neighbours of the history first, nothing seen, with sources, reasons and scores") {
+TEST_CASE(
+    "a known user gets neighbours of the history first, nothing seen, with sources, reasons and scores") {
   auto with = load("");
   auto got = rank(*with, catalogue_of({card("d"), card("b")}), of_user({"c"}, 3));
 
@@ -311,7 +319,8 @@ TEST_CASE("a known user gets neighbours of the history first, nothing seen, with
   CHECK(got.stages.size() == 5);
 }
 
-TEST_CASE("new users get popular and trending items, their session speaks for them, and unknown items do no harm") {
+TEST_CASE(
+    "new users get popular and trending items, their session speaks for them, and unknown items do no harm") {
   auto with = load("");
   auto anybody = rank(*with, {}, of_user({}, 3));
   CHECK(ids(anybody) == std::vector<std::string>{"a", "b", "c"});
@@ -330,7 +339,8 @@ TEST_CASE("new users get popular and trending items, their session speaks for th
 
 TEST_CASE("hidden, deleted, expired, excluded and filtered items are not shown") {
   auto with = load("");
-  auto hidden = card("a"), deleted = card("b"), expired = card("d"), later = card("e"), plain = card("f", {"War"});
+  auto hidden = card("a"), deleted = card("b"), expired = card("d"), later = card("e"),
+       plain = card("f", {"War"});
   hidden.hidden = true;
   deleted.deleted = true;
   expired.expires = 999;
@@ -352,8 +362,8 @@ TEST_CASE("hidden, deleted, expired, excluded and filtered items are not shown")
 }
 
 TEST_CASE("rules filter, boost, pin and cap, and each says so") {
-  auto catalogue = catalogue_of(
-      {card("a", {"War"}), card("b", {"War"}), card("d", {"Drama"}), card("e", {"Horror"}), card("f", {"Drama"})});
+  auto catalogue = catalogue_of({card("a", {"War"}), card("b", {"War"}), card("d", {"Drama"}),
+                                 card("e", {"Horror"}), card("f", {"Drama"})});
   auto with = load(R"(
 [[rule]]
 kind = "filter"
@@ -394,7 +404,8 @@ TEST_CASE("diversity puts another genre before a second one of the same") {
 }
 
 TEST_CASE("how often an item stands at a position is the propensity that its answer reports") {
-  auto with = load("[exploration]\nshare = 0.3\namong = 3\n[[rule]]\nkind = 'pin'\nitem = 'f'\nposition = 2\n");
+  auto with =
+      load("[exploration]\nshare = 0.3\namong = 3\n[[rule]]\nkind = 'pin'\nitem = 'f'\nposition = 2\n");
   constexpr int rounds = 60'000;
   std::map<std::pair<std::size_t, std::string>, int> seen;
   std::map<std::pair<std::size_t, std::string>, double> reported;
@@ -439,7 +450,8 @@ TEST_CASE("a deadline that has passed leaves models out and says which") {
                                                  "deadline: model ease did not score"});
 }
 
-TEST_CASE("items like an item come from the models, for a new item from its attributes, else the answer says so") {
+TEST_CASE(
+    "items like an item come from the models, for a new item from its attributes, else the answer says so") {
   auto with = load("");
   CHECK(ids(similar(*with, {}, "c", of_user({}, 1))) == std::vector<std::string>{"d"});
   auto other = card("other", {"War", "Drama"});
@@ -536,7 +548,7 @@ TEST_CASE("a request that is none, asks too much, comes too late or meets a stop
   garbage.info.kind = wire::Kind::rank;
   garbage.payload = chunk::own(std::string(64, 'x'));
   CHECK(code(std::move(garbage)) == ec::corrupt);
-  auto late = rank_request(id, "u", nullptr);
+  auto late = rank_request(id, "u", [](expected<chunk>) {});
   late.until = deadline{deadline::clock::time_point{}};
   CHECK(code(std::move(late)) == ec::too_late);
   net::request greedy;
@@ -546,7 +558,7 @@ TEST_CASE("a request that is none, asks too much, comes too late or meets a stop
   greedy.payload = chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
   CHECK(code(std::move(greedy)) == ec::invalid_argument);
   f.front->stop();
-  CHECK(code(rank_request(id, "u", nullptr)) == ec::stopping);
+  CHECK(code(rank_request(id, "u", [](expected<chunk>) {})) == ec::stopping);
 }
 
 TEST_CASE("a broken release is reported as failed and the one that serves stays") {
@@ -567,9 +579,11 @@ TEST_CASE("a broken release is reported as failed and the one that serves stays"
   }
 }
 
-TEST_CASE("a hundred swaps of releases under concurrent requests lose no answer, and old releases are freed") {
+TEST_CASE(
+    "a hundred swaps of releases under concurrent requests lose no answer, and old releases are freed") {
   desk_fixture f;
-  auto one = make_release(f.dir / "bundles/one", "", "one"), two = make_release(f.dir / "bundles/two", "", "two");
+  auto one = make_release(f.dir / "bundles/one", "", "one"),
+       two = make_release(f.dir / "bundles/two", "", "two");
   f.shelf->prepare({one});
   f.wait_settled(1);
   std::weak_ptr<const release> first = f.shelf->find(one);

@@ -19,11 +19,13 @@ expected<void> warm(const release& with) {
     asked.user = requests[i].user;
     asked.history = requests[i].history;
     asked.n = requests[i].n;
+    asked.explain = true;
     auto answer = rank(with, nothing, asked);
     if (answer.items.empty() && with.items > requests[i].history.size())
       return fail(ec::corrupt, "warm-up request {} has no answer", i + 1);
     for (auto& each : answer.items)
-      if (!std::isfinite(each.score))
+      if (!std::isfinite(each.score) || !std::all_of(each.models.begin(), each.models.end(),
+                                                     [](auto& by) { return std::isfinite(by.second); }))
         return fail(ec::corrupt, "warm-up request {} scores item {} with a number that is not finite", i + 1,
                     each.item);
   }

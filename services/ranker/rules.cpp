@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <optional>
 #include <set>
+#include <type_traits>
 
 namespace troupe::ranker {
 
@@ -27,7 +28,8 @@ public:
     auto* node = from_.get(key);
     if (!node)
       return std::optional<T>{};
-    auto value = node->value<T>();
+    // Exactly: a number is no flag. A whole number is a number, though.
+    auto value = std::is_same_v<T, double> ? node->value<T>() : node->value_exact<T>();
     if (!value)
       return wrong(key, fmt::format("must be a {}", type));
     return std::optional<T>{*value};
