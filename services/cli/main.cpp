@@ -13,6 +13,9 @@
 #ifdef TROUPE_WITH_FEATURE
 #include "services/cli/feature_commands.hpp"
 #endif
+#ifdef TROUPE_WITH_RANKER
+#include "services/cli/ranker_commands.hpp"
+#endif
 #ifdef TROUPE_WITH_GENERATE
 #include "services/cli/generate_command.hpp"
 #endif
@@ -51,6 +54,9 @@ int run(int argc, char** argv) {
 #endif
 #ifdef TROUPE_WITH_FEATURE
   cli::add_feature_commands(app, context);
+#endif
+#ifdef TROUPE_WITH_RANKER
+  cli::add_ranker_commands(app, context);
 #endif
 #ifdef TROUPE_WITH_GENERATE
   cli::add_generate_commands(app, context);
