@@ -114,7 +114,7 @@ public:
       std::vector<double> b(width_, 0);
       for (auto item : history)
         for (std::size_t d = 0; d < width_; ++d)
-          b[d] += (1 + how_.alpha) * items_[item * width_ + d];
+          b[d] += items_[item * width_ + d];
       if (solve_positive(matrix, b))
         return {b.begin(), b.end()};
     } else if (who.user && (*who.user + std::size_t{1}) * width_ <= users_.size()) {
@@ -124,7 +124,7 @@ public:
     return {};
   }
 
-  // The score is linear in the history: y_i' W^-1 (1 + alpha) y_j for each j of it (the paper, section 5).
+  // The score is linear in the history: y_i' W^-1 y_j for each j of it (Hu, Koren and Volinsky, section 5).
   std::vector<reason> because(const taste& who, row item, std::size_t most) const override {
     auto history = distinct(who.history);
     auto matrix = system_of(history);
@@ -137,7 +137,7 @@ public:
     for (auto from : history) {
       double weight = 0;
       for (std::size_t d = 0; d < width_; ++d)
-        weight += (1 + how_.alpha) * items_[from * width_ + d] * pull[d];
+        weight += items_[from * width_ + d] * pull[d];
       if (from != item)
         all.push_back({from, weight});
     }
@@ -147,14 +147,18 @@ public:
 private:
   std::vector<double> system_of(const std::vector<row>& history) const {
     std::vector<double> a(gram_.begin(), gram_.end());
+    for (auto& each : a)
+      each *= how_.alpha;
     for (auto item : history) {
       auto* y = items_.data() + item * width_;
       for (std::size_t r = 0; r < width_; ++r)
         for (std::size_t c = 0; c < width_; ++c)
-          a[r * width_ + c] += how_.alpha * y[r] * y[c];
+          a[r * width_ + c] += static_cast<double>(y[r]) * y[c];
     }
+    auto weight = static_cast<double>(history.size()) + how_.alpha * static_cast<double>(items());
+    auto ridge = how_.regularization * std::pow(weight, how_.frequency_power);
     for (std::size_t d = 0; d < width_; ++d)
-      a[d * width_ + d] += how_.regularization;
+      a[d * width_ + d] += ridge;
     return a;
   }
 

@@ -83,13 +83,15 @@ expected<std::unique_ptr<scorer>> load_popularity(tensor_file weights);
 expected<std::unique_ptr<scorer>> load_neighbours(tensor_file weights);
 
 struct fold_in {
-  double alpha = 1;          ///< Weight of an observed item beside 1 for every item.
-  double regularization = 1; ///< Added to the diagonal.
+  double alpha = 1;           ///< Weight of every item beside 1 more for an observed one.
+  double regularization = 1;  ///< Ridge, times...
+  double frequency_power = 0; ///< ...(items of the history + alpha * all items) to this power.
 };
 
 /// item_factors [N,D], user_factors [M,D], gram [D,D]. A user is solved for from the history where there is
-/// one: (G + alpha Y'Y + regularization I) x = (1 + alpha) Y'1 with the rows Y of the history (Hu, Koren and
-/// Volinsky 2008, equation 4); without history the stored factors serve, or nothing: scores of 0.
+/// one, as in training: (alpha G + Y'Y + ridge I) x = Y'1 with the rows Y of the history (Hu, Koren and
+/// Volinsky 2008; ridge of Rendle et al. 2021); without history the stored factors serve, or nothing: scores
+/// of 0.
 expected<std::unique_ptr<scorer>> load_ials(tensor_file weights, fold_in how);
 
 /// item_factors [N,D], item_bias [N], user_factors [M,D]. A user without factors gets the mean of the items

@@ -133,14 +133,20 @@ load_model(const release_manifest::model_entry& entry, const std::filesystem::pa
   auto* config = object_at(*about, "config");
   static const json::object nothing;
   auto& settings = config ? *config : nothing;
+  // A setting of the kind stands in a table of its own, under a dotted name, or by itself.
+  auto setting = [&](const std::string& key, double standard) {
+    if (auto* own = object_at(settings, entry.kind))
+      return number_at(*own, key, standard);
+    return number_at(settings, entry.kind + "." + key, number_at(settings, key, standard));
+  };
   auto made = [&]() -> expected<std::unique_ptr<model::scorer>> {
     if (entry.kind == "popularity")
       return model::load_popularity(std::move(tensors));
     if (entry.kind == "item_knn" || entry.kind == "ease")
       return model::load_neighbours(std::move(tensors));
     if (entry.kind == "ials")
-      return model::load_ials(std::move(tensors),
-                              {number_at(settings, "alpha", 1), number_at(settings, "regularization", 1)});
+      return model::load_ials(std::move(tensors), {setting("alpha", 1), setting("regularization", 1),
+                                                   setting("frequency_power", 0)});
     if (entry.kind == "bpr")
       return model::load_bpr(std::move(tensors));
     return fail(ec::unsupported_version,
