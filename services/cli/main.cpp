@@ -16,6 +16,9 @@
 #ifdef TROUPE_WITH_REGISTRY
 #include "services/cli/registry_commands.hpp"
 #endif
+#ifdef TROUPE_WITH_RANKER
+#include "services/cli/ranker_commands.hpp"
+#endif
 #ifdef TROUPE_WITH_GENERATE
 #include "services/cli/generate_command.hpp"
 #endif
@@ -57,6 +60,9 @@ int run(int argc, char** argv) {
 #endif
 #ifdef TROUPE_WITH_REGISTRY
   cli::add_registry_commands(app, context);
+#endif
+#ifdef TROUPE_WITH_RANKER
+  cli::add_ranker_commands(app, context);
 #endif
 #ifdef TROUPE_WITH_GENERATE
   cli::add_generate_commands(app, context);

@@ -17,12 +17,9 @@ chunk encode(const feature_query& query) {
   return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
 }
 
-expected<feature_answer> decode_features(const chunk& payload, std::size_t rows) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                 1u << 30};
-  if (!verifier.VerifyBuffer<wire::Features>("TRPF"))
-    return fail(ec::corrupt, "the answer to read_features has {} bytes that are no Features", payload.size());
-  auto* from = flatbuffers::GetRoot<wire::Features>(payload.data());
+namespace {
+
+expected<feature_answer> read_table(const wire::Features* from, std::size_t rows) {
   feature_answer out;
   if (from->columns())
     for (auto* each : *from->columns()) {
@@ -53,6 +50,61 @@ expected<feature_answer> decode_features(const chunk& payload, std::size_t rows)
     for (auto* each : *from->view_versions())
       out.view_versions.emplace_back(text_of(each));
   return out;
+}
+
+} // namespace
+
+expected<feature_answer> decode_features(const chunk& payload, std::size_t rows) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
+                                 1u << 30};
+  if (!verifier.VerifyBuffer<wire::Features>("TRPF"))
+    return fail(ec::corrupt, "the answer to read_features has {} bytes that are no Features", payload.size());
+  return read_table(flatbuffers::GetRoot<wire::Features>(payload.data()), rows);
+}
+
+chunk encode_scan(const std::string& entity, const std::vector<std::string>& features,
+                  const std::string& after, std::uint32_t limit, std::int64_t at) {
+  flatbuffers::FlatBufferBuilder out;
+  auto entity_at = out.CreateString(entity);
+  auto features_at = out.CreateVectorOfStrings(features);
+  auto after_at = out.CreateString(after);
+  out.Finish(wire::CreateFeatureScan(out, entity_at, features_at, after_at, limit, at), "TRPF");
+  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+}
+
+expected<feature_page> decode_page(const chunk& payload) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
+                                 1u << 30};
+  if (!verifier.VerifyBuffer<wire::FeatureScanPage>("TRPF"))
+    return fail(ec::corrupt, "the answer to scan_features has {} bytes that are no page", payload.size());
+  auto* from = flatbuffers::GetRoot<wire::FeatureScanPage>(payload.data());
+  if (!from->ids() || !from->features())
+    return fail(ec::corrupt, "the answer to scan_features lacks its ids or features");
+  feature_page page;
+  for (auto* each : *from->ids())
+    page.ids.emplace_back(text_of(each));
+  TROUPE_TRY(features, read_table(from->features(), page.ids.size()));
+  page.features = std::move(features);
+  page.last = from->last();
+  return page;
+}
+
+expected<void> scan_sharded(net::client& from, const std::string& entity,
+                            const std::vector<std::string>& features, std::uint32_t page, std::int64_t at,
+                            deadline until, const std::function<void(feature_page)>& take) {
+  for (std::uint32_t r = 0; r < from.replicas(); ++r) {
+    std::string after;
+    for (bool last = false; !last;) {
+      TROUPE_TRY(got, from.call_to(r, wire::Kind::scan_features,
+                                   encode_scan(entity, features, after, page, at), until));
+      TROUPE_TRY(rows, decode_page(got.payload));
+      last = rows.last || rows.ids.empty();
+      if (!rows.ids.empty())
+        after = rows.ids.back();
+      take(std::move(rows));
+    }
+  }
+  return {};
 }
 
 expected<feature_answer> read_sharded(net::client& from, const feature_query& query, deadline until) {

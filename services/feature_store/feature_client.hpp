@@ -8,6 +8,7 @@
 #include "schemas/feature_store_generated.h"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -46,5 +47,24 @@ expected<feature_answer> decode_features(const chunk& payload, std::size_t rows)
 /// replicas at the same time; the answer is in the order asked. Blocks. One replica that fails fails the
 /// read.
 expected<feature_answer> read_sharded(net::client& from, const feature_query& query, deadline until);
+
+/// One page of a scan of all entities, as a caller sees it.
+struct feature_page {
+  std::vector<std::string> ids;
+  feature_answer features;
+  bool last = false;
+};
+
+/// The bytes of a wire::FeatureScan.
+chunk encode_scan(const std::string& entity, const std::vector<std::string>& features,
+                  const std::string& after, std::uint32_t limit, std::int64_t at);
+
+/// Verifies and reads a wire::FeatureScanPage.
+expected<feature_page> decode_page(const chunk& payload);
+
+/// Reads the features of every entity of every replica, page by page. Blocks; `until` bounds the whole.
+expected<void> scan_sharded(net::client& from, const std::string& entity,
+                            const std::vector<std::string>& features, std::uint32_t page, std::int64_t at,
+                            deadline until, const std::function<void(feature_page)>& take);
 
 } // namespace troupe::feature_store

@@ -1,3 +1,4 @@
+#include "services/feature_store/feature_client.hpp"
 #include "services/feature_store/oracle.hpp"
 #include "services/feature_store/reader.hpp"
 #include "services/feature_store/state_engine.hpp"
@@ -287,4 +288,78 @@ TEST_CASE("a batch with a gap before it is refused") {
   auto refused = engine->apply(all_views(*engine), batch::trusted(encode_batch(events, 0, 5)));
   REQUIRE(!refused);
   CHECK(refused.error().code == ec::conflict);
+}
+
+TEST_CASE("a scan gives the features of every entity once, page by page, in the order of the ids") {
+  testing::temp_dir dir;
+  auto views = views_of(R"(
+[[view]]
+name = "card"
+entity = "item"
+[[view.feature]]
+name = "title"
+operator = "attribute"
+of = "attribute.title"
+[[view]]
+name = "trend"
+entity = "item"
+source = "click"
+[[view.feature]]
+name = "n"
+operator = "count"
+)");
+  std::vector<record> records;
+  auto add = [&](record rec) {
+    rec.event_time = from_micros(1'000'000);
+    rec.ingest_time = rec.event_time;
+    rec.id = std::to_string(records.size());
+    records.push_back(std::move(rec));
+  };
+  for (std::string item : {"c", "a", "e"}) {
+    record rec;
+    rec.kind = record_kind::item;
+    rec.item = item;
+    rec.attributes = {{"title", "T" + item}};
+    add(rec);
+  }
+  for (std::string item : {"b", "c", "c"}) {
+    record rec;
+    rec.type = "click";
+    rec.user = "u";
+    rec.item = item;
+    add(rec);
+  }
+  auto engine = open(dir / "state", views);
+  apply_all(*engine, memory_stream{records, 2});
+
+  std::vector<std::string> ids, titles;
+  std::vector<double> counts;
+  int pages = 0;
+  for (bool last = false; !last; ++pages) {
+    auto asked = encode_scan("item", {"trend.n", "card.title"}, ids.empty() ? "" : ids.back(), 2, 2'000'000);
+    auto got = answer_scan(*engine, *flatbuffers::GetRoot<wire::FeatureScan>(asked.data()), 0);
+    REQUIRE(got);
+    auto page = decode_page(*got);
+    REQUIRE(page);
+    last = page->last;
+    ids.insert(ids.end(), page->ids.begin(), page->ids.end());
+    for (std::size_t i = 0; i < page->ids.size(); ++i) {
+      counts.push_back(page->features.columns[0].numbers[i]);
+      titles.push_back(page->features.columns[1].texts[i]);
+    }
+  }
+
+  CHECK(pages == 2);
+  CHECK(ids == std::vector<std::string>{"a", "b", "c", "e"});
+  CHECK(titles == std::vector<std::string>{"Ta", "", "Tc", "Te"});
+  CHECK(counts == std::vector<double>{0, 1, 2, 0});
+  auto wrong = encode_scan("user", {"trend.n"}, "", 2, 0);
+  CHECK(!answer_scan(*engine, *flatbuffers::GetRoot<wire::FeatureScan>(wrong.data()), 0));
+}
+
+TEST_CASE("the shipped views can be read together, and those for serving are among them") {
+  auto views = read_views(std::filesystem::path{__FILE__}.parent_path() / "views");
+  REQUIRE_MESSAGE(views, (views ? std::string{} : views.error().text));
+  for (std::string name : {"user_history", "item_card", "item_trend"})
+    CHECK(std::any_of(views->begin(), views->end(), [&](auto& view) { return view.name == name; }));
 }

@@ -35,6 +35,9 @@ public:
   /// Takes any other work of the pool.
   void run(std::function<void()> work);
 
+  /// The instant of reads that name none.
+  std::int64_t now() const { return now_(); }
+
   /// Records have been applied: looks at the parked reads again.
   void advanced();
 

@@ -26,6 +26,55 @@ std::vector<std::string_view> views_of(const strings* list) {
   return out;
 }
 
+flatbuffers::Offset<wire::Features> write_features(flatbuffers::FlatBufferBuilder& out,
+                                                   const state_engine& engine,
+                                                   std::span<const std::uint32_t> touched,
+                                                   std::span<const std::uint64_t> applied,
+                                                   std::span<const value_column> columns) {
+  std::vector<flatbuffers::Offset<wire::FeatureColumn>> parts;
+  for (auto& column : columns) {
+    auto name = out.CreateString(column.name);
+    auto status = out.CreateVector(reinterpret_cast<const wire::FeatureStatus*>(column.status.data()),
+                                   column.status.size());
+    auto ages = out.CreateVector(column.age_us);
+    flatbuffers::Offset<flatbuffers::Vector<double>> numbers;
+    flatbuffers::Offset<strings> texts;
+    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::TextList>>> lists;
+    if (column.type == value_type::number) {
+      numbers = out.CreateVector(column.numbers);
+    } else if (column.type == value_type::text) {
+      texts = out.CreateVectorOfStrings(column.texts);
+    } else {
+      std::vector<flatbuffers::Offset<wire::TextList>> each;
+      for (auto& list : column.lists)
+        each.push_back(wire::CreateTextList(out, out.CreateVectorOfStrings(list)));
+      lists = out.CreateVector(each);
+    }
+    parts.push_back(wire::CreateFeatureColumn(out, name, status, ages, numbers, texts, lists));
+  }
+  auto all = out.CreateVector(parts);
+  std::vector<wire::PartitionOffset> offsets;
+  for (std::size_t p = 0; p < applied.size(); ++p)
+    offsets.emplace_back(static_cast<std::uint32_t>(p), applied[p]);
+  auto applied_vector = out.CreateVectorOfStructs(offsets);
+  std::vector<std::string> versions;
+  for (auto view : touched)
+    versions.push_back(engine.views()[view].name + "@" + engine.views()[view].version);
+  auto version_vector = out.CreateVectorOfStrings(versions);
+  return wire::CreateFeatures(out, all, applied_vector, version_vector);
+}
+
+std::vector<std::uint32_t> views_touched(const read_plan& plan) {
+  std::vector<std::uint32_t> touched;
+  for (auto& group : plan.by_view)
+    touched.push_back(group.front().view);
+  return touched;
+}
+
+std::int64_t instant_of(const state_engine& engine, std::int64_t at, std::int64_t now) {
+  return at == 0 ? now : at == at_watermark ? engine.watermark() : at;
+}
+
 } // namespace
 
 expected<read_plan> plan_read(const state_engine& engine, entity_kind entity,
@@ -108,47 +157,33 @@ expected<chunk> answer_read(state_engine& engine, const wire::ReadFeatures& requ
   auto ids = views_of(request.ids());
   auto features = views_of(request.features());
   TROUPE_TRY(plan, plan_read(engine, entity, features));
-  auto at = request.at() == 0 ? now : request.at() == at_watermark ? engine.watermark() : request.at();
   // Taken before the values: what is read holds at least this much.
-  std::vector<std::uint32_t> touched;
-  for (auto& group : plan.by_view)
-    touched.push_back(group.front().view);
+  auto touched = views_touched(plan);
   auto applied = engine.applied(touched);
-  TROUPE_TRY(columns, read_features(engine, plan, ids, at));
-
+  TROUPE_TRY(columns, read_features(engine, plan, ids, instant_of(engine, request.at(), now)));
   auto out =
       std::make_shared<flatbuffers::FlatBufferBuilder>(columns.size() * (ids.size() * 17 + 128) + 1024);
-  std::vector<flatbuffers::Offset<wire::FeatureColumn>> parts;
-  for (auto& column : columns) {
-    auto name = out->CreateString(column.name);
-    auto status = out->CreateVector(reinterpret_cast<const wire::FeatureStatus*>(column.status.data()),
-                                    column.status.size());
-    auto ages = out->CreateVector(column.age_us);
-    flatbuffers::Offset<flatbuffers::Vector<double>> numbers;
-    flatbuffers::Offset<strings> texts;
-    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::TextList>>> lists;
-    if (column.type == value_type::number) {
-      numbers = out->CreateVector(column.numbers);
-    } else if (column.type == value_type::text) {
-      texts = out->CreateVectorOfStrings(column.texts);
-    } else {
-      std::vector<flatbuffers::Offset<wire::TextList>> each;
-      for (auto& list : column.lists)
-        each.push_back(wire::CreateTextList(*out, out->CreateVectorOfStrings(list)));
-      lists = out->CreateVector(each);
-    }
-    parts.push_back(wire::CreateFeatureColumn(*out, name, status, ages, numbers, texts, lists));
-  }
-  auto all = out->CreateVector(parts);
-  std::vector<wire::PartitionOffset> offsets;
-  for (std::size_t p = 0; p < applied.size(); ++p)
-    offsets.emplace_back(static_cast<std::uint32_t>(p), applied[p]);
-  auto applied_vector = out->CreateVectorOfStructs(offsets);
-  std::vector<std::string> versions;
-  for (auto view : touched)
-    versions.push_back(engine.views()[view].name + "@" + engine.views()[view].version);
-  auto version_vector = out->CreateVectorOfStrings(versions);
-  out->Finish(wire::CreateFeatures(*out, all, applied_vector, version_vector), "TRPF");
+  out->Finish(write_features(*out, engine, touched, applied, columns), "TRPF");
+  byte_view bytes{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};
+  return chunk{std::move(out), bytes};
+}
+
+expected<chunk> answer_scan(state_engine& engine, const wire::FeatureScan& request, std::int64_t now) {
+  TROUPE_TRY(entity, entity_named(troupe::text_of(request.entity())));
+  auto features = views_of(request.features());
+  TROUPE_TRY(plan, plan_read(engine, entity, features));
+  auto limit = request.limit() == 0 ? most_entities : std::min<std::size_t>(request.limit(), most_entities);
+  auto touched = views_touched(plan);
+  auto applied = engine.applied(touched);
+  bool last = false;
+  TROUPE_TRY(ids, engine.ids(touched, troupe::text_of(request.after()), limit, last));
+  std::vector<std::string_view> rows{ids.begin(), ids.end()};
+  TROUPE_TRY(columns, read_features(engine, plan, rows, instant_of(engine, request.at(), now)));
+  auto out =
+      std::make_shared<flatbuffers::FlatBufferBuilder>(columns.size() * (ids.size() * 17 + 128) + 1024);
+  auto names = out->CreateVectorOfStrings(ids);
+  auto values = write_features(*out, engine, touched, applied, columns);
+  out->Finish(wire::CreateFeatureScanPage(*out, names, values, last), "TRPF");
   byte_view bytes{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};
   return chunk{std::move(out), bytes};
 }

@@ -56,6 +56,9 @@ expected<std::vector<value_column>> read_features(state_engine& engine, const re
 /// says 0.
 expected<chunk> answer_read(state_engine& engine, const wire::ReadFeatures& request, std::int64_t now);
 
+/// Answers a verified wire::FeatureScan with the bytes of a wire::FeatureScanPage: this replica's entities.
+expected<chunk> answer_scan(state_engine& engine, const wire::FeatureScan& request, std::int64_t now);
+
 /// Whether the request's min_offsets are applied by every view it touches.
 bool offsets_reached(const state_engine& engine, const wire::ReadFeatures& request);
 

@@ -152,6 +152,10 @@ expected<component> spawn_endpoint(service_context& context) {
     TROUPE_TRY(query, payload_of<wire::StateQuery>(asked, "StateQuery"));
     return state_page(*engine, *query);
   });
+  handlers[wire::Kind::scan_features] = behind([engine, pool](const net::request& asked) -> expected<chunk> {
+    TROUPE_TRY(query, payload_of<wire::FeatureScan>(asked, "FeatureScan"));
+    return answer_scan(*engine, *query, pool->now());
+  });
   handlers[wire::Kind::training_start] = behind([jobs](const net::request& asked) -> expected<chunk> {
     TROUPE_TRY(query, payload_of<wire::TrainingStart>(asked, "TrainingStart"));
     return jobs->start(query->spec()->str(), query->out()->str());

@@ -3,6 +3,7 @@
 #include "common/core/hash.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 namespace troupe::feature_store {
@@ -345,6 +346,37 @@ expected<void> state_engine::visit(std::uint32_t view, std::span<const std::stri
     look(i, insert(in, key, std::move(state)).state);
   }
   return {};
+}
+
+expected<std::vector<std::string>> state_engine::ids(std::span<const std::uint32_t> views,
+                                                     std::string_view after, std::size_t limit, bool& last) {
+  TROUPE_CHECK(flush());
+  auto snapshot = db_->take_snapshot();
+  std::vector<store::cursor> cursors;
+  for (auto view : views) {
+    auto from = state_key(view, after);
+    if (!after.empty())
+      from += '\0';
+    cursors.push_back(db_->scan(states, from, store::prefix_end(prefixes_[view]), {&snapshot, false, 0}));
+  }
+  auto id_at = [](const store::cursor& at) { return at.key().substr(16); };
+  std::vector<std::string> found;
+  for (;;) {
+    std::optional<std::string> least;
+    for (auto& at : cursors)
+      if (at.valid() && (!least || id_at(at) < *least))
+        least = std::string{id_at(at)};
+    last = !least;
+    if (!least || found.size() == limit)
+      break;
+    for (auto& at : cursors)
+      if (at.valid() && id_at(at) == *least)
+        at.next();
+    found.push_back(std::move(*least));
+  }
+  for (auto& at : cursors)
+    TROUPE_CHECK(at.check());
+  return found;
 }
 
 expected<std::vector<state_engine::raw_state>> state_engine::dump(std::string_view after, std::size_t limit,

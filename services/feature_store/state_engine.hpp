@@ -82,6 +82,11 @@ public:
   expected<void> visit(std::uint32_t view, std::span<const std::string_view> ids,
                        const std::function<void(std::size_t, entity_state&)>& look);
 
+  /// Ids that have a state under any of the views, in byte order, after an id given before. Flushes first, so
+  /// that what has been applied is found.
+  expected<std::vector<std::string>> ids(std::span<const std::uint32_t> views, std::string_view after,
+                                         std::size_t limit, bool& last);
+
   /// Largest event time applied; `never` when there is none.
   std::int64_t watermark() const noexcept { return watermark_.load(std::memory_order_relaxed); }
 

@@ -105,4 +105,9 @@ TEST_CASE("the numbers of kinds never change") {
   CHECK(number(Kind::schemas) == 202);
   CHECK(number(Kind::read_features) == 300);
   CHECK(number(Kind::dump_state) == 305);
+  CHECK(number(Kind::scan_features) == 306);
+  CHECK(number(Kind::rank) == 700);
+  CHECK(number(Kind::similar) == 701);
+  CHECK(number(Kind::prepare) == 702);
+  CHECK(number(Kind::loaded) == 703);
 }

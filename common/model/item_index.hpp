@@ -1,0 +1,38 @@
+#pragma once
+
+#include "common/core/error.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace troupe::model {
+
+/// Finds the items whose vectors have the greatest dot product with a given one. Exact (every vector looked
+/// at) up to `flat_up_to` items, beyond that a graph of neighbours (HNSW; Malkov and Yashunin 2018), which
+/// finds nearly all of them and looks at few. Immutable; any thread; each search runs on the thread of its
+/// caller.
+class item_index {
+public:
+  using hit = std::pair<std::uint32_t, float>; ///< Row and dot product.
+
+  /// `vectors` has rows of `width` finite numbers. Fails with ec::corrupt on anything else.
+  static expected<item_index> build(std::vector<float> vectors, std::size_t width, std::size_t flat_up_to);
+
+  /// The best `most` rows, best first; fewer where there are fewer.
+  std::vector<hit> search(std::span<const float> vector, std::size_t most) const;
+
+  /// The vector of a row.
+  std::vector<float> vector(std::uint32_t row) const;
+
+  std::size_t size() const noexcept;
+  bool exact() const noexcept;
+
+private:
+  struct impl;
+  std::shared_ptr<const impl> impl_;
+};
+
+} // namespace troupe::model

@@ -1,0 +1,53 @@
+#include "common/model/item_index.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <limits>
+#include <random>
+
+using namespace troupe;
+using namespace troupe::model;
+
+TEST_CASE("the index finds the greatest dot products, best first") {
+  auto index = item_index::build({1, 0, 0, 1, 2, 2, -1, 0}, 2, 100);
+  REQUIRE(index);
+  CHECK(index->exact());
+  std::vector<float> query{1, 0.5f};
+
+  auto hits = index->search(query, 2);
+
+  REQUIRE(hits.size() == 2);
+  CHECK(hits[0] == item_index::hit{2, 3.0f});
+  CHECK(hits[1] == item_index::hit{0, 1.0f});
+  CHECK(index->search(query, 9).size() == 4);
+  CHECK(index->vector(2) == std::vector<float>{2, 2});
+  CHECK(!item_index::build({1, 2, 3}, 2, 100));
+  CHECK(!item_index::build({1, std::numeric_limits<float>::quiet_NaN()}, 2, 100));
+}
+
+TEST_CASE("the graph finds nine of ten of what looking at every item finds") {
+  std::mt19937 random{7};
+  std::normal_distribution<float> normal;
+  constexpr std::size_t width = 16, count = 3000;
+  std::vector<float> vectors(width * count);
+  for (auto& each : vectors)
+    each = normal(random);
+  auto flat = item_index::build(vectors, width, count);
+  auto graph = item_index::build(vectors, width, 10);
+  REQUIRE(flat);
+  REQUIRE(graph);
+  REQUIRE(!graph->exact());
+
+  std::size_t found = 0;
+  for (int q = 0; q < 20; ++q) {
+    std::vector<float> query(width);
+    for (auto& each : query)
+      each = normal(random);
+    auto truth = flat->search(query, 50);
+    for (auto& hit : graph->search(query, 50))
+      found += std::any_of(truth.begin(), truth.end(), [&](auto& each) { return each.first == hit.first; });
+  }
+
+  CHECK(found >= 900);
+}

@@ -1,0 +1,164 @@
+#include "common/model/safetensors.hpp"
+#include "common/model/scorer.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <fstream>
+
+using namespace troupe;
+using namespace troupe::model;
+
+namespace {
+
+std::string file_of(std::string header, const std::string& data) {
+  while (header.size() % 8 != 0)
+    header += ' ';
+  std::string out;
+  for (int i = 0; i < 8; ++i)
+    out += static_cast<char>(header.size() >> (8 * i));
+  return out + header + data;
+}
+
+/// Builds a file tensor by tensor.
+struct writer {
+  std::string header, data;
+
+  template <class T>
+  writer& add(const std::string& name, const std::string& shape, const std::vector<T>& values) {
+    auto from = data.size();
+    data.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+    header +=
+        fmt::format(R"({}"{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", header.empty() ? "" : ",",
+                    name, std::is_same_v<T, float> ? "F32" : "I32", shape, from, data.size());
+    return *this;
+  }
+  tensor_file done() const {
+    auto parsed = tensor_file::parse(chunk::own(file_of("{" + header + "}", data)), "test");
+    REQUIRE_MESSAGE(parsed, (parsed ? std::string{} : parsed.error().text));
+    return *parsed;
+  }
+};
+
+std::vector<float> scores(const scorer& by, const taste& who, std::vector<row> candidates) {
+  std::vector<float> out(candidates.size());
+  by.score(who, candidates, out);
+  return out;
+}
+
+} // namespace
+
+TEST_CASE("weights are read from the mapped file, and a tensor of another shape is refused by name") {
+  testing::temp_dir dir;
+  writer w;
+  w.add<float>("a", "[2,2]", {1, 2, 3, 4}).add<std::int32_t>("b", "[1]", {7});
+  auto path = dir / "w.safetensors";
+  std::ofstream{path, std::ios::binary} << file_of("{" + w.header + "}", w.data);
+
+  auto file = tensor_file::open(path);
+  REQUIRE(file);
+  auto a = file->floats("a", {0, 2});
+  REQUIRE(a);
+  CHECK((*a)[3] == 4);
+  CHECK((*file->ints("b", {1}))[0] == 7);
+  auto wrong = file->floats("a", {3, 2});
+  REQUIRE(!wrong);
+  CHECK(wrong.error().code == ec::corrupt);
+  CHECK(wrong.error().text.find("tensor a") != std::string::npos);
+  CHECK(!file->floats("none", {1}));
+  CHECK(!tensor_file::open(dir / "nothing"));
+}
+
+TEST_CASE("weights with gaps, overlaps, senseless sizes or a cut end are refused") {
+  auto refused = [](const std::string& header, std::size_t bytes) {
+    auto got = tensor_file::parse(chunk::own(file_of(header, std::string(bytes, '\0'))), "test");
+    return !got && got.error().code == ec::corrupt;
+  };
+  CHECK(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4));
+  CHECK(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 12));
+  CHECK(refused(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8));
+  CHECK(refused(R"({"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})", 4));
+  CHECK(refused(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8));
+  CHECK(refused(R"({"a":{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,8]}})", 8));
+  CHECK(refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+                    "b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                4));
+  CHECK(refused(R"([1])", 0));
+  auto whole = file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", std::string(8, 'x'));
+  for (std::size_t length = 0; length < whole.size(); ++length)
+    CHECK(!tensor_file::parse(chunk::own(whole.substr(0, length)), "test"));
+}
+
+TEST_CASE("a vocabulary finds ids and refuses one that stands twice") {
+  auto items = vocabulary::parse("a\nb\nc\n", "items.txt");
+  REQUIRE(items);
+  CHECK(items->size() == 3);
+  CHECK(items->id(1) == "b");
+  CHECK(items->find("c") == row{2});
+  CHECK(!items->find("d"));
+  CHECK(!vocabulary::parse("a\nb\na\n", "items.txt"));
+  CHECK(!vocabulary::parse("a\n\nb\n", "items.txt"));
+}
+
+TEST_CASE(
+    "popularity and neighbours score as counted by hand, and say which item of the history weighed most") {
+  auto popular = load_popularity(writer{}.add<float>("item_score", "[3]", {5, 1, 3}).done());
+  REQUIRE(popular);
+  CHECK(scores(**popular, {}, {2, 0}) == std::vector<float>{3, 5});
+
+  auto near = load_neighbours(writer{}
+                                  .add<std::int32_t>("neighbours", "[4,2]", {1, 2, 0, 2, 1, 3, 2, -1})
+                                  .add<float>("similarity", "[4,2]", {0.5f, 0.25f, 0.5f, 1, 2, 0.125f, 4, 9})
+                                  .done());
+  REQUIRE(near);
+  taste who{{0, 1, 0}, {}};
+  CHECK(scores(**near, who, {2, 3, 0, 1}) == std::vector<float>{1.25f, 0, 0.5f, 0.5f});
+  auto why = (*near)->because(who, 2, 1);
+  REQUIRE(why.size() == 1);
+  CHECK(why[0].item == 1);
+  CHECK(why[0].weight == 1.0);
+  CHECK(!load_neighbours(
+      writer{}.add<std::int32_t>("neighbours", "[1,1]", {1}).add<float>("similarity", "[1,1]", {1}).done()));
+}
+
+TEST_CASE("iALS solves for a user from the history, and its reasons add up to the score") {
+  // Items (1,0), (0,1), (1,1): gram [[2,1],[1,2]]; alpha 1, regularization 1, history {0}:
+  // ([[2,1],[1,2]] + [[1,0],[0,0]] + I) x = (1,0), so x = (3,-1) / 11.
+  auto model = load_ials(writer{}
+                             .add<float>("item_factors", "[3,2]", {1, 0, 0, 1, 1, 1})
+                             .add<float>("user_factors", "[1,2]", {3, 4})
+                             .add<float>("gram", "[2,2]", {2, 1, 1, 2})
+                             .done(),
+                         {1, 1});
+  REQUIRE(model);
+  auto got = scores(**model, {{0}, {}}, {0, 1, 2});
+  CHECK(got[0] == doctest::Approx(3.0 / 11));
+  CHECK(got[1] == doctest::Approx(-1.0 / 11));
+  CHECK(got[2] == doctest::Approx(2.0 / 11));
+  CHECK(scores(**model, {{}, row{0}}, {2}) == std::vector<float>{7});
+  CHECK(scores(**model, {}, {2}) == std::vector<float>{0});
+
+  taste two{{0, 1}, {}};
+  double sum = 0;
+  for (auto& each : (*model)->because(two, 2, 10))
+    sum += each.weight;
+  CHECK(sum == doctest::Approx(scores(**model, two, {2})[0]));
+}
+
+TEST_CASE("BPR scores a known user by the factors and a new one by the mean of the history") {
+  auto model = load_bpr(writer{}
+                            .add<float>("item_factors", "[2,2]", {1, 2, 3, 4})
+                            .add<float>("item_bias", "[2]", {0.5f, -1})
+                            .add<float>("user_factors", "[1,2]", {2, 1})
+                            .done());
+  REQUIRE(model);
+  CHECK(scores(**model, {{}, row{0}}, {0, 1}) == std::vector<float>{4.5f, 9});
+  CHECK(scores(**model, {{0, 1}, {}}, {0, 1}) == std::vector<float>{8.5f, 17});
+  CHECK(scores(**model, {}, {0, 1}) == std::vector<float>{0.5f, -1});
+}
+
+TEST_CASE("a system that is not positive definite is refused") {
+  std::vector<double> a{1, 2, 2, 1}, b{1, 1};
+  CHECK(!solve_positive(a, b));
+}

@@ -1,0 +1,229 @@
+#include "services/cli/ranker_commands.hpp"
+
+#include "common/net/client.hpp"
+
+#include "schemas/ranker_generated.h"
+
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+
+namespace troupe::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto service = "ranker";
+constexpr auto hint = "is the fleet up, and does the ranker hold a release? `troupe rankers` shows it";
+
+struct ask_options {
+  std::string subject, release;
+  std::uint32_t n = 10;
+  bool explain = false;
+  std::uint64_t seed = 0;
+  std::vector<std::string> session, exclude, releases;
+};
+
+chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
+  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+}
+
+template <class T>
+expected<const T*> verified(const chunk& payload, const char* name) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+  if (!verifier.VerifyBuffer<T>("TRPK"))
+    return fail(ec::corrupt, "the ranker's answer is not a {}", name);
+  return flatbuffers::GetRoot<T>(payload.data());
+}
+
+std::string text(const flatbuffers::String* from) {
+  return from ? from->str() : std::string{};
+}
+
+using text_vector = flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>;
+
+std::string joined(const text_vector* from, const char* between = ", ") {
+  std::string out;
+  for (std::uint32_t i = 0; from && i < from->size(); ++i)
+    out += (i > 0 ? between : "") + from->Get(i)->str();
+  return out;
+}
+
+std::string json_list(const text_vector* from) {
+  std::string out = "[";
+  for (std::uint32_t i = 0; from && i < from->size(); ++i)
+    out += (i > 0 ? "," : "") + json_string(from->Get(i)->str());
+  return out + "]";
+}
+
+template <class Vector, class Each>
+std::string json_array(const Vector* from, Each each) {
+  std::string out = "[";
+  for (std::uint32_t i = 0; from && i < from->size(); ++i)
+    out += (i > 0 ? "," : "") + each(*from->Get(i));
+  return out + "]";
+}
+
+void print_json(const wire::RankReply& reply) {
+  auto item = [](const wire::RankedItem& each) {
+    auto models = json_array(each.models(), [](const wire::ModelScore& by) {
+      return fmt::format(R"({{"model":{},"score":{}}})", json_string(text(by.model())), by.score());
+    });
+    return fmt::format(
+        R"({{"item":{},"score":{},"propensity":{},"title":{},"sources":{},"because":{},"models":{},"notes":{}}})",
+        json_string(text(each.item())), each.score(), each.propensity(), json_string(text(each.title())),
+        json_list(each.sources()), json_list(each.because()), models, json_list(each.notes()));
+  };
+  auto stage = [](const wire::Stage& each) {
+    return fmt::format(R"({{"name":{},"us":{},"count":{}}})", json_string(text(each.name())), each.us(),
+                       each.count());
+  };
+  auto feature = [](const wire::UsedFeature& each) {
+    return fmt::format(R"({{"name":{},"status":{},"age_us":{},"value":{}}})", json_string(text(each.name())),
+                       json_string(wire::EnumNameFeatureStatus(each.status())), each.age_us(),
+                       json_string(text(each.value())));
+  };
+  std::cout << fmt::format(R"({{"release":{},"items":{},"degraded":{},"stages":{},"features":{}}})",
+                           json_string(text(reply.release())), json_array(reply.items(), item),
+                           json_list(reply.degraded()), json_array(reply.stages(), stage),
+                           json_array(reply.features(), feature))
+            << '\n';
+}
+
+void print(const wire::RankReply& reply) {
+  std::cout << fmt::format("release {}\n", text(reply.release()).substr(0, 12));
+  for (std::uint32_t i = 0; reply.items() && i < reply.items()->size(); ++i) {
+    auto& each = *reply.items()->Get(i);
+    std::cout << fmt::format("{:>4}  {:<12} {:<45} {:>8.3f}  {}", i + 1, text(each.item()),
+                             text(each.title()), each.score(), joined(each.sources()));
+    if (each.because() && each.because()->size() > 0)
+      std::cout << "; because of " << joined(each.because());
+    if (each.propensity() < 1)
+      std::cout << fmt::format("; propensity {:.4f}", each.propensity());
+    for (std::uint32_t m = 0; each.models() && m < each.models()->size(); ++m)
+      std::cout << fmt::format("; {} {:.4f}", text(each.models()->Get(m)->model()),
+                               each.models()->Get(m)->score());
+    if (each.notes() && each.notes()->size() > 0)
+      std::cout << "; " << joined(each.notes(), "; ");
+    std::cout << '\n';
+  }
+  if (reply.degraded() && reply.degraded()->size() > 0)
+    std::cout << "degraded: " << joined(reply.degraded(), "; ") << '\n';
+  for (std::uint32_t i = 0; reply.features() && i < reply.features()->size(); ++i) {
+    auto& each = *reply.features()->Get(i);
+    std::cout << fmt::format("feature {} {}, {:.3f} s old: {}\n", text(each.name()),
+                             wire::EnumNameFeatureStatus(each.status()),
+                             static_cast<double>(each.age_us()) / 1e6, text(each.value()));
+  }
+  for (std::uint32_t i = 0; reply.stages() && i < reply.stages()->size(); ++i)
+    std::cout << fmt::format("{}{} {} us ({})",
+                             i > 0 ? ", " : "stages: ", text(reply.stages()->Get(i)->name()),
+                             reply.stages()->Get(i)->us(), reply.stages()->Get(i)->count());
+  std::cout << '\n';
+}
+
+expected<void> show(context& with, wire::Kind kind, chunk payload) {
+  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(got, client->call(kind, std::move(payload), deadline::in(5s)));
+  TROUPE_TRY(reply, verified<wire::RankReply>(got.payload, "RankReply"));
+  if (with.json)
+    print_json(*reply);
+  else
+    print(*reply);
+  return {};
+}
+
+expected<void> recommend(context& with, const ask_options& how) {
+  flatbuffers::FlatBufferBuilder out;
+  auto release = out.CreateString(how.release), arm = out.CreateString(""),
+       user = out.CreateString(how.subject);
+  auto session = out.CreateVectorOfStrings(how.session), exclude = out.CreateVectorOfStrings(how.exclude);
+  out.Finish(
+      wire::CreateRank(out, release, arm, user, session, 0, 0, exclude, 0, how.n, how.explain, how.seed),
+      "TRPK");
+  return show(with, wire::Kind::rank, bytes_of(out));
+}
+
+expected<void> similar(context& with, const ask_options& how) {
+  flatbuffers::FlatBufferBuilder out;
+  out.Finish(wire::CreateSimilarDirect(out, how.release.c_str(), how.subject.c_str(), how.n), "TRPK");
+  return show(with, wire::Kind::similar, bytes_of(out));
+}
+
+/// Each replica by itself: they hold what they were told to.
+expected<void> rankers(context& with, wire::Kind kind, const ask_options& how) {
+  TROUPE_TRY(client, with.client(service));
+  if (with.json)
+    std::cout << '[';
+  for (std::uint32_t r = 0; r < client->replicas(); ++r) {
+    flatbuffers::FlatBufferBuilder out;
+    if (kind == wire::Kind::prepare)
+      out.Finish(wire::CreatePrepare(out, out.CreateVectorOfStrings(how.releases)), "TRPK");
+    else
+      out.Finish(wire::CreateLoadedQuery(out), "TRPK");
+    TROUPE_TRY(got, client->call_to(r, kind, bytes_of(out), deadline::in(5s)));
+    TROUPE_TRY(reply, verified<wire::LoadedReleases>(got.payload, "LoadedReleases"));
+    if (with.json) {
+      std::cout << (r > 0 ? "," : "") << json_array(reply->releases(), [](const wire::LoadedRelease& each) {
+        return fmt::format(
+            R"({{"id":{},"state":{},"error":{},"items":{},"bytes":{},"load_us":{},"in_use":{}}})",
+            json_string(text(each.id())), json_string(text(each.state())), json_string(text(each.error())),
+            each.items(), each.bytes(), each.load_us(), each.in_use());
+      });
+      continue;
+    }
+    std::cout << fmt::format("ranker {}{}\n", r,
+                             reply->releases() && reply->releases()->size() > 0 ? "" : ": no release");
+    for (std::uint32_t i = 0; reply->releases() && i < reply->releases()->size(); ++i) {
+      auto& each = *reply->releases()->Get(i);
+      std::cout << fmt::format("  {}  {:<8} {} items, {:.1f} MiB, loaded in {:.0f} ms {}\n", text(each.id()),
+                               text(each.state()), each.items(),
+                               static_cast<double>(each.bytes()) / 1048576.0,
+                               static_cast<double>(each.load_us()) / 1000.0, text(each.error()));
+    }
+  }
+  if (with.json)
+    std::cout << "]\n";
+  return {};
+}
+
+} // namespace
+
+void add_ranker_commands(CLI::App& app, context& with) {
+  auto asking = [&](const char* name, const char* what, const char* subject) {
+    auto* sub = app.add_subcommand(name, what);
+    auto how = std::make_shared<ask_options>();
+    sub->add_option(subject, how->subject)->required();
+    sub->add_option("-n", how->n, "How many items")->capture_default_str();
+    sub->add_option("--release", how->release, "Of which release; else of the one that became ready last");
+    return std::pair{sub, how};
+  };
+  auto [one, how] = asking("recommend", "What a user should see, asked of the ranker itself", "user");
+  one->add_flag("--explain", how->explain, "Scores of each model, notes, features with their ages");
+  one->add_option("--session", how->session, "Items of this visit, oldest first");
+  one->add_option("--exclude", how->exclude, "Items not to show");
+  one->add_option("--seed", how->seed, "Of exploration");
+  with.command(
+      *one, [&with, how = how] { return recommend(with, *how); }, hint);
+  auto [two, like] = asking("similar", "Items like an item", "item");
+  with.command(
+      *two, [&with, like = like] { return similar(with, *like); }, hint);
+  auto* all = app.add_subcommand("rankers", "The releases that the rankers hold");
+  auto none = std::make_shared<ask_options>();
+  auto* prepare = all->add_subcommand("prepare", "Hold these releases from now on, and no others");
+  auto listed = std::make_shared<ask_options>();
+  prepare->add_option("release", listed->releases, "Ids of releases")->required();
+  with.command(
+      *prepare, [&with, listed] { return rankers(with, wire::Kind::prepare, *listed); }, hint);
+  with.command(
+      *all,
+      [&with, none, prepare]() -> expected<void> {
+        if (prepare->parsed())
+          return {};
+        return rankers(with, wire::Kind::loaded, *none);
+      },
+      hint);
+}
+
+} // namespace troupe::cli

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "services/cli/context.hpp"
+
+namespace troupe::cli {
+
+/// `troupe recommend USER`, `troupe similar ITEM` and `troupe rankers [prepare]`: the rankers, asked
+/// directly.
+void add_ranker_commands(CLI::App& app, context& context);
+
+} // namespace troupe::cli

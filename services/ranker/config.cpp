@@ -1,0 +1,46 @@
+#include "services/ranker/config.hpp"
+
+namespace troupe::ranker {
+
+void config::bind(config_keys& keys) {
+  using namespace std::chrono_literals;
+  keys.add("release_folder", release_folder,
+           "Folder of release bundles, relative to the catalog: each folder in it with a release.json is "
+           "loaded at "
+           "the start and needs no registry.");
+  keys.add("workers", workers, "Threads that rank.", between(1, 256));
+  keys.add("catalogue_refresh", catalogue_refresh, "How often the state of all items is read.",
+           between(100ms, 1h));
+  keys.add("catalogue_stale", catalogue_stale, "Age of that state from which answers say that it is old.",
+           between(1s, 24h));
+  keys.add("catalogue_page", catalogue_page, "Items a page of that reading.", between(100, 10'000));
+  keys.add("page_timeout", page_timeout, "How long one page may take.", between(100ms, 60s));
+  keys.add("feature_timeout", feature_timeout, "How long the features of a user may take.",
+           between(1ms, 10s));
+  keys.add("answer_reserve", answer_reserve,
+           "Time kept of the deadline for ranking and answering: features are given up, and no further model "
+           "scores, "
+           "when only this is left.",
+           between(0ms, 1s));
+  keys.add("near_cache_ttl", near_cache_ttl,
+           "How long the features of a user are used again. New events change answers after at most this.",
+           between(0ms, 1h));
+  keys.add("near_cache_users", near_cache_users, "Users in that cache; the one unused longest goes first.",
+           between(1, 10'000'000));
+  keys.add("user_features", user_features, "Features of users read beside the history, for explanations.",
+           between(0, 100));
+  keys.add("item_features", item_features,
+           "Features of items read beside item_card and item_trend; rules and filters name them by what "
+           "stands after "
+           "the dot.",
+           between(0, 100));
+  keys.add("flat_up_to", flat_up_to,
+           "Items up to which nearest neighbours are searched exactly; beyond: HNSW.",
+           between(0, 10'000'000));
+  keys.add("fetch_timeout", fetch_timeout, "How long one part of an artefact may take to come.",
+           between(1s, 10min));
+  keys.add("load_retry", load_retry, "How long after a failed fetch of a release it is tried again.",
+           between(100ms, 1h));
+}
+
+} // namespace troupe::ranker

@@ -1,0 +1,62 @@
+#pragma once
+
+#include "common/core/time.hpp"
+#include "common/event/record.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace troupe::ranker {
+
+/// What the feature store knew of one item when the catalogue was taken.
+struct item_card {
+  std::string id;
+  std::string title;
+  bool hidden = false;
+  bool deleted = false;
+  std::int64_t expires = 0; ///< Microseconds since 1970 UTC; 0: never.
+  std::int64_t created = 0; ///< 0: not known.
+  double trend = 0;
+  std::vector<attribute> attributes; ///< Sorted by name: title and genres too.
+
+  /// nullptr where the item has no such attribute.
+  const attribute_value* find(std::string_view name) const;
+
+  /// Why it must not be shown at `now`; empty where it may.
+  std::string_view closed(std::int64_t now) const noexcept;
+};
+
+/// The live state of all items at one instant. Immutable once made; replaced as a whole. Any thread.
+class item_catalogue {
+public:
+  item_catalogue() = default;
+
+  /// Ids are unique.
+  item_catalogue(std::vector<item_card> items, deadline::clock::time_point taken);
+
+  std::size_t size() const noexcept { return items_.size(); }
+  const item_card* find(std::string_view id) const;
+
+  /// Items with a trend, strongest first; items with a time of creation, newest first. At most `longest`.
+  const std::vector<const item_card*>& trending() const noexcept { return trending_; }
+  const std::vector<const item_card*>& recent() const noexcept { return recent_; }
+
+  /// When the scan behind it began; the epoch of the clock where there was none.
+  deadline::clock::time_point taken() const noexcept { return taken_; }
+
+  static constexpr std::size_t longest = 20'000;
+
+private:
+  std::vector<item_card> items_;
+  std::unordered_map<std::string_view, const item_card*> by_id_;
+  std::vector<const item_card*> trending_, recent_;
+  deadline::clock::time_point taken_{};
+};
+
+using catalogue_ptr = std::shared_ptr<const item_catalogue>;
+
+} // namespace troupe::ranker

@@ -1,0 +1,85 @@
+#pragma once
+
+#include "services/ranker/rules.hpp"
+
+#include "common/core/error.hpp"
+#include "common/model/item_index.hpp"
+#include "common/model/scorer.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace troupe::ranker {
+
+/// A model of a release, ready to score.
+struct loaded_model {
+  std::string name, kind;
+  double weight = 1;
+  bool scores = true;                                    ///< Takes part in the ensemble.
+  bool retrieves = true;                                 ///< Gives candidates.
+  std::shared_ptr<const model::vocabulary> items, users; ///< users: nullptr where it has none.
+  std::unique_ptr<model::scorer> scorer;
+  std::optional<model::item_index> index; ///< Where it has vectors and retrieves.
+};
+
+/// A request that a release must be able to answer before it serves.
+struct warmup_request {
+  std::string user;
+  std::vector<std::string> history;
+  std::uint32_t n = 10;
+};
+
+/// A file of a release: its place in the bundle and what its bytes must hash to.
+struct release_file {
+  std::string path, sha256;
+  std::uint64_t bytes = 0;
+};
+
+/// What `release.json` says, checked.
+struct release_manifest {
+  struct model_entry {
+    std::string name, kind, path;
+    double weight = 1;
+    bool scores = true, retrieves = true;
+  };
+  std::string id; ///< SHA-256 of the manifest.
+  std::string name;
+  std::vector<model_entry> models;
+  std::vector<release_file> files;
+  std::string history_feature = "user_history.items";
+};
+
+/// Reads a manifest. Fails with ec::corrupt on what is none, with a path that leaves the bundle or a model
+/// without its files, and with ec::unsupported_version on a format or signature that this program does not
+/// serve.
+expected<release_manifest> parse_manifest(std::string_view json);
+
+/// A release in memory: immutable; any thread; freed when its last reader lets go.
+struct release {
+  release_manifest manifest;
+  std::vector<loaded_model> models;
+  ruleset rules;
+  std::vector<warmup_request> warmup;
+  std::vector<std::string> popular; ///< Best first: of the popularity model, else of the first model.
+  std::uint64_t items = 0;          ///< Of the largest vocabulary.
+  std::uint64_t bytes = 0;          ///< Of all files.
+};
+
+using release_ptr = std::shared_ptr<const release>;
+
+struct load_options {
+  std::size_t flat_up_to = 20'000; ///< Items up to which nearest neighbours are searched exactly.
+};
+
+/// Loads the bundle in `folder`: every file is there with the size and hash that the manifest names, every
+/// model agrees with its vocabulary, the rules are understood. May take seconds: never on a serving thread.
+expected<release_ptr> load_release(const std::filesystem::path& folder, const load_options& how);
+
+/// The content of a small file.
+expected<std::string> read_file(const std::filesystem::path& path);
+
+} // namespace troupe::ranker
