@@ -358,7 +358,7 @@ operator = "count"
 }
 
 TEST_CASE("the shipped views can be read together, and those for serving are among them") {
-  auto views = read_views(std::filesystem::path{__FILE__}.parent_path() / "views");
+  auto views = read_views(TROUPE_VIEWS_SHIPPED);
   REQUIRE_MESSAGE(views, (views ? std::string{} : views.error().text));
   for (std::string name : {"user_history", "item_card", "item_trend"})
     CHECK(std::any_of(views->begin(), views->end(), [&](auto& view) { return view.name == name; }));
