@@ -46,5 +46,4 @@ inline expected<wire::ModelVersionT> model_version(context& with, const std::str
   return ask_registry<wire::ModelVersion, wire::ModelQuery>(with, wire::Kind::model_show, question);
 }
 
-
 } // namespace troupe::cli
