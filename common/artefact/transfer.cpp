@@ -1,12 +1,9 @@
 #include "common/artefact/transfer.hpp"
 
-#include "common/artefact/canonical.hpp"
 #include "common/core/hash.hpp"
 #include "common/net/client.hpp"
 
 #include "schemas/registry_generated.h"
-
-#include <unistd.h>
 
 #include <fstream>
 
@@ -134,24 +131,6 @@ expected<void> download(net::client& registry, std::string_view sha256, const fs
   if (failed)
     return fail(errno_code(failed.value()), "cannot rename {}: {}", part.string(), failed.message());
   return {};
-}
-
-expected<fs::path> fetch(net::client& registry, std::string_view sha256, const fs::path& cache) {
-  if (!is_sha256(sha256))
-    return fail(ec::invalid_argument, "'{}' is not a SHA-256", sha256.substr(0, 80));
-  auto path = cache / sha256.substr(0, 2) / sha256.substr(2);
-  std::error_code ignored;
-  if (fs::exists(path, ignored))
-    return path;
-  // A name of our own, so that processes that share the cache do not write into one file.
-  auto mine = cache / "arriving" / fmt::format("{}.{}", sha256, ::getpid());
-  TROUPE_CHECK(download(registry, sha256, mine));
-  fs::create_directories(path.parent_path(), ignored);
-  std::error_code failed;
-  fs::rename(mine, path, failed);
-  if (failed)
-    return fail(errno_code(failed.value()), "cannot rename {}: {}", mine.string(), failed.message());
-  return path;
 }
 
 } // namespace troupe::artefact

@@ -35,9 +35,4 @@ expected<file_hash> upload(net::client& registry, const std::filesystem::path& f
 expected<void> download(net::client& registry, std::string_view sha256, const std::filesystem::path& to,
                         const on_progress& progress = {});
 
-/// The path of a blob in a folder that keeps blobs by hash, fetched when it is not there. Safe from several
-/// processes.
-expected<std::filesystem::path> fetch(net::client& registry, std::string_view sha256,
-                                      const std::filesystem::path& cache);
-
 } // namespace troupe::artefact
