@@ -5,8 +5,8 @@
 
 #include "schemas/feature_store_generated.h"
 #include "schemas/ingest_generated.h"
-#include "schemas/registry_generated.h"
 #include "schemas/ranker_generated.h"
+#include "schemas/registry_generated.h"
 #include "schemas/status_generated.h"
 #include "schemas/validator_generated.h"
 
