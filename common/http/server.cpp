@@ -1,18 +1,34 @@
 #include "common/http/server.hpp"
 
+#include "common/http/problem.hpp"
+
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
+#include <sys/resource.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cctype>
+#include <condition_variable>
+#include <limits>
+#include <mutex>
 #include <optional>
 #include <thread>
-#include <unordered_set>
+#include <type_traits>
+#include <unordered_map>
 
 namespace troupe::http {
 
@@ -21,95 +37,307 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 using tcp = asio::ip::tcp;
+using clock_type = deadline::clock;
 using beast_request = beast::http::request_parser<beast::http::string_body>;
 using beast_response = beast::http::response<beast::http::string_body>;
+using secure_stream = asio::ssl::stream<tcp::socket>;
 
-class session;
+bool same_name(std::string_view a, std::string_view b) {
+  return std::ranges::equal(
+      a, b, [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+}
 
-struct shared_state {
-  server_options options;
-  handler handle;
-  std::unordered_set<session*> open;
+/// What the sweep and the drain see of a connection.
+class connection {
+public:
+  virtual ~connection() = default;
+  /// Closes it, from any thread.
+  virtual void end() = 0;
+
+  std::atomic<clock_type::rep> expires{0};
+  std::atomic<bool> idle{true};
 };
 
-/// One connection: reads a request, answers it, reads the next.
-class session : public std::enable_shared_from_this<session> {
-public:
-  session(tcp::socket socket, shared_state& owner) : stream_{std::move(socket)}, owner_{owner} {
-    owner_.open.insert(this);
+/// Everything connections share; outlives them all.
+struct hub {
+  server_options options;
+  async_handler handle;
+  std::atomic<bool> draining{false};
+  std::mutex mutex;
+  std::condition_variable emptied;
+  std::unordered_map<connection*, std::weak_ptr<connection>> open;
+  std::atomic<std::uint64_t> accepted{0}, refused_full{0}, timed_out{0}, malformed{0}, requests{0};
+
+  void leave(connection* who) {
+    std::lock_guard lock{mutex};
+    open.erase(who);
+    if (open.empty())
+      emptied.notify_all();
   }
-  ~session() { owner_.open.erase(this); }
+
+  std::vector<std::shared_ptr<connection>> select(const std::function<bool(const connection&)>& wanted) {
+    std::vector<std::shared_ptr<connection>> out;
+    std::lock_guard lock{mutex};
+    for (auto& [who, weak] : open)
+      if (auto held = weak.lock(); held && wanted(*held))
+        out.push_back(std::move(held));
+    return out;
+  }
+};
+
+template <class Stream>
+class session : public connection, public std::enable_shared_from_this<session<Stream>> {
+  static constexpr bool secure = std::is_same_v<Stream, secure_stream>;
+
+public:
+  template <class... Args>
+  explicit session(std::shared_ptr<hub> owner, Args&&... args)
+      : owner_{std::move(owner)}, stream_{std::forward<Args>(args)...} {}
+  ~session() override { owner_->leave(this); }
   session(const session&) = delete;
   session& operator=(const session&) = delete;
 
-  void read() {
-    parser_.emplace();
-    parser_->body_limit(owner_.options.max_body);
-    parser_->header_limit(owner_.options.max_header);
-    stream_.expires_after(owner_.options.idle);
-    beast::http::async_read(
-        stream_, buffer_, *parser_,
-        [self = shared_from_this()](beast::error_code err, std::size_t) { self->on_read(err); });
+  void begin() {
+    beast::error_code ignored;
+    socket().set_option(tcp::no_delay{true}, ignored);
+    if constexpr (secure) {
+      until(owner_->options.header_timeout);
+      stream_.async_handshake(asio::ssl::stream_base::server,
+                              [self = this->shared_from_this()](beast::error_code err) {
+                                if (!err)
+                                  self->wait();
+                              });
+    } else {
+      wait();
+    }
+  }
+
+  void end() override {
+    asio::post(socket().get_executor(), [self = this->shared_from_this()] {
+      beast::error_code ignored;
+      self->socket().close(ignored);
+    });
   }
 
 private:
-  void on_read(beast::error_code err) {
-    if (err == beast::http::error::body_limit || err == beast::http::error::header_limit)
-      return answer({413, "text/plain; charset=utf-8", "the request is larger than this server takes\n"},
-                    false);
-    if (err && err.category() == beast::http::make_error_code(beast::http::error::bad_method).category() &&
-        err != beast::http::error::end_of_stream && err != beast::http::error::partial_message)
-      return answer({400, "text/plain; charset=utf-8", "this is not HTTP/1.1: " + err.message() + "\n"},
-                    false);
-    if (err)
+  tcp::socket& socket() {
+    if constexpr (secure)
+      return stream_.next_layer();
+    else
+      return stream_;
+  }
+
+  void until(std::chrono::milliseconds span) {
+    expires = (clock_type::now() + span).time_since_epoch().count();
+  }
+
+  /// Between two requests: no buffer, no parser.
+  void wait() {
+    idle = true;
+    until(owner_->options.idle);
+    if (owner_->draining && buffer_.size() == 0)
+      return finish();
+    if (secure || buffer_.size() != 0)
+      return read_header();
+    buffer_.shrink_to_fit();
+    socket().async_wait(tcp::socket::wait_read, [self = this->shared_from_this()](beast::error_code err) {
+      if (!err)
+        self->read_header();
+    });
+  }
+
+  void read_header() {
+    parser_.emplace();
+    parser_->body_limit(owner_->options.max_body);
+    parser_->header_limit(owner_->options.max_header);
+    if (!secure || buffer_.size() != 0)
+      until(owner_->options.header_timeout);
+    beast::http::async_read_header(stream_, buffer_, *parser_,
+                                   [self = this->shared_from_this()](beast::error_code err, std::size_t) {
+                                     if (err)
+                                       return self->refuse(err);
+                                     self->read_body();
+                                   });
+  }
+
+  void read_body() {
+    idle = false;
+    until(owner_->options.body_timeout);
+    if (same_name(parser_->get()[beast::http::field::expect], "100-continue")) {
+      if (auto length = parser_->content_length(); length && *length > owner_->options.max_body)
+        return refuse(beast::http::error::body_limit);
+      static constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+      asio::async_write(stream_, asio::buffer(go_on.data(), go_on.size()),
+                        [self = this->shared_from_this()](beast::error_code err, std::size_t) {
+                          if (!err)
+                            self->read_rest();
+                        });
       return;
-    const auto& got = parser_->get();
+    }
+    read_rest();
+  }
+
+  void read_rest() {
+    beast::http::async_read(stream_, buffer_, *parser_,
+                            [self = this->shared_from_this()](beast::error_code err, std::size_t) {
+                              if (err)
+                                return self->refuse(err);
+                              self->hand_over();
+                            });
+  }
+
+  void refuse(beast::error_code err) {
+    using beast::http::error;
+    bool http = err.category() == beast::http::make_error_code(error::bad_method).category();
+    if (!http || err == error::end_of_stream || err == error::partial_message)
+      return;
+    ++owner_->malformed;
+    idle = false;
+    if (err == error::body_limit)
+      return answer(problem(413, "too_large",
+                            fmt::format("the body is larger than the {} bytes this server takes",
+                                        owner_->options.max_body)),
+                    false);
+    if (err == error::header_limit)
+      return answer(problem(431, "too_large",
+                            fmt::format("the header is larger than the {} bytes this server takes",
+                                        owner_->options.max_header)),
+                    false);
+    answer(problem(400, "invalid_argument", "this is not HTTP/1.1: " + err.message()), false);
+  }
+
+  void hand_over() {
+    ++owner_->requests;
+    until(owner_->options.answer_timeout);
+    auto got = parser_->release();
+    parser_.reset();
     std::string_view target{got.target().data(), got.target().size()};
     auto mark = target.find('?');
-    request asked{std::string{got.method_string()}, std::string{target.substr(0, mark)},
-                  mark == std::string_view::npos ? std::string{} : std::string{target.substr(mark + 1)},
-                  got.body()};
-    answer(owner_.handle(asked), got.keep_alive());
+    request asked;
+    asked.method = std::string{got.method_string()};
+    asked.path = target.substr(0, mark);
+    if (mark != std::string_view::npos)
+      asked.query = target.substr(mark + 1);
+    for (const auto& field : got)
+      asked.headers.emplace_back(std::string{field.name_string()}, std::string{field.value()});
+    asked.body = std::move(got.body());
+    beast::error_code err;
+    if (auto peer = socket().remote_endpoint(err); !err)
+      asked.peer = peer.address().to_string();
+    head_ = asked.method == "HEAD";
+    bool keep = got.keep_alive();
+    // The server ends its sessions before its hub; a late answer finds nobody.
+    std::weak_ptr<session> weak = this->weak_from_this();
+    auto self = this->shared_from_this();
+    waiting_ = self;
+    responder respond{[weak, keep](response given) {
+      if (auto held = weak.lock())
+        asio::post(held->socket().get_executor(), [held, keep, given = std::move(given)]() mutable {
+          held->waiting_.reset();
+          held->answer(std::move(given), keep);
+        });
+    }};
+    owner_->handle(std::move(asked), std::move(respond));
   }
 
   void answer(response given, bool keep) {
+    parser_.reset();
+    keep = keep && !owner_->draining;
     response_.emplace();
     response_->version(11);
     response_->result(given.status);
     response_->set(beast::http::field::content_type, given.content_type);
     response_->set(beast::http::field::cache_control, "no-store");
+    for (const auto& [name, value] : given.headers)
+      response_->set(name, value);
     response_->body() = std::move(given.body);
     response_->keep_alive(keep);
     response_->prepare_payload();
-    stream_.expires_after(owner_.options.idle);
+    if (head_)
+      response_->body().clear();
+    until(owner_->options.idle);
     beast::http::async_write(stream_, *response_,
-                             [self = shared_from_this(), keep](beast::error_code err, std::size_t) {
-                               if (!err && keep)
-                                 return self->read();
-                               beast::error_code ignored;
-                               self->stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+                             [self = this->shared_from_this(), keep](beast::error_code err, std::size_t) {
+                               self->response_.reset();
+                               if (err)
+                                 return;
+                               if (keep)
+                                 return self->wait();
+                               self->finish();
                              });
   }
 
-  beast::tcp_stream stream_;
-  shared_state& owner_;
+  /// Says that nothing more comes, and reads what is still under way for a moment: closing at once would take
+  /// the answer back from a client that is still sending.
+  void finish() {
+    beast::error_code ignored;
+    socket().shutdown(tcp::socket::shutdown_send, ignored);
+    until(std::chrono::seconds{2});
+    buffer_.clear();
+    discard();
+  }
+
+  void discard() {
+    static thread_local std::array<char, 16'384> waste;
+    socket().async_read_some(asio::buffer(waste),
+                             [self = this->shared_from_this()](beast::error_code err, std::size_t) {
+                               if (!err)
+                                 self->discard();
+                             });
+  }
+
+  std::shared_ptr<hub> owner_;
+  Stream stream_;
   beast::flat_buffer buffer_;
   std::optional<beast_request> parser_;
   std::optional<beast_response> response_;
+  std::shared_ptr<session> waiting_; ///< Itself, while a handler has its request.
+  bool head_ = false;
+
+public:
+  /// Lets go of itself where no answer will come any more.
+  void forsake() { waiting_.reset(); }
 };
 
 } // namespace
 
+std::string_view request::header(std::string_view name) const noexcept {
+  for (const auto& [key, value] : headers)
+    if (same_name(key, name))
+      return value;
+  return {};
+}
+
+responder& responder::operator=(responder&& other) noexcept {
+  if (this != &other) {
+    responder old{std::move(*this)};
+    send_ = std::exchange(other.send_, nullptr);
+  }
+  return *this;
+}
+
+responder::~responder() {
+  if (send_)
+    reply(problem(500, "internal", "the request was given up without an answer"));
+}
+
+void responder::reply(response given) {
+  if (auto send = std::exchange(send_, nullptr))
+    send(std::move(given));
+}
+
 struct server::state {
-  shared_state shared;
-  asio::io_context io{1};
+  std::shared_ptr<hub> shared = std::make_shared<hub>();
+  asio::io_context io;
+  std::optional<asio::ssl::context> tls;
   tcp::acceptor acceptor{io};
   asio::steady_timer pause{io};
+  asio::steady_timer sweep{io};
   std::uint16_t port = 0;
-  std::thread thread;
+  std::vector<std::thread> threads;
 
   void accept() {
-    acceptor.async_accept([this](beast::error_code err, tcp::socket socket) {
+    acceptor.async_accept(asio::make_strand(io), [this](beast::error_code err, tcp::socket socket) {
       if (err == asio::error::operation_aborted || !acceptor.is_open())
         return;
       if (err) {
@@ -121,9 +349,46 @@ struct server::state {
         });
         return;
       }
-      if (shared.open.size() < shared.options.max_connections)
-        std::make_shared<session>(std::move(socket), shared)->read();
+      take(std::move(socket));
       accept();
+    });
+  }
+
+  void take(tcp::socket socket) {
+    if (tls)
+      add(std::make_shared<session<secure_stream>>(shared, std::move(socket), *tls));
+    else
+      add(std::make_shared<session<tcp::socket>>(shared, std::move(socket)));
+  }
+
+  template <class Session>
+  void add(std::shared_ptr<Session> made) {
+    {
+      std::unique_lock lock{shared->mutex};
+      if (shared->open.size() >= shared->options.max_connections || shared->draining) {
+        lock.unlock();
+        ++shared->refused_full;
+        return;
+      }
+      made->expires = (clock_type::now() + shared->options.idle).time_since_epoch().count();
+      shared->open.emplace(made.get(), made);
+    }
+    ++shared->accepted;
+    made->begin();
+  }
+
+  void watch() {
+    sweep.expires_after(std::chrono::milliseconds{250});
+    sweep.async_wait([this](beast::error_code stopped) {
+      if (stopped)
+        return;
+      auto now = clock_type::now().time_since_epoch().count();
+      for (auto& late : shared->select([now](const connection& each) { return each.expires < now; })) {
+        ++shared->timed_out;
+        late->expires = std::numeric_limits<clock_type::rep>::max();
+        late->end();
+      }
+      watch();
     });
   }
 };
@@ -132,19 +397,79 @@ server::server(std::unique_ptr<state> state) : state_{std::move(state)} {}
 
 server::~server() {
   state_->io.stop();
-  state_->thread.join();
+  for (auto& each : state_->threads)
+    each.join();
+  for (auto& each : state_->shared->select([](const connection&) { return true; })) {
+    if (auto* plain = dynamic_cast<session<tcp::socket>*>(each.get()))
+      plain->forsake();
+    if (auto* secure = dynamic_cast<session<secure_stream>*>(each.get()))
+      secure->forsake();
+  }
 }
 
 std::uint16_t server::port() const noexcept {
   return state_->port;
 }
 
+bool server::drain(deadline until) {
+  auto& shared = *state_->shared;
+  shared.draining = true;
+  asio::post(state_->io, [state = state_.get()] {
+    beast::error_code ignored;
+    state->acceptor.close(ignored);
+  });
+  for (auto& each : shared.select([](const connection& one) { return one.idle.load(); }))
+    each->end();
+  std::unique_lock lock{shared.mutex};
+  return shared.emptied.wait_until(lock, until.at(), [&] { return shared.open.empty(); });
+}
+
+void server::post(std::function<void()> work) {
+  asio::post(state_->io, std::move(work));
+}
+
+server_counters server::counters() const noexcept {
+  auto& shared = *state_->shared;
+  server_counters out;
+  {
+    std::lock_guard lock{shared.mutex};
+    out.connections = shared.open.size();
+  }
+  out.accepted = shared.accepted;
+  out.refused_full = shared.refused_full;
+  out.timed_out = shared.timed_out;
+  out.malformed = shared.malformed;
+  out.requests = shared.requests;
+  return out;
+}
+
 expected<std::unique_ptr<server>> server::start(server_options options, handler handle) {
+  return start_async(std::move(options), [handle = std::move(handle)](request asked, responder respond) {
+    respond.reply(handle(asked));
+  });
+}
+
+expected<std::unique_ptr<server>> server::start_async(server_options options, async_handler handle) {
   auto made = std::make_unique<state>();
   beast::error_code err;
   auto address = asio::ip::make_address(options.address, err);
   if (err)
     return fail(ec::invalid_argument, "cannot listen on {}: not an IP address", options.address);
+  if (!options.tls_certificate.empty()) {
+    auto& tls = made->tls.emplace(asio::ssl::context::tls_server);
+    tls.set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
+                        asio::ssl::context::no_tlsv1_1 | asio::ssl::context::no_compression,
+                    err);
+    tls.use_certificate_chain_file(options.tls_certificate, err);
+    if (err)
+      return fail(ec::invalid_argument, "cannot use the TLS certificate {}: {}", options.tls_certificate,
+                  err.message());
+    tls.use_private_key_file(options.tls_key, asio::ssl::context::pem, err);
+    if (err)
+      return fail(ec::invalid_argument, "cannot use the TLS key {}: {}", options.tls_key, err.message());
+    // Idle connections give their record buffers back.
+    SSL_CTX_set_mode(tls.native_handle(), SSL_MODE_RELEASE_BUFFERS);
+  }
   tcp::endpoint endpoint{address, options.port};
   made->acceptor.open(endpoint.protocol(), err);
   if (!err)
@@ -156,10 +481,18 @@ expected<std::unique_ptr<server>> server::start(server_options options, handler 
   if (err)
     return fail(ec::io_failed, "cannot listen on {}:{}: {}", options.address, options.port, err.message());
   made->port = made->acceptor.local_endpoint().port();
-  made->shared.options = std::move(options);
-  made->shared.handle = std::move(handle);
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < options.max_connections + rlim_t{512}) {
+    files.rlim_cur = std::min<rlim_t>(files.rlim_max, options.max_connections + rlim_t{512});
+    ::setrlimit(RLIMIT_NOFILE, &files);
+  }
+  auto threads = std::max(options.threads, 1u);
+  made->shared->options = std::move(options);
+  made->shared->handle = std::move(handle);
   made->accept();
-  made->thread = std::thread{[state = made.get()] { state->io.run(); }};
+  made->watch();
+  for (std::uint32_t i = 0; i < threads; ++i)
+    made->threads.emplace_back([state = made.get()] { state->io.run(); });
   return std::unique_ptr<server>{new server{std::move(made)}};
 }
 

@@ -1,31 +1,66 @@
 #pragma once
 
 #include "common/core/error.hpp"
+#include "common/core/time.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
-/// The only place that includes Boost.Beast.
+/// The only place that includes Boost.Beast and Boost.Asio.
 namespace troupe::http {
+
+using header_list = std::vector<std::pair<std::string, std::string>>;
 
 struct request {
   std::string method; ///< `GET`.
-  std::string path;   ///< Without the query: `/health/ready`.
+  std::string path;   ///< Without the query, not decoded: `/health/ready`.
   std::string query;  ///< After the question mark, not decoded.
   std::string body;
+  header_list headers; ///< As they came.
+  std::string peer;    ///< Address of the other side, without the port.
+  deadline::clock::time_point arrived = deadline::clock::now(); ///< When the last byte was here.
+
+  /// The first header of that name, whatever its case; empty when there is none.
+  std::string_view header(std::string_view name) const noexcept;
 };
 
 struct response {
   unsigned status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body;
+  header_list headers{};
 };
 
-/// Called on the thread of the server; must be quick and must not throw.
+/// The duty to answer one request exactly once, from any thread. Destroyed unanswered it answers 500. After
+/// its server has ended it does nothing.
+class responder {
+public:
+  responder() = default;
+  explicit responder(std::function<void(response)> send) : send_{std::move(send)} {}
+  responder(responder&& other) noexcept : send_{std::exchange(other.send_, nullptr)} {}
+  responder& operator=(responder&& other) noexcept;
+  ~responder();
+
+  void reply(response given);
+
+  /// True until it has answered.
+  explicit operator bool() const noexcept { return static_cast<bool>(send_); }
+
+private:
+  std::function<void(response)> send_;
+};
+
+/// Called on a thread of the server; must be quick and must not throw.
 using handler = std::function<response(const request&)>;
+
+/// As `handler`; the answer may come later and from elsewhere.
+using async_handler = std::function<void(request, responder)>;
 
 struct server_options {
   std::string address = "127.0.0.1";
@@ -33,22 +68,50 @@ struct server_options {
   std::uint32_t max_connections = 64; ///< One more is closed at once.
   std::uint64_t max_body = 64 << 10;  ///< Bytes; more is answered 413.
   std::uint32_t max_header = 16 << 10;
-  std::chrono::milliseconds idle{
-      10'000}; ///< A connection that neither sends nor reads for so long is closed.
+  std::chrono::milliseconds idle{10'000};           ///< Between two requests, and to take an answer.
+  std::chrono::milliseconds header_timeout{10'000}; ///< From the first byte of a request to its empty line.
+  std::chrono::milliseconds body_timeout{30'000};   ///< From there to its last byte.
+  std::chrono::milliseconds answer_timeout{60'000}; ///< For the handler; then the connection is closed.
+  std::uint32_t threads = 1;
+  std::string tls_certificate{}; ///< PEM file of the chain; empty: plain HTTP.
+  std::string tls_key{};         ///< PEM file of its private key.
 };
 
-/// A small HTTP/1.1 server for administration: one thread, bounded connections, bounded sizes, bounded waits.
+struct server_counters {
+  std::uint64_t connections = 0; ///< Open now.
+  std::uint64_t accepted = 0;
+  std::uint64_t refused_full = 0; ///< Closed at once: too many connections.
+  std::uint64_t timed_out = 0;    ///< Closed: too slow, or idle for too long.
+  std::uint64_t malformed = 0;    ///< Not HTTP, or above a size limit.
+  std::uint64_t requests = 0;
+};
+
+/// An HTTP/1.1 server, plain or TLS: bounded connections, bounded sizes, bounded waits.
+///
+/// Operation: an idle connection holds no buffer, only a socket and some hundred bytes; time limits are kept
+/// by one sweep over all connections four times a second. Requests of one connection are answered in order.
+/// Concurrency: handlers run on the threads of the server, those of different connections at the same time.
 class server {
 public:
   /// Binds and starts to answer. Errors name the address and the port.
   static expected<std::unique_ptr<server>> start(server_options options, handler handle);
+  static expected<std::unique_ptr<server>> start_async(server_options options, async_handler handle);
 
-  /// Closes every connection and joins the thread.
+  /// Closes every connection and joins the threads.
   ~server();
   server(const server&) = delete;
   server& operator=(const server&) = delete;
 
   std::uint16_t port() const noexcept;
+
+  /// Accepts nobody any more, closes idle connections, and waits until those with a request under way have
+  /// their answer. False when some had none by the deadline.
+  bool drain(deadline until);
+
+  /// Runs `work` on a thread of the server.
+  void post(std::function<void()> work);
+
+  server_counters counters() const noexcept;
 
 private:
   struct state;

@@ -1,0 +1,270 @@
+#include "common/http/client.hpp"
+#include "common/http/problem.hpp"
+#include "common/http/router.hpp"
+#include "common/http/server.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <arpa/inet.h>
+#include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <future>
+#include <mutex>
+#include <thread>
+
+using namespace troupe;
+using namespace std::chrono_literals;
+
+namespace {
+
+int connect_to(std::uint16_t port) {
+  int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(port);
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (fd >= 0 && ::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) {
+    ::close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+/// Everything that comes until the other side closes.
+std::string rest_of(int fd) {
+  std::string got;
+  char buffer[4096];
+  for (ssize_t n; (n = ::recv(fd, buffer, sizeof buffer, 0)) > 0;)
+    got.append(buffer, static_cast<std::size_t>(n));
+  return got;
+}
+
+http::handler hello() {
+  return [](const http::request& asked) {
+    return http::response{200, "text/plain", "hello " + asked.path, {}};
+  };
+}
+
+std::uint64_t resident_kib() {
+  std::ifstream file{"/proc/self/status"};
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("VmRSS:"))
+      return std::strtoull(line.c_str() + 6, nullptr, 10);
+  return 0;
+}
+
+} // namespace
+
+TEST_CASE("a request may be answered later, from another thread") {
+  std::promise<std::pair<http::request, http::responder>> arrived;
+  auto server = *http::server::start_async({}, [&](http::request asked, http::responder respond) {
+    arrived.set_value({std::move(asked), std::move(respond)});
+  });
+  std::thread answerer{[future = arrived.get_future()]() mutable {
+    auto [asked, respond] = future.get();
+    respond.reply({200, "text/plain", std::string{asked.header("x-who")}, {{"X-Back", "yes"}}});
+  }};
+  http::client client{{.port = server->port()}};
+
+  auto got = client.call("GET", "/", "", deadline::in(10s), {{"X-Who", "me"}});
+
+  answerer.join();
+  REQUIRE(got);
+  CHECK(got->body == "me");
+}
+
+TEST_CASE("a request that is given up is answered 500 with a problem document") {
+  auto server = *http::server::start_async({}, [](http::request, http::responder) {});
+  http::client client{{.port = server->port()}};
+
+  auto got = client.call("GET", "/", "", deadline::in(10s));
+
+  REQUIRE(got);
+  CHECK(got->status == 500);
+  CHECK(got->content_type == "application/problem+json");
+}
+
+TEST_CASE("a client that sends its header too slowly is cut off, others are served") {
+  auto server = *http::server::start({.header_timeout = 50ms}, hello());
+  int slow = connect_to(server->port());
+  REQUIRE(slow >= 0);
+  (void)!::send(slow, "GET / HT", 8, MSG_NOSIGNAL);
+  http::client client{{.port = server->port()}};
+
+  auto got = client.call("GET", "/x", "", deadline::in(10s));
+
+  REQUIRE(got);
+  CHECK(got->body == "hello /x");
+  CHECK(rest_of(slow).empty());
+  CHECK(server->counters().timed_out == 1);
+  ::close(slow);
+}
+
+TEST_CASE("a client that sends its body too slowly is cut off") {
+  auto server = *http::server::start({.body_timeout = 50ms}, hello());
+  int slow = connect_to(server->port());
+  std::string_view text = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc";
+  (void)!::send(slow, text.data(), text.size(), MSG_NOSIGNAL);
+
+  CHECK(rest_of(slow).empty());
+
+  ::close(slow);
+}
+
+TEST_CASE("a header above the bound is answered 431") {
+  auto server = *http::server::start({.max_header = 1024}, hello());
+  http::client client{{.port = server->port()}};
+
+  auto got = client.call("GET", "/", "", deadline::in(10s), {{"X-Long", std::string(5000, 'x')}});
+
+  REQUIRE(got);
+  CHECK(got->status == 431);
+}
+
+TEST_CASE("a body above the bound is answered 413 while it is still being sent") {
+  auto server = *http::server::start({.max_body = 1000}, hello());
+  http::client client{{.port = server->port()}};
+
+  auto got = client.call("POST", "/", std::string(8 << 20, 'x'), deadline::in(20s));
+
+  REQUIRE_MESSAGE(got, got.error().text);
+  CHECK(got->status == 413);
+}
+
+TEST_CASE("an expectation is met before the body is sent") {
+  auto server = *http::server::start({}, hello());
+  int fd = connect_to(server->port());
+  std::string_view head =
+      "POST /e HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
+  (void)!::send(fd, head.data(), head.size(), MSG_NOSIGNAL);
+  char buffer[25];
+  REQUIRE(::recv(fd, buffer, sizeof buffer, MSG_WAITALL) == 25);
+  CHECK(std::string_view{buffer, 21} == "HTTP/1.1 100 Continue");
+  (void)!::send(fd, "hi", 2, MSG_NOSIGNAL);
+
+  CHECK(rest_of(fd).find("hello /e") != std::string::npos);
+
+  ::close(fd);
+}
+
+TEST_CASE("an idle connection is closed after its time, and costs little before") {
+  constexpr int many = 1000;
+  auto server = *http::server::start({.max_connections = many, .idle = 60s}, hello());
+  auto before = resident_kib();
+  std::vector<int> open;
+  for (int i = 0; i < many; ++i)
+    open.push_back(connect_to(server->port()));
+  CHECK(std::ranges::none_of(open, [](int fd) { return fd < 0; }));
+  while (server->counters().accepted < many)
+    std::this_thread::yield();
+
+  CHECK(server->counters().connections == many);
+  CHECK(resident_kib() - before < 8 * many);
+
+  for (int fd : open)
+    ::close(fd);
+}
+
+TEST_CASE("a drain lets what is under way finish and closes what is idle") {
+  std::promise<http::responder> arrived;
+  auto server = *http::server::start_async(
+      {}, [&](http::request, http::responder respond) { arrived.set_value(std::move(respond)); });
+  int idle = connect_to(server->port());
+  while (server->counters().accepted < 1)
+    std::this_thread::yield();
+  auto answer = std::async(std::launch::async, [port = server->port()] {
+    http::client client{{.port = port}};
+    return client.call("GET", "/", "", deadline::in(10s));
+  });
+  auto respond = arrived.get_future().get();
+
+  CHECK_FALSE(server->drain(deadline::in(1ms)));
+  respond.reply({200, "text/plain", "done", {}});
+
+  CHECK(server->drain(deadline::in(10s)));
+  auto got = answer.get();
+  REQUIRE(got);
+  CHECK(got->body == "done");
+  CHECK(rest_of(idle).empty());
+  ::close(idle);
+}
+
+TEST_CASE("HEAD has the length of the body and no body") {
+  auto server = *http::server::start({}, hello());
+  http::client client{{.port = server->port()}};
+
+  auto got = client.call("HEAD", "/", "", deadline::in(10s));
+  auto next = client.call("GET", "/", "", deadline::in(10s));
+
+  REQUIRE(got);
+  CHECK(got->body.empty());
+  REQUIRE(next);
+  CHECK(next->body == "hello /");
+}
+
+TEST_CASE("TLS by certificate: the right authority is answered, another one is refused") {
+  testing::temp_dir dir;
+  auto make = [&](const std::string& name) {
+    return "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test "
+           "-addext subjectAltName=IP:127.0.0.1 -keyout " +
+           (dir / (name + ".key")).string() + " -out " + (dir / (name + ".pem")).string() +
+           " >/dev/null 2>&1";
+  };
+  REQUIRE(std::system(make("a").c_str()) == 0);
+  REQUIRE(std::system(make("b").c_str()) == 0);
+  auto server = http::server::start(
+      {.tls_certificate = (dir / "a.pem").string(), .tls_key = (dir / "a.key").string()}, hello());
+  REQUIRE_MESSAGE(server, server.error().text);
+  http::client right{{.port = (*server)->port(), .tls = true, .ca_file = (dir / "a.pem").string()}};
+  http::client wrong{{.port = (*server)->port(), .tls = true, .ca_file = (dir / "b.pem").string()}};
+
+  auto got = right.call("GET", "/t", "", deadline::in(10s));
+  auto again = right.call("GET", "/u", "", deadline::in(10s));
+
+  REQUIRE_MESSAGE(got, got.error().text);
+  CHECK(got->body == "hello /t");
+  REQUIRE(again);
+  CHECK_FALSE(wrong.call("GET", "/", "", deadline::in(10s)));
+  CHECK_FALSE(http::server::start({.tls_certificate = (dir / "none.pem").string()}, hello()));
+}
+
+TEST_CASE("a router decodes parameters, prefers fixed segments and names the methods that exist") {
+  http::router routes;
+  auto one = routes.add("GET", "/v1/items/{id}");
+  auto bulk = routes.add("GET", "/v1/items/top");
+  routes.add("PUT", "/v1/items/{id}");
+
+  auto found = routes.find("GET", "/v1/items/a%2Fb+c");
+  CHECK(found.found->route == one);
+  CHECK(found.found->parameters == std::vector<std::string>{"a/b+c"});
+  CHECK(routes.find("GET", "/v1/items/top").found->route == bulk);
+  CHECK(routes.find("HEAD", "/v1/items/x").found);
+  CHECK_FALSE(routes.find("DELETE", "/v1/items/x").found);
+  CHECK(routes.find("DELETE", "/v1/items/x").allow == "GET, PUT");
+  CHECK(routes.find("GET", "/v1/items/").allow.empty());
+  CHECK_FALSE(routes.find("GET", "/v1/items/%zz").found);
+}
+
+TEST_CASE("a query is decoded; a broken escape is refused") {
+  auto got = http::query_values::parse("n=5&who=a%20b+c&explain&x=%26");
+  REQUIRE(got);
+  CHECK(got->find("n") == "5");
+  CHECK(got->find("who") == "a b c");
+  CHECK(got->find("explain") == "");
+  CHECK(got->find("x") == "&");
+  CHECK_FALSE(got->find("y"));
+  CHECK_FALSE(http::query_values::parse("a=%4"));
+}
+
+TEST_CASE("a problem document is JSON whatever the text, and says when to come back") {
+  auto made = http::problem(error{ec::overloaded, "full \"\xff\n"}, 1500ms);
+
+  CHECK(made.status == 503);
+  CHECK(made.body == "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
+                     "\"code\":\"overloaded\",\"detail\":\"full \\\"\xef\xbf\xbd\\n\"}");
+  CHECK(made.headers == http::header_list{{"Retry-After", "2"}});
+}

@@ -1,0 +1,90 @@
+#include "common/tensor/blas_kernels.hpp"
+#include "common/tensor/safetensors.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace troupe;
+using tensor::tensor_file;
+
+namespace {
+
+std::string file_of(std::string header, std::size_t data) {
+  std::uint64_t length = header.size();
+  std::string out(8, '\0');
+  std::memcpy(out.data(), &length, 8);
+  return out + header + std::string(data, 'x');
+}
+
+std::string refusal(std::string bytes) {
+  auto read = tensor_file::parse(chunk::own(std::move(bytes)), "t.safetensors");
+  return read ? "" : read.error().text;
+}
+
+bool refused(std::string bytes, std::string_view because) {
+  auto said = refusal(std::move(bytes));
+  CAPTURE(said);
+  return said.find(because) != std::string::npos;
+}
+
+} // namespace
+
+TEST_CASE("tensors are read back as they were written, and the same tensors give the same bytes") {
+  testing::temp_dir dir;
+  std::vector<float> a{1.5f, -2, 3, 4, 5, 6};
+  std::vector<std::int64_t> b{7, 8};
+  std::map<std::string, tensor::tensor_view, std::less<>> tensors{
+      {"a", {tensor::dtype::f32, {2, 3}, std::as_bytes(std::span{a})}},
+      {"b\"", {tensor::dtype::i64, {2}, std::as_bytes(std::span{b})}},
+      {"none", {tensor::dtype::u8, {0}, {}}}};
+
+  auto bytes = tensor::encode_safetensors(tensors, {{"kind", "test"}});
+  REQUIRE(bytes);
+  REQUIRE(tensor::write_file_atomically(dir / "t", as_bytes(*bytes)));
+  auto read = tensor_file::open(dir / "t");
+
+  REQUIRE(read);
+  CHECK(read->metadata().at("kind") == "test");
+  CHECK(*read->find("a")->values<float>() == a);
+  CHECK(*read->find("b\"")->values<std::int64_t>() == b);
+  CHECK(read->find("none")->elements() == 0);
+  CHECK(!read->find("a")->values<std::int32_t>());
+  CHECK(read->get("a", {0, 3}));
+  CHECK(!read->get("a", {3, 2}));
+  CHECK(*tensor::encode_safetensors(read->tensors(), read->metadata()) == *bytes);
+}
+
+TEST_CASE("files that lie about themselves are refused with the reason") {
+  CHECK(refused("", "too few"));
+  CHECK(refused(std::string(8, '\xff'), "longer than"));
+  CHECK(refused(file_of("{}", 0).substr(0, 9), "takes 2 bytes"));
+  CHECK(refused(file_of("[1]", 0), "not a JSON object"));
+  CHECK(refused(file_of("{\"a\":", 0), "not JSON"));
+  CHECK(refused(file_of(R"({"a":1})", 0), "not an object"));
+  CHECK(refused(file_of(R"({"a":{"dtype":"F32","shape":[1]}})", 4), "lacks"));
+  CHECK(refused(file_of(R"({"a":{"dtype":"F7","shape":[1],"data_offsets":[0,4]}})", 4), "unknown type"));
+  CHECK(
+      refused(file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4), "its shape needs 8"));
+  CHECK(refused(file_of(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4), "whole number"));
+  CHECK(refused(file_of(R"({"a":{"dtype":"F32","shape":[9223372036854775807,9],"data_offsets":[0,4]}})", 4),
+                "too large"));
+  CHECK(refused(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 3), "the file holds 3"));
+  CHECK(refused(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 5), "behind the last"));
+  CHECK(refused(
+      file_of(
+          R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
+          6),
+      "begins at byte 2"));
+  CHECK(refused(
+      file_of(
+          R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+          2),
+      "twice"));
+  CHECK(refusal(file_of("{}", 0)).empty());
+}
+
+TEST_CASE("a processor gets the kernels of its vector width") {
+  CHECK(tensor::blas_kernels_for(true, true) == "SkylakeX");
+  CHECK(tensor::blas_kernels_for(false, true) == "Haswell");
+  CHECK(tensor::blas_kernels_for(false, false).empty());
+}
