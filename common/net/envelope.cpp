@@ -130,7 +130,10 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::training_cancel:
   case wire::Kind::dump_state:
   case wire::Kind::scan_features:
-  case wire::Kind::run_create: // The same run id is the same run.
+  case wire::Kind::train_start: // The same run id is the same run.
+  case wire::Kind::train_status:
+  case wire::Kind::train_cancel:
+  case wire::Kind::run_create: // As train_start.
   case wire::Kind::run_update: // Numbered: what was taken already changes nothing.
   case wire::Kind::run_list:
   case wire::Kind::run_show:
@@ -144,6 +147,12 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::release_register:
   case wire::Kind::release_list:
   case wire::Kind::release_show:
+  case wire::Kind::routing:
+  case wire::Kind::rollout_start: // The same id is the same rollout.
+  case wire::Kind::rollout_list:
+  case wire::Kind::rollout_show:
+  case wire::Kind::rollout_change: // Asks for a state; asking twice is asking once.
+  case wire::Kind::arm_report:     // Numbered.
   case wire::Kind::rank:
   case wire::Kind::similar:
   case wire::Kind::prepare:

@@ -8,6 +8,7 @@
 #include "schemas/ranker_generated.h"
 #include "schemas/registry_generated.h"
 #include "schemas/status_generated.h"
+#include "schemas/trainer_generated.h"
 #include "schemas/validator_generated.h"
 
 namespace troupe::contract {
@@ -630,6 +631,30 @@ void add_registry_models(std::vector<message>& all) {
   all.push_back(value_table<wire::ReleaseQuery>("release_query", [](auto& to) { to.id = "first"; }));
 }
 
+void add_trainer(std::vector<message>& all) {
+  constexpr auto id = "TRPT";
+  all.push_back(table<wire::TrainStart>(
+      "train_start", id,
+      [](builder& out) { return wire::CreateTrainStartDirect(out, "r1", "model = \"ease\"", "ease:3"); },
+      [](auto& m) {
+        return is(m.run_id(), "r1") && is(m.config(), "model = \"ease\"") && is(m.parent(), "ease:3");
+      }));
+  all.push_back(table<wire::TrainStatus>(
+      "train_status", id,
+      [](builder& out) {
+        std::vector metrics{wire::CreateTrainMetricDirect(out, "loss", 0.5)};
+        return wire::CreateTrainStatusDirect(out, "r1", wire::TrainState::failed, "why", "fitting", 1, 2, 3.5,
+                                             4.5, 5, &metrics, "{}");
+      },
+      [](auto& m) {
+        return is(m.run_id(), "r1") && m.state() == wire::TrainState::failed && is(m.error(), "why") &&
+               is(m.stage(), "fitting") && m.step() == 1 && m.steps_total() == 2 &&
+               m.samples_per_second() == 3.5 && m.seconds_left() == 4.5 && m.restarts() == 5 &&
+               is(m.metrics()->Get(0)->name(), "loss") && m.metrics()->Get(0)->value() == 0.5 &&
+               is(m.manifest(), "{}");
+      }));
+}
+
 } // namespace
 
 std::vector<message> released_messages() {
@@ -640,6 +665,7 @@ std::vector<message> released_messages() {
   add_feature_store(all);
   add_feature_scan(all);
   add_ranker(all);
+  add_trainer(all);
   add_status(all);
   add_registry_runs(all);
   add_registry_models(all);
