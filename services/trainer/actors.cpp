@@ -1,0 +1,235 @@
+#include "services/trainer/actors.hpp"
+
+#include "common/log/log.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <deque>
+#include <map>
+#include <set>
+
+namespace troupe::trainer {
+
+namespace {
+
+struct run_seed {
+  std::shared_ptr<const run_parts> parts;
+  std::shared_ptr<run_threads> threads;
+  run_order order;
+  run_status status;
+  std::function<void(std::string)> ended;
+};
+using run_seed_ptr = std::shared_ptr<const run_seed>;
+
+template <class T>
+expected<const T*> payload_of(const net::request& asked, const char* name) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()),
+                                 asked.payload.size()};
+  if (!verifier.VerifyBuffer<T>("TRPT"))
+    return fail(ec::corrupt, "the payload is not a {}", name);
+  return flatbuffers::GetRoot<T>(asked.payload.data());
+}
+
+std::string text_of(const flatbuffers::String* text) {
+  return text ? text->str() : std::string{};
+}
+
+class run_state {
+public:
+  explicit run_state(run_actor::stateful_pointer<run_state> self) : self_{self} {}
+
+  run_actor::behavior_type make_behavior(const run_seed_ptr& from) {
+    from_ = from;
+    status_ = from->status;
+    // Stopping is not canceling: the next life of the service goes on with the run.
+    self_->set_exit_handler([this](caf::exit_msg& message) {
+      auto going_on = wish::go_on;
+      wanted_->compare_exchange_strong(going_on, wish::stop);
+      self_->quit(std::move(message.reason));
+    });
+    return {[this](begin_atom) { train(); }, [this](told_atom, const status_ptr& now) { told(*now); },
+            [this](net::request_atom, net::request_ptr& asked) { answer(*asked); }};
+  }
+
+  const char* name = "run";
+
+private:
+  void train() {
+    if (status_.ended())
+      return from_->ended(status_.id);
+    status_.state = wire::TrainState::running;
+    begun_ = true;
+    from_->threads->start([from = from_, wanted = wanted_, status = status_,
+                           weak = caf::actor_cast<caf::weak_actor_ptr>(run_actor{self_})] {
+      auto tell = [&](const run_status& now) {
+        if (auto strong = weak.lock())
+          caf::anon_send(caf::actor_cast<run_actor>(strong), told_atom::value,
+                         status_ptr{std::make_shared<const run_status>(now)});
+      };
+      if (auto last = carry_out(*from->parts, from->order, status, *wanted, tell))
+        tell(*last);
+    });
+  }
+
+  void told(const run_status& now) {
+    status_ = now;
+    if (status_.ended())
+      from_->ended(status_.id);
+  }
+
+  void answer(net::request& asked) {
+    if (asked.info.kind == wire::Kind::train_cancel && !status_.ended()) {
+      *wanted_ = wish::cancel;
+      if (!begun_) {
+        status_.state = wire::TrainState::canceled;
+        // One small synced write, rare.
+        if (auto saved = from_->parts->journal->save(from_->order, status_); !saved)
+          return asked.respond.finish(unexpected<error>{saved.error()});
+      }
+    }
+    asked.respond.reply(encode(status_));
+  }
+
+  run_actor::stateful_pointer<run_state> self_;
+  run_seed_ptr from_;
+  run_status status_;
+  std::shared_ptr<std::atomic<wish>> wanted_ = std::make_shared<std::atomic<wish>>(wish::go_on);
+  bool begun_ = false;
+};
+
+class runs_state {
+public:
+  explicit runs_state(runs_actor::stateful_pointer<runs_state> self) : self_{self} {}
+
+  runs_actor::behavior_type make_behavior(std::shared_ptr<const run_parts> parts,
+                                          std::shared_ptr<run_threads> threads,
+                                          const std::vector<run_journal::entry>& unfinished) {
+    parts_ = std::move(parts);
+    threads_ = std::move(threads);
+    self_->set_exit_handler([this](caf::exit_msg& message) {
+      for (auto& [id, run] : runs_)
+        caf::anon_send_exit(caf::actor_cast<caf::actor>(run), caf::exit_reason::user_shutdown);
+      runs_.clear();
+      self_->quit(message.reason == caf::exit_reason::user_shutdown ? caf::error{}
+                                                                    : std::move(message.reason));
+    });
+    for (auto& each : unfinished)
+      add(each.order, each.status);
+    take_turns();
+    return {[this](net::request_atom, net::request_ptr& asked) {
+              if (auto done = answer(asked); !done)
+                asked->respond.fail(std::move(done).error());
+            },
+            [this](ended_atom, const std::string& id) {
+              running_.erase(id);
+              take_turns();
+            }};
+  }
+
+  const char* name = "runs";
+
+private:
+  void add(run_order order, run_status status) {
+    auto id = order.id;
+    auto weak = caf::actor_cast<caf::weak_actor_ptr>(runs_actor{self_});
+    auto seed = std::make_shared<const run_seed>(
+        run_seed{parts_, threads_, std::move(order), std::move(status), [weak](std::string ended) {
+                   if (auto strong = weak.lock())
+                     caf::anon_send(caf::actor_cast<runs_actor>(strong), ended_atom::value, std::move(ended));
+                 }});
+    auto behaviour = [](run_actor::stateful_pointer<run_state> self, const run_seed_ptr& from) {
+      return self->state.make_behavior(from);
+    };
+    runs_[id] = self_->home_system().spawn(behaviour, seed);
+    waiting_.push_back(id);
+  }
+
+  void take_turns() {
+    while (running_.size() < parts_->settings->runs_at_once && !waiting_.empty()) {
+      auto id = waiting_.front();
+      waiting_.pop_front();
+      running_.insert(id);
+      caf::anon_send(runs_.at(id), begin_atom::value);
+    }
+  }
+
+  expected<void> answer(net::request_ptr& asked) {
+    if (asked->info.kind == wire::Kind::train_start)
+      return start(asked);
+    TROUPE_TRY(query, payload_of<wire::TrainQuery>(*asked, "TrainQuery"));
+    return pass_on(query->run_id()->str(), asked);
+  }
+
+  expected<void> pass_on(const std::string& id, net::request_ptr& asked) {
+    if (auto known = runs_.find(id); known != runs_.end()) {
+      caf::anon_send(known->second, net::request_atom::value, asked);
+      return {};
+    }
+    TROUPE_TRY(entry, parts_->journal->find(id));
+    if (!entry)
+      return fail(ec::not_found, "there is no run {}", id);
+    asked->respond.reply(encode(entry->status));
+    return {};
+  }
+
+  /// Small reads and one synced write: orders are rare, and one is acknowledged only when it is durable.
+  expected<void> start(net::request_ptr& asked) {
+    TROUPE_TRY(sent, payload_of<wire::TrainStart>(*asked, "TrainStart"));
+    TROUPE_TRY(order, read_order(text_of(sent->run_id()), sent->config()->str(), text_of(sent->parent())));
+    TROUPE_TRY(entry, parts_->journal->find(order.id));
+    if (entry && entry->order.config != order.config)
+      return fail(ec::conflict, "run {} exists with another configuration", order.id);
+    auto id = order.id;
+    if (!entry) {
+      run_status status;
+      status.id = id;
+      TROUPE_CHECK(parts_->journal->save(order, status));
+      log::info("run-ordered", "trainer takes run {} of model {} on {} ranks", id, order.model_name,
+                order.run.ranks);
+      add(std::move(order), std::move(status));
+      take_turns();
+    }
+    return pass_on(id, asked);
+  }
+
+  runs_actor::stateful_pointer<runs_state> self_;
+  std::shared_ptr<const run_parts> parts_;
+  std::shared_ptr<run_threads> threads_;
+  std::map<std::string, run_actor> runs_; ///< Of this life.
+  std::deque<std::string> waiting_;
+  std::set<std::string> running_;
+};
+
+} // namespace
+
+void run_threads::start(std::function<void()> work) {
+  std::lock_guard lock{mutex_};
+  threads_.emplace_back(std::move(work));
+}
+
+void run_threads::join() {
+  std::lock_guard lock{mutex_};
+  for (auto& each : threads_)
+    each.join();
+  threads_.clear();
+}
+
+expected<runs_actor> spawn_runs(caf::actor_system& system, std::shared_ptr<const run_parts> parts,
+                                std::shared_ptr<run_threads> threads) {
+  TROUPE_TRY(all, parts->journal->all());
+  auto unfinished = std::make_shared<std::vector<run_journal::entry>>();
+  for (auto& each : all)
+    if (!each.status.ended())
+      unfinished->push_back(std::move(each));
+  auto behaviour = [](runs_actor::stateful_pointer<runs_state> self, std::shared_ptr<const run_parts> with,
+                      std::shared_ptr<run_threads> on,
+                      const std::shared_ptr<std::vector<run_journal::entry>>& from) {
+    return self->state.make_behavior(std::move(with), std::move(on), *from);
+  };
+  return system.spawn(behaviour, std::move(parts), std::move(threads), unfinished);
+}
+
+} // namespace troupe::trainer

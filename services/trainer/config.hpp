@@ -1,0 +1,20 @@
+#pragma once
+
+#include "common/config/keys.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace troupe::trainer {
+
+struct config {
+  std::string worker = "troupe-trainer-worker";
+  std::uint32_t runs_at_once = 1;
+  std::chrono::seconds registry_patience{60};
+  std::uint64_t snapshot_memory_bytes = std::uint64_t{512} << 20;
+
+  void bind(config_keys& keys);
+};
+
+} // namespace troupe::trainer

@@ -1,0 +1,164 @@
+#include "services/trainer/engine/classic.hpp"
+#include "services/trainer/engine/ranking_metrics.hpp"
+
+#include "common/core/hash.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <fstream>
+
+using namespace troupe;
+using namespace troupe::trainer;
+
+namespace {
+
+constexpr std::array<std::uint32_t, 2> cutoffs{1, 10};
+
+/// Two tastes: users take items of their own half, in an order that differs by user.
+interactions two_tastes() {
+  interactions out;
+  for (int u = 0; u < 40; ++u)
+    out.users.push_back(fmt::format("u{}", u));
+  for (int i = 0; i < 20; ++i)
+    out.items.push_back(fmt::format("i{}", i));
+  for (std::uint32_t u = 0; u < 40; ++u)
+    for (std::uint32_t k = 0; k < 6; ++k) {
+      out.user.push_back(u);
+      out.item.push_back((u % 2) * 10 + (u * 7 + k * 3) % 10);
+    }
+  return out;
+}
+
+void write(const std::filesystem::path& file, std::string_view text) {
+  std::ofstream{file, std::ios::binary} << text;
+}
+
+} // namespace
+
+TEST_CASE("metrics are those computed by hand") {
+  std::vector<placing> placings{{0, 0}, {2, 0}, {10, 0}, {9, 0}};
+
+  auto got = ranking_metrics(placings, cutoffs);
+
+  CHECK(got["hr_at_1"] == doctest::Approx(1.0 / 4));
+  CHECK(got["hr_at_10"] == doctest::Approx(3.0 / 4));
+  CHECK(got["recall_at_10"] == doctest::Approx(3.0 / 4));
+  CHECK(got["ndcg_at_10"] == doctest::Approx((1 + 1 / 2.0 + 1 / std::log2(11.0)) / 4));
+  CHECK(got["mrr"] == doctest::Approx((1 + 1 / 3.0 + 1 / 11.0 + 1 / 10.0) / 4));
+}
+
+TEST_CASE("items with the same score count as the mean over their orders") {
+  std::vector<placing> placings{{0, 1}};
+
+  auto got = ranking_metrics(placings, cutoffs);
+
+  CHECK(got["hr_at_1"] == doctest::Approx(0.5));
+  CHECK(got["hr_at_10"] == doctest::Approx(1));
+  CHECK(got["ndcg_at_10"] == doctest::Approx((1 + 1 / std::log2(3.0)) / 2));
+  CHECK(got["mrr"] == doctest::Approx(0.75));
+}
+
+TEST_CASE("a positive among its own negatives counts once") {
+  testing::temp_dir dir;
+  write(dir / "ml-1m.train.pairs.tsv", "0\t5\n1\t5\n1\t6\n");
+  write(dir / "ml-1m.test.rating", "0\t6\t5\t9\n");
+  write(dir / "ml-1m.test.negative", "(0,6)\t7\t6\t8\n");
+
+  auto data = load_benchmark("ml-1m-ncf", dir.path());
+
+  REQUIRE(data);
+  REQUIRE(data->test.size() == 1);
+  CHECK(data->test[0].negatives.size() == 2);
+  CHECK(data->train.items == std::vector<std::string>{"5", "6", "7", "8"});
+}
+
+TEST_CASE("the last item is the test, the one before it the validation, and both are kept from training") {
+  testing::temp_dir dir;
+  write(dir / "ml-1m.txt", "1 a\n1 b\n1 c\n1 d\n2 a\n2 b\n");
+
+  auto data = load_benchmark("ml-1m-sasrec", dir.path());
+
+  REQUIRE(data);
+  REQUIRE(data->test.size() == 1);
+  CHECK(data->test[0].positive == 3);
+  CHECK(data->test[0].seen == std::vector<std::uint32_t>{0, 1, 2});
+  CHECK(data->validation[0].positive == 2);
+  CHECK(data->validation[0].seen == std::vector<std::uint32_t>{0, 1});
+  CHECK(data->train.size() == 4);
+}
+
+TEST_CASE("interactions come in order of time, and a bad line is named") {
+  testing::temp_dir dir;
+  write(dir / "a", "item_id\tuser_id\trating\ttimestamp\nx\tu\t1\t30\ny\tv\t1\t10\n");
+  write(dir / "b", "u::x::5::20\nu::y::5::10\n");
+  write(dir / "c", "u x\nu\n");
+
+  auto named = read_interactions(dir / "a");
+  auto plain = read_interactions(dir / "c");
+
+  REQUIRE(named);
+  CHECK(named->items == std::vector<std::string>{"y", "x"});
+  CHECK(named->users == std::vector<std::string>{"v", "u"});
+  CHECK(read_interactions(dir / "b")->size() == 2);
+  REQUIRE(!plain);
+  CHECK(plain.error().text.find("line 2") != std::string::npos);
+  CHECK(!read_interactions(dir / "none"));
+}
+
+TEST_CASE("every model learns two tastes, is saved and read back, and is the same bytes each time") {
+  testing::temp_dir dir;
+  auto data = leave_last_out(two_tastes(), "test");
+  for (std::string kind : {"popularity", "item_knn", "ease", "ials", "bpr"}) {
+    CAPTURE(kind);
+    train_config config;
+    config.model = kind;
+    config.ease.l2 = 5;
+    config.bpr.dimensions = config.ials.dimensions = 8;
+
+    auto first = fit_classic(config, data.train, 1, {});
+    auto second = fit_classic(config, data.train, 2, {});
+    REQUIRE(first);
+    REQUIRE(second);
+    auto hash = save_model(*first, dir / kind);
+    REQUIRE(hash);
+    CHECK(*hash == *save_model(*second, dir / "again"));
+    auto read = load_model(dir / kind);
+    REQUIRE(read);
+    CHECK(read->items == data.train.items);
+    CHECK(read->config == first->config);
+    auto asked = make_scorer(std::make_shared<trained_model>(*std::move(read)));
+    REQUIRE(asked);
+    auto metrics = evaluate(**asked, data.test, cutoffs, 2);
+    REQUIRE(metrics);
+    // Ten items of either taste; five are seen, one is asked for.
+    if (kind != "popularity")
+      CHECK(metrics->at("hr_at_10") == doctest::Approx(1));
+  }
+}
+
+TEST_CASE("a model whose weights were changed is refused") {
+  testing::temp_dir dir;
+  train_config config;
+  config.model = "popularity";
+  auto model = fit_classic(config, two_tastes(), 1, {});
+  REQUIRE(save_model(*model, dir / "m"));
+  {
+    std::fstream file{dir.path() / "m" / "weights.safetensors",
+                      std::ios::binary | std::ios::in | std::ios::out};
+    file.seekp(-1, std::ios::end);
+    file.put('x');
+  }
+  auto read = load_model(dir / "m");
+  REQUIRE(!read);
+  CHECK(read.error().code == ec::corrupt);
+}
+
+TEST_CASE("more memory than the cap is refused before it is taken") {
+  train_config config;
+  config.memory_cap = 1024;
+  auto fitted = fit_classic(config, two_tastes(), 1, {});
+  REQUIRE(!fitted);
+  CHECK(fitted.error().text.find("memory_cap") != std::string::npos);
+}

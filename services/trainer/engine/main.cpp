@@ -1,0 +1,69 @@
+#include "services/trainer/engine/command.hpp"
+
+#include "common/tensor/blas_kernels.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <exception>
+#include <iostream>
+#include <thread>
+
+namespace {
+
+constexpr int exit_failed = 1;
+constexpr int exit_usage = 2;
+
+int run(int argc, char** argv) {
+  using namespace troupe;
+  trainer::command_options options;
+  CLI::App app{"Trains and evaluates models; `troupe fit` and `troupe evaluate` become it."};
+  app.name("troupe-train");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--config", options.config_file, "TOML file; `troupe-train keys` lists its keys");
+  app.add_option("--set", options.settings, "key=value over the file");
+  app.add_option("--model", options.model, "What to train, over the file");
+  app.add_option("--threads", options.threads, "Of this process; 0: one a processor");
+  app.add_option("--out", options.out, "Folder for the model");
+  app.add_flag("--json", options.json, "Print JSON");
+  app.add_flag("--quiet", options.quiet, "No progress line");
+  auto* evaluate =
+      app.add_subcommand("evaluate", "Train on a benchmark's training part and ask its questions");
+  evaluate->add_option("protocol", options.protocol, "ml-1m-ncf, ml-1m-sasrec or leave-last-out")->required();
+  evaluate->add_option("--data", options.data, "Folder of the benchmark; for leave-last-out a file")
+      ->required();
+  auto* fit = app.add_subcommand("fit", "Train on a file of interactions and write the model");
+  fit->add_option("--data", options.data, "File of interactions: user item [time] a line")->required();
+  auto* keys = app.add_subcommand("keys", "List the keys of a configuration");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& err) {
+    if (err.get_exit_code() == 0)
+      return app.exit(err);
+    std::cerr << "troupe-train: " << err.what() << "; see troupe-train --help\n";
+    return exit_usage;
+  }
+  if (keys->parsed()) {
+    std::cout << trainer::help_on_keys();
+    return 0;
+  }
+  if (options.threads == 0)
+    options.threads = std::max(1U, std::thread::hardware_concurrency());
+  auto blas = tensor::choose_blas_kernels(argv, options.threads);
+  auto done = evaluate->parsed() ? trainer::run_evaluate(options, blas) : trainer::run_fit(options, blas);
+  if (done)
+    return 0;
+  std::cerr << "troupe-train: " << render(done.error()) << '\n';
+  return done.error().code == ec::invalid_argument ? exit_usage : exit_failed;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& err) {
+    std::cerr << "troupe-train: internal: " << err.what() << '\n';
+    return exit_failed;
+  }
+}

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "services/trainer/engine/data.hpp"
+#include "services/trainer/engine/model.hpp"
+
+#include <map>
+
+namespace troupe::trainer {
+
+/// Where the positive of one case came: so many items scored higher, so many the same.
+struct placing {
+  std::uint64_t above = 0;
+  std::uint64_t equal = 0;
+};
+
+/// HR@k, NDCG@k, MRR and recall@k of cases with one positive each. Items with the same score stand in a
+/// random order, and the value is the mean over these orders, exactly: no metric depends on the order of the
+/// items. MRR looks at all places.
+std::map<std::string, double> ranking_metrics(std::span<const placing> placings,
+                                              std::span<const std::uint32_t> cutoffs);
+
+/// Asks `model` all `cases`. Seen items are not ranked; the positive always is. A score that is not a number
+/// is an error.
+expected<std::map<std::string, double>> evaluate(const scorer& model, std::span<const ranking_case> cases,
+                                                 std::span<const std::uint32_t> cutoffs, unsigned threads);
+
+} // namespace troupe::trainer

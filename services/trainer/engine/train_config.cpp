@@ -1,0 +1,69 @@
+#include "services/trainer/engine/train_config.hpp"
+
+#include <type_traits>
+
+namespace troupe::trainer {
+
+void train_config::bind(config_keys& keys) {
+  keys.add("model", model, "What to train.", one_of({"popularity", "item_knn", "ease", "ials", "bpr"}));
+  keys.add("seed", seed, "Of every random number.");
+  keys.add("threads", threads, "Of one process; 0: one a processor.", between(0, 1024));
+  keys.add("memory_cap", memory_cap, "A run that would need more is refused.", at_least(1 << 20), "bytes");
+  keys.add("item_knn.neighbours", item_knn.neighbours, "Kept of each item.", between(1, 100'000));
+  keys.add("item_knn.shrink", item_knn.shrink, "Draws similarities with little support to zero.",
+           at_least(0));
+  keys.add("item_knn.popularity_power", item_knn.popularity_power,
+           "How far the recommended item's popularity is divided out: 0.5 is the cosine.", between(0, 1));
+  keys.add("item_knn.user_power", item_knn.user_power,
+           "How far the length of a user's history is divided out.", between(0, 2));
+  keys.add("ease.l2", ease.l2, "Ridge on the weights.", between(1e-6, 1e9));
+  keys.add("ease.serve_neighbours", ease.serve_neighbours, "Weights kept of each item.", between(1, 100'000));
+  keys.add("ease.dense", ease.dense, "Keep all weights; up to 20,000 items.");
+  keys.add("ials.dimensions", ials.dimensions, "Of the factors.", between(1, 1024));
+  keys.add("ials.iterations", ials.iterations, "Over users and items.", between(1, 10'000));
+  keys.add("ials.alpha", ials.alpha, "Weight of what was not taken beside what was.", between(1e-6, 1e3));
+  keys.add("ials.regularization", ials.regularization, "Ridge on the factors.", between(0, 1e6));
+  keys.add("ials.frequency_power", ials.frequency_power, "How the ridge grows with the length of a row.",
+           between(0, 2));
+  keys.add("ials.deviation", ials.deviation,
+           "Of the first factors, times one over the root of the dimensions.", between(1e-6, 10));
+  keys.add("bpr.dimensions", bpr.dimensions, "Of the factors.", between(1, 1024));
+  keys.add("bpr.epochs", bpr.epochs, "Passes over the interactions.", between(1, 100'000));
+  keys.add("bpr.learning_rate", bpr.learning_rate, "Of the first pass.", between(1e-9, 10));
+  keys.add("bpr.last_learning_rate", bpr.last_learning_rate, "Of the last pass; linear between.",
+           between(0, 10));
+  keys.add("bpr.regularization", bpr.regularization, "Ridge on users and the items taken.", between(0, 10));
+  keys.add("bpr.item_regularization", bpr.item_regularization, "Ridge on the items not taken.",
+           between(0, 10));
+}
+
+expected<void> train_config::validate() const {
+  return {};
+}
+
+std::string train_config::json() const {
+  auto copy = *this;
+  config_keys keys;
+  copy.bind(keys);
+  std::string out = fmt::format("{{\"seed\":{}", seed);
+  auto mine = model + ".";
+  for (auto& key : keys.keys()) {
+    if (!key.name.starts_with(mine))
+      continue;
+    out += fmt::format(",\"{}\":", key.name.substr(mine.size()));
+    std::visit(
+        [&](auto* value) {
+          using type = std::remove_pointer_t<decltype(value)>;
+          if constexpr (std::is_arithmetic_v<type>)
+            out += fmt::format("{}", *value);
+          else if constexpr (std::is_same_v<type, std::string>)
+            out += fmt::format("\"{}\"", *value);
+          else
+            out += "null"; // no key of a model is a duration or a list
+        },
+        key.value);
+  }
+  return out + "}";
+}
+
+} // namespace troupe::trainer

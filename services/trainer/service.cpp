@@ -1,0 +1,44 @@
+#include "services/trainer/service.hpp"
+
+#include "services/trainer/actors.hpp"
+
+#include "common/net/component.hpp"
+
+namespace troupe::trainer {
+
+expected<component> spawn_run_component(service_context& context) {
+  auto settings = context.shared_config<config>();
+  auto parts = std::make_shared<run_parts>();
+  parts->settings = settings;
+  parts->folder = context.data() / "runs";
+  parts->worker = settings->worker;
+  if (!parts->worker.has_parent_path()) {
+    std::error_code problem;
+    parts->worker = std::filesystem::read_symlink("/proc/self/exe", problem).parent_path() / settings->worker;
+  }
+  TROUPE_TRY(journal, run_journal::open(context.data() / "journal"));
+  parts->journal = journal;
+  if (context.catalog()->find("ingest")) {
+    TROUPE_TRY(log, net::open_client(context, "ingest"));
+    parts->log = log;
+  }
+  if (context.catalog()->find("registry")) {
+    TROUPE_TRY(registry, net::open_client(context, "registry"));
+    parts->registry = registry;
+  }
+  auto threads = std::make_shared<run_threads>();
+  TROUPE_TRY(runs, spawn_runs(context.system(), parts, threads));
+  component made{runs};
+  made.stop = [threads](deadline) { threads->join(); };
+  return made;
+}
+
+expected<component> spawn_endpoint(service_context& context) {
+  auto runs = context.actor<runs_actor>("runs");
+  net::handler_map handlers;
+  for (auto kind : {wire::Kind::train_start, wire::Kind::train_status, wire::Kind::train_cancel})
+    handlers[kind] = net::forward_to(runs);
+  return net::endpoint_component(context, std::move(handlers));
+}
+
+} // namespace troupe::trainer

@@ -1,0 +1,145 @@
+#include "services/trainer/snapshot.hpp"
+
+#include "common/core/hash.hpp"
+#include "common/table/connection.hpp"
+#include "common/table/parquet.hpp"
+
+#include <boost/json/array.hpp>
+
+#include <algorithm>
+#include <fstream>
+#include <numeric>
+
+namespace troupe::trainer {
+
+namespace {
+
+constexpr std::uint32_t read_bytes = 4 << 20;
+constexpr auto make_table =
+    "CREATE TABLE interactions (\"user\" VARCHAR, item VARCHAR, event_time TIMESTAMP, "
+    "value DOUBLE, part BIGINT, \"offset\" BIGINT)";
+constexpr auto in_order = "SELECT \"user\", item, epoch_us(event_time), value FROM interactions "
+                          "ORDER BY event_time, part, \"offset\"";
+
+expected<void> copy_log(feature_store::record_stream& log, const std::vector<std::uint64_t>& ends,
+                        table::appender& into, const snapshot_options& options) {
+  std::uint64_t done = 0;
+  auto total = std::accumulate(ends.begin(), ends.end(), std::uint64_t{0});
+  for (std::uint32_t p = 0; p < ends.size(); ++p)
+    for (std::uint64_t at = 0; at < ends[p];) {
+      TROUPE_TRY(batches, log.read(p, at, read_bytes));
+      auto before = at;
+      for (auto& each : batches)
+        for (std::size_t i = at > each.base_offset() ? at - each.base_offset() : 0;
+             i < each.size() && at < ends[p]; ++i, ++at) {
+          auto& rec = each[i];
+          auto type = troupe::text_of(rec.type());
+          auto wanted = options.event_types.empty() ||
+                        std::ranges::find(options.event_types, type) != options.event_types.end();
+          if (static_cast<record_kind>(rec.kind()) != record_kind::event || !wanted)
+            continue;
+          auto copy = to_record(rec);
+          into.add(copy.user).add(copy.item).add(copy.event_time);
+          if (copy.value)
+            into.add(*copy.value);
+          else
+            into.add_null();
+          into.add(static_cast<std::int64_t>(p)).add(static_cast<std::int64_t>(at));
+          TROUPE_CHECK(into.end_row());
+        }
+      if (at == before)
+        return fail(ec::corrupt, "partition {} of the log has no record at offset {}", p, at);
+      done += at - before;
+      if (options.tell && !options.tell(done, total))
+        return fail(ec::canceled, "the snapshot was stopped");
+    }
+  return {};
+}
+
+} // namespace
+
+expected<boost::json::object> take_snapshot(feature_store::record_stream& log,
+                                            const std::filesystem::path& file,
+                                            const snapshot_options& options) {
+  TROUPE_TRY(now, log.ends());
+  auto ends = options.offsets.empty() ? now : options.offsets;
+  for (std::size_t p = 0; p < ends.size(); ++p)
+    if (p >= now.size() || ends[p] > now[p])
+      return fail(ec::not_found, "the log has no record {} in partition {}", ends[p], p);
+  auto work = file;
+  work += ".work";
+  std::error_code problem;
+  std::filesystem::remove_all(work, problem);
+  std::filesystem::create_directories(work, problem);
+  std::uint64_t rows = 0;
+  {
+    TROUPE_TRY(db, table::connection::open({.file = work / "rows.duckdb",
+                                            .memory_limit_bytes = options.memory_bytes,
+                                            .threads = 1,
+                                            .temp_directory = work / "spill",
+                                            .read_only = false}));
+    TROUPE_CHECK(db.run(make_table));
+    {
+      TROUPE_TRY(into, db.append_to("interactions"));
+      TROUPE_CHECK(copy_log(log, ends, into, options));
+      TROUPE_CHECK(into.flush());
+    }
+    using table::cell;
+    TROUPE_TRY(out, table::parquet_writer::open(file, {{"user", cell::text},
+                                                       {"item", cell::text},
+                                                       {"event_time", cell::int64},
+                                                       {"value", cell::float64}}));
+    TROUPE_TRY(sorted, db.query(in_order));
+    for (;;) {
+      TROUPE_TRY(more, sorted.next());
+      if (!more)
+        break;
+      for (std::uint64_t i = 0; i < sorted.rows(); ++i) {
+        out->add(sorted.column(0).text(i)).add(sorted.column(1).text(i)).add(sorted.column(2).integer(i));
+        if (sorted.column(3).is_null(i))
+          out->add_null();
+        else
+          out->add(sorted.column(3).number(i));
+        TROUPE_CHECK(out->end_row());
+      }
+    }
+    rows = out->rows_added();
+    TROUPE_CHECK(out->finish());
+  }
+  std::filesystem::remove_all(work, problem);
+  if (rows == 0)
+    return fail(ec::invalid_argument, "the log holds no interactions to train on");
+  TROUPE_TRY(hash, hash_file(file));
+  boost::json::array offsets;
+  for (auto each : ends)
+    offsets.emplace_back(each);
+  boost::json::object known;
+  known["source"] = "log";
+  known["sha256"] = hash.sha256;
+  known["bytes"] = hash.bytes;
+  known["rows"] = rows;
+  known["offsets"] = std::move(offsets);
+  return known;
+}
+
+expected<file_hash> hash_file(const std::filesystem::path& file) {
+  std::ifstream in{file, std::ios::binary};
+  if (!in)
+    return fail(ec::not_found, "cannot read {}", file.string());
+  sha256 hash;
+  file_hash out;
+  std::vector<char> buffer(1 << 20);
+  while (in) {
+    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    auto n = static_cast<std::size_t>(in.gcount());
+    hash.add({reinterpret_cast<const std::byte*>(buffer.data()), n});
+    out.bytes += n;
+  }
+  if (in.bad())
+    return fail(ec::io_failed, "cannot read {} to its end", file.string());
+  auto digest = hash.finish();
+  out.sha256 = to_hex(byte_view{digest.data(), digest.size()});
+  return out;
+}
+
+} // namespace troupe::trainer

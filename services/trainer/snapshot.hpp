@@ -1,0 +1,36 @@
+#pragma once
+
+#include "services/feature_store/record_stream.hpp"
+
+#include <boost/json/object.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace troupe::trainer {
+
+struct snapshot_options {
+  std::vector<std::string> event_types; ///< Empty: all.
+  std::vector<std::uint64_t> offsets;   ///< One past the last record, by partition; empty: the log's end.
+  std::uint64_t memory_bytes = std::uint64_t{512} << 20;
+  std::function<bool(std::uint64_t read, std::uint64_t total)> tell; ///< False: end with ec::canceled.
+};
+
+/// Writes the events of the log as interactions: `user, item, event_time, value` by event time, those of one
+/// instant by partition and offset. The same offsets give the same bytes. Gives what is to be known of it:
+/// sha256, rows, offsets. Blocks.
+expected<boost::json::object> take_snapshot(feature_store::record_stream& log,
+                                            const std::filesystem::path& file,
+                                            const snapshot_options& options);
+
+/// SHA-256 of a file, and its size.
+struct file_hash {
+  std::string sha256;
+  std::uint64_t bytes = 0;
+};
+expected<file_hash> hash_file(const std::filesystem::path& file);
+
+} // namespace troupe::trainer

@@ -1,0 +1,70 @@
+#include "services/trainer/snapshot.hpp"
+
+#include "common/table/connection.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <boost/json/array.hpp>
+#include <doctest/doctest.h>
+
+using namespace troupe;
+using namespace troupe::trainer;
+
+namespace {
+
+std::vector<record> some_events() {
+  std::vector<record> all;
+  for (int i = 0; i < 1000; ++i) {
+    record each;
+    each.id = "e" + std::to_string(i);
+    each.type = i % 10 == 0 ? "view" : "rating";
+    each.user = "u" + std::to_string(i % 37);
+    each.item = "i" + std::to_string(i % 11);
+    each.event_time = from_micros(1'000'000 + (i * 7919) % 1000);
+    if (i % 2 == 0)
+      each.value = i / 2.0;
+    all.push_back(each);
+  }
+  return all;
+}
+
+} // namespace
+
+TEST_CASE("a snapshot holds the wanted events in order of time, with the same bytes for the same offsets") {
+  troupe::testing::temp_dir dir;
+  auto events = some_events();
+  feature_store::memory_stream log{events, 4, 100};
+  snapshot_options options;
+  options.event_types = {"rating"};
+
+  auto first = take_snapshot(log, dir / "first.parquet", options);
+  REQUIRE_MESSAGE(first, (first ? std::string{} : render(first.error())));
+  for (auto& each : first->at("offsets").get_array())
+    options.offsets.push_back(each.to_number<std::uint64_t>());
+  auto later = events;
+  later.insert(later.end(), events.begin(), events.end());
+  feature_store::memory_stream grown{later, 4, 70};
+  auto second = take_snapshot(grown, dir / "second.parquet", options);
+
+  REQUIRE(second);
+  CHECK(first->at("rows").to_number<int>() == 900);
+  CHECK(first->at("sha256") == second->at("sha256"));
+  auto db = *table::connection::open();
+  auto sorted =
+      db.integer("SELECT count(*) FROM (SELECT event_time < lag(event_time) OVER () AS back FROM '" +
+                 (dir / "first.parquet").string() + "') WHERE back");
+  REQUIRE(sorted);
+  CHECK(**sorted == 0);
+}
+
+TEST_CASE("a snapshot of offsets that the log does not have fails") {
+  troupe::testing::temp_dir dir;
+  auto events = some_events();
+  feature_store::memory_stream log{events, 1};
+  snapshot_options options;
+  options.offsets = {1001};
+
+  auto taken = take_snapshot(log, dir / "data.parquet", options);
+
+  REQUIRE(!taken);
+  CHECK(taken.error().code == ec::not_found);
+}
