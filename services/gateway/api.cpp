@@ -1,0 +1,328 @@
+#include "services/gateway/call.hpp"
+
+#include "common/core/hash.hpp"
+#include "common/log/log.hpp"
+
+#include "schemas/ingest_generated.h"
+
+#include <charconv>
+
+namespace troupe::gateway {
+
+namespace {
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`; a new trace for anything else.
+net::trace_context read_trace(std::string_view header) {
+  auto hex = [&](std::size_t at, std::size_t digits, std::uint64_t& out) {
+    auto part = header.substr(at, digits);
+    auto [end, err] = std::from_chars(part.data(), part.data() + part.size(), out, 16);
+    return err == std::errc{} && end == part.data() + part.size();
+  };
+  net::trace_context out;
+  std::uint64_t parent = 0, flags = 0;
+  bool good = header.size() == 55 && header.starts_with("00-") && header[35] == '-' && header[52] == '-' &&
+              hex(3, 16, out.trace_high) && hex(19, 16, out.trace_low) && hex(36, 16, parent) &&
+              hex(53, 2, flags) && (out.trace_high | out.trace_low) != 0 && parent != 0;
+  if (!good)
+    out = {random_word(), random_word(), 0, 0};
+  else
+    out.flags = static_cast<std::uint8_t>(flags);
+  out.span = random_word() | 1;
+  return out;
+}
+
+/// The host in `http://localhost:8080`, `localhost:8080` or `[::1]:8080`.
+std::string_view host_in(std::string_view text) {
+  if (auto scheme = text.find("://"); scheme != std::string_view::npos)
+    text.remove_prefix(scheme + 3);
+  if (text.starts_with('['))
+    return text.substr(1, text.find(']') - 1);
+  return text.substr(0, text.find(':'));
+}
+
+/// Sent to a name of this machine, and not by a page from elsewhere: a browser would send those too.
+bool local(const http::request& asked) {
+  auto own = [](std::string_view text) {
+    auto host = host_in(text);
+    return text.empty() || host == "localhost" || host.starts_with("127.") || host == "::1";
+  };
+  return own(asked.header("host")) && own(asked.header("origin"));
+}
+
+} // namespace
+
+api::api(api_parts parts) : parts_{std::move(parts)}, settings_{*parts_.settings} {
+  for (const auto& each : routes())
+    router_.add(each.method, each.pattern);
+}
+
+api::~api() {
+  stop();
+}
+
+expected<std::shared_ptr<api>> api::open(api_parts parts) {
+  if (::sodium_init() < 0)
+    return fail(ec::internal, "libsodium does not start");
+  std::shared_ptr<api> made{new api{std::move(parts)}};
+  auto& own = *made;
+  TROUPE_TRY(keys, security::read_api_keys(own.parts_.key_file));
+  own.keys_ = std::move(keys);
+  own.guarded_ = !own.keys_.empty();
+  journal_options how{own.settings_.queue_answers, own.settings_.sync_impressions,
+                      own.settings_.inspect_recent, own.settings_.inspect_ttl};
+  auto ingest = own.parts_.behind.ingest;
+  auto who = own.parts_.who;
+  auto* self = &own;
+  TROUPE_TRY(kept, journal::open(
+                       own.parts_.state, how,
+                       [self, ingest](const std::vector<record>& records) -> expected<std::uint64_t> {
+                         TROUPE_TRY(client, must_have(ingest, "ingest"));
+                         FlatBufferBuilder out;
+                         auto held = encode_batch(std::span<const record>{records});
+                         auto source = out.CreateString("gateway");
+                         auto batch = out.CreateVector(reinterpret_cast<const std::uint8_t*>(held.data()),
+                                                       held.size());
+                         out.Finish(wire::CreateAppend(out, source, batch), "TRPI");
+                         TROUPE_TRY(got, self->ask_and_wait(*client, wire::Kind::append, bytes_of(out), 10s));
+                         TROUPE_TRY(reply, read_as<wire::AppendReply>(got.payload, "AppendReply"));
+                         std::uint64_t refused = 0;
+                         if (reply->rows())
+                           for (const auto* each : *reply->rows())
+                             refused += each->outcome() == wire::Outcome::quarantined;
+                         return refused;
+                       }));
+  own.journal_ = std::move(kept);
+  TROUPE_TRY(table, own.journal_->fact("routing"));
+  if (table)
+    if (auto read = routing_table::read(chunk::own(std::move(*table))))
+      own.routing_.set(std::make_shared<const routing_table>(std::move(*read)));
+  TROUPE_TRY(list, own.journal_->fact("trending"));
+  if (list) {
+    boost::system::error_code err;
+    if (auto read = json::parse(*list, err); !err && read.is_array())
+      for (const auto& each : read.get_array())
+        own.trending_.push_back(
+            {json::value_to<std::string>(each.at(0)), json::value_to<std::string>(each.at(1))});
+  }
+  own.routing_thread_ = std::thread{[self] { self->routing_loop(); }};
+  own.chores_thread_ = std::thread{[self] { self->chores_loop(); }};
+  return made;
+}
+
+void api::stop() {
+  {
+    std::lock_guard lock{stop_mutex_};
+    stopping_ = true;
+  }
+  stop_wake_.notify_all();
+  for (auto* each : {&routing_thread_, &chores_thread_})
+    if (each->joinable())
+      each->join();
+  if (journal_)
+    journal_->stop();
+}
+
+void api::serve(http::request asked, http::responder respond) {
+  auto one = std::make_shared<call>();
+  one->asked = std::move(asked);
+  one->respond = std::move(respond);
+  one->trace = read_trace(one->asked.header("traceparent"));
+  auto found = router_.find(one->asked.method, one->asked.path);
+  if (!found.found) {
+    auto answer = found.allow.empty()
+                      ? http::problem(404, "not_found", "there is no such address; /openapi.json lists them")
+                      : http::problem(405, "invalid_argument", "this address takes " + found.allow);
+    if (!found.allow.empty())
+      answer.headers.emplace_back("Allow", found.allow);
+    return finish(one, std::move(answer));
+  }
+  one->to = &routes()[found.found->route];
+  one->parameters = std::move(found.found->parameters);
+  if (!authorise(*one))
+    return finish(
+        one,
+        guarded_ && one->caller.empty()
+            ? http::problem(401, "unauthorized",
+                            "give an API key: Authorization: Bearer KEY; `troupe api-keys create` makes one")
+            : http::problem(403, "unauthorized",
+                            "this API key lacks the scope " + security::scopes_text(one->to->scope)));
+  if (!guarded_ && !local(one->asked))
+    return finish(
+        one, http::problem(403, "unauthorized",
+                           "without API keys only programs of this machine are answered, and no page "
+                           "of a browser that came from elsewhere; `troupe api-keys create` makes a key"));
+  auto query = http::query_values::parse(one->asked.query);
+  if (!query)
+    return refuse(one, query.error());
+  one->query = std::move(*query);
+  if (auto over = over_rate(*one))
+    return finish(one, std::move(*over));
+  if (one->to->scope != 0) {
+    one->counted = true;
+    if (++in_flight_ > settings_.max_in_flight)
+      return finish(
+          one, http::problem({ec::overloaded, "the gateway has as many requests at work as it takes"}, 1s));
+  }
+  try {
+    dispatch(one);
+  } catch (const std::exception& err) {
+    refuse(one, {ec::internal, err.what()});
+  }
+}
+
+std::optional<http::response> api::over_rate(const call& one) {
+  if (one.to->scope == 0)
+    return std::nullopt;
+  std::lock_guard lock{mutex_};
+  double rate = settings_.rate;
+  for (const auto& each : keys_)
+    if (each.id == one.caller && each.rate > 0)
+      rate = each.rate;
+  if (rate <= 0)
+    return std::nullopt;
+  auto now = deadline::clock::now();
+  if (buckets_.size() > 100'000)
+    buckets_.clear();
+  auto most = std::max(1.0, rate);
+  auto& own = buckets_.try_emplace(one.caller, bucket{most, now}).first->second;
+  own.tokens = std::min(most, own.tokens + rate * std::chrono::duration<double>(now - own.at).count());
+  own.at = now;
+  if (own.tokens >= 1) {
+    own.tokens -= 1;
+    return std::nullopt;
+  }
+  auto answer = http::problem(429, "overloaded", fmt::format("more than {} requests a second", rate));
+  answer.headers.emplace_back("Retry-After", fmt::format("{:.0f}", std::ceil((1 - own.tokens) / rate)));
+  return answer;
+}
+
+bool api::authorise(call& one) {
+  if (!guarded_) {
+    one.caller = one.asked.peer;
+    return true;
+  }
+  if (one.to->scope == 0)
+    return true;
+  auto given = one.asked.header("authorization");
+  if (given.starts_with("Bearer "))
+    given.remove_prefix(7);
+  else
+    given = one.asked.header("x-api-key");
+  std::lock_guard lock{mutex_};
+  const auto* key = security::find_api_key(keys_, given);
+  if (!key)
+    return false;
+  one.caller = key->id;
+  return key->may(static_cast<security::scope>(one.to->scope));
+}
+
+void api::refuse(const call_ptr& one, const error& err) {
+  finish(one, http::problem(err, err.code == ec::overloaded || err.code == ec::unavailable ? 1000ms : 0ms));
+}
+
+void api::finish(const call_ptr& one, http::response given) {
+  if (!one->respond)
+    return;
+  given.headers.emplace_back("traceparent",
+                             fmt::format("00-{:016x}{:016x}-{:016x}-{:02x}", one->trace.trace_high,
+                                         one->trace.trace_low, one->trace.span, one->trace.flags));
+  if (!one->request_id.empty())
+    given.headers.emplace_back("X-Request-Id", one->request_id);
+  if (parts_.metrics) {
+    std::string where = one->to ? fmt::format("{} {}", one->to->method, one->to->pattern) : "none";
+    auto status = fmt::format("{}xx", given.status / 100);
+    metrics::histogram into;
+    {
+      std::lock_guard lock{mutex_};
+      auto key = where + "|" + status + "|" + one->arm.name;
+      auto at = latencies_.find(key);
+      if (at == latencies_.end())
+        at = latencies_
+                 .emplace(key, parts_.metrics->histogram(
+                                   "troupe_gateway_request_seconds",
+                                   "Time from the last byte of a request to its answer.",
+                                   {{"route", where}, {"status", status}, {"arm", one->arm.name}}))
+                 .first;
+      into = at->second;
+    }
+    into.observe(static_cast<double>(one->us()) / 1e6);
+  }
+  if (one->counted)
+    --in_flight_;
+  one->respond.reply(std::move(given));
+}
+
+void api::dispatch(const call_ptr& one) {
+  const auto& body = one->asked.body;
+  row_rules rules{record_kind::event, std::string{one->asked.header("idempotency-key")}, settings_.max_rows,
+                  wall_now()};
+  auto rows = [&](record_kind kind) {
+    rules.kind = kind;
+    auto read = read_rows(body, rules);
+    if (!read && read.error().code == ec::overloaded)
+      return finish(one, http::problem(413, "too_large", read.error().text));
+    if (!read)
+      return refuse(one, read.error());
+    write_rows(one, std::move(*read));
+  };
+  auto entity = [&](record_kind kind, std::string_view text) {
+    rules.kind = kind;
+    auto read = read_entity(text, one->parameters[0], rules);
+    if (!read)
+      return refuse(one, read.error());
+    std::vector<row> list;
+    list.push_back(std::move(*read));
+    write_rows(one, std::move(list));
+  };
+  using enum operation;
+  switch (one->to->what) {
+  case live:
+    return finish(one, {200, "text/plain; charset=utf-8", "live\n"});
+  case ready: {
+    bool good = !parts_.health || parts_.health->read().ready;
+    return finish(one, {good ? 200u : 503u, "application/json",
+                        parts_.health ? parts_.health->json() : "{\"ready\":true}"});
+  }
+  case operation::metrics:
+    return finish(
+        one, {200, "text/plain; version=0.0.4; charset=utf-8", parts_.metrics ? parts_.metrics->text() : ""});
+  case operation::openapi:
+    return finish(one, {200, "application/json", openapi_});
+  case events:
+    return rows(record_kind::event);
+  case items:
+    return rows(record_kind::item);
+  case users:
+    return rows(record_kind::user);
+  case put_item:
+    return entity(record_kind::item, body);
+  case put_user:
+    return entity(record_kind::user, body);
+  case delete_item:
+    return entity(record_kind::item, R"({"attributes":{"deleted":true}})");
+  case delete_user:
+    return entity(record_kind::user, R"({"attributes":{"deleted":true}})");
+  case get_item:
+    return read_entity_of(one, "item");
+  case get_user:
+    return read_entity_of(one, "user");
+  case recommend_user:
+  case operation::recommend:
+    return this->recommend(one);
+  case similar:
+    return similar_items(one);
+  case inspect: {
+    auto found = journal_->inspect(one->parameters[0]);
+    if (!found)
+      return refuse(one, found.error());
+    if (!*found)
+      return refuse(one, {ec::not_found, "there is no request of this id, or it is too long ago"});
+    return finish(one, {200, "application/json", std::move(**found)});
+  }
+  default:
+    return pass_on(one, one->to->what, one->parameters.empty() ? std::string{} : one->parameters[0],
+                   one->query, body);
+  }
+}
+
+} // namespace troupe::gateway

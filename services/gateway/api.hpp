@@ -1,0 +1,131 @@
+#pragma once
+
+#include "services/gateway/arm_stats.hpp"
+#include "services/gateway/body.hpp"
+#include "services/gateway/config.hpp"
+#include "services/gateway/journal.hpp"
+#include "services/gateway/routes.hpp"
+#include "services/gateway/routing.hpp"
+
+#include "common/actor/health.hpp"
+#include "common/http/router.hpp"
+#include "common/http/server.hpp"
+#include "common/metrics/metrics.hpp"
+#include "common/net/client.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+namespace troupe::gateway {
+
+/// The services behind the gateway; nullptr: the catalog has none.
+struct backends {
+  std::shared_ptr<net::client> ingest, features, registry, deployer, ranker;
+};
+
+struct api_parts {
+  std::string who = "gateway/0";
+  std::shared_ptr<const config> settings;
+  backends behind;
+  std::shared_ptr<troupe::health> health;
+  health::report report;
+  metrics::registry* metrics = nullptr;
+  std::filesystem::path state;    ///< Folder of the journal.
+  std::filesystem::path key_file; ///< API keys.
+};
+
+/// The HTTP API: turns requests into calls to the services behind, and what they say into answers.
+///
+/// Operation: a request is authorised, limited, read and sent on; the answer is made where the reply arrives.
+/// Two threads beside: one waits for routing tables, one reports arms, refreshes the fallback list and the
+/// keys. Concurrency: `serve` from any thread. Limits: `max_in_flight` requests at work; one more is answered
+/// 503.
+class api : public std::enable_shared_from_this<api> {
+public:
+  static expected<std::shared_ptr<api>> open(api_parts parts);
+  ~api();
+
+  void serve(http::request asked, http::responder respond);
+
+  /// Whether callers need a key: from the first key on, also when it was made after the start.
+  bool guarded() const noexcept { return guarded_; }
+
+  /// Ends the threads and the journal. What is under way must be answered before.
+  void stop();
+
+  routing_ptr routing() const { return routing_.current(); }
+  journal_counters impressions() const { return journal_->counters(); }
+
+private:
+  struct call;
+  using call_ptr = std::shared_ptr<call>;
+  struct shown_item {
+    std::string item, title;
+  };
+  struct bucket {
+    double tokens = 0;
+    deadline::clock::time_point at;
+  };
+
+  explicit api(api_parts parts);
+  bool authorise(call& one);
+  std::optional<http::response> over_rate(const call& one);
+  void dispatch(const call_ptr& one);
+  void finish(const call_ptr& one, http::response given);
+  void refuse(const call_ptr& one, const error& err);
+
+  void note_row(const record& added);
+  void count_seen(std::string_view item, double times, std::string_view title); ///< Under the mutex.
+  void write_rows(const call_ptr& one, std::vector<row> rows);
+  void read_entity_of(const call_ptr& one, const char* entity);
+  void recommend(const call_ptr& one);
+  void on_ranked(const call_ptr& one, expected<net::reply> got);
+  void fall_back(const call_ptr& one, const error& why);
+  void similar_items(const call_ptr& one);
+  void shadow(const call_ptr& one, std::vector<std::string> shown);
+  void pass_on(const call_ptr& one, operation what, const std::string& id, const http::query_values& query,
+               const std::string& body);
+
+  expected<net::reply> ask_and_wait(net::client& from, wire::Kind kind, chunk payload,
+                                    std::chrono::milliseconds span);
+  void routing_loop();
+  void chores_loop();
+  void report_arms();
+  void refresh_trending();
+  void refresh_views();
+  void refresh_keys();
+  std::vector<std::string> features_of(const std::string& entity);
+
+  api_parts parts_;
+  const config& settings_;
+  http::router router_;
+  std::string openapi_ = openapi();
+  std::unique_ptr<journal> journal_;
+  routing_box routing_;
+  arm_stats stats_;
+  std::atomic<bool> guarded_{false}; ///< Once true, for ever.
+  std::atomic<std::uint32_t> in_flight_{0}, shadows_{0};
+  std::mutex mutex_; ///< Of what follows.
+  std::vector<security::api_key> keys_;
+  std::unordered_map<std::string, bucket> buckets_;
+  std::vector<shown_item> trending_;
+  std::unordered_map<std::string, std::pair<double, std::string>> seen_;
+  std::map<std::string, std::vector<std::string>> attributes_; ///< Entity to features.
+  std::map<std::string, metrics::histogram> latencies_;
+  std::mutex stop_mutex_;
+  std::condition_variable stop_wake_;
+  bool stopping_ = false;
+  std::thread routing_thread_, chores_thread_;
+};
+
+} // namespace troupe::gateway

@@ -1,0 +1,129 @@
+#include "services/gateway/body.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace troupe;
+using namespace troupe::gateway;
+
+namespace {
+
+row_rules rules_of(record_kind kind, std::string key = {}) {
+  return {kind, std::move(key), 4, from_micros(1'700'000'000'000'000)};
+}
+
+constexpr auto click = R"({"type":"click","user":"u","item":"i","event_time":"2026-01-01T00:00:00Z"})";
+
+} // namespace
+
+TEST_CASE("an array, one object and JSON lines of the same rows are the same rows") {
+  auto rules = rules_of(record_kind::event);
+
+  auto array = read_rows(std::string{"["} + click + "]", rules);
+  auto object = read_rows(click, rules);
+  auto lines = read_rows(std::string{click} + "\n\n" + click + "\n", rules);
+
+  REQUIRE(array);
+  REQUIRE(object);
+  REQUIRE(lines);
+  REQUIRE(lines->size() == 2);
+  CHECK((*array)[0].what == (*object)[0].what);
+  CHECK((*lines)[1].what == (*object)[0].what);
+  CHECK((*array)[0].timed);
+}
+
+TEST_CASE("a wrong row says why and does not take the others with it") {
+  auto rows = read_rows(R"([{"type":"click","user":"u","item":"i"},{"user":7},17,{"colour":"red"}])",
+                        rules_of(record_kind::event));
+
+  REQUIRE(rows);
+  REQUIRE(rows->size() == 4);
+  CHECK((*rows)[0].refused.empty());
+  CHECK((*rows)[1].refused == "user is a number, not a text");
+  CHECK((*rows)[2].refused == "a row is a number, not an object");
+  CHECK((*rows)[3].refused == "there is no field 'colour' in a row of events");
+}
+
+TEST_CASE("a body that is no JSON, empty or too long is refused as a whole") {
+  auto rules = rules_of(record_kind::event);
+  for (const char* bad : {"", "  \n", "[1,", "hello", "[1] 2", "{\"type\":", "{\n{\n"}) {
+    auto rows = read_rows(bad, rules);
+    REQUIRE_MESSAGE(!rows, bad);
+    CHECK(rows.error().code == ec::invalid_argument);
+  }
+  auto rows = read_rows("[1,2,3,4,5]", rules);
+  REQUIRE(!rows);
+  CHECK(rows.error().code == ec::overloaded);
+  CHECK(!read_rows(std::string(100'000, '['), rules));
+}
+
+TEST_CASE("a broken line of JSON lines is a row that says so") {
+  auto rows = read_rows(std::string{click} + "\n{\"type\":\n", rules_of(record_kind::event));
+
+  REQUIRE(rows);
+  REQUIRE(rows->size() == 2);
+  CHECK((*rows)[0].refused.empty());
+  CHECK(!(*rows)[1].refused.empty());
+}
+
+TEST_CASE("the same row sent again has the same id where something names it") {
+  auto timed = [] { return read_rows(click, rules_of(record_kind::event)).value()[0]; };
+  auto keyed = [](const char* key) {
+    return read_rows(R"({"type":"click","user":"u","item":"i"})", rules_of(record_kind::event, key))
+        .value()[0];
+  };
+
+  CHECK(timed().what.id == timed().what.id);
+  CHECK(keyed("a").what.id == keyed("a").what.id);
+  CHECK(keyed("a").what.id != keyed("b").what.id);
+  CHECK(keyed("a").named);
+  CHECK(keyed("").what.id != keyed("").what.id);
+  CHECK(!keyed("").named);
+}
+
+TEST_CASE("the body of an entity may name it, but no other one") {
+  auto rules = rules_of(record_kind::item);
+
+  auto good = read_entity(R"({"attributes":{"title":"Heat","year":1995,"genres":["Crime"]}})", "i1", rules);
+  REQUIRE(good);
+  CHECK(good->what.item == "i1");
+  CHECK(good->what.attributes.size() == 4); // And deleted: false.
+  CHECK(read_entity(R"({"item":"i1"})", "i1", rules));
+  CHECK(!read_entity(R"({"item":"i2"})", "i1", rules));
+  CHECK(!read_entity(R"({"attributes":{"a":{"b":1}}})", "i1", rules));
+  CHECK(!read_entity("[]", "i1", rules));
+}
+
+TEST_CASE("a request for recommendations is read with its filters, or refused with the reason") {
+  auto good = read_ask(R"({"user":"u","n":3,"explain":true,"session":["a"],"context":{"device":"tv"},
+    "filters":[{"attribute":"genres","op":"contains","value":"Crime","not":true},
+               {"attribute":"year","op":"at_least","value":1990}]})");
+  REQUIRE(good);
+  CHECK(good->n == 3);
+  CHECK(good->explain);
+  REQUIRE(good->filters.size() == 2);
+  CHECK(good->filters[0].negated);
+  CHECK(good->filters[1].number == 1990);
+
+  for (const char* bad :
+       {"[]", R"({"n":0})", R"({"n":2.5})", R"({"n":1001})", R"({"n":"3"})", R"({"user":7})",
+        R"({"session":"a"})", R"({"filters":[{"attribute":"a"}]})",
+        R"({"filters":[{"attribute":"a","op":"like","value":1}]})",
+        R"({"filters":[{"attribute":"a","op":"at_most","value":"x"}]})", R"({"limit":3})"}) {
+    auto read = read_ask(bad);
+    REQUIRE_MESSAGE(!read, bad);
+    CHECK(read.error().code == ec::invalid_argument);
+  }
+}
+
+TEST_CASE("n of the address is 1 to 1000") {
+  CHECK(read_n("1000") == 1000u);
+  for (const char* bad : {"", "0", "1001", "-1", "3x", "99999999999"})
+    CHECK_MESSAGE(!read_n(bad), bad);
+}
+
+TEST_CASE("a reason is one text or nothing") {
+  CHECK(read_reason("") == "");
+  CHECK(read_reason(R"({"reason":"slow"})") == "slow");
+  CHECK(!read_reason(R"({"reason":1})"));
+  CHECK(!read_reason(R"({"why":"slow"})"));
+}

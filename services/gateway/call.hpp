@@ -1,0 +1,87 @@
+#pragma once
+
+#include "services/gateway/api.hpp"
+
+#include "common/http/problem.hpp"
+
+#include <boost/json.hpp>
+#include <sodium.h>
+
+#include <cmath>
+
+/// What the files of the API share: one request under way, and the small steps between wire and JSON.
+namespace troupe::gateway {
+
+namespace json = boost::json;
+using flatbuffers::FlatBufferBuilder;
+using namespace std::chrono_literals;
+
+inline chunk bytes_of(const FlatBufferBuilder& out) {
+  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+}
+
+template <class T>
+expected<const T*> read_as(const chunk& payload, const char* name) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
+                                 1u << 30};
+  if (!verifier.VerifyBuffer<T>(nullptr))
+    return fail(ec::corrupt, "{} bytes came that are no {}", payload.size(), name);
+  return flatbuffers::GetRoot<T>(payload.data());
+}
+
+inline json::string text(const flatbuffers::String* from) {
+  auto view = text_of(from);
+  return json::string{view.data(), view.size()};
+}
+
+template <class Vector>
+json::array texts(const Vector* from) {
+  json::array out;
+  if (from)
+    for (const auto* each : *from)
+      out.push_back(text(each));
+  return out;
+}
+
+inline json::value number(double value) {
+  return std::isfinite(value) ? json::value(value) : json::value(nullptr);
+}
+
+inline std::uint64_t random_word() {
+  std::uint64_t out = 0;
+  randombytes_buf(&out, sizeof out);
+  return out;
+}
+
+inline expected<net::client*> must_have(const std::shared_ptr<net::client>& client, std::string_view name) {
+  if (!client)
+    return fail(ec::unavailable, "the catalog of this fleet has no {}", name);
+  return client.get();
+}
+
+inline http::response json_answer(const json::value& what) {
+  return {200, "application/json", json::serialize(what)};
+}
+
+struct api::call {
+  http::request asked;
+  http::responder respond;
+  const route* to = nullptr;
+  std::vector<std::string> parameters;
+  http::query_values query;
+  net::trace_context trace;
+  std::string caller;
+  bool counted = false;
+  // Of recommendations.
+  std::string request_id;
+  gateway::ask wanted;
+  gateway::arm arm;
+  routing_ptr table;
+  bool detail = false;
+  std::uint64_t us() const {
+    return static_cast<std::uint64_t>(
+        std::max<std::int64_t>(0, (deadline::clock::now() - asked.arrived) / 1us));
+  }
+};
+
+} // namespace troupe::gateway

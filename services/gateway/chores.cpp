@@ -1,0 +1,249 @@
+#include "services/gateway/api.hpp"
+
+#include "common/http/problem.hpp"
+#include "common/log/log.hpp"
+
+#include "schemas/deployer_generated.h"
+#include "schemas/feature_store_generated.h"
+
+#include <boost/json.hpp>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <future>
+
+/// What the gateway does beside requests.
+namespace troupe::gateway {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace json = boost::json;
+using flatbuffers::FlatBufferBuilder;
+
+chunk bytes_of(const FlatBufferBuilder& out) {
+  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+}
+
+template <class T>
+const T* root_of(const chunk& payload) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
+                                 1u << 30};
+  return verifier.VerifyBuffer<T>(nullptr) ? flatbuffers::GetRoot<T>(payload.data()) : nullptr;
+}
+
+} // namespace
+
+expected<net::reply> api::ask_and_wait(net::client& from, wire::Kind kind, chunk payload,
+                                       std::chrono::milliseconds span) {
+  auto answer = std::make_shared<std::promise<expected<net::reply>>>();
+  auto future = answer->get_future();
+  from.call_async(kind, std::move(payload), deadline::in(span),
+                  [answer](expected<net::reply> got) { answer->set_value(std::move(got)); });
+  while (future.wait_for(50ms) != std::future_status::ready) {
+    std::lock_guard lock{stop_mutex_};
+    if (stopping_)
+      return fail(ec::stopping, "the gateway stops");
+  }
+  return future.get();
+}
+
+void api::routing_loop() {
+  auto& deployer = parts_.behind.deployer;
+  if (!deployer)
+    return;
+  bool said = false;
+  for (;;) {
+    FlatBufferBuilder out;
+    out.Finish(wire::CreateRoutingQuery(out, routing_.current()->version, 10'000'000), "TRPD");
+    auto got = ask_and_wait(*deployer, wire::Kind::routing, bytes_of(out), 15s);
+    auto table =
+        got ? routing_table::read(got->payload) : expected<routing_table>{unexpected<error>{got.error()}};
+    if (table) {
+      said = false;
+      parts_.report.ready();
+      if (table->version != routing_.current()->version) {
+        log::info("routing-changed", "gateway routes by table {} with {} arms", table->version,
+                  table->arms.size());
+        if (auto kept = journal_->set_fact("routing", table->bytes.text()); !kept)
+          log::warn("routing-not-kept", "gateway cannot keep the routing table: {}", render(kept.error()));
+        routing_.set(std::make_shared<const routing_table>(std::move(*table)));
+        continue;
+      }
+    } else if (!std::exchange(said, true)) {
+      parts_.report.degraded(
+          fmt::format("routing table {} goes on: {}", routing_.current()->version, table.error().text));
+    }
+    std::unique_lock lock{stop_mutex_};
+    if (stop_wake_.wait_for(lock, table ? 100ms : 500ms, [&] { return stopping_; }))
+      return;
+  }
+}
+
+void api::report_arms() {
+  auto& deployer = parts_.behind.deployer;
+  if (!deployer)
+    return;
+  auto pending = journal_->fact("report");
+  if (!pending)
+    return;
+  std::uint64_t number = 1;
+  if (auto kept = journal_->fact("report-number"); kept && *kept && (*kept)->size() == 8)
+    number = store::read_u64(**kept);
+  chunk bytes;
+  if (*pending && !(*pending)->empty())
+    bytes = chunk::own(std::move(**pending));
+  else {
+    bytes = stats_.take(parts_.who, number);
+    if (bytes.empty() || !journal_->set_fact("report", bytes.text()))
+      return;
+  }
+  auto got = ask_and_wait(*deployer, wire::Kind::arm_report, bytes, 2s);
+  if (!got)
+    return;
+  const auto* reply = root_of<wire::ArmReportReply>(got->payload);
+  if (!reply)
+    return;
+  std::string next;
+  store::append_u64(next, std::max(number + 1, reply->next_number()));
+  if (journal_->set_fact("report-number", next))
+    static_cast<void>(journal_->set_fact("report", ""));
+}
+
+void api::refresh_trending() {
+  std::vector<std::pair<double, shown_item>> list;
+  auto& features = parts_.behind.features;
+  std::string after;
+  auto now = static_cast<double>(micros_of(wall_now()));
+  for (bool more = static_cast<bool>(features); more;) {
+    FlatBufferBuilder out;
+    auto entity = out.CreateString("item");
+    auto names = out.CreateVectorOfStrings({settings_.trending_feature, "item_card.hidden",
+                                            "item_card.deleted", "item_card.title", "item_card.expires"});
+    auto from = out.CreateString(after);
+    out.Finish(wire::CreateFeatureScan(out, entity, names, from, 10'000), "TRPF");
+    auto got = ask_and_wait(*features, wire::Kind::scan_features, bytes_of(out), 10s);
+    const auto* page = got ? root_of<wire::FeatureScanPage>(got->payload) : nullptr;
+    if (!page || !page->ids() || !page->features() || !page->features()->columns() ||
+        page->features()->columns()->size() != 5) {
+      list.clear();
+      break;
+    }
+    const auto& columns = *page->features()->columns();
+    auto present = [&](std::uint32_t c, std::uint32_t i) {
+      const auto* status = columns[c]->status();
+      return status && i < status->size() && status->Get(i) != wire::FeatureStatus::missing;
+    };
+    auto number_at = [&](std::uint32_t c, std::uint32_t i) {
+      const auto* numbers = columns[c]->numbers();
+      return present(c, i) && numbers && i < numbers->size() ? numbers->Get(i) : 0.0;
+    };
+    auto text_at = [&](std::uint32_t c, std::uint32_t i) -> std::string_view {
+      const auto* texts = columns[c]->texts();
+      return present(c, i) && texts && i < texts->size() ? text_of(texts->Get(i)) : std::string_view{};
+    };
+    auto flag_at = [&](std::uint32_t c, std::uint32_t i) {
+      return number_at(c, i) != 0 || text_at(c, i) == "true" || text_at(c, i) == "1";
+    };
+    for (std::uint32_t i = 0; i < page->ids()->size(); ++i)
+      if (auto score = number_at(0, i);
+          score > 0 && !flag_at(1, i) && !flag_at(2, i) && (number_at(4, i) == 0 || number_at(4, i) > now))
+        list.emplace_back(score, shown_item{page->ids()->Get(i)->str(), std::string{text_at(3, i)}});
+    more = !page->last() && page->ids()->size() > 0;
+    if (more)
+      after = page->ids()->Get(page->ids()->size() - 1)->str();
+  }
+  std::lock_guard lock{mutex_};
+  if (list.empty()) // What callers used most is the next best.
+    for (const auto& [item, count] : seen_)
+      list.emplace_back(count.first, shown_item{item, count.second});
+  if (list.empty())
+    return;
+  std::ranges::sort(list, [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second.item < b.second.item;
+  });
+  list.resize(std::min<std::size_t>(list.size(), 1'000));
+  trending_.clear();
+  json::array kept;
+  for (auto& each : list) {
+    kept.push_back(json::array{each.second.item, each.second.title});
+    trending_.push_back(std::move(each.second));
+  }
+  if (auto done = journal_->set_fact("trending", json::serialize(kept)); !done)
+    log::warn("trending-not-kept", "gateway cannot keep its fallback list: {}", render(done.error()));
+}
+
+void api::refresh_views() {
+  auto& features = parts_.behind.features;
+  if (!features)
+    return;
+  FlatBufferBuilder out;
+  out.Finish(wire::CreateViewsQuery(out), "TRPF");
+  auto got = ask_and_wait(*features, wire::Kind::views, bytes_of(out), 2s);
+  const auto* reply = got ? root_of<wire::ViewsReply>(got->payload) : nullptr;
+  if (!reply || !reply->toml())
+    return;
+  std::map<std::string, std::vector<std::string>> found;
+  for (const auto* each : *reply->toml()) {
+    try {
+      auto table = toml::parse(text_of(each));
+      const auto* views = table["view"].as_array();
+      for (std::size_t v = 0; views && v < views->size(); ++v) {
+        const auto& view = *views->get(v)->as_table();
+        auto name = view["name"].value_or(std::string{}), entity = view["entity"].value_or(std::string{});
+        if (const auto* list = view["feature"].as_array())
+          for (const auto& one : *list)
+            if (const auto* feature = one.as_table();
+                feature && (*feature)["operator"].value_or(std::string{}) == "attribute")
+              found[entity].push_back(name + "." + (*feature)["name"].value_or(std::string{}));
+      }
+    } catch (const toml::parse_error&) {
+      continue; // A later version's view: its attributes are not shown.
+    }
+  }
+  std::lock_guard lock{mutex_};
+  attributes_ = std::move(found);
+}
+
+void api::refresh_keys() {
+  auto keys = security::read_api_keys(parts_.key_file);
+  if (!keys) {
+    log::warn("keys-refused", "gateway goes on with the API keys it has: {}", render(keys.error()));
+    return;
+  }
+  std::lock_guard lock{mutex_};
+  keys_ = std::move(*keys);
+  if (!keys_.empty() && !guarded_.exchange(true))
+    log::info("api-keys", "gateway asks for API keys from now on");
+}
+
+void api::chores_loop() {
+  auto trending_at = deadline::clock::now(), views_at = trending_at, expire_at = trending_at + 10s;
+  for (;;) {
+    auto now = deadline::clock::now();
+    if (now >= views_at) {
+      refresh_views();
+      views_at = now + (features_of("item").empty() ? 1s : 30s);
+    }
+    if (now >= trending_at) {
+      refresh_trending();
+      trending_at = now + settings_.trending_refresh;
+    }
+    if (now >= expire_at) {
+      if (auto done = journal_->expire(wall_now()); !done)
+        parts_.report.failed(done.error());
+      expire_at = now + 10s;
+    }
+    refresh_keys();
+    report_arms();
+    auto queue = journal_->counters();
+    parts_.report.gauge("impressions_waiting", static_cast<double>(queue.waiting));
+    parts_.report.gauge("impressions_dropped", static_cast<double>(queue.dropped));
+    parts_.report.gauge("routing_version", static_cast<double>(routing_.current()->version));
+    std::unique_lock lock{stop_mutex_};
+    if (stop_wake_.wait_for(lock, 1s, [&] { return stopping_; }))
+      return;
+  }
+}
+
+} // namespace troupe::gateway

@@ -1,0 +1,252 @@
+#include "services/gateway/api.hpp"
+
+#include "common/net/endpoint.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include "schemas/deployer_generated.h"
+#include "schemas/ingest_generated.h"
+#include "schemas/ranker_generated.h"
+
+#include <boost/json.hpp>
+#include <doctest/doctest.h>
+
+#include <future>
+#include <map>
+
+using namespace troupe;
+using namespace troupe::gateway;
+using namespace std::chrono_literals;
+namespace json = boost::json;
+
+namespace {
+
+chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
+  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+}
+
+/// An ingest, a deployer and a ranker that say what the test wants; their side of each story is kept.
+struct fake_fleet {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<std::string, record> log;
+  std::uint64_t answers_reported = 0, shadows_reported = 0;
+  std::map<std::string, int> ranked; ///< By arm.
+  std::vector<std::unique_ptr<net::endpoint>> endpoints;
+  testing::temp_dir folder;
+  metrics::registry metrics;
+  std::shared_ptr<api> serving;
+
+  std::shared_ptr<net::client> serve(const std::string& name, net::handler_map handlers) {
+    net::endpoint_options how;
+    how.address = "ipc://" + (folder / (name + ".sock")).string();
+    how.who = name;
+    endpoints.push_back(net::endpoint::open(how, std::move(handlers)).value());
+    net::client_options asking;
+    asking.service = name;
+    asking.addresses = {how.address};
+    asking.caller = "gateway/0";
+    return std::shared_ptr<net::client>{net::client::open(asking).value()};
+  }
+
+  void open() {
+    net::handler_map ingest, deployer, ranker;
+    ingest[wire::Kind::append] = [this](net::request req) {
+      const auto* asked = flatbuffers::GetRoot<wire::Append>(req.payload.data());
+      auto held = batch::open(chunk::copy({reinterpret_cast<const std::byte*>(asked->batch()->data()),
+                                           asked->batch()->size()}))
+                      .value();
+      flatbuffers::FlatBufferBuilder out;
+      std::vector<flatbuffers::Offset<wire::RowResult>> rows;
+      {
+        std::lock_guard lock{mutex};
+        for (std::size_t i = 0; i < held.size(); ++i) {
+          auto rec = to_record(held[i]);
+          bool fresh = log.emplace(rec.id, rec).second;
+          rows.push_back(wire::CreateRowResult(out, fresh ? wire::Outcome::added : wire::Outcome::duplicate));
+        }
+        changed.notify_all();
+      }
+      out.Finish(wire::CreateAppendReply(out, out.CreateVector(rows)), "TRPI");
+      req.respond.reply(bytes_of(out));
+    };
+    deployer[wire::Kind::routing] = [](net::request req) {
+      flatbuffers::FlatBufferBuilder out;
+      std::vector<flatbuffers::Offset<wire::Arm>> arms{
+          wire::CreateArm(out, out.CreateString("production"), out.CreateString("r1"), 0.5),
+          wire::CreateArm(out, out.CreateString("canary"), out.CreateString("r2"), 0.5)};
+      auto list = out.CreateVector(arms);
+      auto salt = out.CreateString("s"), shadow = out.CreateString("r3"), rollout = out.CreateString("x");
+      out.Finish(wire::CreateRoutingTable(out, 1, list, salt, shadow, rollout), "TRPD");
+      req.respond.reply(bytes_of(out));
+    };
+    deployer[wire::Kind::arm_report] = [this](net::request req) {
+      const auto* asked = flatbuffers::GetRoot<wire::ArmReport>(req.payload.data());
+      {
+        std::lock_guard lock{mutex};
+        if (asked->arms())
+          for (const auto* each : *asked->arms())
+            answers_reported += each->answers();
+        if (asked->shadow())
+          for (const auto* each : *asked->shadow())
+            shadows_reported += each->compared();
+        changed.notify_all();
+      }
+      flatbuffers::FlatBufferBuilder out;
+      out.Finish(wire::CreateArmReportReply(out, asked->number() + 1, 1), "TRPD");
+      req.respond.reply(bytes_of(out));
+    };
+    deployer[wire::Kind::rollout_change] = [](net::request req) {
+      const auto* asked = flatbuffers::GetRoot<wire::RolloutChange>(req.payload.data());
+      flatbuffers::FlatBufferBuilder out;
+      auto id = out.CreateString(asked->rollout_id()->str()),
+           reason = out.CreateString(asked->reason()->str());
+      wire::RolloutBuilder made{out};
+      made.add_rollout_id(id);
+      made.add_reason(reason);
+      made.add_state(asked->action() == wire::RolloutAction::abort ? wire::RolloutState::aborting
+                                                                   : wire::RolloutState::promoting);
+      out.Finish(made.Finish(), "TRPD");
+      req.respond.reply(bytes_of(out));
+    };
+    auto rank = [this](net::request req) {
+      const auto* asked = flatbuffers::GetRoot<wire::Rank>(req.payload.data());
+      {
+        std::lock_guard lock{mutex};
+        ++ranked[asked->arm()->str() + "/" + asked->release()->str()];
+      }
+      flatbuffers::FlatBufferBuilder out;
+      std::vector<flatbuffers::Offset<wire::RankedItem>> items;
+      for (std::uint32_t i = 0; i < asked->n(); ++i) {
+        auto item = out.CreateString(fmt::format("i{}", i)),
+             title = out.CreateString(fmt::format("Title {}", i));
+        wire::RankedItemBuilder made{out};
+        made.add_item(item);
+        made.add_title(title);
+        made.add_score(1.0 / (i + 1));
+        made.add_propensity(0.25);
+        items.push_back(made.Finish());
+      }
+      auto list = out.CreateVector(items);
+      wire::RankReplyBuilder made{out};
+      made.add_items(list);
+      out.Finish(made.Finish(), "TRPK");
+      req.respond.reply(bytes_of(out));
+    };
+    ranker[wire::Kind::rank] = rank;
+    api_parts parts;
+    parts.settings = std::make_shared<config>();
+    parts.metrics = &metrics;
+    parts.behind.ingest = serve("ingest", std::move(ingest));
+    parts.behind.deployer = serve("deployer", std::move(deployer));
+    parts.behind.ranker = serve("ranker", std::move(ranker));
+    parts.state = folder / "state";
+    parts.key_file = folder / "api-keys.toml";
+    serving = api::open(std::move(parts)).value();
+    for (auto until = deadline::in(20s); serving->routing()->version == 0 && !until.passed();)
+      std::this_thread::yield();
+  }
+  ~fake_fleet() {
+    if (serving)
+      serving->stop();
+  }
+
+  json::value ask(const std::string& method, const std::string& path, const std::string& body = {}) {
+    auto answer = std::make_shared<std::promise<http::response>>();
+    http::request asked;
+    asked.method = method;
+    auto mark = path.find('?');
+    asked.path = path.substr(0, mark);
+    asked.query = mark == std::string::npos ? "" : path.substr(mark + 1);
+    asked.body = body;
+    asked.peer = "127.0.0.1";
+    serving->serve(std::move(asked),
+                   http::responder{[answer](http::response given) { answer->set_value(std::move(given)); }});
+    auto given = answer->get_future().get();
+    REQUIRE_MESSAGE(given.status == 200, given.body);
+    return json::parse(given.body);
+  }
+
+  bool wait(const std::function<bool()>& done) {
+    std::unique_lock lock{mutex};
+    return changed.wait_for(lock, 20s, done);
+  }
+};
+
+std::string text(const json::value& from) {
+  return json::value_to<std::string>(from);
+}
+
+} // namespace
+
+TEST_CASE("a ranked answer shows its arm, keeps it, enters the log once per position and is reported to the "
+          "deployer") {
+  fake_fleet fleet;
+  fleet.open();
+  std::map<std::string, std::string> arm_of;
+  std::string request;
+
+  for (int turn = 0; turn < 2; ++turn)
+    for (int user = 0; user < 20; ++user) {
+      auto name = "u" + std::to_string(user);
+      auto answer = fleet.ask("GET", "/v1/users/" + name + "/recommendations?n=3");
+      request = text(answer.at("request_id"));
+      CHECK(answer.at("degraded").as_array().empty());
+      REQUIRE(answer.at("items").as_array().size() == 3);
+      CHECK(text(answer.at("items").at(0).at("title")) == "Title 0");
+      auto& arm = arm_of[name];
+      if (turn == 1)
+        CHECK(arm == text(answer.at("arm")));
+      arm = text(answer.at("arm"));
+      CHECK(text(answer.at("release")) == (arm == "canary" ? "r2" : "r1"));
+    }
+
+  CHECK(fleet.wait([&] { return fleet.log.size() == 120; }));
+  CHECK(fleet.wait([&] { return fleet.answers_reported == 40 && fleet.shadows_reported > 0; }));
+  {
+    std::lock_guard lock{fleet.mutex};
+    CHECK(fleet.ranked.size() == 3);
+    CHECK(fleet.ranked["shadow/r3"] > 0);
+    REQUIRE(fleet.log.contains("imp:" + request + ":3"));
+    const auto& seen = fleet.log["imp:" + request + ":3"];
+    CHECK(seen.type == "impression");
+    CHECK(seen.request_id == request);
+    std::map<std::string, attribute_value> said;
+    for (const auto& each : seen.attributes)
+      said[each.name] = each.value;
+    CHECK(said["propensity"] == attribute_value{0.25});
+    CHECK(said["position"] == attribute_value{3.0});
+    CHECK(said["degraded"] == attribute_value{false});
+    CHECK(said["arm"] == attribute_value{arm_of["u19"]});
+  }
+  auto inspected = fleet.ask("GET", "/v1/requests/" + request);
+  CHECK(inspected.at("items").as_array().size() == 3);
+  CHECK(text(inspected.at("rollout")) == "x");
+  auto changed = fleet.ask("POST", "/v1/rollouts/x/abort", R"({"reason":"slow"})");
+  CHECK(text(changed.at("state")) == "aborting");
+  CHECK(text(changed.at("reason")) == "slow");
+}
+
+TEST_CASE("when the ranker goes away the answer is what was shown most, flagged, and counted as an error of "
+          "its arm") {
+  fake_fleet fleet;
+  fleet.open();
+  fleet.ask("GET", "/v1/users/u1/recommendations?n=3");
+  fleet.endpoints.pop_back();
+
+  json::value answer;
+  for (auto until = deadline::in(20s); !until.passed();) {
+    answer = fleet.ask("GET", "/v1/users/u1/recommendations?n=3");
+    if (!answer.at("items").as_array().empty())
+      break;
+  }
+
+  CHECK(!answer.at("degraded").as_array().empty());
+  CHECK(!text(answer.at("arm")).empty());
+  REQUIRE(answer.at("items").as_array().size() == 3);
+  CHECK(text(answer.at("items").at(0).at("title")).starts_with("Title"));
+  // A deleted item is not shown from the moment its deletion is acknowledged.
+  fleet.ask("DELETE", "/v1/items/i1");
+  auto after = fleet.ask("GET", "/v1/users/u1/recommendations?n=3");
+  for (const auto& each : after.at("items").as_array())
+    CHECK(text(each.at("item")) != "i1");
+}

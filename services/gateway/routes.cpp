@@ -1,0 +1,149 @@
+#include "services/gateway/routes.hpp"
+
+#include <boost/json.hpp>
+
+#include <map>
+#include <string_view>
+
+namespace troupe::gateway {
+
+namespace {
+
+namespace json = boost::json;
+using enum operation;
+
+constexpr route table[] = {
+    {live, "GET", "/health/live", 0, "The process runs", "", nullptr, "Text"},
+    {ready, "GET", "/health/ready", 0, "Whether the gateway is ready, part by part", "", nullptr, "Health"},
+    {metrics, "GET", "/metrics", 1, "Metrics in the text format of Prometheus", "", nullptr, "Text"},
+    {openapi, "GET", "/openapi.json", 0, "This document", "", nullptr, "Document"},
+    {events, "POST", "/v1/events", 2, "Events, answered when they are durable, with a verdict per row", "",
+     "Rows", "Verdicts"},
+    {put_item, "PUT", "/v1/items/{id}", 2, "Attributes of an item", "", "Entity", "Verdicts"},
+    {get_item, "GET", "/v1/items/{id}", 1, "Attributes of an item, with their ages", "", nullptr,
+     "Attributes"},
+    {delete_item, "DELETE", "/v1/items/{id}", 2, "Takes an item out of all answers", "", nullptr, "Verdicts"},
+    {items, "POST", "/v1/items", 2, "Attributes of many items", "", "Rows", "Verdicts"},
+    {put_user, "PUT", "/v1/users/{id}", 2, "Attributes of a user", "", "Entity", "Verdicts"},
+    {get_user, "GET", "/v1/users/{id}", 1, "Attributes of a user, with their ages", "", nullptr,
+     "Attributes"},
+    {delete_user, "DELETE", "/v1/users/{id}", 2, "Marks a user as deleted", "", nullptr, "Verdicts"},
+    {users, "POST", "/v1/users", 2, "Attributes of many users", "", "Rows", "Verdicts"},
+    {recommend_user, "GET", "/v1/users/{id}/recommendations", 1, "Items for a user, best first",
+     "n explain exclude[]", nullptr, "Recommendations"},
+    {recommend, "POST", "/v1/recommendations", 1, "Items for a user or a session, by context and filters", "",
+     "Ask", "Recommendations"},
+    {similar, "GET", "/v1/items/{id}/similar", 1, "Items like an item", "n exclude[]", nullptr,
+     "Recommendations"},
+    {inspect, "GET", "/v1/requests/{id}", 1, "What happened to a request", "", nullptr, "Inspection"},
+    {runs, "GET", "/v1/runs", 1, "Training runs, newest first", "experiment before limit", nullptr,
+     "Document"},
+    {run, "GET", "/v1/runs/{id}", 1, "One training run", "", nullptr, "Document"},
+    {models, "GET", "/v1/models", 1, "Versions of models", "name after limit", nullptr, "Document"},
+    {model, "GET", "/v1/models/{name}", 1, "One version: a number, an alias or a hash; else the newest",
+     "version", nullptr, "Document"},
+    {releases, "GET", "/v1/releases", 1, "Releases, newest first", "before limit", nullptr, "Document"},
+    {release, "GET", "/v1/releases/{id}", 1, "One release", "", nullptr, "Document"},
+    {rollouts, "GET", "/v1/rollouts", 1, "Rollouts, newest first", "before limit", nullptr, "Document"},
+    {rollout, "GET", "/v1/rollouts/{id}", 1, "One rollout with its decisions", "", nullptr, "Document"},
+    {promote, "POST", "/v1/rollouts/{id}/promote", 4, "Promotes a rollout", "", "Reason", "Document"},
+    {abort, "POST", "/v1/rollouts/{id}/abort", 4, "Aborts a rollout, in any state", "", "Reason", "Document"},
+};
+
+constexpr std::string_view schemas = R"j({
+"Text":{"type":"string"},
+"Document":{"type":"object"},
+"Health":{"type":"object","properties":{"ready":{"type":"boolean"},"state":{"type":"string"}}},
+"Value":{"oneOf":[{"type":"string"},{"type":"number"},{"type":"boolean"},{"type":"array","items":{"type":"string"}}]},
+"Map":{"type":"object","additionalProperties":{"$ref":"#/components/schemas/Value"}},
+"Row":{"type":"object","additionalProperties":false,"properties":{"id":{"type":"string","maxLength":256},"kind":{"type":"string"},"type":{"type":"string"},"user":{"type":"string","maxLength":1024},"item":{"type":"string","maxLength":1024},"event_time":{"type":"string","format":"date-time"},"value":{"type":"number"},"request_id":{"type":"string"},"attributes":{"$ref":"#/components/schemas/Map"},"context":{"$ref":"#/components/schemas/Map"}}},
+"Rows":{"oneOf":[{"type":"array","items":{"$ref":"#/components/schemas/Row"}},{"$ref":"#/components/schemas/Row"}]},
+"Entity":{"type":"object","properties":{"attributes":{"$ref":"#/components/schemas/Map"},"event_time":{"type":"string","format":"date-time"}}},
+"Verdicts":{"type":"object","properties":{"added":{"type":"integer"},"duplicate":{"type":"integer"},"refused":{"type":"integer"},"rows":{"type":"array","items":{"type":"object","properties":{"row":{"type":"integer"},"id":{"type":"string"},"outcome":{"enum":["added","duplicate","quarantined","invalid"]},"rule":{"type":"string"},"reason":{"type":"string"}}}}}},
+"Attributes":{"type":"object","properties":{"id":{"type":"string"},"attributes":{"$ref":"#/components/schemas/Map"},"ages_us":{"type":"object","additionalProperties":{"type":"integer"}}}},
+"Filter":{"type":"object","additionalProperties":false,"required":["attribute","op","value"],"properties":{"attribute":{"type":"string"},"op":{"enum":["equals","contains","at_least","at_most","one_of"]},"not":{"type":"boolean"},"value":{"$ref":"#/components/schemas/Value"}}},
+"Ask":{"type":"object","additionalProperties":false,"properties":{"user":{"type":"string"},"session":{"type":"array","items":{"type":"string"}},"context":{"$ref":"#/components/schemas/Map"},"filters":{"type":"array","maxItems":100,"items":{"$ref":"#/components/schemas/Filter"}},"exclude":{"type":"array","items":{"type":"string"}},"candidates":{"type":"array","items":{"type":"string"}},"n":{"type":"integer","minimum":1,"maximum":1000,"default":10},"explain":{"type":"boolean","default":false}}},
+"Recommendations":{"type":"object","properties":{"request_id":{"type":"string"},"user":{"type":"string"},"arm":{"type":"string"},"release":{"type":"string"},"degraded":{"type":"array","items":{"type":"string"}},"items":{"type":"array","items":{"type":"object","properties":{"item":{"type":"string"},"position":{"type":"integer"},"title":{"type":"string"},"score":{"type":"number"},"propensity":{"type":"number"},"sources":{"type":"array","items":{"type":"string"}},"because":{"type":"array","items":{"type":"string"}}}}}}},
+"Inspection":{"type":"object","properties":{"request_id":{"type":"string"},"stages":{"type":"array","items":{"type":"object"}},"features":{"type":"array","items":{"type":"object"}},"answer":{"$ref":"#/components/schemas/Recommendations"}}},
+"Reason":{"type":"object","additionalProperties":false,"properties":{"reason":{"type":"string"}}},
+"Problem":{"type":"object","required":["type","title","status"],"properties":{"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},"detail":{"type":"string"},"code":{"type":"string"}}}
+})j";
+
+json::object content(std::string_view schema) {
+  bool text = schema == "Text";
+  json::object out{{text ? "text/plain" : "application/json",
+                    {{"schema", {{"$ref", "#/components/schemas/" + std::string{schema}}}}}}};
+  if (schema == "Rows")
+    out["application/x-ndjson"] = {{"schema", {{"$ref", "#/components/schemas/Row"}}}};
+  return out;
+}
+
+json::array parameters_of(const route& from) {
+  json::array out;
+  std::string_view pattern = from.pattern;
+  for (auto open = pattern.find('{'); open != std::string_view::npos; open = pattern.find('{', open + 1)) {
+    std::string name{pattern.substr(open + 1, pattern.find('}', open) - open - 1)};
+    out.push_back({{"name", name}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}});
+  }
+  std::string_view names = from.parameters;
+  while (!names.empty()) {
+    auto name = names.substr(0, names.find(' '));
+    names.remove_prefix(std::min(names.size(), name.size() + 1));
+    bool list = name.ends_with("[]");
+    json::object schema{{"type", name == "n" || name == "limit" ? "integer"
+                                 : name == "explain"            ? "boolean"
+                                                                : "string"}};
+    if (list)
+      schema = {{"type", "array"}, {"items", {{"type", "string"}}}};
+    out.push_back({{"name", std::string{list ? name.substr(0, name.size() - 2) : name}},
+                   {"in", "query"},
+                   {"schema", schema}});
+  }
+  return out;
+}
+
+} // namespace
+
+std::span<const route> routes() noexcept {
+  return table;
+}
+
+std::string openapi() {
+  json::object paths;
+  for (const auto& each : table) {
+    json::object out{
+        {"summary", each.summary},
+        {"operationId", fmt::format("{}-{}", each.method, static_cast<int>(each.what))},
+        {"parameters", parameters_of(each)},
+        {"responses",
+         {{"200", {{"description", each.summary}, {"content", content(each.answer)}}},
+          {"default",
+           {{"description", "A problem document (RFC 9457)"},
+            {"content",
+             {{"application/problem+json", {{"schema", {{"$ref", "#/components/schemas/Problem"}}}}}}}}}}}};
+    if (each.body)
+      out["requestBody"] = {{"required", std::string_view{each.body} != "Reason"},
+                            {"content", content(each.body)}};
+    if (each.scope == 0)
+      out["security"] = json::array{};
+    else
+      out["x-scope"] = security::scopes_text(each.scope);
+    std::string method = each.method;
+    for (auto& c : method)
+      c = static_cast<char>(c | 0x20);
+    auto& path = paths[each.pattern];
+    if (!path.is_object())
+      path = json::object{};
+    path.get_object()[method] = std::move(out);
+  }
+  json::object components{{"schemas", json::parse(json::string_view{schemas.data(), schemas.size()})},
+                          {"securitySchemes", {{"key", {{"type", "http"}, {"scheme", "bearer"}}}}}};
+  json::object all{{"openapi", "3.1.0"},
+                   {"info", {{"title", "Troupe gateway"}, {"version", "1"}}},
+                   {"security", json::array{json::object{{"key", json::array{}}}}},
+                   {"paths", std::move(paths)},
+                   {"components", std::move(components)}};
+  return json::serialize(all);
+}
+
+} // namespace troupe::gateway
