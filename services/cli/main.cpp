@@ -1,8 +1,10 @@
 #include "services/cli/catalog_commands.hpp"
 #include "services/cli/context.hpp"
+#include "services/cli/key_commands.hpp"
 #include "services/cli/keys_commands.hpp"
 #include "services/cli/status_command.hpp"
 #include "services/cli/up_command.hpp"
+#include "services/cli/visit_command.hpp"
 
 #ifdef TROUPE_WITH_INGEST
 #include "services/cli/ingest_commands.hpp"
@@ -21,6 +23,12 @@
 #endif
 #ifdef TROUPE_WITH_GENERATE
 #include "services/cli/generate_command.hpp"
+#endif
+#ifdef TROUPE_WITH_TRAIN
+#include "services/cli/train_commands.hpp"
+#endif
+#ifdef TROUPE_WITH_TRAINER
+#include "services/cli/trainer_commands.hpp"
 #endif
 
 #include <CLI/CLI.hpp>
@@ -67,8 +75,16 @@ int run(int argc, char** argv) {
 #ifdef TROUPE_WITH_GENERATE
   cli::add_generate_commands(app, context);
 #endif
+#ifdef TROUPE_WITH_TRAIN
+  cli::add_train_commands(app, context);
+#endif
+#ifdef TROUPE_WITH_TRAINER
+  cli::add_trainer_commands(app, context);
+#endif
   cli::add_catalog_commands(app, context);
   cli::add_keys_commands(app, context);
+  cli::add_key_commands(app, context);
+  cli::add_visit_commands(app, context);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& err) {

@@ -191,15 +191,18 @@ expected<void> rankers(context& with, wire::Kind kind, const ask_options& how) {
 } // namespace
 
 void add_ranker_commands(CLI::App& app, context& with) {
+  auto* all =
+      app.add_subcommand("rankers", "The releases that the rankers hold; ask a ranker without the gateway");
+  all->require_subcommand(0, 1);
   auto asking = [&](const char* name, const char* what, const char* subject) {
-    auto* sub = app.add_subcommand(name, what);
+    auto* sub = all->add_subcommand(name, what);
     auto how = std::make_shared<ask_options>();
     sub->add_option(subject, how->subject)->required();
-    sub->add_option("-n", how->n, "How many items")->capture_default_str();
+    sub->add_option("-n,--n", how->n, "How many items")->capture_default_str();
     sub->add_option("--release", how->release, "Of which release; else of the one that became ready last");
     return std::pair{sub, how};
   };
-  auto [one, how] = asking("recommend", "What a user should see, asked of the ranker itself", "user");
+  auto [one, how] = asking("recommend", "What a user should see", "user");
   one->add_flag("--explain", how->explain, "Scores of each model, notes, features with their ages");
   one->add_option("--session", how->session, "Items of this visit, oldest first");
   one->add_option("--exclude", how->exclude, "Items not to show");
@@ -209,7 +212,6 @@ void add_ranker_commands(CLI::App& app, context& with) {
   auto [two, like] = asking("similar", "Items like an item", "item");
   with.command(
       *two, [&with, like = like] { return similar(with, *like); }, hint);
-  auto* all = app.add_subcommand("rankers", "The releases that the rankers hold");
   auto none = std::make_shared<ask_options>();
   auto* prepare = all->add_subcommand("prepare", "Hold these releases from now on, and no others");
   auto listed = std::make_shared<ask_options>();
@@ -218,10 +220,8 @@ void add_ranker_commands(CLI::App& app, context& with) {
       *prepare, [&with, listed] { return rankers(with, wire::Kind::prepare, *listed); }, hint);
   with.command(
       *all,
-      [&with, none, prepare]() -> expected<void> {
-        if (prepare->parsed())
-          return {};
-        return rankers(with, wire::Kind::loaded, *none);
+      [&with, none, all]() -> expected<void> {
+        return all->get_subcommands().empty() ? rankers(with, wire::Kind::loaded, *none) : expected<void>{};
       },
       hint);
 }

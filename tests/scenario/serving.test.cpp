@@ -76,11 +76,11 @@ TEST_CASE("a registered release is fetched, verified and served; live items chan
   auto second = release(services, "falling", -1);
   services.ask({"rankers", "prepare", first, second});
   REQUIRE(wait_until([&] { return is_ready(services, first) && is_ready(services, second); }, 30s));
-  std::vector<std::string> nobody{"recommend", "nobody", "-n", "3", "--release", first};
+  std::vector<std::string> nobody{"rankers", "recommend", "nobody", "-n", "3", "--release", first};
   REQUIRE(wait_until([&] { return shown(services.ask(nobody)).size() == 3; }, 20s));
 
   CHECK(shown(services.ask(nobody)) == std::vector<std::string>{"i99", "i98", "i97"});
-  CHECK(shown(services.ask({"recommend", "nobody", "-n", "2", "--release", second})) ==
+  CHECK(shown(services.ask({"rankers", "recommend", "nobody", "-n", "2", "--release", second})) ==
         std::vector<std::string>{"i0", "i1"});
 
   // A title that is hidden, and a click: both change the next answers.
@@ -116,7 +116,8 @@ TEST_CASE("a registered release is fetched, verified and served; live items chan
   REQUIRE(features.has_value());
   ::kill(*features, SIGSTOP);
   std::string degraded;
-  auto alone = shown(services.ask({"recommend", "somebody else", "-n", "3", "--release", first}), &degraded);
+  auto alone = shown(services.ask({"rankers", "recommend", "somebody else", "-n", "3", "--release", first}),
+                     &degraded);
   ::kill(*features, SIGCONT);
   CHECK(alone.size() == 3);
   CHECK_MESSAGE(degraded.find("features:") != std::string::npos, degraded);

@@ -49,7 +49,7 @@ fleet::fleet(std::string name, std::string settings)
   std::filesystem::create_directories(data_ / "schemas");
   auto text = read_file(source_dir() / "compose" / "catalog.toml");
   write_file(temp_ / "catalog.toml",
-             std::regex_replace(text, std::regex{"admin_port = [0-9]+"}, "admin_port = 0") + "\n" + settings);
+             std::regex_replace(text, std::regex{"(admin|http)_port = [0-9]+"}, "$1_port = 0") + "\n" + settings);
 }
 
 fleet::~fleet() {

@@ -1,0 +1,103 @@
+#include "services/cli/gateway_access.hpp"
+
+#include <CLI/CLI.hpp>
+#include <boost/json.hpp>
+
+#include <cstdlib>
+#include <fstream>
+
+namespace troupe::cli {
+
+namespace json = boost::json;
+
+void gateway_options::bind(CLI::App& sub) {
+  sub.add_option("--url", url, "Address of the gateway; else that of the fleet of --data");
+  sub.add_option("--api-key", key,
+                 "API key by reference: file:PATH or env:NAME; else env:TROUPE_API_KEY where set");
+  sub.add_option("--ca", ca_file, "PEM file that the certificate of an https gateway is checked against");
+}
+
+namespace {
+
+expected<std::string> key_of(const std::string& reference) {
+  if (reference.empty()) {
+    const char* set = std::getenv("TROUPE_API_KEY");
+    return std::string{set ? set : ""};
+  }
+  if (reference.starts_with("env:")) {
+    const char* set = std::getenv(reference.c_str() + 4);
+    if (!set)
+      return fail(ec::not_found, "the environment has no {}", reference.substr(4));
+    return std::string{set};
+  }
+  if (!reference.starts_with("file:"))
+    return fail(ec::invalid_argument,
+                "--api-key takes file:PATH or env:NAME, not the key itself: others could read it");
+  std::ifstream in{reference.substr(5)};
+  std::string out;
+  if (!std::getline(in, out))
+    return fail(ec::not_found, "cannot read a key from {}", reference.substr(5));
+  return out;
+}
+
+} // namespace
+
+expected<gateway_access> gateway_access::open(const context& own, const gateway_options& given) {
+  auto url = given.url;
+  if (url.empty()) {
+    auto file = own.data / "run" / "gateway-0.port";
+    std::ifstream in{file};
+    std::string port;
+    if (!std::getline(in, port))
+      return fail(ec::unavailable,
+                  "no gateway runs in {}: there is no {}; start it with `troupe up`, or give --url",
+                  own.data.string(), file.string());
+    url = "http://127.0.0.1:" + port;
+  }
+  TROUPE_TRY(to, http::client_target::parse(url));
+  to.ca_file = given.ca_file;
+  TROUPE_TRY(key, key_of(given.key));
+  http::header_list headers;
+  if (!key.empty())
+    headers.emplace_back("Authorization", "Bearer " + key);
+  return gateway_access{http::client{std::move(to)}, std::move(headers)};
+}
+
+expected<json::value> gateway_access::call(std::string_view method, std::string_view target,
+                                           std::string body) {
+  auto headers = headers_;
+  if (!body.empty())
+    headers.emplace_back("Content-Type", "application/json");
+  TROUPE_TRY(got,
+             client_.call(method, target, std::move(body), deadline::in(std::chrono::seconds{30}), headers));
+  boost::system::error_code err;
+  auto read = json::parse(got.body, err);
+  if (got.status / 100 == 2) {
+    if (err)
+      return fail(ec::corrupt, "the gateway answered {} {} with no JSON", method, target);
+    return read;
+  }
+  auto code = got.status == 401 || got.status == 403   ? ec::unauthorized
+              : got.status == 404                      ? ec::not_found
+              : got.status == 409                      ? ec::conflict
+              : got.status == 429 || got.status == 503 ? ec::overloaded
+              : got.status >= 500                      ? ec::unavailable
+                                                       : ec::invalid_argument;
+  return fail(code, "the gateway answered {} {} with {}: {}", method, target, got.status,
+              err ? std::string{"no problem document"} : text_at(read, "detail"));
+}
+
+std::string text_at(const json::value& from, std::string_view key) {
+  const auto* object = from.if_object();
+  const auto* found = object ? object->if_contains(json::string_view{key.data(), key.size()}) : nullptr;
+  const auto* text = found ? found->if_string() : nullptr;
+  return text ? std::string{text->data(), text->size()} : std::string{};
+}
+
+double number_at(const json::value& from, std::string_view key) {
+  const auto* object = from.if_object();
+  const auto* found = object ? object->if_contains(json::string_view{key.data(), key.size()}) : nullptr;
+  return found && found->is_number() ? found->to_number<double>() : 0;
+}
+
+} // namespace troupe::cli

@@ -1,0 +1,327 @@
+#include "services/cli/visit_command.hpp"
+
+#include "services/cli/gateway_access.hpp"
+#include "services/cli/visit_statistics.hpp"
+#include "services/cli/world/truth.hpp"
+
+#include "common/http/router.hpp"
+
+#include <CLI/CLI.hpp>
+#include <boost/json.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <map>
+#include <mutex>
+#include <thread>
+
+namespace troupe::cli {
+
+namespace {
+
+namespace json = boost::json;
+using clock = std::chrono::steady_clock;
+
+struct visit_options {
+  gateway_options gateway;
+  world::settings how;
+  std::uint64_t visits = 1'000;
+  std::uint64_t visit_seed = 1;
+  unsigned parallel = 4;
+  unsigned n = 5;
+  bool quiet = false;
+};
+
+struct visit_totals {
+  std::map<std::pair<std::string, std::string>, click_sums> arms; ///< By arm and release.
+  std::uint64_t degraded = 0, failed = 0, unknown_items = 0;
+  std::vector<std::uint32_t> latencies_us;
+  std::string last_error;
+};
+
+std::optional<std::uint64_t> item_number(std::string_view id, std::uint64_t items) {
+  std::uint64_t out = 0;
+  if (!id.starts_with('i'))
+    return std::nullopt;
+  auto [end, err] = std::from_chars(id.data() + 1, id.data() + id.size(), out);
+  if (err != std::errc{} || end != id.data() + id.size() || out >= items)
+    return std::nullopt;
+  return out;
+}
+
+/// Asks for a page, looks at it, clicks, tells. Who comes, and what he would click on, depends on the seeds
+/// and the number of the visit only.
+void visit_once(gateway_access& gateway, const world::truth& laws, const visit_options& given,
+                std::uint64_t number, visit_totals& into, std::mutex& mutex) {
+  world::random source{given.visit_seed, number};
+  auto user = laws.draw_user(source);
+  auto name = world::truth::user_id(user);
+  auto began = clock::now();
+  auto answer = gateway.call("GET", fmt::format("/v1/users/{}/recommendations?n={}", name, given.n));
+  auto us = static_cast<std::uint32_t>((clock::now() - began) / std::chrono::microseconds{1});
+  auto fails = [&](const error& err) {
+    std::lock_guard lock{mutex};
+    ++into.failed;
+    into.last_error = render(err);
+  };
+  if (!answer)
+    return fails(answer.error());
+  const auto* object = answer->if_object();
+  const auto* found = object ? object->if_contains("items") : nullptr;
+  const auto* items = found ? found->if_array() : nullptr;
+  if (!items)
+    return fails({ec::corrupt, "an answer has no items"});
+  auto request = text_at(*answer, "request_id"), arm = text_at(*answer, "arm"),
+       release = text_at(*answer, "release");
+  const auto* reasons = object->if_contains("degraded");
+  bool degraded = reasons && reasons->is_array() && !reasons->get_array().empty();
+  json::array clicks;
+  std::uint64_t unknown = 0;
+  auto now = to_rfc3339(wall_now());
+  for (std::size_t i = 0; i < items->size(); ++i) {
+    auto id = text_at((*items)[i], "item");
+    auto coin = source.uniform(); // One per position, whatever stands there.
+    auto item = item_number(id, given.how.items);
+    if (!item) {
+      ++unknown;
+      continue;
+    }
+    auto position = static_cast<unsigned>(i + 1);
+    if (coin >= laws.click_probability(user, *item, position, given.how.start))
+      continue;
+    clicks.push_back({{"id", fmt::format("click:{}:{}", request, position)},
+                      {"type", "click"},
+                      {"user", name},
+                      {"item", id},
+                      {"event_time", now},
+                      {"request_id", request},
+                      {"attributes", {{"arm", arm}, {"position", position}, {"release", release}}}});
+  }
+  auto clicked = clicks.size();
+  if (clicked > 0)
+    if (auto told = gateway.call("POST", "/v1/events", json::serialize(clicks)); !told)
+      return fails(told.error());
+  std::lock_guard lock{mutex};
+  into.arms[{arm, release}].add(items->size(), clicked);
+  into.degraded += degraded;
+  into.unknown_items += unknown;
+  into.latencies_us.push_back(us);
+}
+
+std::uint32_t at_share(const std::vector<std::uint32_t>& sorted, double share) {
+  return sorted.empty() ? 0
+                        : sorted[static_cast<std::size_t>(share * static_cast<double>(sorted.size() - 1))];
+}
+
+void print(const context& context, const visit_options& given, visit_totals& all, double seconds) {
+  std::ranges::sort(all.latencies_us);
+  auto p50 = at_share(all.latencies_us, 0.5), p99 = at_share(all.latencies_us, 0.99);
+  json::array arms;
+  for (const auto& [who, sums] : all.arms) {
+    arms.push_back({{"arm", who.first},
+                    {"release", who.second},
+                    {"visits", sums.visits},
+                    {"impressions", sums.impressions},
+                    {"clicks", sums.clicks},
+                    {"click_rate", sums.rate()},
+                    {"low", sums.rate() - sums.margin()},
+                    {"high", sums.rate() + sums.margin()}});
+    if (!context.json)
+      fmt::print("{:<12} {:<12} {:>8} visits {:>9} shown {:>8} clicks   click rate {:.5f} +- {:.5f}\n",
+                 who.first.empty() ? "(no arm)" : who.first, who.second.substr(0, 12), sums.visits,
+                 sums.impressions, sums.clicks, sums.rate(), sums.margin());
+  }
+  json::array differences;
+  for (auto a = all.arms.begin(); a != all.arms.end(); ++a)
+    for (auto b = std::next(a); b != all.arms.end(); ++b) {
+      auto apart = b->second.rate() - a->second.rate();
+      auto margin = 1.959964 * std::sqrt(a->second.variance() + b->second.variance());
+      differences.push_back({{"arm", b->first.first},
+                             {"against", a->first.first},
+                             {"difference", apart},
+                             {"low", apart - margin},
+                             {"high", apart + margin}});
+      if (!context.json)
+        fmt::print("{} - {}: {:+.5f}, 95 % interval {:+.5f} to {:+.5f}{}\n", b->first.first, a->first.first,
+                   apart, apart - margin, apart + margin,
+                   std::abs(apart) > margin ? "" : " (no difference can be told)");
+    }
+  if (context.json)
+    fmt::print("{}\n", json::serialize(json::object{{"visits", given.visits},
+                                                    {"failed", all.failed},
+                                                    {"degraded", all.degraded},
+                                                    {"unknown_items", all.unknown_items},
+                                                    {"seconds", seconds},
+                                                    {"p50_us", p50},
+                                                    {"p99_us", p99},
+                                                    {"arms", std::move(arms)},
+                                                    {"differences", std::move(differences)}}));
+  else
+    fmt::print("{} visits in {:.1f} s, {} degraded, {} failed{}; answers p50 {:.1f} ms, p99 {:.1f} ms\n",
+               given.visits, seconds, all.degraded, all.failed,
+               all.failed > 0 ? " (last: " + all.last_error + ")" : "", p50 / 1e3, p99 / 1e3);
+}
+
+expected<void> visit(context& context, const visit_options& given) {
+  TROUPE_CHECK(given.how.validate());
+  world::truth laws{given.how};
+  context::watch_interrupt();
+  std::vector<gateway_access> gateways;
+  for (unsigned i = 0; i < given.parallel; ++i) {
+    TROUPE_TRY(made, gateway_access::open(context, given.gateway));
+    gateways.push_back(std::move(made));
+  }
+  visit_totals all;
+  std::mutex mutex;
+  std::atomic<std::uint64_t> next{0}, ended{0};
+  std::atomic<unsigned> running{given.parallel};
+  auto began = clock::now();
+  std::vector<std::thread> threads;
+  for (auto& gateway : gateways)
+    threads.emplace_back([&] {
+      for (auto number = next++; number < given.visits && !context::interrupted(); number = next++) {
+        visit_once(gateway, laws, given, number, all, mutex);
+        ++ended;
+      }
+      --running;
+    });
+  bool shown = !given.quiet && !context.json && stderr_is_terminal();
+  auto seconds = [&] { return std::chrono::duration<double>(clock::now() - began).count(); };
+  while (running > 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds{shown ? 250 : 20});
+    if (shown) {
+      auto rate = static_cast<double>(ended) / std::max(seconds(), 1e-3);
+      fmt::print(stderr, "\r{:3}% {} of {} visits, {:.0f}/s, {:.0f} s left \033[K",
+                 ended * 100 / std::max<std::uint64_t>(1, given.visits), ended.load(), given.visits, rate,
+                 rate > 0 ? static_cast<double>(given.visits - ended) / rate : 0.0);
+      std::fflush(stderr);
+    }
+  }
+  for (auto& each : threads)
+    each.join();
+  if (shown)
+    fmt::print(stderr, "\r\033[K");
+  if (all.failed > 0 && all.arms.empty())
+    return fail(ec::unavailable, "none of {} visits was answered; the last: {}", all.failed, all.last_error);
+  print(context, given, all, seconds());
+  if (all.failed > 0)
+    context.say_no();
+  if (context::interrupted())
+    return fail(ec::canceled, "stopped after {} of {} visits", ended.load(), given.visits);
+  return {};
+}
+
+std::string joined(const json::value& from, std::string_view key) {
+  std::string out;
+  const auto* object = from.if_object();
+  const auto* list = object ? object->if_contains(json::string_view{key.data(), key.size()}) : nullptr;
+  if (list && list->is_array())
+    for (const auto& each : list->get_array())
+      if (each.is_string())
+        out += (out.empty() ? "" : ", ") + std::string{each.get_string().data(), each.get_string().size()};
+  return out;
+}
+
+const json::array& list_at(const json::value& from, std::string_view key) {
+  static const json::array none;
+  const auto* object = from.if_object();
+  const auto* list = object ? object->if_contains(json::string_view{key.data(), key.size()}) : nullptr;
+  return list && list->is_array() ? list->get_array() : none;
+}
+
+void print_answer(const json::value& from, bool explain) {
+  for (const auto& each : list_at(from, "items")) {
+    auto title = text_at(each, "title");
+    fmt::print("{:>3}  {:<12} {:<48} {:>10.4f}  {}\n", number_at(each, "position"), text_at(each, "item"),
+               title, number_at(each, "score"), joined(each, "sources"));
+    if (!explain)
+      continue;
+    if (auto because = joined(each, "because"); !because.empty())
+      fmt::print("     because of {}\n", because);
+    const auto* object = each.if_object();
+    const auto* models = object ? object->if_contains("models") : nullptr;
+    if (models && models->is_object())
+      for (const auto& [name, score] : models->get_object())
+        fmt::print("     {} {}\n", std::string_view{name.data(), name.size()}, json::serialize(score));
+    if (auto notes = joined(each, "notes"); !notes.empty())
+      fmt::print("     {}\n", notes);
+  }
+  for (const auto& each : list_at(from, "degraded"))
+    fmt::print("degraded: {}\n", std::string_view{each.get_string().data(), each.get_string().size()});
+  if (explain) {
+    for (const auto& each : list_at(from, "stages"))
+      fmt::print("stage {:<16} {:>9.3f} ms  {}\n", text_at(each, "name"), number_at(each, "us") / 1e3,
+                 number_at(each, "count"));
+    for (const auto& each : list_at(from, "features"))
+      fmt::print("feature {:<32} {:<8} age {:>9.1f} s  {}\n", text_at(each, "name"), text_at(each, "status"),
+                 number_at(each, "age_us") / 1e6, text_at(each, "value"));
+  }
+  auto arm = text_at(from, "arm"), release = text_at(from, "release");
+  fmt::print("request {}, {}\n", text_at(from, "request_id"),
+             arm.empty() ? "no arm" : fmt::format("arm {}, release {}", arm, release.substr(0, 12)));
+}
+
+struct ask_options {
+  gateway_options gateway;
+  std::string id;
+  unsigned n = 10;
+  bool explain = false;
+};
+
+expected<void> show(const context& context, const ask_options& given, const std::string& target,
+                    bool explain) {
+  TROUPE_TRY(gateway, gateway_access::open(context, given.gateway));
+  TROUPE_TRY(answer, gateway.call("GET", target));
+  if (context.json)
+    fmt::print("{}\n", json::serialize(answer));
+  else
+    print_answer(answer, explain);
+  return {};
+}
+
+} // namespace
+
+void add_visit_commands(CLI::App& app, context& context) {
+  auto options = std::make_shared<visit_options>();
+  auto& how = options->how;
+  auto* sub = app.add_subcommand(
+      "visit",
+      "Simulated visitors of the world of `troupe generate`: ask, look, click, tell; click rate per arm");
+  sub->add_option("--visits", options->visits)->check(CLI::Range(1u, 1'000'000'000u))->capture_default_str();
+  sub->add_option("--n", options->n, "Items on a page")->check(CLI::Range(1u, 100u))->capture_default_str();
+  sub->add_option("--visit-seed", options->visit_seed, "Another seed: other visitors of the same world")
+      ->capture_default_str();
+  sub->add_option("--parallel", options->parallel, "Visitors at a time")
+      ->check(CLI::Range(1u, 256u))
+      ->capture_default_str();
+  sub->add_option("--seed", how.seed, "Of the world, as given to `troupe generate`")->capture_default_str();
+  sub->add_option("--users", how.users, "Of the world")->capture_default_str();
+  sub->add_option("--items", how.items, "Of the world")->capture_default_str();
+  sub->add_option("--item-skew", how.item_skew, "Of the world")->capture_default_str();
+  sub->add_option("--user-skew", how.user_skew, "Of the world")->capture_default_str();
+  sub->add_flag("--quiet", options->quiet, "No progress line");
+  options->gateway.bind(*sub);
+  context.command(*sub, [&context, options] { return visit(context, *options); });
+
+  auto asked = std::make_shared<ask_options>();
+  auto* recommend = app.add_subcommand("recommend", "Ask the gateway for recommendations of a user");
+  recommend->add_option("user", asked->id)->required();
+  recommend->add_option("--n", asked->n)->check(CLI::Range(1u, 1'000u))->capture_default_str();
+  recommend->add_flag("--explain", asked->explain, "Sources, scores, stages, features with their ages");
+  asked->gateway.bind(*recommend);
+  context.command(*recommend, [&context, asked] {
+    return show(context, *asked,
+                fmt::format("/v1/users/{}/recommendations?n={}{}", http::percent_encode(asked->id), asked->n,
+                            asked->explain ? "&explain=true" : ""),
+                asked->explain);
+  });
+  auto* explain = app.add_subcommand("explain", "What happened to a request");
+  explain->add_option("request", asked->id, "Its id, as the answer named it")->required();
+  asked->gateway.bind(*explain);
+  context.command(*explain, [&context, asked] {
+    return show(context, *asked, "/v1/requests/" + http::percent_encode(asked->id), true);
+  });
+}
+
+} // namespace troupe::cli

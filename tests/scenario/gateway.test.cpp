@@ -1,0 +1,252 @@
+#include "tests/support/world.hpp"
+
+#include "common/http/client.hpp"
+
+#include <arpa/inet.h>
+#include <boost/json.hpp>
+#include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+using namespace troupe::testing;
+namespace http = troupe::http;
+
+namespace {
+
+const bool guarded = (end_after(400s), true);
+
+constexpr auto item_card = R"(
+[[view]]
+name = "item_card"
+entity = "item"
+
+[[view.feature]]
+name = "title"
+operator = "attribute"
+of = "attribute.title"
+
+[[view.feature]]
+name = "deleted"
+operator = "attribute"
+of = "attribute.deleted"
+)";
+
+/// HTTP as a caller speaks it.
+struct caller {
+  std::uint16_t port;
+  http::client client;
+  http::header_list headers;
+
+  explicit caller(const fleet& of)
+      : port{static_cast<std::uint16_t>(std::stoi(read_file(of.data() / "run" / "gateway-0.port")))},
+        client{{"127.0.0.1", port}} {}
+
+  http::response ask(const std::string& method, const std::string& path, std::string body = {}) {
+    auto got = client.call(method, path, std::move(body), troupe::deadline::in(60s), headers);
+    REQUIRE_MESSAGE(got, method, " ", path, ": ", got.error().text);
+    return *got;
+  }
+  json good(const std::string& method, const std::string& path, std::string body = {}) {
+    auto got = ask(method, path, std::move(body));
+    REQUIRE_MESSAGE(got.status == 200, method, " ", path, ": ", got.body);
+    return boost::json::parse(got.body);
+  }
+  /// The status of a refusal that is a problem document.
+  unsigned bad(const std::string& method, const std::string& path, std::string body = {}) {
+    auto got = ask(method, path, std::move(body));
+    auto read = boost::json::parse(got.body);
+    CHECK(got.content_type == "application/problem+json");
+    CHECK(number(read, "status") == got.status);
+    return got.status;
+  }
+};
+
+/// A TCP connection that says what no good client would.
+struct bare {
+  int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  explicit bare(std::uint16_t port) {
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(port);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    timeval limit{20, 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    REQUIRE(::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0);
+  }
+  ~bare() { ::close(fd); }
+  bare(const bare&) = delete;
+  void send(std::string_view text) const { (void)!::send(fd, text.data(), text.size(), MSG_NOSIGNAL); }
+  /// All until the other side closes.
+  std::string rest() const {
+    std::string out;
+    char part[4096];
+    for (ssize_t got; (got = ::recv(fd, part, sizeof part, 0)) > 0;)
+      out.append(part, static_cast<std::size_t>(got));
+    return out;
+  }
+};
+
+std::string click(int user, int item, const std::string& id) {
+  return R"({"id":")" + id + R"(","type":"click","user":"u)" + std::to_string(user) + R"(","item":"i)" +
+         std::to_string(item) + R"(","event_time":"2026-01-01T00:00:00Z"})";
+}
+
+} // namespace
+
+TEST_CASE("over HTTP events become durable, items come back, answers are degraded and explained, bad input "
+          "is refused") {
+  fleet services{"scenario-gateway"};
+  auto catalog = read_file(services.temp() / "catalog.toml");
+  auto settings = catalog.find("http_port = 0\n");
+  REQUIRE(settings != std::string::npos);
+  catalog.insert(settings, "header_timeout = \"1s\"\nbody_timeout = \"1s\"\nmax_body = 200000\n");
+  write_file(services.temp() / "catalog.toml", catalog);
+  write_file(services.data() / "views" / "item_card.toml", item_card);
+  services.up();
+  caller http{services};
+
+  // Events: a verdict per row, and the same body again adds nothing.
+  auto body =
+      "[" + click(1, 1, "e1") + "," + click(2, 1, "e2") + R"(,{"type":"click"},)" + click(3, 2, "e3") + "]";
+  auto first = http.good("POST", "/v1/events", body);
+  CHECK(number(first, "added") == 3);
+  CHECK(number(first, "refused") == 1);
+  auto again = http.good("POST", "/v1/events", body);
+  CHECK(number(again, "added") == 0);
+  CHECK(number(again, "duplicate") == 3);
+  CHECK(number(services.ask({"log", "info"}), "events") == 3);
+
+  // Items: written, read back, deleted, revived.
+  CHECK(number(http.good("PUT", "/v1/items/i1", R"({"attributes":{"title":"Heat"}})"), "added") == 1);
+  auto titled = [&](const char* title) {
+    auto got = http.ask("GET", "/v1/items/i1");
+    return got.status == 200 && got.body.find(title) != std::string::npos;
+  };
+  CHECK(wait_until([&] { return titled("Heat"); }, 20s));
+  CHECK(number(http.good("DELETE", "/v1/items/i1"), "added") == 1);
+  CHECK(wait_until([&] { return http.ask("GET", "/v1/items/i1").status == 404; }, 20s));
+  CHECK(number(http.good("PUT", "/v1/items/i1", R"({"attributes":{"title":"Ronin"}})"), "added") == 1);
+  CHECK(wait_until([&] { return titled("Ronin"); }, 20s));
+  CHECK(number(http.good("POST", "/v1/items", R"([{"item":"i2","attributes":{"title":"Ran"}}])"), "added") ==
+        1);
+  CHECK(http.bad("GET", "/v1/items/nowhere") == 404);
+
+  // Recommendations without a ranker: what callers used, flagged, explained, and in the log exactly once.
+  json answer;
+  CHECK(wait_until(
+      [&] {
+        answer = http.good("GET", "/v1/users/u9/recommendations?n=2");
+        return !answer.at("items").as_array().empty();
+      },
+      60s));
+  CHECK(!answer.at("degraded").as_array().empty());
+  auto id = boost::json::value_to<std::string>(answer.at("request_id"));
+  auto inspected = http.good("GET", "/v1/requests/" + id);
+  CHECK(inspected.at("request_id") == answer.at("request_id"));
+  auto shown = static_cast<std::int64_t>(answer.at("items").as_array().size());
+  CHECK(wait_until([&] { return number(services.ask({"log", "info"}), "events") == 3 + shown; }, 20s));
+  CHECK(services.troupe({"recommend", "u9", "--n", "2"}).out.find("degraded:") != std::string::npos);
+  CHECK(services.troupe({"explain", id}).out.find(id) != std::string::npos);
+
+  // Ingest killed: refused for a moment, impressions wait, nothing acknowledged is lost.
+  auto events = number(services.ask({"log", "info"}), "events");
+  ::kill(*services.pid_of("ingest"), SIGKILL);
+  auto during = http.good("GET", "/v1/users/u9/recommendations?n=2");
+  CHECK(!during.at("items").as_array().empty());
+  CHECK(wait_until([&] { return http.ask("POST", "/v1/events", click(5, 2, "e9")).status == 200; }, 60s));
+  REQUIRE(services.ready());
+  CHECK(wait_until(
+      [&] {
+        return number(services.ask({"log", "info"}), "events") >=
+               events + 1 + static_cast<std::int64_t>(during.at("items").as_array().size());
+      },
+      30s));
+
+  // The gateway killed: its requests and the queue outlive it.
+  ::kill(*services.pid_of("gateway"), SIGKILL);
+  CHECK(wait_until([&] { return services.ready_now(); }, 60s));
+  caller after{services};
+  CHECK(after.good("GET", "/v1/requests/" + id).at("request_id") == answer.at("request_id"));
+
+  // Bad input: a problem document or a closed connection.
+  CHECK(after.bad("POST", "/v1/events", "{\"type\":") == 400);
+  CHECK(after.bad("POST", "/v1/events", "[1,") == 400);
+  CHECK(after.bad("POST", "/v1/recommendations", R"({"user":7})") == 400);
+  CHECK(after.bad("POST", "/v1/recommendations", R"({"user":"u","n":"many"})") == 400);
+  CHECK(after.bad("GET", "/v1/nothing") == 404);
+  CHECK(after.bad("PATCH", "/v1/items/i1") == 405);
+  CHECK(after.bad("GET", "/v1/releases") == 503);
+  CHECK(after.bad("GET", "/v1/items/i1/similar") == 503);
+  {
+    bare huge{after.port};
+    huge.send("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n");
+    CHECK(huge.rest().find(" 413 ") != std::string::npos);
+    bare slow{after.port};
+    slow.send("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{");
+    bare slower{after.port};
+    slower.send("GET /health");
+    bare noise{after.port};
+    noise.send(std::string_view{"\x16\x03\x01\0\xff\xfe\r\n\r\n", 10});
+    (void)noise.rest(); // All of these return because the gateway closes.
+    (void)slow.rest();
+    (void)slower.rest();
+  }
+  CHECK(after.good("GET", "/openapi.json").as_object().contains("paths"));
+  CHECK(after.ask("GET", "/metrics").body.find("troupe_gateway_request_seconds") != std::string::npos);
+
+  // Idle connections by the thousand, as many as this process may open.
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  auto count = std::min<std::size_t>(10'000, files.rlim_cur - 200);
+  {
+    std::vector<std::unique_ptr<bare>> idle;
+    for (std::size_t i = 0; i < count; ++i)
+      idle.push_back(std::make_unique<bare>(after.port));
+    MESSAGE(count, " idle connections");
+    CHECK(after.good("GET", "/v1/users/u9/recommendations?n=2").as_object().contains("items"));
+  }
+  CHECK(services.ready_now());
+
+  // Keys: from the first one on everybody needs one.
+  auto key = boost::json::value_to<std::string>(
+      services.ask({"api-keys", "create", "reader", "--scopes", "read"}).at("key"));
+  CHECK(wait_until([&] { return after.ask("GET", "/v1/users/u9/recommendations").status == 401; }, 10s));
+  after.headers = {{"Authorization", "Bearer " + key}};
+  CHECK(after.ask("GET", "/v1/users/u9/recommendations").status == 200);
+  CHECK(after.bad("POST", "/v1/events", click(1, 1, "e10")) == 403);
+  CHECK(services.troupe({"api-keys", "revoke", "reader"}).code == 0);
+  CHECK(wait_until([&] { return after.ask("GET", "/v1/users/u9/recommendations").status == 401; }, 10s));
+  CHECK(read_file(services.log()).find(key) == std::string::npos);
+  CHECK(services.down());
+}
+
+TEST_CASE("visitors ask, look, click and tell, the same ones each time") {
+  fleet services{"scenario-visit"};
+  write_file(services.data() / "views" / "item_card.toml", item_card);
+  services.up();
+  caller http{services};
+  std::string body = "[";
+  for (int i = 0; i < 10; ++i)
+    body += (i == 0 ? "" : ",") + click(i, i, "seed" + std::to_string(i));
+  http.good("POST", "/v1/events", body + "]");
+  CHECK(wait_until(
+      [&] { return !http.good("GET", "/v1/users/u9/recommendations").at("items").as_array().empty(); }, 60s));
+
+  auto seen = services.ask({"visit", "--visits", "200", "--users", "100", "--items", "50", "--seed", "3"});
+
+  CHECK(number(seen, "failed") == 0);
+  CHECK(number(seen, "degraded") == 200);
+  REQUIRE(seen.at("arms").as_array().size() == 1);
+  const auto& arm = seen.at("arms").at(0);
+  CHECK(arm.at("low").as_double() <= arm.at("click_rate").as_double());
+  CHECK(number(arm, "impressions") == 200 * 5);
+  CHECK(number(arm, "clicks") > 0);
+  CHECK(services.down());
+}
