@@ -1,9 +1,9 @@
 #include "services/cli/ingest_commands.hpp"
 
 #include "services/cli/ingest_progress.hpp"
+#include "services/cli/record_files.hpp"
 #include "services/ingest/lake.hpp"
 #include "services/ingest/log_types.hpp"
-#include "services/ingest/mapping/shipped.hpp"
 #include "services/ingest/wire.hpp"
 
 #include "common/event/record.hpp"
@@ -50,27 +50,6 @@ expected<message<Table>> ask(context& context, wire::Kind kind, const chunk& pay
       return unexpected{reply.error()};
     std::this_thread::sleep_for(200ms);
   }
-}
-
-struct mapping_text {
-  std::string name;
-  std::string toml;
-};
-
-/// A shipped mapping by its name, otherwise a file.
-expected<mapping_text> find_mapping(const std::string& name) {
-  if (name.empty())
-    return mapping_text{};
-  if (auto shipped = ingest::find_shipped_mapping(name))
-    return mapping_text{name, std::string{*shipped}};
-  std::ifstream in{name, std::ios::binary};
-  if (!in) {
-    std::string known;
-    for (auto& each : ingest::shipped_mappings())
-      known += (known.empty() ? "" : ", ") + std::string{each.name};
-    return fail(ec::not_found, "there is no mapping and no file {}; shipped mappings: {}", name, known);
-  }
-  return mapping_text{name, std::string{std::istreambuf_iterator<char>{in}, {}}};
 }
 
 struct ingest_options {
@@ -133,12 +112,12 @@ expected<void> follow(context& context, message<wire::ImportStatus> status, cons
 }
 
 expected<void> run_ingest(context& context, const ingest_options& options) {
-  TROUPE_TRY(mapping, find_mapping(options.mapping));
+  TROUPE_TRY(mapping, mapping_text(options.mapping));
   context::watch_interrupt();
   auto start = std::chrono::steady_clock::now();
   auto request = build_message([&](auto& out) {
     auto path = out.CreateString(std::filesystem::absolute(options.path).lexically_normal().string());
-    return wire::CreateImportStart(out, path, out.CreateString(mapping.toml), out.CreateString(mapping.name));
+    return wire::CreateImportStart(out, path, out.CreateString(mapping), out.CreateString(options.mapping));
   });
   TROUPE_TRY(status, ask<wire::ImportStatus>(context, wire::Kind::import_start, request, 60s, true));
   if (options.no_wait) {
@@ -149,11 +128,11 @@ expected<void> run_ingest(context& context, const ingest_options& options) {
 }
 
 expected<void> cancel_ingest(context& context, const ingest_options& options) {
-  TROUPE_TRY(mapping, find_mapping(options.mapping));
+  TROUPE_TRY(mapping, mapping_text(options.mapping));
   // The id of an import is made from its path and mapping: starting again what runs gives its status.
   auto request = build_message([&](auto& out) {
     auto path = out.CreateString(std::filesystem::absolute(options.path).lexically_normal().string());
-    return wire::CreateImportStart(out, path, out.CreateString(mapping.toml), out.CreateString(mapping.name));
+    return wire::CreateImportStart(out, path, out.CreateString(mapping), out.CreateString(options.mapping));
   });
   TROUPE_TRY(status, ask<wire::ImportStatus>(context, wire::Kind::import_start, request));
   auto query = build_message(
@@ -410,11 +389,11 @@ expected<void> show_quarantined(context& context, std::uint64_t number) {
 }
 
 expected<void> replay_quarantined(context& context, const quarantine_options& options) {
-  TROUPE_TRY(mapping, find_mapping(options.mapping));
+  TROUPE_TRY(mapping, mapping_text(options.mapping));
   auto request = build_message([&](auto& out) {
     auto numbers = out.CreateVector(options.numbers);
     auto rule = out.CreateString(options.rule), source = out.CreateString(options.source),
-         toml = out.CreateString(mapping.toml);
+         toml = out.CreateString(mapping);
     return wire::CreateQuarantineReplay(out, numbers, rule, source, toml);
   });
   TROUPE_TRY(reply, ask<wire::QuarantineReplayReply>(context, wire::Kind::quarantine_replay, request, 600s));

@@ -2,6 +2,7 @@
 #include "services/cli/context.hpp"
 #include "services/cli/key_commands.hpp"
 #include "services/cli/keys_commands.hpp"
+#include "services/cli/split_command.hpp"
 #include "services/cli/status_command.hpp"
 #include "services/cli/up_command.hpp"
 #include "services/cli/visit_command.hpp"
@@ -84,6 +85,7 @@ int run(int argc, char** argv) {
   cli::add_catalog_commands(app, context);
   cli::add_keys_commands(app, context);
   cli::add_key_commands(app, context);
+  cli::add_split_command(app, context);
   cli::add_visit_commands(app, context);
   try {
     app.parse(argc, argv);

@@ -1,8 +1,6 @@
 #include "services/cli/validator_commands.hpp"
 
-#include "services/ingest/mapping/mapping.hpp"
-#include "services/ingest/mapping/shipped.hpp"
-#include "services/ingest/readers/source.hpp"
+#include "services/cli/record_files.hpp"
 #include "services/validator/infer.hpp"
 #include "services/validator/judge.hpp"
 #include "services/validator/profile.hpp"
@@ -26,7 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t batch_rows = 2000;
 constexpr auto reply_wait = std::chrono::seconds{30};
 
 expected<std::string> read_file(const fs::path& file) {
@@ -51,16 +48,6 @@ expected<void> write_file(const fs::path& file, std::string_view bytes) {
   return {};
 }
 
-/// A mapping by the name of a shipped one or by its file; Troupe's own layout where nothing is named.
-expected<std::shared_ptr<const ingest::mapping>> open_mapping(const std::string& named) {
-  if (named.empty())
-    return ingest::mapping::native();
-  if (auto shipped = ingest::find_shipped_mapping(named))
-    return ingest::mapping::parse(*shipped, named);
-  TROUPE_TRY(text, read_file(named));
-  return ingest::mapping::parse(text, named);
-}
-
 /// What reading files has met beside good records.
 struct reading {
   validator::profile seen;
@@ -68,40 +55,24 @@ struct reading {
   std::string first_refusal;
 };
 
-expected<void> profile_file(const ingest::mapping& by, std::size_t rule, const fs::path& file,
-                            reading& into) {
-  TROUPE_TRY(reader, ingest::open_source(file, by.options(rule)));
-  TROUPE_TRY(mapper, by.bind(rule, file, *reader));
-  const validator::rule_book log_rules; // Only what the log can take.
-  std::vector<record> records;
-  std::vector<ingest::refused_row> refusals;
-  while (!context::interrupted()) {
-    TROUPE_TRY(rows, reader->next(batch_rows));
-    if (rows->rows.empty())
-      return {};
-    records.clear();
-    refusals.clear();
-    for (auto& each : rows->rows)
-      mapper.apply(each, records, refusals);
-    for (auto& each : records)
-      normalise(each);
-    auto made = batch::trusted(encode_batch(records));
-    TROUPE_TRY(judged, log_rules.judge(made, {file.native(), 0}));
-    for (std::size_t i = 0; i < made.size(); ++i)
-      if (!judged.refused[i])
-        into.seen.add(made[i]);
-    auto note = [&](std::string_view rule_name, std::uint64_t row, const std::string& reason) {
-      ++into.refused;
-      into.seen.add_refused(rule_name);
-      if (into.first_refusal.empty())
-        into.first_refusal = fmt::format("{} row {}: {}", file.string(), row, reason);
-    };
-    for (auto& each : refusals)
-      note(each.why.rule, each.number, each.why.reason);
-    for (auto& each : judged.lines)
-      note(each.rule, rows->rows.front().number + each.record, each.reason);
-  }
-  return fail(ec::canceled, "interrupted while reading {}", file.string());
+expected<void> profile_rows(const record_rows& rows, reading& into) {
+  static const validator::rule_book log_rules; // Only what the log can take.
+  auto made = batch::trusted(encode_batch(rows.records));
+  TROUPE_TRY(judged, log_rules.judge(made, {rows.file.native(), 0}));
+  for (std::size_t i = 0; i < made.size(); ++i)
+    if (!judged.refused[i])
+      into.seen.add(made[i]);
+  auto note = [&](std::string_view rule_name, std::uint64_t row, const std::string& reason) {
+    ++into.refused;
+    into.seen.add_refused(rule_name);
+    if (into.first_refusal.empty())
+      into.first_refusal = fmt::format("{} row {}: {}", rows.file.string(), row, reason);
+  };
+  for (auto& each : rows.refused)
+    note(each.why.rule, each.number, each.why.reason);
+  for (auto& each : judged.lines)
+    note(each.rule, rows.first_row + each.record, each.reason);
+  return {};
 }
 
 /// Profiles every file behind `path` that the mapping describes; a stored profile is taken as it is.
@@ -119,19 +90,8 @@ expected<reading> profile_path(const std::string& path, const std::string& mappi
       return into;
     }
   }
-  context::watch_interrupt();
-  TROUPE_TRY(by, open_mapping(mapping));
-  TROUPE_TRY(files, ingest::expand_sources(path));
-  bool named = files.size() == 1 && files.front() == fs::path{path};
-  std::size_t matched = 0;
-  for (auto& each : files)
-    if (auto rule = by->match(each, named)) {
-      ++matched;
-      TROUPE_CHECK(profile_file(*by, *rule, each, into));
-    }
-  if (matched == 0)
-    return fail(ec::not_found, "none of the {} files at {} is described by the mapping {}: it wants {}",
-                files.size(), path, by->name(), by->patterns());
+  TROUPE_CHECK(
+      read_records(path, mapping, [&](const record_rows& rows) { return profile_rows(rows, into); }));
   if (into.refused > 0)
     std::cerr << fmt::format("troupe: {} rows could not be taken; the first: {}\n", into.refused,
                              into.first_refusal);

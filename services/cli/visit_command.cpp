@@ -2,7 +2,7 @@
 
 #include "services/cli/gateway_access.hpp"
 #include "services/cli/visit_statistics.hpp"
-#include "services/cli/world/truth.hpp"
+#include "services/cli/visitors.hpp"
 
 #include "common/http/router.hpp"
 
@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -26,6 +25,7 @@ using clock = std::chrono::steady_clock;
 struct visit_options {
   gateway_options gateway;
   world::settings how;
+  std::string held_out;
   std::uint64_t visits = 1'000;
   std::uint64_t visit_seed = 1;
   unsigned parallel = 4;
@@ -40,25 +40,15 @@ struct visit_totals {
   std::string last_error;
 };
 
-std::optional<std::uint64_t> item_number(std::string_view id, std::uint64_t items) {
-  std::uint64_t out = 0;
-  if (!id.starts_with('i'))
-    return std::nullopt;
-  auto [end, err] = std::from_chars(id.data() + 1, id.data() + id.size(), out);
-  if (err != std::errc{} || end != id.data() + id.size() || out >= items)
-    return std::nullopt;
-  return out;
-}
-
 /// Asks for a page, looks at it, clicks, tells. Who comes, and what he would click on, depends on the seeds
 /// and the number of the visit only.
-void visit_once(gateway_access& gateway, const world::truth& laws, const visit_options& given,
+void visit_once(gateway_access& gateway, const visitors& who_comes, const visit_options& given,
                 std::uint64_t number, visit_totals& into, std::mutex& mutex) {
   world::random source{given.visit_seed, number};
-  auto user = laws.draw_user(source);
-  auto name = world::truth::user_id(user);
+  auto name = who_comes.draw_user(source);
   auto began = clock::now();
-  auto answer = gateway.call("GET", fmt::format("/v1/users/{}/recommendations?n={}", name, given.n));
+  auto answer = gateway.call(
+      "GET", fmt::format("/v1/users/{}/recommendations?n={}", http::percent_encode(name), given.n));
   auto us = static_cast<std::uint32_t>((clock::now() - began) / std::chrono::microseconds{1});
   auto fails = [&](const error& err) {
     std::lock_guard lock{mutex};
@@ -82,13 +72,11 @@ void visit_once(gateway_access& gateway, const world::truth& laws, const visit_o
   for (std::size_t i = 0; i < items->size(); ++i) {
     auto id = text_at((*items)[i], "item");
     auto coin = source.uniform(); // One per position, whatever stands there.
-    auto item = item_number(id, given.how.items);
-    if (!item) {
-      ++unknown;
-      continue;
-    }
     auto position = static_cast<unsigned>(i + 1);
-    if (coin >= laws.click_probability(user, *item, position, given.how.start))
+    auto chance = who_comes.click_probability(name, id, position);
+    if (!chance)
+      ++unknown;
+    if (!chance || coin >= *chance)
       continue;
     clicks.push_back({{"id", fmt::format("click:{}:{}", request, position)},
                       {"type", "click"},
@@ -165,7 +153,13 @@ void print(const context& context, const visit_options& given, visit_totals& all
 
 expected<void> visit(context& context, const visit_options& given) {
   TROUPE_CHECK(given.how.validate());
-  world::truth laws{given.how};
+  std::unique_ptr<visitors> who_comes;
+  if (given.held_out.empty()) {
+    who_comes = visitors_of_world(given.how);
+  } else {
+    TROUPE_TRY(made, visitors_of_events(given.held_out, {}));
+    who_comes = std::move(made);
+  }
   context::watch_interrupt();
   std::vector<gateway_access> gateways;
   for (unsigned i = 0; i < given.parallel; ++i) {
@@ -181,7 +175,7 @@ expected<void> visit(context& context, const visit_options& given) {
   for (auto& gateway : gateways)
     threads.emplace_back([&] {
       for (auto number = next++; number < given.visits && !context::interrupted(); number = next++) {
-        visit_once(gateway, laws, given, number, all, mutex);
+        visit_once(gateway, *who_comes, given, number, all, mutex);
         ++ended;
       }
       --running;
@@ -285,9 +279,11 @@ expected<void> show(const context& context, const ask_options& given, const std:
 void add_visit_commands(CLI::App& app, context& context) {
   auto options = std::make_shared<visit_options>();
   auto& how = options->how;
-  auto* sub = app.add_subcommand(
-      "visit",
-      "Simulated visitors of the world of `troupe generate`: ask, look, click, tell; click rate per arm");
+  auto* sub = app.add_subcommand("visit", "Simulated visitors, of the world of `troupe generate` or with the "
+                                          "tastes of held-out events: ask, look, click, "
+                                          "tell; click rate per arm");
+  sub->add_option("--held-out", options->held_out,
+                  "Events that `troupe split` held out: their users come and like what they took there");
   sub->add_option("--visits", options->visits)->check(CLI::Range(1u, 1'000'000'000u))->capture_default_str();
   sub->add_option("--n", options->n, "Items on a page")->check(CLI::Range(1u, 100u))->capture_default_str();
   sub->add_option("--visit-seed", options->visit_seed, "Another seed: other visitors of the same world")

@@ -1,0 +1,80 @@
+#include "services/cli/record_files.hpp"
+
+#include "services/cli/context.hpp"
+#include "services/ingest/mapping/shipped.hpp"
+#include "services/ingest/readers/source.hpp"
+
+#include <fstream>
+
+namespace troupe::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t batch_rows = 2000;
+
+expected<void> read_file(const ingest::mapping& by, std::size_t rule, const fs::path& file,
+                         const std::function<expected<void>(const record_rows&)>& take) {
+  TROUPE_TRY(reader, ingest::open_source(file, by.options(rule)));
+  TROUPE_TRY(mapper, by.bind(rule, file, *reader));
+  std::vector<record> records;
+  std::vector<ingest::refused_row> refused;
+  while (!context::interrupted()) {
+    TROUPE_TRY(rows, reader->next(batch_rows));
+    if (rows->rows.empty())
+      return {};
+    records.clear();
+    refused.clear();
+    for (auto& each : rows->rows)
+      mapper.apply(each, records, refused);
+    for (auto& each : records)
+      normalise(each);
+    TROUPE_CHECK(take({file, rows->rows.front().number, records, refused}));
+  }
+  return fail(ec::canceled, "interrupted while reading {}", file.string());
+}
+
+} // namespace
+
+expected<std::string> mapping_text(const std::string& named) {
+  if (named.empty())
+    return std::string{};
+  if (auto shipped = ingest::find_shipped_mapping(named))
+    return std::string{*shipped};
+  std::ifstream in{named, std::ios::binary};
+  if (!in) {
+    std::string known;
+    for (auto& each : ingest::shipped_mappings())
+      known += (known.empty() ? "" : ", ") + std::string{each.name};
+    return fail(ec::not_found, "there is no mapping and no file {}; shipped mappings: {}", named, known);
+  }
+  return std::string{std::istreambuf_iterator<char>{in}, {}};
+}
+
+expected<std::shared_ptr<const ingest::mapping>> open_mapping(const std::string& named) {
+  if (named.empty())
+    return ingest::mapping::native();
+  TROUPE_TRY(text, mapping_text(named));
+  return ingest::mapping::parse(text, named);
+}
+
+expected<void> read_records(const std::string& path, const std::string& mapping,
+                            const std::function<expected<void>(const record_rows&)>& take) {
+  context::watch_interrupt();
+  TROUPE_TRY(by, open_mapping(mapping));
+  TROUPE_TRY(files, ingest::expand_sources(path));
+  bool named = files.size() == 1 && files.front() == fs::path{path};
+  std::size_t matched = 0;
+  for (auto& each : files)
+    if (auto rule = by->match(each, named)) {
+      ++matched;
+      TROUPE_CHECK(read_file(*by, *rule, each, take));
+    }
+  if (matched == 0)
+    return fail(ec::not_found, "none of the {} files at {} is described by the mapping {}: it wants {}",
+                files.size(), path, by->name(), by->patterns());
+  return {};
+}
+
+} // namespace troupe::cli
