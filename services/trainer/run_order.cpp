@@ -24,7 +24,8 @@ void run_settings::bind(config_keys& keys) {
   keys.add("name", name, "Name of the model in the registry; empty: its kind.");
   keys.add("experiment", experiment, "The experiment that the run belongs to.");
   keys.add("data", data, "What to train on: log (a snapshot of the event log) or the path of a file.");
-  keys.add("event_types", event_types, "Types of events that count as interactions; empty: all.");
+  keys.add("event_types", event_types,
+           "Types of events that count as interactions; empty: all but impressions, which nobody chose.");
   keys.add("offsets", offsets, "Where the snapshot ends, by partition; empty: at the end of the log.");
   keys.add("data_sha256", data_sha256, "The run fails unless its data have this hash; empty: any data.");
   keys.add("ranks", ranks, "Worker processes that train together.", between(1, 64));

@@ -14,6 +14,7 @@ namespace troupe::trainer {
 
 namespace {
 
+constexpr std::string_view impression = "impression"; // shown, not taken
 constexpr std::uint32_t read_bytes = 4 << 20;
 constexpr auto make_table =
     "CREATE TABLE interactions (\"user\" VARCHAR, item VARCHAR, event_time TIMESTAMP, "
@@ -34,8 +35,9 @@ expected<void> copy_log(feature_store::record_stream& log, const std::vector<std
              i < each.size() && at < ends[p]; ++i, ++at) {
           auto& rec = each[i];
           auto type = troupe::text_of(rec.type());
-          auto wanted = options.event_types.empty() ||
-                        std::ranges::find(options.event_types, type) != options.event_types.end();
+          auto wanted = options.event_types.empty()
+                            ? type != impression
+                            : std::ranges::find(options.event_types, type) != options.event_types.end();
           if (static_cast<record_kind>(rec.kind()) != record_kind::event || !wanted)
             continue;
           auto copy = to_record(rec);

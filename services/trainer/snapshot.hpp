@@ -13,7 +13,7 @@
 namespace troupe::trainer {
 
 struct snapshot_options {
-  std::vector<std::string> event_types; ///< Empty: all.
+  std::vector<std::string> event_types; ///< Empty: all but impressions.
   std::vector<std::uint64_t> offsets;   ///< One past the last record, by partition; empty: the log's end.
   std::uint64_t memory_bytes = std::uint64_t{512} << 20;
   std::function<bool(std::uint64_t read, std::uint64_t total)> tell; ///< False: end with ec::canceled.

@@ -56,6 +56,24 @@ TEST_CASE("a snapshot holds the wanted events in order of time, with the same by
   CHECK(**sorted == 0);
 }
 
+TEST_CASE("impressions are no interactions unless they are asked for") {
+  troupe::testing::temp_dir dir;
+  auto events = some_events();
+  for (std::size_t i = 0; i < events.size(); i += 4)
+    events[i].type = "impression";
+  feature_store::memory_stream log{events, 1};
+
+  snapshot_options named;
+  named.event_types = {"impression"};
+
+  auto standard = take_snapshot(log, dir / "standard.parquet", {});
+  auto asked = take_snapshot(log, dir / "asked.parquet", named);
+
+  REQUIRE((standard && asked));
+  CHECK(standard->at("rows").to_number<int>() == 750);
+  CHECK(asked->at("rows").to_number<int>() == 250);
+}
+
 TEST_CASE("a snapshot of offsets that the log does not have fails") {
   troupe::testing::temp_dir dir;
   auto events = some_events();

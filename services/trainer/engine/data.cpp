@@ -9,6 +9,7 @@
 #include <optional>
 #include <sstream>
 #include <unordered_map>
+#include <utility>
 
 namespace troupe::trainer {
 
@@ -221,21 +222,25 @@ benchmark leave_last_out(interactions data, std::string protocol) {
   out.protocol = std::move(protocol);
   auto by_user = items_by_user(data, false);
   std::vector<std::uint64_t> left(data.users.size());
+  std::vector<std::uint32_t> known_by(data.items.size(), 0);
+  std::vector<std::size_t> new_at;
   for (std::uint32_t user = 0; user < by_user.size(); ++user) {
     auto items = by_user[user];
+    new_at.clear();
+    for (std::size_t i = 0; i < items.size(); ++i)
+      if (std::exchange(known_by[items[i]], user + 1) != user + 1)
+        new_at.push_back(i);
     left[user] = items.size();
-    if (items.size() < 3)
+    if (new_at.size() < 3)
       continue;
-    left[user] -= 2;
-    auto upto = [&](std::size_t back) {
-      ranking_case one{user,
-                       {items.begin(), items.end() - static_cast<std::ptrdiff_t>(back)},
-                       items[items.size() - back],
-                       {}};
-      return one;
+    auto before = [&](std::size_t at) {
+      return ranking_case{
+          user, {items.begin(), items.begin() + static_cast<std::ptrdiff_t>(at)}, items[at], {}};
     };
-    out.validation.push_back(upto(2));
-    out.test.push_back(upto(1));
+    auto last = new_at[new_at.size() - 1];
+    left[user] = new_at[new_at.size() - 2];
+    out.validation.push_back(before(left[user]));
+    out.test.push_back(before(last));
   }
   auto& train = out.train;
   for (std::uint64_t i = 0; i < data.size(); ++i) {

@@ -69,7 +69,8 @@ expected<interactions> read_interactions(const std::filesystem::path& file);
 expected<benchmark> load_benchmark(const std::string& protocol, const std::filesystem::path& folder);
 
 /// Holds back the last item of each user as the test and the one before it as the validation; users with
-/// fewer than three interactions are only trained on.
+/// fewer than three items are only trained on. Where users take items again, it is the last item that was new
+/// to them, and what came after it is neither trained on nor known to the model that is asked.
 benchmark leave_last_out(interactions data, std::string protocol);
 
 } // namespace troupe::trainer

@@ -41,6 +41,14 @@ std::vector<std::string> names_in(const std::string& text) {
   return out;
 }
 
+/// What was seen, each item once.
+std::vector<std::uint32_t> distinct(std::span<const std::uint32_t> seen) {
+  std::vector<std::uint32_t> out{seen.begin(), seen.end()};
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
 /// Adds up the rows of what was seen.
 class neighbour_scorer final : public scorer {
 public:
@@ -55,7 +63,7 @@ public:
     std::fill(out.begin(), out.end(), 0.0f);
     for (std::size_t q = 0; q < queries.size(); ++q) {
       auto row = out.subspan(q * items(), items());
-      for (auto item : queries[q].seen) {
+      for (auto item : distinct(queries[q].seen)) {
         if (item >= items())
           continue;
         for (auto at = item * width_; at < (item + 1) * width_ && neighbours_[at] >= 0; ++at)
@@ -82,7 +90,7 @@ public:
     std::fill(out.begin(), out.end(), 0.0f);
     for (std::size_t q = 0; q < queries.size(); ++q) {
       float* row = out.data() + q * items();
-      for (auto item : queries[q].seen) {
+      for (auto item : distinct(queries[q].seen)) {
         if (item >= items())
           continue;
         const float* weights = weights_.data() + item * items();

@@ -40,58 +40,67 @@ std::map<std::string, double> ranking_metrics(std::span<const placing> placings,
 }
 
 expected<std::map<std::string, double>> evaluate(const scorer& model, std::span<const ranking_case> cases,
-                                                 std::span<const std::uint32_t> cutoffs, unsigned threads) {
+                                                 std::span<const std::uint32_t> cutoffs, unsigned threads,
+                                                 const progress_sink& sink) {
   constexpr std::uint64_t batch = 64;
   auto items = model.items();
   std::vector<placing> placings(cases.size());
   std::atomic<bool> not_a_number{false};
+  std::atomic<bool> canceled{false};
+  std::atomic<std::uint64_t> done{0};
   for (auto& one : cases)
     if (one.positive >= items)
       return fail(ec::invalid_argument, "the model knows {} items and is asked for number {}", items,
                   one.positive);
   auto batches = (cases.size() + batch - 1) / batch;
-  parallel_for(
-      batches, model.parallel() ? threads : 1, [&](std::uint64_t begin, std::uint64_t end, std::uint64_t) {
-        std::vector<float> scores(batch * items);
-        std::vector<std::uint8_t> hidden(items, 0);
-        std::vector<query> queries;
-        for (auto b = begin; b < end; ++b) {
-          auto part = cases.subspan(b * batch, std::min<std::uint64_t>(batch, cases.size() - b * batch));
-          queries.clear();
-          for (auto& one : part)
-            queries.push_back({one.user, one.seen});
-          std::span<float> out{scores.data(), part.size() * items};
-          model.score(queries, out);
-          for (std::size_t i = 0; i < part.size(); ++i) {
-            auto& one = part[i];
-            const float* row = scores.data() + i * items;
-            auto& place = placings[b * batch + i];
-            auto wanted = row[one.positive];
-            auto count = [&](std::uint64_t item) {
-              if (!std::isfinite(row[item]))
-                not_a_number = true;
-              place.above += row[item] > wanted;
-              place.equal += row[item] == wanted;
-            };
-            if (!std::isfinite(wanted))
-              not_a_number = true;
-            if (!one.negatives.empty()) {
-              for (auto item : one.negatives)
-                count(item);
-              continue;
-            }
-            for (auto item : one.seen)
-              hidden[item] = 1;
-            hidden[one.positive] = 1;
-            for (std::uint64_t item = 0; item < items; ++item)
-              if (!hidden[item])
-                count(item);
-            for (auto item : one.seen)
-              hidden[item] = 0;
-            hidden[one.positive] = 0;
-          }
-        }
-      });
+  parallel_for(batches, model.parallel() ? threads : 1,
+               [&](std::uint64_t begin, std::uint64_t end, std::uint64_t worker) {
+                 std::vector<float> scores(batch * items);
+                 std::vector<std::uint8_t> hidden(items, 0);
+                 std::vector<query> queries;
+                 for (auto b = begin; b < end && !canceled; ++b) {
+                   auto part =
+                       cases.subspan(b * batch, std::min<std::uint64_t>(batch, cases.size() - b * batch));
+                   queries.clear();
+                   for (auto& one : part)
+                     queries.push_back({one.user, one.seen});
+                   std::span<float> out{scores.data(), part.size() * items};
+                   model.score(queries, out);
+                   for (std::size_t i = 0; i < part.size(); ++i) {
+                     auto& one = part[i];
+                     const float* row = scores.data() + i * items;
+                     auto& place = placings[b * batch + i];
+                     auto wanted = row[one.positive];
+                     auto count = [&](std::uint64_t item) {
+                       if (!std::isfinite(row[item]))
+                         not_a_number = true;
+                       place.above += row[item] > wanted;
+                       place.equal += row[item] == wanted;
+                     };
+                     if (!std::isfinite(wanted))
+                       not_a_number = true;
+                     if (!one.negatives.empty()) {
+                       for (auto item : one.negatives)
+                         count(item);
+                       continue;
+                     }
+                     for (auto item : one.seen)
+                       hidden[item] = 1;
+                     hidden[one.positive] = 1;
+                     for (std::uint64_t item = 0; item < items; ++item)
+                       if (!hidden[item])
+                         count(item);
+                     for (auto item : one.seen)
+                       hidden[item] = 0;
+                     hidden[one.positive] = 0;
+                   }
+                   done += part.size();
+                   if (worker == 0 && sink && !sink({"evaluating", done, cases.size()}))
+                     canceled = true;
+                 }
+               });
+  if (canceled)
+    return fail(ec::canceled, "the evaluation was canceled");
   if (not_a_number)
     return fail(ec::invalid_argument,
                 "the model gives scores that are not finite numbers: the training diverged");

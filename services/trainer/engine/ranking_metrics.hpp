@@ -2,6 +2,7 @@
 
 #include "services/trainer/engine/data.hpp"
 #include "services/trainer/engine/model.hpp"
+#include "services/trainer/engine/progress.hpp"
 
 #include <map>
 
@@ -20,8 +21,9 @@ std::map<std::string, double> ranking_metrics(std::span<const placing> placings,
                                               std::span<const std::uint32_t> cutoffs);
 
 /// Asks `model` all `cases`. Seen items are not ranked; the positive always is. A score that is not a number
-/// is an error.
+/// is an error. `sink` hears of the cases done, from the calling thread; false ends it with ec::canceled.
 expected<std::map<std::string, double>> evaluate(const scorer& model, std::span<const ranking_case> cases,
-                                                 std::span<const std::uint32_t> cutoffs, unsigned threads);
+                                                 std::span<const std::uint32_t> cutoffs, unsigned threads,
+                                                 const progress_sink& sink = {});
 
 } // namespace troupe::trainer

@@ -9,6 +9,12 @@ void train_config::bind(config_keys& keys) {
   keys.add("seed", seed, "Of every random number.");
   keys.add("threads", threads, "Of one process; 0: one a processor.", between(0, 1024));
   keys.add("memory_cap", memory_cap, "A run that would need more is refused.", at_least(1 << 20), "bytes");
+  keys.add("evaluation.split", evaluation.split,
+           "How a run on the fleet measures its model before it trains on everything: by the last item that "
+           "each user took, or not at all.",
+           one_of({"leave-last-out", "none"}));
+  keys.add("evaluation.users", evaluation.users, "Asked at most; drawn by the seed where there are more.",
+           at_least(1));
   keys.add("item_knn.neighbours", item_knn.neighbours, "Kept of each item.", between(1, 100'000));
   keys.add("item_knn.shrink", item_knn.shrink, "Draws similarities with little support to zero.",
            at_least(0));

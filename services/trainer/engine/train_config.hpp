@@ -15,6 +15,11 @@ struct train_config {
   std::uint64_t memory_cap = std::uint64_t{8} << 30;
 
   struct {
+    std::string split = "leave-last-out";
+    std::uint32_t users = 20'000;
+  } evaluation;
+
+  struct {
     std::uint32_t neighbours = 300;
     double shrink = 50;
     double popularity_power = 0.5;

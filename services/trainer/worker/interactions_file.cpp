@@ -1,0 +1,130 @@
+#include "services/trainer/worker/interactions_file.hpp"
+
+#include "common/core/hash.hpp"
+#include "common/table/connection.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <numeric>
+#include <unordered_map>
+
+namespace troupe::trainer {
+
+namespace {
+
+constexpr std::uint64_t read_memory = std::uint64_t{512} << 20;
+
+expected<std::string> digest_of(const std::filesystem::path& file) {
+  std::ifstream in{file, std::ios::binary};
+  if (!in)
+    return fail(ec::not_found, "cannot read {}: it is absent or not readable", file.string());
+  sha256 hash;
+  std::vector<char> buffer(1 << 20);
+  while (in) {
+    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    hash.add(as_bytes({buffer.data(), static_cast<std::size_t>(in.gcount())}));
+  }
+  if (in.bad())
+    return fail(ec::io_failed, "cannot read {} to its end", file.string());
+  auto digest = hash.finish();
+  return to_hex(byte_view{digest});
+}
+
+/// Rows as they stand in the file; numbers of names by first appearance in it.
+struct file_rows {
+  std::vector<std::string> users;
+  std::vector<std::string> items;
+  std::vector<std::uint32_t> user;
+  std::vector<std::uint32_t> item;
+  std::vector<std::int64_t> time;
+};
+
+class numbering {
+public:
+  explicit numbering(std::vector<std::string>& names) : names_{names} {}
+  std::uint32_t operator()(std::string_view name) {
+    auto [at, fresh] = known_.try_emplace(std::string{name}, static_cast<std::uint32_t>(names_.size()));
+    if (fresh)
+      names_.emplace_back(name);
+    return at->second;
+  }
+
+private:
+  std::vector<std::string>& names_;
+  std::unordered_map<std::string, std::uint32_t> known_;
+};
+
+expected<file_rows> read_rows(const std::filesystem::path& file) {
+  TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = read_memory, .threads = 1}));
+  TROUPE_TRY(found, db.query(fmt::format("SELECT * FROM read_parquet({})", table::sql_text(file.string()))));
+  auto user_column = found.find("user");
+  auto item_column = found.find("item");
+  auto time_column = found.find("event_time");
+  if (!user_column || !item_column || !time_column)
+    return fail(ec::invalid_argument,
+                "{} lacks the column {}: a file of interactions has user, item and event_time", file.string(),
+                !user_column   ? "user"
+                : !item_column ? "item"
+                               : "event_time");
+  for (auto column : {*user_column, *item_column})
+    if (found.type(column).of != table::kind::text)
+      return fail(ec::invalid_argument, "column {} of {} holds {}, not text", found.name(column),
+                  file.string(), to_string(found.type(column).of));
+  bool whole = found.type(*time_column).of == table::kind::int64;
+  file_rows out;
+  numbering user_number{out.users};
+  numbering item_number{out.items};
+  for (;;) {
+    TROUPE_TRY(more, found.next());
+    if (!more)
+      return out;
+    auto& user = found.column(*user_column);
+    auto& item = found.column(*item_column);
+    auto& time = found.column(*time_column);
+    for (std::uint64_t i = 0; i < found.rows(); ++i) {
+      if (user.is_null(i) || item.is_null(i) || time.is_null(i) || user.text(i).empty() ||
+          item.text(i).empty())
+        return fail(ec::invalid_argument, "row {} of {} lacks its user, item or event_time",
+                    out.user.size() + 1, file.string());
+      out.user.push_back(user_number(user.text(i)));
+      out.item.push_back(item_number(item.text(i)));
+      out.time.push_back(whole ? time.integer(i) : micros_of(time.time(i)));
+    }
+  }
+}
+
+} // namespace
+
+expected<interactions> read_interactions_file(const std::filesystem::path& file) {
+  if (file.extension() != ".parquet")
+    return read_interactions(file);
+  TROUPE_TRY(digest, digest_of(file));
+  TROUPE_TRY(read, read_rows(file));
+  if (read.user.empty())
+    return fail(ec::invalid_argument, "cannot train on {}: it holds no interactions", file.string());
+  std::vector<std::uint32_t> order(read.user.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return read.time[a] < read.time[b]; });
+  // Numbered again, so that the same rows give the same numbers however the file was sorted.
+  interactions out;
+  constexpr auto none = ~std::uint32_t{0};
+  std::vector<std::uint32_t> user_at(read.users.size(), none);
+  std::vector<std::uint32_t> item_at(read.items.size(), none);
+  auto renumber = [](std::uint32_t& at, std::string& name, std::vector<std::string>& names) {
+    if (at == none) {
+      at = static_cast<std::uint32_t>(names.size());
+      names.push_back(std::move(name));
+    }
+    return at;
+  };
+  for (auto row : order) {
+    auto user = read.user[row];
+    auto item = read.item[row];
+    out.user.push_back(renumber(user_at[user], read.users[user], out.users));
+    out.item.push_back(renumber(item_at[item], read.items[item], out.items));
+  }
+  out.digest = std::move(digest);
+  return out;
+}
+
+} // namespace troupe::trainer

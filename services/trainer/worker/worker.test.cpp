@@ -1,0 +1,178 @@
+#include "services/trainer/worker/worker.hpp"
+
+#include "services/trainer/engine/model.hpp"
+#include "services/trainer/worker/interactions_file.hpp"
+
+#include "common/table/parquet.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <vector>
+
+using namespace troupe;
+using namespace troupe::trainer;
+
+namespace {
+
+struct row {
+  std::string user;
+  std::string item;
+  std::int64_t time;
+};
+
+/// Users of two tastes; each takes six of the ten items of its own.
+std::vector<row> two_tastes() {
+  std::vector<row> out;
+  for (int k = 0; k < 6; ++k)
+    for (int u = 0; u < 40; ++u)
+      out.push_back(
+          {fmt::format("u{}", u), fmt::format("i{}", (u % 2) * 10 + (u * 7 + k * 3) % 10), 100 * k + u});
+  return out;
+}
+
+void write_text(const std::filesystem::path& file, const std::vector<row>& rows) {
+  std::ofstream out{file};
+  for (auto& each : rows)
+    out << each.user << '\t' << each.item << '\t' << each.time << '\n';
+}
+
+void write_parquet(const std::filesystem::path& file, const std::vector<row>& rows) {
+  using table::cell;
+  auto out = table::parquet_writer::open(
+      file,
+      {{"user", cell::text}, {"item", cell::text}, {"event_time", cell::int64}, {"value", cell::float64}});
+  REQUIRE(out);
+  for (auto& each : rows) {
+    (*out)->add(each.user).add(each.item).add(each.time).add_null();
+    REQUIRE((*out)->end_row());
+  }
+  REQUIRE((*out)->finish());
+}
+
+struct setting {
+  troupe::testing::temp_dir dir;
+  worker_options options;
+  std::atomic<bool> stop{false};
+  std::vector<boost::json::object> said;
+
+  explicit setting(const std::string& config) {
+    options.config = dir / "config.toml";
+    options.data = dir / "data.parquet";
+    options.out = dir / "run";
+    std::ofstream{options.config} << config;
+    write_parquet(options.data, two_tastes());
+  }
+
+  expected<boost::json::object> run() {
+    return run_worker(options, stop, [this](auto& line) { said.push_back(line); });
+  }
+};
+
+} // namespace
+
+TEST_CASE("a worker measures its model beside popularity, trains on everything and writes the model") {
+  setting with{"model = \"ease\"\nease.l2 = 5.0\n"};
+
+  auto done = with.run();
+
+  REQUIRE_MESSAGE(done, done.error().text);
+  CHECK(done->at("done").as_bool());
+  auto& metrics = done->at("metrics").as_object();
+  CHECK(metrics.at("hr_at_10").as_double() == doctest::Approx(1));
+  CHECK(metrics.at("popularity_hr_at_10").as_double() < 0.9);
+  auto model = load_model(std::string{done->at("model").as_string()});
+  REQUIRE(model);
+  CHECK(model->items.size() == 20);
+  CHECK(model->data.find("\"interactions\":240") != std::string::npos);
+  CHECK(model->data.find("\"split\":\"leave-last-out\"") != std::string::npos);
+  CHECK(with.said.front().at("stage") == "loading");
+  CHECK(with.said.back().at("stage") == "evaluating");
+}
+
+TEST_CASE("the steps of the fit that is measured and of the last fit go on counting") {
+  setting with{"model = \"bpr\"\nbpr.epochs = 3\nbpr.dimensions = 4\n"};
+
+  REQUIRE(with.run());
+
+  auto& last = with.said.back();
+  CHECK(last.at("stage") == "fitting");
+  CHECK(last.at("step").to_number<int>() == 6);
+  CHECK(last.at("steps_total").to_number<int>() == 6);
+  CHECK(last.at("loss").as_double() > 0);
+}
+
+TEST_CASE("Parquet and text give the same model, however the rows of one are sorted") {
+  setting parquet{"model = \"ials\"\nials.dimensions = 4\n"};
+  setting text{"model = \"ials\"\nials.dimensions = 4\nevaluation.split = \"none\"\n"};
+  auto rows = two_tastes();
+  std::reverse(rows.begin(), rows.end());
+  write_parquet(parquet.options.data, rows);
+  text.options.data = text.dir / "data.tsv";
+  write_text(text.options.data, two_tastes());
+
+  REQUIRE(parquet.run());
+  REQUIRE(text.run());
+
+  auto first = load_model(parquet.options.out / "model");
+  auto second = load_model(text.options.out / "model");
+  CHECK(first->items == second->items);
+  CHECK(first->users == second->users);
+  CHECK(first->weights.at("item_factors").bytes == second->weights.at("item_factors").bytes);
+  CHECK(second->metrics.empty());
+}
+
+TEST_CASE("a worker that is told to stop ends with canceled and leaves no model") {
+  setting with{"model = \"bpr\"\nbpr.epochs = 100000\n"};
+  with.stop = true;
+
+  auto done = with.run();
+
+  REQUIRE(!done);
+  CHECK(done.error().code == ec::canceled);
+  CHECK(!std::filesystem::exists(with.options.out / "model"));
+}
+
+TEST_CASE("bad input is refused with what is wrong in it") {
+  setting unknown{"model = \"ease\"\nease.l3 = 1.0\n"};
+  setting ranks{"model = \"ease\"\n"};
+  ranks.options.world = 2;
+  setting absent{"model = \"ease\"\n"};
+  absent.options.data = absent.dir / "none.parquet";
+  setting columns{"model = \"ease\"\n"};
+  {
+    auto out = table::parquet_writer::open(columns.options.data, {{"who", table::cell::text}});
+    (*out)->add("u");
+    REQUIRE((*out)->end_row());
+    REQUIRE((*out)->finish());
+  }
+
+  auto wrong_key = unknown.run();
+  auto wrong_ranks = ranks.run();
+  auto no_file = absent.run();
+  auto wrong_columns = columns.run();
+
+  REQUIRE((!wrong_key && !wrong_ranks && !no_file && !wrong_columns));
+  CHECK(wrong_key.error().text.find("ease.l2") != std::string::npos);
+  CHECK(wrong_ranks.error().text.find("run.ranks") != std::string::npos);
+  CHECK(no_file.error().code == ec::not_found);
+  CHECK(wrong_columns.error().text.find("lacks the column user") != std::string::npos);
+}
+
+TEST_CASE("an item taken again is not asked for, and nothing after the first held-back item is trained on") {
+  interactions data;
+  data.users = {"u"};
+  data.items = {"a", "b", "c", "d"};
+  data.item = {0, 0, 1, 0, 2, 1, 3, 0};
+  data.user.assign(data.item.size(), 0);
+
+  auto split = leave_last_out(data, "test");
+
+  REQUIRE(split.test.size() == 1);
+  CHECK(split.test[0].positive == 3);
+  CHECK(split.test[0].seen == std::vector<std::uint32_t>{0, 0, 1, 0, 2, 1});
+  CHECK(split.validation[0].positive == 2);
+  CHECK(split.validation[0].seen == std::vector<std::uint32_t>{0, 0, 1, 0});
+  CHECK(split.train.item == std::vector<std::uint32_t>{0, 0, 1, 0});
+}

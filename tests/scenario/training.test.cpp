@@ -1,0 +1,79 @@
+#include "tests/support/world.hpp"
+
+#include <boost/json/serialize.hpp>
+#include <doctest/doctest.h>
+#include <signal.h>
+
+using namespace troupe::testing;
+
+namespace {
+
+const bool guarded = (end_after(300s), true);
+
+std::string text(const json& from, const char* key) {
+  return std::string{from.at(key).as_string()};
+}
+
+std::filesystem::path order(const fleet& services, const std::string& name, const std::string& toml) {
+  auto file = services.temp() / (name + ".toml");
+  write_file(file, toml);
+  return file;
+}
+
+} // namespace
+
+TEST_CASE(
+    "models are trained on the log, measured, registered, verified and reproduced; kill -9 of the trainer "
+    "costs nothing") {
+  fleet services{"scenario_training"};
+  configure(services, "interactions");
+  services.up();
+  auto world = services.temp() / "world";
+  generate(services, world, 60'000);
+  ingest(services, world);
+
+  auto configs = source_dir() / "services" / "trainer" / "configs";
+  auto ease = services.ask({"train", (configs / "ease.toml").string(), "--run", "ease-1", "--follow"}, 120s);
+  REQUIRE_MESSAGE(text(ease, "state") == "done", boost::json::serialize(ease));
+  CHECK(text(ease, "error").empty());
+  auto& metrics = ease.at("metrics");
+  CHECK(metrics.at("ndcg_at_10").to_number<double>() > 0.1);
+  CHECK(metrics.at("popularity_ndcg_at_10").to_number<double>() > 0.1);
+  CHECK(text(ease.at("manifest").at("data"), "split") == "leave-last-out");
+  CHECK(number(services.ask({"models", "verify", "ease"}), "right") == 3);
+  auto again = services.ask({"reproduce", "ease:1"}, 120s);
+  CHECK(again.at("equal").as_bool());
+  CHECK(again.at("same_binary").as_bool());
+
+  // Long enough to be killed in the middle; what was begun is trained to its end by the next life.
+  auto config = order(services, "ials", "model = \"ials\"\nials.dimensions = 32\nials.iterations = 600\n");
+  auto following =
+      services.start({"train", config.string(), "--run", "ials-1", "--follow"}, services.temp() / "out");
+  REQUIRE(wait_until(
+      [&] {
+        auto now = services.troupe({"--json", "train", "status", "ials-1"});
+        return now.out.find("\"stage\":\"fitting\"") != std::string::npos;
+      },
+      60s));
+  auto killed = services.pid_of("trainer");
+  REQUIRE(killed.has_value());
+  ::kill(*killed, SIGKILL);
+  REQUIRE(wait_until(
+      [&] { return services.pid_of("trainer").value_or(*killed) != *killed && services.ready_now(); }, 30s));
+  json ials;
+  REQUIRE(wait_until(
+      [&] {
+        ials = services.ask({"train", "status", "ials-1"});
+        return text(ials, "state") == "done" || text(ials, "state") == "failed";
+      },
+      120s));
+  CHECK_MESSAGE(text(ials, "state") == "done", boost::json::serialize(ials));
+  CHECK(number(services.ask({"models", "verify", "ials"}), "right") == 4);
+  CHECK(services.ask({"reproduce", "ials:1"}, 120s).at("equal").as_bool());
+
+  auto refused = services.troupe(
+      {"train", order(services, "wrong", "model = \"ease\"\nease.l3 = 1\n").string(), "--follow"});
+  CHECK(refused.code == 1);
+  CHECK_MESSAGE(refused.out.find("ease.l2") != std::string::npos, refused.out);
+  CHECK(services.down());
+}
