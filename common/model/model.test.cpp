@@ -1,5 +1,6 @@
 #include "common/model/safetensors.hpp"
 #include "common/model/scorer.hpp"
+#include "common/model/test_weights.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
@@ -12,34 +13,11 @@ using namespace troupe::model;
 
 namespace {
 
+using writer = model::testing::test_weights;
+
 std::string file_of(std::string header, const std::string& data) {
-  while (header.size() % 8 != 0)
-    header += ' ';
-  std::string out;
-  for (int i = 0; i < 8; ++i)
-    out += static_cast<char>(header.size() >> (8 * i));
-  return out + header + data;
+  return writer::file(std::move(header), data);
 }
-
-/// Builds a file tensor by tensor.
-struct writer {
-  std::string header, data;
-
-  template <class T>
-  writer& add(const std::string& name, const std::string& shape, const std::vector<T>& values) {
-    auto from = data.size();
-    data.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-    header +=
-        fmt::format(R"({}"{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", header.empty() ? "" : ",",
-                    name, std::is_same_v<T, float> ? "F32" : "I32", shape, from, data.size());
-    return *this;
-  }
-  tensor_file done() const {
-    auto parsed = tensor_file::parse(chunk::own(file_of("{" + header + "}", data)), "test");
-    REQUIRE_MESSAGE(parsed, (parsed ? std::string{} : parsed.error().text));
-    return *parsed;
-  }
-};
 
 std::vector<float> scores(const scorer& by, const taste& who, std::vector<row> candidates) {
   std::vector<float> out(candidates.size());
@@ -50,11 +28,11 @@ std::vector<float> scores(const scorer& by, const taste& who, std::vector<row> c
 } // namespace
 
 TEST_CASE("weights are read from the mapped file, and a tensor of another shape is refused by name") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   writer w;
   w.add<float>("a", "[2,2]", {1, 2, 3, 4}).add<std::int32_t>("b", "[1]", {7});
   auto path = dir / "w.safetensors";
-  std::ofstream{path, std::ios::binary} << file_of("{" + w.header + "}", w.data);
+  std::ofstream{path, std::ios::binary} << w.bytes();
 
   auto file = tensor_file::open(path);
   REQUIRE(file);
@@ -112,7 +90,7 @@ TEST_CASE(
                                   .add<float>("similarity", "[4,2]", {0.5f, 0.25f, 0.5f, 1, 2, 0.125f, 4, 9})
                                   .done());
   REQUIRE(near);
-  taste who{{0, 1, 0}, {}};
+  taste who{{0, 1, 0}, {}, {}, {}};
   CHECK(scores(**near, who, {2, 3, 0, 1}) == std::vector<float>{1.25f, 0, 0.5f, 0.5f});
   auto why = (*near)->because(who, 2, 1);
   REQUIRE(why.size() == 1);
@@ -132,14 +110,14 @@ TEST_CASE("iALS solves for a user from the history, and its reasons add up to th
                              .done(),
                          {1, 1});
   REQUIRE(model);
-  auto got = scores(**model, {{0}, {}}, {0, 1, 2});
+  auto got = scores(**model, taste{{0}, {}, {}, {}}, {0, 1, 2});
   CHECK(got[0] == doctest::Approx(3.0 / 11));
   CHECK(got[1] == doctest::Approx(-1.0 / 11));
   CHECK(got[2] == doctest::Approx(2.0 / 11));
-  CHECK(scores(**model, {{}, row{0}}, {2}) == std::vector<float>{7});
+  CHECK(scores(**model, taste{{}, row{0}, {}, {}}, {2}) == std::vector<float>{7});
   CHECK(scores(**model, {}, {2}) == std::vector<float>{0});
 
-  taste two{{0, 1}, {}};
+  taste two{{0, 1}, {}, {}, {}};
   double sum = 0;
   for (auto& each : (*model)->because(two, 2, 10))
     sum += each.weight;
@@ -153,8 +131,8 @@ TEST_CASE("BPR scores a known user by the factors and a new one by the mean of t
                             .add<float>("user_factors", "[1,2]", {2, 1})
                             .done());
   REQUIRE(model);
-  CHECK(scores(**model, {{}, row{0}}, {0, 1}) == std::vector<float>{4.5f, 9});
-  CHECK(scores(**model, {{0, 1}, {}}, {0, 1}) == std::vector<float>{8.5f, 17});
+  CHECK(scores(**model, taste{{}, row{0}, {}, {}}, {0, 1}) == std::vector<float>{4.5f, 9});
+  CHECK(scores(**model, taste{{0, 1}, {}, {}, {}}, {0, 1}) == std::vector<float>{8.5f, 17});
   CHECK(scores(**model, {}, {0, 1}) == std::vector<float>{0.5f, -1});
 }
 

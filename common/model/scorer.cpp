@@ -7,13 +7,6 @@ namespace troupe::model {
 
 namespace {
 
-float dot(const float* a, const float* b, std::size_t n) noexcept {
-  float sum = 0;
-  for (std::size_t i = 0; i < n; ++i)
-    sum += a[i] * b[i];
-  return sum;
-}
-
 std::vector<reason> heaviest(std::vector<reason> all, std::size_t most) {
   std::erase_if(all, [](auto& each) { return !(each.weight > 0); });
   std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.weight > b.weight; });
@@ -35,9 +28,10 @@ public:
   popularity(tensor_file weights, std::span<const float> scores)
       : weights_{std::move(weights)}, scores_{scores} {}
   std::size_t items() const noexcept override { return scores_.size(); }
-  void score(const taste&, std::span<const row> candidates, std::span<float> out) const override {
-    for (std::size_t i = 0; i < candidates.size(); ++i)
-      out[i] = scores_[candidates[i]];
+  bool knows_strangers() const noexcept override { return true; }
+  void score(const taste&, const candidates& of, std::span<float> out) const override {
+    for (std::size_t i = 0; i < of.rows.size(); ++i)
+      out[i] = scores_[of.rows[i]];
   }
 
 private:
@@ -52,19 +46,19 @@ public:
       : weights_{std::move(weights)}, near_{near}, similarity_{similarity}, width_{width} {}
   std::size_t items() const noexcept override { return width_ == 0 ? 0 : near_.size() / width_; }
 
-  void score(const taste& who, std::span<const row> candidates, std::span<float> out) const override {
+  void score(const taste& who, const candidates& of, std::span<float> out) const override {
     // Candidates are few and neighbours many: a table of the candidates, one pass over the history's rows.
     std::unordered_map<std::int32_t, float> sums;
-    sums.reserve(candidates.size());
-    for (auto each : candidates)
+    sums.reserve(of.rows.size());
+    for (auto each : of.rows)
       sums.emplace(static_cast<std::int32_t>(each), 0.0f);
     for (auto item : distinct(who.history))
       for (std::size_t k = item * width_; k < (item + std::size_t{1}) * width_; ++k)
         if (near_[k] != static_cast<std::int32_t>(item))
           if (auto found = sums.find(near_[k]); found != sums.end())
             found->second += similarity_[k];
-    for (std::size_t i = 0; i < candidates.size(); ++i)
-      out[i] = sums.find(static_cast<std::int32_t>(candidates[i]))->second;
+    for (std::size_t i = 0; i < of.rows.size(); ++i)
+      out[i] = sums.find(static_cast<std::int32_t>(of.rows[i]))->second;
   }
 
   std::vector<reason> because(const taste& who, row item, std::size_t most) const override {
@@ -98,11 +92,11 @@ public:
       : weights_{std::move(weights)}, items_{items}, users_{users}, gram_{gram}, width_{width}, how_{how} {}
   std::size_t items() const noexcept override { return items_.size() / width_; }
 
-  void score(const taste& who, std::span<const row> candidates, std::span<float> out) const override {
-    auto x = user_vector(who);
+  void score(const taste& who, const candidates& of, std::span<float> out) const override {
+    auto x = who.vector.empty() ? user_vector(who) : who.vector;
     x.resize(width_, 0);
-    for (std::size_t i = 0; i < candidates.size(); ++i)
-      out[i] = dot(items_.data() + candidates[i] * width_, x.data(), width_);
+    for (std::size_t i = 0; i < of.rows.size(); ++i)
+      out[i] = dot(items_.data() + of.rows[i] * width_, x.data(), width_);
   }
 
   std::size_t width() const noexcept override { return width_; }
@@ -174,12 +168,13 @@ public:
       std::span<const float> users, std::size_t width)
       : weights_{std::move(weights)}, items_{items}, bias_{bias}, users_{users}, width_{width} {}
   std::size_t items() const noexcept override { return bias_.size(); }
+  bool knows_strangers() const noexcept override { return true; }
 
-  void score(const taste& who, std::span<const row> candidates, std::span<float> out) const override {
-    auto x = user_vector(who);
+  void score(const taste& who, const candidates& of, std::span<float> out) const override {
+    auto x = who.vector.empty() ? user_vector(who) : who.vector;
     x.resize(width_, 0);
-    for (std::size_t i = 0; i < candidates.size(); ++i)
-      out[i] = bias_[candidates[i]] + dot(items_.data() + candidates[i] * width_, x.data(), width_);
+    for (std::size_t i = 0; i < of.rows.size(); ++i)
+      out[i] = bias_[of.rows[i]] + dot(items_.data() + of.rows[i] * width_, x.data(), width_);
   }
 
   // One dimension more carries the bias: (x, 1) . (y, b).
@@ -242,6 +237,11 @@ std::optional<row> vocabulary::find(std::string_view id) const {
   if (found == rows_.end())
     return std::nullopt;
   return found->second;
+}
+
+const feature_needs& scorer::features() const noexcept {
+  static const feature_needs none;
+  return none;
 }
 
 std::vector<reason> scorer::because(const taste&, row, std::size_t) const {

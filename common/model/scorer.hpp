@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/core/error.hpp"
+#include "common/model/kernels.hpp"
 #include "common/model/safetensors.hpp"
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 namespace troupe::model {
@@ -38,10 +40,33 @@ private:
   std::vector<const std::string*> ids_; ///< Into the keys of rows_, which stay where they are.
 };
 
+/// The value of a feature, owned by who asks; nothing where it is missing or stale.
+using feature = std::variant<std::monostate, double, std::string_view, std::span<const std::string>>;
+
+/// The features that a model scores by, "view.feature" each, in the order in which it is given them. The
+/// names `user` and `item` stand for the ids themselves.
+struct feature_needs {
+  std::vector<std::string> user, item;
+  std::vector<std::string> views; ///< "view@version" that the model was trained on.
+};
+
 /// What a model is told about the one it scores for.
 struct taste {
-  std::vector<row> history; ///< Known items, oldest first.
-  std::optional<row> user;  ///< Where the model has factors of this user.
+  std::vector<row> history;      ///< Known items, oldest first.
+  std::optional<row> user;       ///< Where the model has factors of this user.
+  std::vector<feature> features; ///< As many as features().user, or none: all are missing.
+  std::vector<float> vector;     ///< What user_vector() gave; empty: the model works it out.
+};
+
+/// What is to be scored. Rows are below items(); a model with features().item takes any row, and as many
+/// features for each.
+struct candidates {
+  candidates(std::span<const row> of) : rows{of} {}
+  candidates(const std::vector<row>& of) : rows{of} {}
+  candidates(std::span<const row> of, std::span<const feature> by) : rows{of}, features{by} {}
+
+  std::span<const row> rows;
+  std::span<const feature> features; ///< Item by item.
 };
 
 /// One part of a score and the item of the history that it comes from.
@@ -55,11 +80,17 @@ class scorer {
 public:
   virtual ~scorer() = default;
 
+  /// 0: it knows items by their features alone.
   virtual std::size_t items() const noexcept = 0;
 
-  /// The score of each candidate, in their order; `out` has as many elements. Every row must be below
-  /// items().
-  virtual void score(const taste& who, std::span<const row> candidates, std::span<float> out) const = 0;
+  /// The score of each candidate, in their order; `out` has as many elements.
+  virtual void score(const taste& who, const candidates& of, std::span<float> out) const = 0;
+
+  /// What it wants to be told beside the history.
+  virtual const feature_needs& features() const noexcept;
+
+  /// Whether its scores say anything where nothing is known of the user.
+  virtual bool knows_strangers() const noexcept { return false; }
 
   /// Items of the history that raised the score of `item` most, heaviest first; empty where the model cannot
   /// tell.
@@ -97,6 +128,59 @@ expected<std::unique_ptr<scorer>> load_ials(tensor_file weights, fold_in how);
 /// item_factors [N,D], item_bias [N], user_factors [M,D]. A user without factors gets the mean of the items
 /// of the history; without either the bias alone.
 expected<std::unique_ptr<scorer>> load_bpr(tensor_file weights);
+
+struct sasrec_shape {
+  std::size_t heads = 1;
+  activation between = activation::gelu;
+  float norm_epsilon = 1e-5f;
+};
+
+/// Self-attention over the history (SASRec; Kang and McAuley 2018) with pre-norm blocks. item_embedding
+/// [N,d], position_embedding [L,d]; of each block b block.b.attention_norm,
+/// block.b.attention.{query,key,value,output} [d,d], block.b.feed_norm, block.b.feed.in [h,d],
+/// block.b.feed.out [d,h]; final_norm: each with .weight and .bias. The newest L items of the history stand
+/// at the last positions; positions before them do not exist. score = the last state . item_embedding; 0
+/// without history.
+expected<std::unique_ptr<scorer>> load_sasrec(tensor_file weights, sasrec_shape how);
+
+struct two_tower_shape {
+  activation between = activation::relu;
+  bool normalised = true; ///< The user's vector has length 1, as have those of items.
+};
+
+/// The item tower's outputs item_vectors [N,w]; of the user tower history_embedding [N,d], user_embedding
+/// [M,d] or none, pooling.query [d] and pooling.recency [L] (the last is the newest item's),
+/// user_tower.k.weight and .bias (k = 0, 1, ...). The newest L items of the history are pooled by
+/// softmax(query . e + recency), the user's embedding is added where there is one, layers follow. score =
+/// user vector . item vector; 0 where nothing is known of the user.
+expected<std::unique_ptr<scorer>> load_two_tower(tensor_file weights, two_tower_shape how);
+
+/// One input of a DCN.
+struct dcn_feature {
+  enum class entity : std::uint8_t { user, item };
+  enum class kind : std::uint8_t { number, category }; ///< A category is a text or a list of them.
+  std::string name;                                    ///< "view.feature", or `user` and `item`: their ids.
+  entity of = entity::user;
+  kind is = kind::number;
+  bool logarithm = false; ///< number: sign(x) log(1 + |x|) is taken first.
+};
+
+struct dcn_shape {
+  std::vector<dcn_feature> features; ///< In the order of the inputs.
+  std::vector<std::string> views;    ///< "view@version".
+  bool stacked = false;              ///< The deep part follows the cross layers; else it stands beside them.
+};
+
+/// Deep and cross network, version 2 (Wang et al. 2021): the logit of a click from features. Inputs: of a
+/// number
+/// ((x - mean) / deviation cut at +-8, 0) or, where it is missing, (0, 1); of a category the mean of the rows
+/// 1 + hash mod (buckets - 1) of its table, row 0 where it is missing. number.mean and number.deviation [F of
+/// numbers], embedding.NAME [buckets,e]; cross.l.weight [D,D] and .bias: x' = x0 * (W x + b) + x;
+/// deep.k.weight and .bias; head.weight [1, ...] over (cross, deep), or over deep where stacked, and .bias.
+expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape how);
+
+/// The row of a table of `buckets` rows that a word of a category has. Row 0 is that of what is missing.
+std::size_t category_row(std::string_view word, std::size_t buckets) noexcept;
 
 /// Solves A x = b in place for a symmetric positive definite A [n,n] by Cholesky; `b` becomes x and `a` the
 /// factor. False where A is not positive definite.

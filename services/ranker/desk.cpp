@@ -189,7 +189,7 @@ expected<void> desk::answer_rank(const job_ptr& of) {
   query asked;
   asked.user = from->user() ? from->user()->str() : "";
   if (!asked.user.empty() && !of->user) {
-    auto key = by->manifest.history_feature + '\n' + asked.user;
+    auto key = by->user_key + asked.user;
     auto known = cache_.find(key);
     bool own_writes = from->min_offsets() && from->min_offsets()->size() > 0;
     if (known && !own_writes && deadline::clock::now() - known->read < settings_->near_cache_ttl) {
@@ -197,9 +197,10 @@ expected<void> desk::answer_rank(const job_ptr& of) {
       of->user = known;
     } else {
       metrics_->cache_misses.add();
-      feature_read read{asked.user, {by->manifest.history_feature}, {}, of->asked.until};
-      read.features.insert(read.features.end(), settings_->user_features.begin(),
-                           settings_->user_features.end());
+      feature_read read{asked.user, by->user_features, {}, of->asked.until};
+      for (auto& each : settings_->user_features)
+        if (std::find(read.features.begin(), read.features.end(), each) == read.features.end())
+          read.features.push_back(each);
       if (own_writes)
         for (auto* each : *from->min_offsets())
           read.min_offsets.emplace_back(each->partition(), each->offset());
@@ -218,8 +219,11 @@ expected<void> desk::answer_rank(const job_ptr& of) {
   }
   if (!of->lack.empty())
     degraded.push_back(of->lack);
-  if (of->user && *of->user)
+  if (of->user && *of->user) {
     asked.history = (*of->user)->history;
+    asked.features = (*of->user)->values;
+    asked.views = (*of->user)->views;
+  }
   auto catalogue = catalogue_for(degraded);
   asked.session = texts(from->session());
   asked.filters = std::move(filters);

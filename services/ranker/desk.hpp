@@ -34,6 +34,8 @@ struct used_feature {
 struct user_state {
   std::vector<std::string> history;
   std::vector<used_feature> features;
+  std::vector<attribute> values;  ///< Those that are present, by "view.feature".
+  std::vector<std::string> views; ///< "view@version" behind them.
   deadline::clock::time_point read{};
 };
 

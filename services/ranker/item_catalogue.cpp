@@ -20,8 +20,9 @@ std::string_view item_card::closed(std::int64_t now) const noexcept {
   return {};
 }
 
-item_catalogue::item_catalogue(std::vector<item_card> items, deadline::clock::time_point taken)
-    : items_{std::move(items)}, taken_{taken} {
+item_catalogue::item_catalogue(std::vector<item_card> items, deadline::clock::time_point taken,
+                               std::vector<std::string> features, std::vector<std::string> views)
+    : items_{std::move(items)}, features_{std::move(features)}, views_{std::move(views)}, taken_{taken} {
   by_id_.reserve(items_.size());
   for (auto& each : items_) {
     std::sort(each.attributes.begin(), each.attributes.end(),

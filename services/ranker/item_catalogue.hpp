@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -21,10 +22,16 @@ struct item_card {
   std::int64_t expires = 0; ///< Microseconds since 1970 UTC; 0: never.
   std::int64_t created = 0; ///< 0: not known.
   double trend = 0;
-  std::vector<attribute> attributes; ///< Sorted by name: title and genres too.
+  std::vector<attribute> attributes;                    ///< Sorted by name: title and genres too.
+  std::vector<std::optional<attribute_value>> features; ///< As feature_names() of the catalogue.
 
   /// nullptr where the item has no such attribute.
   const attribute_value* find(std::string_view name) const;
+
+  /// nullptr where it is missing or stale.
+  const attribute_value* feature(std::size_t column) const noexcept {
+    return column < features.size() && features[column] ? &*features[column] : nullptr;
+  }
 
   /// Why it must not be shown at `now`; empty where it may.
   std::string_view closed(std::int64_t now) const noexcept;
@@ -35,8 +42,10 @@ class item_catalogue {
 public:
   item_catalogue() = default;
 
-  /// Ids are unique.
-  item_catalogue(std::vector<item_card> items, deadline::clock::time_point taken);
+  /// Ids are unique. `features` names the values of every card by "view.feature", `views` the "view@version"
+  /// behind them.
+  item_catalogue(std::vector<item_card> items, deadline::clock::time_point taken,
+                 std::vector<std::string> features = {}, std::vector<std::string> views = {});
 
   std::size_t size() const noexcept { return items_.size(); }
   const item_card* find(std::string_view id) const;
@@ -44,6 +53,9 @@ public:
   /// Items with a trend, strongest first; items with a time of creation, newest first. At most `longest`.
   const std::vector<const item_card*>& trending() const noexcept { return trending_; }
   const std::vector<const item_card*>& recent() const noexcept { return recent_; }
+
+  const std::vector<std::string>& feature_names() const noexcept { return features_; }
+  const std::vector<std::string>& views() const noexcept { return views_; }
 
   /// When the scan behind it began; the epoch of the clock where there was none.
   deadline::clock::time_point taken() const noexcept { return taken_; }
@@ -54,6 +66,7 @@ private:
   std::vector<item_card> items_;
   std::unordered_map<std::string_view, const item_card*> by_id_;
   std::vector<const item_card*> trending_, recent_;
+  std::vector<std::string> features_, views_;
   deadline::clock::time_point taken_{};
 };
 

@@ -7,8 +7,8 @@ int main(int argc, char** argv) {
   using namespace troupe;
   return run_service<ranker::config>("ranker", argc, argv,
                                      component_list{}
-                                         .add("shelf", ranker::spawn_shelf)
-                                         .add("catalogue", ranker::spawn_catalogue, needs{"shelf"})
-                                         .add("desk", ranker::spawn_desk, needs{"catalogue"})
+                                         .add("catalogue", ranker::spawn_catalogue)
+                                         .add("shelf", ranker::spawn_shelf, needs{"catalogue"})
+                                         .add("desk", ranker::spawn_desk, needs{"shelf"})
                                          .add("endpoint", ranker::spawn_endpoint, needs{"desk"}));
 }

@@ -1,5 +1,7 @@
 #include "services/ranker/rank.hpp"
 
+#include "services/ranker/ensemble.hpp"
+
 #include "common/core/hash.hpp"
 
 #include <algorithm>
@@ -20,16 +22,6 @@ constexpr std::size_t longest_history = 200;  // What models are given: the newe
 constexpr std::size_t retrieval_history = 50; // What item-to-item spreads from.
 constexpr std::size_t reasons_told = 3;
 constexpr std::size_t diversity_pool = 5; // Items that compete for a place, times n.
-
-struct candidate {
-  std::string item;
-  const item_card* card = nullptr;
-  std::vector<std::string> sources;
-  std::vector<std::string> because;
-  std::vector<std::pair<std::string, double>> models;
-  std::vector<std::string> notes;
-  double score = 0;
-};
 
 class stopwatch {
 public:
@@ -54,23 +46,14 @@ std::vector<std::string> whole_history(const query& asked) {
   return all;
 }
 
-model::taste taste_of(const loaded_model& by, const query& asked, const std::vector<std::string>& history) {
-  model::taste out;
-  for (auto& each : history)
-    if (auto row = by.items->find(each))
-      out.history.push_back(*row);
-  if (by.users && !asked.user.empty())
-    out.user = by.users->find(asked.user);
-  return out;
-}
-
 /// One answer under way.
 class ranker {
 public:
   ranker(const release& with, const item_catalogue& catalogue, const query& asked)
-      : with_{with}, catalogue_{catalogue}, asked_{asked}, history_{whole_history(asked)} {
-    for (auto& each : with.models)
-      tastes_.push_back(taste_of(each, asked, history_));
+      : with_{with}, catalogue_{catalogue}, asked_{asked}, history_{whole_history(asked)}, models_{with,
+                                                                                                   catalogue,
+                                                                                                   asked,
+                                                                                                   history_} {
     for (auto& each : asked.exclude)
       out_.emplace(each);
     if (with.rules.filter_seen) {
@@ -81,6 +64,7 @@ public:
 
   ranking run() {
     stopwatch watch{answer_};
+    models_.check_features(answer_.degraded);
     gather();
     watch.end("candidates", gathered_);
     watch.end("filter", pool_.size()); // Done while gathering, so that sources give what may be shown.
@@ -169,12 +153,8 @@ private:
     }
     // Popular items stand in where too little is left, and exploration needs somebody to explore.
     auto wanted = asked_.n + (with_.rules.exploration > 0 ? with_.rules.explore_among : 0);
-    if (pool_.size() < wanted || (history_.empty() && !knows_user()))
+    if (pool_.size() < wanted || (history_.empty() && !models_.knows_user()))
       popular(std::max<std::size_t>(wanted, 100));
-  }
-
-  bool knows_user() const {
-    return std::any_of(tastes_.begin(), tastes_.end(), [](auto& each) { return each.user.has_value(); });
   }
 
   void nearest(std::size_t n) {
@@ -182,12 +162,12 @@ private:
       auto& by = with_.models[m];
       if (!by.index)
         continue;
-      auto vector = by.scorer->user_vector(tastes_[m]);
+      auto& vector = models_.user_vector(m);
       if (vector.empty())
         continue;
       std::size_t got = 0;
       // The seen ones come first in the search: ask for as many more.
-      for (auto& [row, score] : by.index->search(vector, n + tastes_[m].history.size()))
+      for (auto& [row, score] : by.index->search(vector, n + models_.taste(m).history.size()))
         if (got < n)
           got += offer(by.items->id(row), "nearest") ? 1 : 0;
     }
@@ -198,7 +178,7 @@ private:
       auto& by = with_.models[m];
       if (!by.retrieves)
         continue;
-      auto& history = tastes_[m].history;
+      auto& history = models_.taste(m).history;
       auto from = history.size() > retrieval_history ? history.end() - retrieval_history : history.begin();
       std::unordered_map<model::row, double> sums;
       for (; from != history.end(); ++from)
@@ -231,36 +211,7 @@ private:
   }
 
   void score() {
-    std::vector<model::row> rows;
-    std::vector<std::size_t> whose;
-    std::vector<float> scores;
-    bool nothing_known = history_.empty() && !knows_user();
-    for (std::size_t m = 0; m < with_.models.size(); ++m) {
-      auto& by = with_.models[m];
-      if (!by.scores || by.weight == 0)
-        continue;
-      if (asked_.until.passed()) {
-        answer_.degraded.push_back("deadline: model " + by.name + " did not score");
-        continue;
-      }
-      rows.clear();
-      whose.clear();
-      for (std::size_t i = 0; i < pool_.size(); ++i) {
-        if (auto row = by.items->find(pool_[i].item)) {
-          rows.push_back(*row);
-          whose.push_back(i);
-        } else if (asked_.explain) {
-          pool_[i].notes.push_back("new to " + by.name);
-        }
-      }
-      if (rows.empty())
-        continue;
-      scores.assign(rows.size(), 0);
-      by.scorer->score(tastes_[m], rows, scores);
-      add(by, whose, scores);
-      scored_ = scored_ || !nothing_known || by.kind == "popularity" || by.kind == "bpr";
-    }
-    if (scored_)
+    if (models_.score(pool_, answer_.degraded))
       return;
     // No model says anything: the order of popularity, live trends before it.
     std::unordered_map<std::string_view, std::size_t> place;
@@ -273,23 +224,6 @@ private:
         each.score = 1.0 / (1.0 + static_cast<double>(at->second));
       if (each.card && strongest > 0)
         each.score += each.card->trend / strongest;
-    }
-  }
-
-  void add(const loaded_model& by, const std::vector<std::size_t>& whose, const std::vector<float>& scores) {
-    double mean = 0, square = 0;
-    for (auto each : scores)
-      mean += each;
-    mean /= static_cast<double>(scores.size());
-    for (auto each : scores)
-      square += (each - mean) * (each - mean);
-    auto deviation = std::sqrt(square / static_cast<double>(scores.size()));
-    for (std::size_t i = 0; i < whose.size(); ++i) {
-      auto& to = pool_[whose[i]];
-      if (deviation > 0)
-        to.score += by.weight * (scores[i] - mean) / deviation;
-      if (asked_.explain)
-        to.models.emplace_back(by.name, scores[i]);
     }
   }
 
@@ -454,7 +388,7 @@ private:
     if (asked_.explain || asked_.n <= 50)
       for (std::size_t m = 0; m < with_.models.size() && out.because.empty(); ++m)
         if (auto row = with_.models[m].items->find(out.item))
-          for (auto& each : with_.models[m].scorer->because(tastes_[m], *row, reasons_told))
+          for (auto& each : with_.models[m].scorer->because(models_.taste(m), *row, reasons_told))
             out.because.push_back(with_.models[m].items->id(each.item));
     return out;
   }
@@ -491,12 +425,11 @@ private:
   const item_catalogue& catalogue_;
   const query& asked_;
   std::vector<std::string> history_;
-  std::vector<model::taste> tastes_;
+  ensemble models_;
   std::unordered_set<std::string> out_, seen_;
   std::unordered_map<std::string, std::int64_t> places_; ///< In pool_; -1: refused.
   std::vector<candidate> pool_;
   std::size_t gathered_ = 0;
-  bool scored_ = false;
   ranking answer_;
 };
 

@@ -18,6 +18,8 @@ struct query {
   std::string user;
   std::vector<std::string> history; ///< Of the feature store, oldest first.
   std::vector<std::string> session; ///< Of this visit, oldest first, later than the history.
+  std::vector<attribute> features;  ///< Of the user, by "view.feature": those that are present.
+  std::vector<std::string> views;   ///< "view@version" behind them.
   std::vector<condition> filters;
   std::vector<std::string> exclude;
   std::vector<std::string> candidates; ///< Where given, these and no others.

@@ -4,6 +4,7 @@
 #include "services/ranker/release_shelf.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/model/test_weights.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include "schemas/ranker_generated.h"
@@ -26,29 +27,7 @@ namespace json = boost::json;
 
 namespace {
 
-/// Weights in one file, tensor by tensor.
-struct weights {
-  std::string header, data;
-
-  template <class T>
-  weights& add(const std::string& name, const std::string& shape, const std::vector<T>& values) {
-    auto from = data.size();
-    data.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-    header +=
-        fmt::format(R"({}"{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", header.empty() ? "" : ",",
-                    name, std::is_same_v<T, float> ? "F32" : "I32", shape, from, data.size());
-    return *this;
-  }
-  std::string bytes() const {
-    auto text = "{" + header + "}";
-    while (text.size() % 8 != 0)
-      text += ' ';
-    std::string out;
-    for (int i = 0; i < 8; ++i)
-      out += static_cast<char>(text.size() >> (8 * i));
-    return out + text + data;
-  }
-};
+using weights = model::testing::test_weights;
 
 /// A release of items a, b, c... under construction.
 class bundle {
@@ -60,8 +39,10 @@ public:
     std::ofstream{folder_ / path, std::ios::binary} << content;
     files_[path] = json::object{{"sha256", sha256_hex(as_bytes(content))}, {"bytes", content.size()}};
   }
-  void model(const std::string& kind, const std::string& items, const weights& of, double weight = 1) {
-    put("models/" + kind + "/model.json", json::serialize(json::object{{"format", 1}, {"kind", kind}}));
+  void model(const std::string& kind, const std::string& items, const weights& of, double weight = 1,
+             const json::object& config = {}) {
+    put("models/" + kind + "/model.json",
+        json::serialize(json::object{{"format", 1}, {"kind", kind}, {"config", config}}));
     put("models/" + kind + "/weights.safetensors", of.bytes());
     put("models/" + kind + "/items.txt", items);
     models_.push_back(json::object{
@@ -115,6 +96,45 @@ std::vector<std::string> ids(const ranking& of) {
   for (auto& each : of.items)
     out.push_back(each.item);
   return out;
+}
+
+/// The user's mean rating (mean 3, deviation 1) and the item's clicks (mean 0, deviation 1): the deep part
+/// counts the item's clicks where the user rates above the mean, and against it where below.
+std::string make_dcn_release(const fs::path& folder) {
+  bundle out{folder};
+  out.model("popularity", six_items, weights{}.add<float>("item_score", "[6]", {6, 5, 4, 3, 2, 1}), 0);
+  out.model("dcn", six_items,
+            weights{}
+                .add<float>("number.mean", "[2]", {3, 0})
+                .add<float>("number.deviation", "[2]", {1, 1})
+                .add<float>("cross.0.weight", "[4,4]", {0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+                .add<float>("cross.0.bias", "[4]", {0, 0, 0, 0})
+                .add<float>("deep.0.weight", "[1,4]", {0, 0, 0, 0})
+                .add<float>("deep.0.bias", "[1]", {0})
+                .add<float>("head.weight", "[1,5]", {1, 0, 0, -10, 0})
+                .add<float>("head.bias", "[1]", {0}),
+            1,
+            json::parse(R"({"views":{"user_ratings":"v1"},"features":[
+              {"name":"user_ratings.mean_rating","entity":"user","kind":"number"},
+              {"name":"item_activity.clicks","entity":"item","kind":"number"}]})")
+                .as_object());
+  return out.done();
+}
+
+item_card clicked(std::string id, std::optional<double> clicks) {
+  item_card out;
+  out.id = std::move(id);
+  out.features.emplace_back();
+  if (clicks)
+    out.features[0] = *clicks;
+  return out;
+}
+
+item_catalogue clicked_items() {
+  return {{clicked("a", 1), clicked("b", 3), clicked("fresh", 2), clicked("silent", {})},
+          deadline::clock::now(),
+          {"item_activity.clicks"},
+          {"item_activity@v7"}};
 }
 
 query of_user(std::vector<std::string> history, std::uint32_t n) {
@@ -184,16 +204,23 @@ struct desk_fixture {
       });
   std::atomic<bool> features_up{true};
   std::atomic<int> reads{0};
+  std::vector<std::string> asked_features;
   catalogue_ptr items = std::make_shared<const item_catalogue>(catalogue_of({card("a"), card("d")}));
   std::shared_ptr<desk> front = std::make_shared<desk>(
       settings, shelf, [this] { return items; },
       [this](desk::feature_read asked, std::function<void(expected<user_state>)> then) {
         ++reads;
+        {
+          std::lock_guard lock{mutex};
+          asked_features = asked.features;
+        }
         if (!features_up)
           return then(fail(ec::unavailable, "no feature store"));
         user_state out;
         out.history = {"c"};
         out.features.push_back({asked.features.at(0), 1, 50, "c"});
+        if (asked.features.size() > 1)
+          out.values = {{"user_ratings.mean_rating", 5.0}};
         then(std::move(out));
       },
       counts);
@@ -450,6 +477,86 @@ TEST_CASE("a deadline that has passed leaves models out and says which") {
                                                  "deadline: model ease did not score"});
 }
 
+TEST_CASE("a model that is stopped by the deadline has scored the first candidates, and the answer says so") {
+  /// Its first call lasts until the deadline has passed.
+  class slow final : public model::scorer {
+  public:
+    explicit slow(deadline until) : until_{until} {}
+    std::size_t items() const noexcept override { return 0; }
+    void score(const model::taste&, const model::candidates& of, std::span<float> out) const override {
+      while (!until_.passed())
+        std::this_thread::yield();
+      for (std::size_t i = 0; i < of.rows.size(); ++i)
+        out[i] = static_cast<float>(i);
+    }
+
+  private:
+    deadline until_;
+  };
+  release with;
+  std::string names;
+  for (int i = 0; i < 300; ++i)
+    names += std::to_string(i) + "\n";
+  auto asked = of_user({"elsewhere"}, 2);
+  asked.until = deadline::in(std::chrono::milliseconds{500});
+  auto& by = with.models.emplace_back();
+  by.name = "slow";
+  by.items = std::make_shared<const model::vocabulary>(*model::vocabulary::parse(names, "items"));
+  by.scorer = std::make_unique<slow>(asked.until);
+  for (int i = 0; i < 300; ++i)
+    asked.candidates.push_back(std::to_string(i));
+
+  auto got = rank(with, {}, asked);
+
+  CHECK(got.degraded == std::vector<std::string>{"deadline: model slow scored 128 of 300 candidates"});
+  CHECK(ids(got) == std::vector<std::string>{"127", "126"});
+}
+
+TEST_CASE(
+    "a model of features scores known and new items by what is known now, and a changed feature changes it") {
+  testing::temp_dir dir;
+  make_dcn_release(dir.path());
+  auto with = load_release(dir.path(), {});
+  REQUIRE_MESSAGE(with, (with ? std::string{} : render(with.error())));
+  CHECK((*with)->user_features == std::vector<std::string>{"user_history.items", "user_ratings.mean_rating"});
+  CHECK((*with)->item_features == std::vector<std::string>{"item_activity.clicks"});
+  auto catalogue = clicked_items();
+  auto asked = of_user({}, 4);
+  asked.candidates = {"a", "b", "fresh", "silent"};
+
+  asked.features = {{"user_ratings.mean_rating", 5.0}};
+  auto glad = rank(**with, catalogue, asked);
+  asked.features = {{"user_ratings.mean_rating", 1.0}};
+  auto grim = rank(**with, catalogue, asked);
+  asked.features = {};
+  auto unknown = rank(**with, catalogue, asked);
+
+  // z = 2: 2 + 2 * clicks. An item without the feature is told apart: 2 - 10.
+  CHECK(ids(glad) == std::vector<std::string>{"b", "fresh", "a", "silent"});
+  CHECK(item(glad, "b").models == std::vector<std::pair<std::string, double>>{{"dcn", 8}});
+  CHECK(item(glad, "silent").models[0].second == -8);
+  CHECK(ids(grim) == std::vector<std::string>{"a", "fresh", "b", "silent"});
+  CHECK(item(unknown, "b").models[0].second == 0);
+  CHECK(glad.degraded.empty());
+}
+
+TEST_CASE("an answer says which features a model lacks and which come from another version of their view") {
+  testing::temp_dir dir;
+  make_dcn_release(dir.path());
+  auto with = load_release(dir.path(), {});
+  REQUIRE(with);
+  auto asked = of_user({}, 2);
+  asked.views = {"user_ratings@v2", "user_history@v9"};
+
+  auto got = rank(**with, catalogue_of({card("a")}), asked);
+
+  CHECK(got.degraded == std::vector<std::string>{
+                            "catalogue: item_activity.clicks is not known, which model dcn wants",
+                            "features: model dcn was trained on user_ratings@v1, served is user_ratings@v2"});
+  asked.views = {"user_ratings@v1"};
+  CHECK(rank(**with, clicked_items(), asked).degraded.empty());
+}
+
 TEST_CASE(
     "items like an item come from the models, for a new item from its attributes, else the answer says so") {
   auto with = load("");
@@ -500,6 +607,50 @@ TEST_CASE("a request reads the features of its user once in a while and explains
   CHECK(reply->stages()->Get(0)->name()->str() == "features");
   f.ask(id, "u");
   CHECK(f.reads == 1);
+}
+
+TEST_CASE(
+    "one read brings exactly what the release needs of a user, and is kept apart from those of others") {
+  desk_fixture f;
+  f.settings->near_cache_ttl = std::chrono::hours{1};
+  f.items = std::make_shared<const item_catalogue>(clicked_items());
+  auto plain = make_release(f.dir / "bundles/plain", ""), dcn = make_dcn_release(f.dir / "bundles/dcn");
+  f.shelf->prepare({plain, dcn});
+  f.wait_settled(2);
+  f.front->start();
+
+  f.ask(plain, "u");
+  CHECK(f.reads == 1);
+  CHECK(f.asked_features == std::vector<std::string>{"user_history.items"});
+  auto got = f.ask(dcn, "u");
+  CHECK(f.reads == 2);
+  CHECK(f.asked_features == std::vector<std::string>{"user_history.items", "user_ratings.mean_rating"});
+  CHECK(reply_of(got)->items()->Get(0)->item()->str() == "b");
+  CHECK(reply_of(got)->items()->Get(0)->models()->Get(0)->score() == 8);
+  f.ask(dcn, "u");
+  CHECK(f.reads == 2);
+  auto wanted = f.shelf->item_features();
+  CHECK(wanted == std::vector<std::string>{"item_activity.clicks"});
+}
+
+TEST_CASE("a release whose features the feature store does not have is refused and says why") {
+  testing::temp_dir dir;
+  auto id = make_dcn_release(dir / "r");
+  std::promise<std::string> told;
+  release_shelf shelf{
+      [&](const std::string&) -> expected<fs::path> { return dir / "r"; },
+      {},
+      std::chrono::hours{1},
+      [&](const std::string&, const error* failed) { told.set_value(failed ? failed->text : ""); },
+      [](const release& with) -> expected<void> {
+        return fail(ec::not_found, "there is no {}", with.item_features.at(0));
+      }};
+
+  shelf.prepare({id});
+
+  CHECK(told.get_future().get() == "there is no item_activity.clicks");
+  CHECK(!shelf.find(id));
+  CHECK(shelf.entries().at(0).state == "failed");
 }
 
 TEST_CASE("without the feature store, the catalogue or its release an answer comes and says what it lacks") {

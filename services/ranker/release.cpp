@@ -1,6 +1,7 @@
 #include "services/ranker/release.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/model/load.hpp"
 
 #include <boost/json.hpp>
 
@@ -132,30 +133,11 @@ load_model(const release_manifest::model_entry& entry, const std::filesystem::pa
   TROUPE_TRY(tensors, model::tensor_file::open(place / file));
   auto* config = object_at(*about, "config");
   static const json::object nothing;
-  auto& settings = config ? *config : nothing;
-  // A setting of the kind stands in a table of its own, under a dotted name, or by itself.
-  auto setting = [&](const std::string& key, double standard) {
-    if (auto* own = object_at(settings, entry.kind))
-      return number_at(*own, key, standard);
-    return number_at(settings, entry.kind + "." + key, number_at(settings, key, standard));
-  };
-  auto made = [&]() -> expected<std::unique_ptr<model::scorer>> {
-    if (entry.kind == "popularity")
-      return model::load_popularity(std::move(tensors));
-    if (entry.kind == "item_knn" || entry.kind == "ease")
-      return model::load_neighbours(std::move(tensors));
-    if (entry.kind == "ials")
-      return model::load_ials(std::move(tensors), {setting("alpha", 1), setting("regularization", 1),
-                                                   setting("frequency_power", 0)});
-    if (entry.kind == "bpr")
-      return model::load_bpr(std::move(tensors));
-    return fail(ec::unsupported_version,
-                "kind {} is not served; served are popularity, item_knn, ease, ials, bpr", entry.kind);
-  }();
+  auto made = model::load_scorer(entry.kind, config ? *config : nothing, std::move(tensors));
   if (!made)
     return unexpected<error>{made.error()};
   out.scorer = std::move(*made);
-  if (out.scorer->items() != out.items->size())
+  if (out.scorer->items() != 0 && out.scorer->items() != out.items->size())
     return fail(ec::corrupt, "weights are for {} items, items.txt names {}", out.scorer->items(),
                 out.items->size());
   if (out.retrieves && out.scorer->width() > 0) {
@@ -205,7 +187,7 @@ std::vector<std::string> most_popular(const std::vector<loaded_model>& models) {
   std::vector<model::row> rows(count);
   std::iota(rows.begin(), rows.end(), 0u);
   // Items are in the order of their first appearance: what a model that knows no popularity leaves them in.
-  if (of->kind == "popularity" || of->kind == "bpr") {
+  if (of->scorer->knows_strangers() && of->scorer->items() > 0) {
     std::vector<float> scores(count);
     of->scorer->score({}, rows, scores);
     std::stable_sort(rows.begin(), rows.end(), [&](auto a, auto b) { return scores[a] > scores[b]; });
@@ -317,6 +299,19 @@ expected<release_ptr> load_release(const std::filesystem::path& folder, const lo
   TROUPE_TRY(warmup, read_warmup(folder / "warmup.jsonl"));
   out->warmup = std::move(warmup);
   out->popular = most_popular(out->models);
+  auto add = [](std::vector<std::string>& to, const std::string& name, std::string_view id) {
+    if (name != id && std::find(to.begin(), to.end(), name) == to.end())
+      to.push_back(name);
+  };
+  out->user_features.push_back(out->manifest.history_feature);
+  for (auto& each : out->models) {
+    for (auto& name : each.scorer->features().user)
+      add(out->user_features, name, "user");
+    for (auto& name : each.scorer->features().item)
+      add(out->item_features, name, "item");
+  }
+  for (auto& each : out->user_features)
+    out->user_key += each + '\n';
   return release_ptr{std::move(out)};
 }
 

@@ -64,9 +64,12 @@ struct release {
   std::vector<loaded_model> models;
   ruleset rules;
   std::vector<warmup_request> warmup;
-  std::vector<std::string> popular; ///< Best first: of the popularity model, else of the first model.
-  std::uint64_t items = 0;          ///< Of the largest vocabulary.
-  std::uint64_t bytes = 0;          ///< Of all files.
+  std::vector<std::string> popular;       ///< Best first: of the popularity model, else of the first model.
+  std::vector<std::string> user_features; ///< That an answer needs, the history first.
+  std::string user_key;                   ///< The same in one text.
+  std::vector<std::string> item_features; ///< That models need, by "view.feature".
+  std::uint64_t items = 0;                ///< Of the largest vocabulary.
+  std::uint64_t bytes = 0;                ///< Of all files.
 };
 
 using release_ptr = std::shared_ptr<const release>;

@@ -33,9 +33,9 @@ expected<void> warm(const release& with) {
 }
 
 release_shelf::release_shelf(fetch_function fetch, load_options how, std::chrono::milliseconds retry,
-                             told_function told)
-    : fetch_{std::move(fetch)}, how_{how}, retry_{retry}, told_{std::move(told)}, thread_{
-                                                                                      [this] { work(); }} {}
+                             told_function told, check_function check)
+    : fetch_{std::move(fetch)}, how_{how}, retry_{retry}, told_{std::move(told)}, check_{std::move(check)},
+      thread_{[this] { work(); }} {}
 
 release_shelf::~release_shelf() {
   stop();
@@ -87,6 +87,15 @@ std::vector<release_shelf::entry> release_shelf::entries() const {
 std::vector<std::string> release_shelf::wanted() const {
   std::lock_guard lock{mutex_};
   return wanted_;
+}
+
+std::vector<std::string> release_shelf::item_features() const {
+  std::lock_guard lock{mutex_};
+  std::vector<std::string> out;
+  for (auto& [id, each] : places_)
+    if (each.held)
+      out.insert(out.end(), each.held->item_features.begin(), each.held->item_features.end());
+  return out;
 }
 
 void release_shelf::stop() {
@@ -165,7 +174,9 @@ void release_shelf::bring(const std::string& id) {
                                             (*loaded)->manifest.id, id)};
   } else {
     say("warming");
-    if (auto warmed = warm(**loaded); !warmed)
+    if (auto checked = check_ ? check_(**loaded) : expected<void>{}; !checked)
+      failed = checked.error();
+    else if (auto warmed = warm(**loaded); !warmed)
       failed = warmed.error();
     else
       made = *loaded;

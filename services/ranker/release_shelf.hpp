@@ -28,6 +28,9 @@ public:
   /// Told of every release that became ready or failed (error not empty). On the shelf's thread.
   using told_function = std::function<void(const std::string& id, const error* failed)>;
 
+  /// Asked before a release is warmed: what is around it has what it needs. On the shelf's thread.
+  using check_function = std::function<expected<void>(const release&)>;
+
   struct entry {
     std::string id, state, error; ///< state: loading, warming, ready, failed.
     std::uint64_t items = 0, bytes = 0;
@@ -35,7 +38,8 @@ public:
     std::uint32_t in_use = 0; ///< Readers at this moment.
   };
 
-  release_shelf(fetch_function fetch, load_options how, std::chrono::milliseconds retry, told_function told);
+  release_shelf(fetch_function fetch, load_options how, std::chrono::milliseconds retry, told_function told,
+                check_function check = {});
   ~release_shelf();
   release_shelf(const release_shelf&) = delete;
   release_shelf& operator=(const release_shelf&) = delete;
@@ -51,6 +55,9 @@ public:
 
   std::vector<entry> entries() const;
   std::vector<std::string> wanted() const;
+
+  /// Features of items that the releases held need.
+  std::vector<std::string> item_features() const;
 
   /// Ends the thread, behind the release it is loading.
   void stop();
@@ -71,6 +78,7 @@ private:
   load_options how_;
   std::chrono::milliseconds retry_;
   told_function told_;
+  check_function check_;
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

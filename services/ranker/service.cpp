@@ -74,10 +74,45 @@ expected<user_state> user_of(const expected<net::reply>& got) {
     auto& column = answer.columns[c];
     out.features.push_back(
         {column.name, static_cast<std::uint8_t>(column.status[0]), column.age_us[0], value_text(column)});
+    if (column.status[0] == wire::FeatureStatus::present) {
+      if (!column.texts.empty())
+        out.values.push_back({column.name, column.texts[0]});
+      else if (!column.lists.empty())
+        out.values.push_back({column.name, column.lists[0]});
+      else if (!column.numbers.empty())
+        out.values.push_back({column.name, column.numbers[0]});
+    }
     if (c == 0 && !column.lists.empty())
       out.history = column.lists[0];
   }
+  out.views = std::move(answer.view_versions);
   return out;
+}
+
+/// What models of a release want is in the feature store. One that cannot be asked now is no reason to
+/// refuse: answers say what they lack.
+expected<void> check_features(const release& with, net::client& features, catalogue_keeper& keeper,
+                              const config& settings) {
+  auto usable = [&](const error& problem) -> expected<void> {
+    if (remedy_of(problem.code) != remedy::retry_later)
+      return fail_while("asking for the features of its models", error{problem});
+    log::warn("features-unchecked", "ranker cannot check the features of release {}: {}",
+              with.manifest.id.substr(0, 12), render(problem));
+    return {};
+  };
+  if (with.user_features.size() > 1) {
+    feature_store::feature_query query;
+    query.ids = {"warm-up"};
+    query.features = with.user_features;
+    auto got = features.call_to(0, wire::Kind::read_features, feature_store::encode(query),
+                                deadline::in(settings.page_timeout));
+    if (!got)
+      TROUPE_CHECK(usable(got.error()));
+  }
+  if (!with.item_features.empty())
+    if (auto brought = keeper.bring(with.item_features, deadline::in(2 * settings.page_timeout)); !brought)
+      TROUPE_CHECK(usable(brought.error()));
+  return {};
 }
 
 } // namespace
@@ -89,7 +124,9 @@ expected<component> spawn_shelf(service_context& context) {
     TROUPE_TRY(opened, net::open_client(context, "registry"));
     registry = opened;
   }
-  auto metrics = std::make_shared<service_metrics>(context.metrics());
+  auto metrics = context.shared<service_metrics>("metrics");
+  auto features = context.shared<net::client>("features");
+  auto keeper = context.shared<catalogue_keeper>("catalogue");
   auto local = settings.release_folder.empty() ? std::filesystem::path{}
                                                : context.catalog()->resolve(settings.release_folder);
   auto store = std::make_shared<bundle_store>(context.data(), local, registry, settings.fetch_timeout);
@@ -107,7 +144,14 @@ expected<component> spawn_shelf(service_context& context) {
           metrics->loads.add();
           log::info("release-ready", "ranker serves release {}", id.substr(0, 12));
         }
+      },
+      [features, keeper, settings = context.shared_config<config>()](const release& with) {
+        return check_features(with, *features, *keeper, *settings);
       });
+  keeper->follow([weak = std::weak_ptr{shelf}] {
+    auto held = weak.lock();
+    return held ? held->item_features() : std::vector<std::string>{};
+  });
   context.metrics().on_read([shelf, metrics] {
     auto all = shelf->entries();
     metrics->releases.set(static_cast<double>(
@@ -131,16 +175,16 @@ expected<component> spawn_shelf(service_context& context) {
     while (open() && !until.passed())
       std::this_thread::sleep_for(std::chrono::milliseconds{5});
   }
-  context.share("metrics", metrics);
   context.share("shelf", shelf);
   return component{std::function<void(deadline)>{[shelf](deadline) { shelf->stop(); }}};
 }
 
 expected<component> spawn_catalogue(service_context& context) {
   TROUPE_TRY(features, net::open_client(context, "feature-store"));
-  auto keeper =
-      std::make_shared<catalogue_keeper>(features, context.shared_config<config>(),
-                                         context.shared<service_metrics>("metrics"), context.report());
+  auto metrics = std::make_shared<service_metrics>(context.metrics());
+  auto keeper = std::make_shared<catalogue_keeper>(features, context.shared_config<config>(), metrics,
+                                                   context.report());
+  context.share("metrics", metrics);
   context.share("features", features);
   context.share("catalogue", keeper);
   return component{std::function<void(deadline)>{[keeper](deadline) { keeper->stop(); }}};

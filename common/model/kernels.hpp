@@ -1,0 +1,94 @@
+#pragma once
+
+#include "common/core/error.hpp"
+#include "common/model/safetensors.hpp"
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe::model {
+
+/// The parts that networks are served with, in plain C++ on the thread of the caller: compiled for AVX-512,
+/// for AVX with FMA and for any x86-64, chosen when the program starts. Sums are of floats in an order that
+/// depends on the processor: results agree to rounding. Immutable once made; any thread.
+
+/// The dot product of `n` numbers.
+float dot(const float* a, const float* b, std::size_t n) noexcept;
+
+/// to += factor * from, `n` numbers.
+void add_scaled(float* to, const float* from, float factor, std::size_t n) noexcept;
+
+/// Turns `n` logits into weights that add up to 1.
+void softmax(float* values, std::size_t n) noexcept;
+
+/// Scales to length 1; what has no length stays.
+void normalise(std::span<float> vector) noexcept;
+
+enum class activation { relu, gelu }; ///< gelu: x * P(N(0,1) <= x), exactly (Hendrycks and Gimpel 2016).
+
+expected<activation> activation_named(std::string_view name);
+void activate(activation how, std::span<float> values) noexcept;
+
+/// y = W x + b.
+class linear {
+public:
+  linear() = default;
+
+  /// weight [out,in], bias [out] or empty.
+  linear(std::span<const float> weight, std::span<const float> bias, std::size_t in, std::size_t out);
+
+  /// The tensors NAME.weight [out,in] and NAME.bias [out]; an `out` of 0 takes any. Fails with ec::corrupt
+  /// naming the tensor.
+  static expected<linear> load(const tensor_file& from, const std::string& name, std::size_t in,
+                               std::size_t out);
+
+  std::size_t in() const noexcept { return in_; }
+  std::size_t out() const noexcept { return out_; }
+
+  /// x [rows,in] to y [rows,out]; they do not overlap.
+  void apply(const float* x, std::size_t rows, float* y) const noexcept;
+
+private:
+  std::size_t in_ = 0, out_ = 0;
+  std::vector<float> panels_; ///< Columns by sixteens: panel, input, sixteen numbers; padded with 0.
+  std::vector<float> bias_;   ///< Padded likewise.
+};
+
+/// Layers with an activation between them: NAME.0, NAME.1, ...
+class layers {
+public:
+  /// Takes as many as there are, at least `least`. Fails with ec::corrupt where one does not fit the one
+  /// before it.
+  static expected<layers> load(const tensor_file& from, const std::string& name, std::size_t in,
+                               activation between, std::size_t least);
+
+  std::size_t out() const noexcept { return all_.empty() ? in_ : all_.back().out(); }
+
+  /// x [rows,in] to [rows,out()]; with `last_too` the activation follows the last layer as well.
+  std::vector<float> apply(std::vector<float> x, std::size_t rows, bool last_too) const;
+
+private:
+  std::size_t in_ = 0;
+  activation between_ = activation::relu;
+  std::vector<linear> all_;
+};
+
+/// Brings each row to mean 0 and deviation 1, then scales and moves it (Ba, Kiros and Hinton 2016).
+class layer_norm {
+public:
+  /// The tensors NAME.weight and NAME.bias, [width].
+  static expected<layer_norm> load(const tensor_file& from, const std::string& name, std::size_t width,
+                                   float epsilon);
+
+  /// x [rows,width] to y of the same shape, which may be x.
+  void apply(const float* x, std::size_t rows, float* y) const noexcept;
+
+private:
+  std::vector<float> weight_, bias_;
+  float epsilon_ = 0;
+};
+
+} // namespace troupe::model
