@@ -55,10 +55,14 @@ function(troupe_module name)
   endif()
 endfunction()
 
-# troupe_program(<executable> [DEPS targets...]): main.cpp of this folder.
+# All programs; what starts a fleet needs them.
+add_custom_target(programs)
+
+# troupe_program(<executable> [DEPS targets...]): main.cpp of this folder, in bin/.
 function(troupe_program executable)
   cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
   add_executable(${executable} main.cpp)
   target_link_libraries(${executable} PRIVATE ${arg_DEPS})
   set_target_properties(${executable} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  add_dependencies(programs ${executable})
 endfunction()

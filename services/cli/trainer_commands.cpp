@@ -151,7 +151,10 @@ expected<void> train(context& with, const train_flags& flags) {
   if (!in)
     return fail(ec::not_found, "cannot read {}", flags.config);
   std::string config{std::istreambuf_iterator<char>{in}, {}};
-  TROUPE_TRY(begun, start(with, flags.run, config, {}));
+  auto id = flags.run.empty() ? fmt::format("{}-{}", std::filesystem::path{flags.config}.stem().string(),
+                                            micros_of(wall_now()))
+                              : flags.run;
+  TROUPE_TRY(begun, start(with, id, config, {}));
   if (!flags.follow)
     return finish(with, *begun);
   TROUPE_TRY(last, follow(with, text_of(begun->run_id())));
@@ -253,7 +256,7 @@ void add_trainer_commands(CLI::App& app, context& with) {
   auto flags = std::make_shared<train_flags>();
   command->add_option("config", flags->config,
                       "TOML: the model's keys, and in table [run] name, data, ranks, hang_after...");
-  command->add_option("--run", flags->run, "Id of the run; else made of the configuration");
+  command->add_option("--run", flags->run, "Id of the run: the same id again is the same run; else a new one");
   command->add_flag("--follow", flags->follow, "Show the progress until the end");
   command->require_subcommand(0, 1);
   for (auto [name, meaning, kind] :
