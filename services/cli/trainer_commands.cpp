@@ -76,27 +76,52 @@ double metric_of(const wire::TrainStatus& status, std::string_view name) {
   return 0;
 }
 
-void print(const context& with, const wire::TrainStatus& status) {
+std::string json_of(const wire::TrainStatus& status) {
   std::string metrics;
   if (status.metrics())
     for (auto* each : *status.metrics())
-      metrics += with.json ? fmt::format("{}{}:{}", metrics.empty() ? "" : ",",
-                                         json_string(text_of(each->name())), each->value())
-                           : fmt::format("  {} {:.6g}", text_of(each->name()), each->value());
+      metrics += fmt::format("{}{}:{}", metrics.empty() ? "" : ",", json_string(text_of(each->name())),
+                             each->value());
   auto manifest = text_of(status.manifest());
+  return fmt::format("{{\"run\":{},\"state\":\"{}\",\"error\":{},\"stage\":{},\"step\":{},\"steps_total\":{},"
+                     "\"samples_per_second\":{},\"seconds_left\":{},\"restarts\":{},\"metrics\":{{{}}},"
+                     "\"manifest\":{}}}",
+                     json_string(text_of(status.run_id())), wire::EnumNameTrainState(status.state()),
+                     json_string(text_of(status.error())), json_string(text_of(status.stage())),
+                     status.step(), status.steps_total(), status.samples_per_second(), status.seconds_left(),
+                     status.restarts(), metrics, manifest.empty() ? "null" : manifest);
+}
+
+/// The metrics worth a line; all of them are in the JSON and in `troupe runs show`.
+void print_metrics(const wire::TrainStatus& status) {
+  std::string line;
+  for (std::string_view name : {"hr_at_10", "ndcg_at_10", "mrr", "auc", "log_loss", "loss"}) {
+    auto value = metric_of(status, name);
+    if (value == 0)
+      continue;
+    line += fmt::format("  {} {:.4f}", name, value);
+    if (auto beside = metric_of(status, fmt::format("popularity_{}", name)); beside != 0)
+      line += fmt::format(" (popularity {:.4f})", beside);
+  }
+  if (!line.empty())
+    fmt::print("{}\n", line);
+}
+
+void print(const context& with, const wire::TrainStatus& status) {
   if (with.json) {
-    fmt::print("{{\"run\":{},\"state\":\"{}\",\"error\":{},\"stage\":{},\"step\":{},\"steps_total\":{},"
-               "\"samples_per_second\":{},\"seconds_left\":{},\"restarts\":{},\"metrics\":{{{}}},"
-               "\"manifest\":{}}}\n",
-               json_string(text_of(status.run_id())), wire::EnumNameTrainState(status.state()),
-               json_string(text_of(status.error())), json_string(text_of(status.stage())), status.step(),
-               status.steps_total(), status.samples_per_second(), status.seconds_left(), status.restarts(),
-               metrics, manifest.empty() ? "null" : manifest);
+    fmt::print("{}\n", json_of(status));
     return;
   }
-  fmt::print("run {}: {}, {} {}/{}, {} restarts{}\n", text_of(status.run_id()),
-             wire::EnumNameTrainState(status.state()), text_of(status.stage()), status.step(),
-             status.steps_total(), status.restarts(), metrics);
+  bool ended = status.state() >= wire::TrainState::done;
+  fmt::print("run {}: {}", text_of(status.run_id()), wire::EnumNameTrainState(status.state()));
+  if (!ended)
+    fmt::print(", {} {} of {}", text_of(status.stage()), status.step(), status.steps_total());
+  if (auto version = metric_of(status, "model_version"); version > 0)
+    fmt::print(", registered as version {}", version);
+  if (status.restarts() > 0)
+    fmt::print(", {} restarts", status.restarts());
+  fmt::print("\n");
+  print_metrics(status);
   if (auto error = text_of(status.error()); !error.empty())
     fmt::print("  {}\n", error);
 }
@@ -256,7 +281,8 @@ void add_trainer_commands(CLI::App& app, context& with) {
   auto flags = std::make_shared<train_flags>();
   command->add_option("config", flags->config,
                       "TOML: the model's keys, and in table [run] name, data, ranks, hang_after...");
-  command->add_option("--run", flags->run, "Id of the run: the same id again is the same run; else a new one");
+  command->add_option("--run", flags->run,
+                      "Id of the run: the same id again is the same run; else a new one");
   command->add_flag("--follow", flags->follow, "Show the progress until the end");
   command->require_subcommand(0, 1);
   for (auto [name, meaning, kind] :
