@@ -12,30 +12,6 @@ namespace {
 constexpr std::size_t max_id = 256;
 constexpr std::size_t max_name = 1024;
 
-/// True for well-formed UTF-8 (Unicode 15, table 3-7).
-bool valid_utf8(std::string_view text) noexcept {
-  auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  for (std::size_t i = 0; i < text.size();) {
-    unsigned char lead = at(i);
-    std::size_t more = lead < 0x80                    ? 0
-                       : lead >= 0xc2 && lead < 0xe0  ? 1
-                       : (lead & 0xf0) == 0xe0        ? 2
-                       : lead >= 0xf0 && lead <= 0xf4 ? 3
-                                                      : 9;
-    if (more == 9 || more >= text.size() - i)
-      return false;
-    for (std::size_t k = 1; k <= more; ++k)
-      if ((at(i + k) & 0xc0) != 0x80)
-        return false;
-    unsigned char next = more > 0 ? at(i + 1) : 0;
-    if ((lead == 0xe0 && next < 0xa0) || (lead == 0xed && next > 0x9f) || (lead == 0xf0 && next < 0x90) ||
-        (lead == 0xf4 && next > 0x8f))
-      return false;
-    i += more + 1;
-  }
-  return true;
-}
-
 expected<void> check_text(std::string_view field, std::string_view text, std::size_t limit, bool required) {
   if (required && text.empty())
     return fail(ec::invalid_argument, "{} is missing", field);
@@ -130,6 +106,29 @@ attribute to_attribute(const wire::Attribute& from) {
 }
 
 } // namespace
+
+bool valid_utf8(std::string_view text) noexcept {
+  auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  for (std::size_t i = 0; i < text.size();) {
+    unsigned char lead = at(i);
+    std::size_t more = lead < 0x80                    ? 0
+                       : lead >= 0xc2 && lead < 0xe0  ? 1
+                       : (lead & 0xf0) == 0xe0        ? 2
+                       : lead >= 0xf0 && lead <= 0xf4 ? 3
+                                                      : 9;
+    if (more == 9 || more >= text.size() - i)
+      return false;
+    for (std::size_t k = 1; k <= more; ++k)
+      if ((at(i + k) & 0xc0) != 0x80)
+        return false;
+    unsigned char next = more > 0 ? at(i + 1) : 0;
+    if ((lead == 0xe0 && next < 0xa0) || (lead == 0xed && next > 0x9f) || (lead == 0xf0 && next < 0x90) ||
+        (lead == 0xf4 && next > 0x8f))
+      return false;
+    i += more + 1;
+  }
+  return true;
+}
 
 std::string_view to_string(record_kind kind) noexcept {
   switch (kind) {

@@ -57,6 +57,9 @@ void normalise(record& rec);
 /// The partition of a key, 0 <= p < `partitions`: the same for ever for the same two arguments.
 std::uint32_t partition_of(std::string_view key, std::uint32_t partitions) noexcept;
 
+/// True for well-formed UTF-8 (Unicode 15, table 3-7).
+bool valid_utf8(std::string_view text) noexcept;
+
 /// Says what is wrong with a record by itself: an id of 1 to 256 bytes, the fields its kind needs (events:
 /// type, user, item; users: user; items: item) of 1 to 1,024 bytes, valid UTF-8, finite numbers, an event
 /// time in years 1 to 9999.

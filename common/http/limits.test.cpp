@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <future>
@@ -149,6 +150,101 @@ TEST_CASE("an expectation is met before the body is sent") {
   CHECK(rest_of(fd).find("hello /e") != std::string::npos);
 
   ::close(fd);
+}
+
+TEST_CASE("a request that two programs could read differently is refused and its connection closed") {
+  std::atomic<int> handled = 0;
+  std::atomic<unsigned> told = 0;
+  http::server_options options;
+  options.rejected = [&](unsigned status) { told = status; };
+  auto server = *http::server::start(std::move(options), [&](const http::request&) {
+    ++handled;
+    return http::response{};
+  });
+  auto answer_to = [&](const std::string& head) {
+    int fd = connect_to(server->port());
+    // What follows would be a second request to somebody who reads the first one otherwise.
+    auto text = head + "\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    (void)!::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+    auto got = rest_of(fd);
+    ::close(fd);
+    CHECK_MESSAGE(got.find("\r\n\r\n{\"type\"") != std::string::npos, head, got);
+    return got.substr(9, 3);
+  };
+
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n") ==
+        "400");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n") ==
+        "400");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n") == "400");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n") == "400");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n") == "400");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n") == "501");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n") == "501");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n") ==
+        "400");
+  CHECK(answer_to("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n") == "400");
+  CHECK(answer_to("GET / HTTP/1.1\r\n") == "400");
+  CHECK(answer_to("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n") == "400");
+  CHECK(answer_to("GET / HTTP/1.1\r\nHost : x\r\n") == "400");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nExpect: the-spanish-inquisition\r\nContent-Length: 1\r\n") ==
+        "417");
+  CHECK(told == 417);
+  CHECK(handled == 0);
+}
+
+TEST_CASE("requests sent without waiting are answered in order, also when the first takes longer") {
+  std::mutex mutex;
+  std::vector<std::thread> later;
+  auto server = *http::server::start_async({.threads = 2}, [&](http::request asked, http::responder respond) {
+    std::lock_guard lock{mutex};
+    later.emplace_back([asked = std::move(asked), respond = std::move(respond)]() mutable {
+      if (asked.path == "/1")
+        std::this_thread::sleep_for(50ms);
+      respond.reply({200, "text/plain", "<" + asked.path + asked.body + ">"});
+    });
+  });
+  int fd = connect_to(server->port());
+  std::string text = "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"
+                     "POST /2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+                     "HEAD /3 HTTP/1.1\r\nHost: x\r\n\r\n"
+                     "POST /4 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nc";
+  (void)!::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+
+  auto got = rest_of(fd);
+
+  ::close(fd);
+  auto one = got.find("</1>"), two = got.find("</2ab>"), four = got.find("</4c>");
+  CHECK(one < two);
+  CHECK(two < four);
+  CHECK(four != std::string::npos);
+  CHECK(got.find("</3>") == std::string::npos);
+  for (auto& each : later)
+    each.join();
+}
+
+TEST_CASE("bodies that together hold more than they may are refused, and the room comes back") {
+  auto server = *http::server::start({.max_body = 1 << 20, .max_bodies = 100'000}, hello());
+  std::string head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n";
+  int slow = connect_to(server->port());
+  auto most = head + std::string(80'000, 'x');
+  (void)!::send(slow, most.data(), most.size(), MSG_NOSIGNAL);
+  while (server->counters().body_bytes < 80'000)
+    std::this_thread::yield();
+  http::client client{{.port = server->port()}};
+
+  auto full = client.call("POST", "/", std::string(50'000, 'x'), deadline::in(10s));
+  (void)!::send(slow, most.data(), 10'000, MSG_NOSIGNAL);
+  char first[16];
+  CHECK(::recv(slow, first, sizeof first, 0) > 0);
+  auto again = client.call("POST", "/", std::string(50'000, 'x'), deadline::in(10s));
+
+  REQUIRE(full);
+  CHECK(full->status == 503);
+  REQUIRE(again);
+  CHECK(again->status == 200);
+  CHECK(server->counters().body_bytes == 0);
+  ::close(slow);
 }
 
 TEST_CASE("an idle connection is closed after its time, and costs little before") {

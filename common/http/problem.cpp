@@ -58,6 +58,8 @@ std::string_view reason_of(unsigned status) noexcept {
     return "Content Too Large";
   case 415:
     return "Unsupported Media Type";
+  case 417:
+    return "Expectation Failed";
   case 422:
     return "Unprocessable Content";
   case 429:
@@ -66,6 +68,8 @@ std::string_view reason_of(unsigned status) noexcept {
     return "Request Header Fields Too Large";
   case 500:
     return "Internal Server Error";
+  case 501:
+    return "Not Implemented";
   case 502:
     return "Bad Gateway";
   case 503:

@@ -29,6 +29,7 @@
 #include <thread>
 #include <type_traits>
 #include <unordered_map>
+#include <utility>
 
 namespace troupe::http {
 
@@ -67,6 +68,7 @@ struct hub {
   std::condition_variable emptied;
   std::unordered_map<connection*, std::weak_ptr<connection>> open;
   std::atomic<std::uint64_t> accepted{0}, refused_full{0}, timed_out{0}, malformed{0}, requests{0};
+  std::atomic<std::uint64_t> body_bytes{0}; ///< Of requests that are not answered yet.
 
   void leave(connection* who) {
     std::lock_guard lock{mutex};
@@ -93,7 +95,10 @@ public:
   template <class... Args>
   explicit session(std::shared_ptr<hub> owner, Args&&... args)
       : owner_{std::move(owner)}, stream_{std::forward<Args>(args)...} {}
-  ~session() override { owner_->leave(this); }
+  ~session() override {
+    owner_->body_bytes -= held_;
+    owner_->leave(this);
+  }
   session(const session&) = delete;
   session& operator=(const session&) = delete;
 
@@ -160,12 +165,36 @@ private:
                                    });
   }
 
+  /// What the parser lets pass and another program on the way may read differently: where a message ends and
+  /// whom it is for must not be open (RFC 9112, 3.2 and 6.3).
+  std::optional<response> ambiguous() const {
+    using beast::http::field;
+    const auto& header = parser_->get();
+    auto bad = [](const char* why) { return problem(400, "invalid_argument", why); };
+    auto hosts = header.count(field::host), lengths = header.count(field::content_length),
+         codings = header.count(field::transfer_encoding);
+    if (hosts > 1 || (hosts == 0 && header.version() == 11))
+      return bad("a request of HTTP/1.1 has one Host");
+    if (lengths > 1)
+      return bad("there is more than one Content-Length");
+    if (codings == 0)
+      return std::nullopt;
+    if (lengths > 0 || codings > 1 || header.version() != 11)
+      return bad("Transfer-Encoding stands alone, once, and in HTTP/1.1 only");
+    if (!same_name(header[field::transfer_encoding], "chunked"))
+      return problem(501, "invalid_argument", "no Transfer-Encoding but chunked is known");
+    return std::nullopt;
+  }
+
   void read_body() {
     idle = false;
     until(owner_->options.body_timeout);
-    if (same_name(parser_->get()[beast::http::field::expect], "100-continue")) {
-      if (auto length = parser_->content_length(); length && *length > owner_->options.max_body)
-        return refuse(beast::http::error::body_limit);
+    if (auto wrong = ambiguous())
+      return reject(std::move(*wrong));
+    parser_->eager(true);
+    if (auto expects = parser_->get()[beast::http::field::expect]; !expects.empty()) {
+      if (!same_name(expects, "100-continue"))
+        return reject(problem(417, "invalid_argument", "no Expect but 100-continue is known"));
       static constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
       asio::async_write(stream_, asio::buffer(go_on.data(), go_on.size()),
                         [self = this->shared_from_this()](beast::error_code err, std::size_t) {
@@ -177,13 +206,24 @@ private:
     read_rest();
   }
 
+  /// Piece by piece: what all bodies together hold is bounded, whatever their headers say.
   void read_rest() {
-    beast::http::async_read(stream_, buffer_, *parser_,
-                            [self = this->shared_from_this()](beast::error_code err, std::size_t) {
-                              if (err)
-                                return self->refuse(err);
-                              self->hand_over();
-                            });
+    if (parser_->is_done())
+      return hand_over();
+    beast::http::async_read_some(
+        stream_, buffer_, *parser_, [self = this->shared_from_this()](beast::error_code err, std::size_t) {
+          if (err)
+            return self->refuse(err);
+          auto grown = self->parser_->get().body().size() - self->held_;
+          self->held_ += grown;
+          if ((self->owner_->body_bytes += grown) > self->owner_->options.max_bodies) {
+            auto full =
+                problem({ec::overloaded, "the bodies of requests at work fill the memory they may have"},
+                        std::chrono::seconds{1});
+            return self->reject(std::move(full));
+          }
+          self->read_rest();
+        });
   }
 
   void refuse(beast::error_code err) {
@@ -191,19 +231,25 @@ private:
     bool http = err.category() == beast::http::make_error_code(error::bad_method).category();
     if (!http || err == error::end_of_stream || err == error::partial_message)
       return;
+    if (err == error::body_limit)
+      return reject(problem(
+          413, "too_large",
+          fmt::format("the body is larger than the {} bytes this server takes", owner_->options.max_body)));
+    if (err == error::header_limit)
+      return reject(problem(431, "too_large",
+                            fmt::format("the header is larger than the {} bytes this server takes",
+                                        owner_->options.max_header)));
+    reject(problem(400, "invalid_argument", "this is not HTTP/1.1: " + err.message()));
+  }
+
+  /// Answers what never reaches the handler, and closes.
+  void reject(response given) {
     ++owner_->malformed;
     idle = false;
-    if (err == error::body_limit)
-      return answer(problem(413, "too_large",
-                            fmt::format("the body is larger than the {} bytes this server takes",
-                                        owner_->options.max_body)),
-                    false);
-    if (err == error::header_limit)
-      return answer(problem(431, "too_large",
-                            fmt::format("the header is larger than the {} bytes this server takes",
-                                        owner_->options.max_header)),
-                    false);
-    answer(problem(400, "invalid_argument", "this is not HTTP/1.1: " + err.message()), false);
+    head_ = false;
+    if (owner_->options.rejected)
+      owner_->options.rejected(given.status);
+    answer(std::move(given), false);
   }
 
   void hand_over() {
@@ -242,6 +288,7 @@ private:
 
   void answer(response given, bool keep) {
     parser_.reset();
+    owner_->body_bytes -= std::exchange(held_, 0);
     keep = keep && !owner_->draining;
     response_.emplace();
     response_->version(11);
@@ -292,6 +339,7 @@ private:
   std::optional<beast_request> parser_;
   std::optional<beast_response> response_;
   std::shared_ptr<session> waiting_; ///< Itself, while a handler has its request.
+  std::uint64_t held_ = 0;           ///< Bytes of body counted in the hub.
   bool head_ = false;
 
 public:
@@ -440,6 +488,7 @@ server_counters server::counters() const noexcept {
   out.timed_out = shared.timed_out;
   out.malformed = shared.malformed;
   out.requests = shared.requests;
+  out.body_bytes = shared.body_bytes;
   return out;
 }
 

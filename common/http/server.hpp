@@ -64,9 +64,10 @@ using async_handler = std::function<void(request, responder)>;
 
 struct server_options {
   std::string address = "127.0.0.1";
-  std::uint16_t port = 0;             ///< 0: any free one.
-  std::uint32_t max_connections = 64; ///< One more is closed at once.
-  std::uint64_t max_body = 64 << 10;  ///< Bytes; more is answered 413.
+  std::uint16_t port = 0;               ///< 0: any free one.
+  std::uint32_t max_connections = 64;   ///< One more is closed at once.
+  std::uint64_t max_body = 64 << 10;    ///< Bytes; more is answered 413.
+  std::uint64_t max_bodies = 256 << 20; ///< Bytes of all bodies at work; more is answered 503.
   std::uint32_t max_header = 16 << 10;
   std::chrono::milliseconds idle{10'000};           ///< Between two requests, and to take an answer.
   std::chrono::milliseconds header_timeout{10'000}; ///< From the first byte of a request to its empty line.
@@ -75,6 +76,8 @@ struct server_options {
   std::uint32_t threads = 1;
   std::string tls_certificate{}; ///< PEM file of the chain; empty: plain HTTP.
   std::string tls_key{};         ///< PEM file of its private key.
+  /// Told the status of each answer that the server gives without its handler. Any thread; must not block.
+  std::function<void(unsigned)> rejected{};
 };
 
 struct server_counters {
@@ -82,14 +85,17 @@ struct server_counters {
   std::uint64_t accepted = 0;
   std::uint64_t refused_full = 0; ///< Closed at once: too many connections.
   std::uint64_t timed_out = 0;    ///< Closed: too slow, or idle for too long.
-  std::uint64_t malformed = 0;    ///< Not HTTP, or above a size limit.
+  std::uint64_t malformed = 0;    ///< Not HTTP, ambiguous, or above a size limit.
   std::uint64_t requests = 0;
+  std::uint64_t body_bytes = 0; ///< Of the requests that are not answered yet.
 };
 
 /// An HTTP/1.1 server, plain or TLS: bounded connections, bounded sizes, bounded waits.
 ///
 /// Operation: an idle connection holds no buffer, only a socket and some hundred bytes; time limits are kept
-/// by one sweep over all connections four times a second. Requests of one connection are answered in order.
+/// by one sweep over all connections four times a second. Requests of one connection are answered in order,
+/// the next one is read when the one before is answered. A request whose end or whose host could be read in
+/// two ways is answered 400 and its connection closed.
 /// Concurrency: handlers run on the threads of the server, those of different connections at the same time.
 class server {
 public:

@@ -47,12 +47,12 @@ expected<gateway_access> gateway_access::open(const context& own, const gateway_
   if (url.empty()) {
     auto file = own.data / "run" / "gateway-0.port";
     std::ifstream in{file};
-    std::string port;
-    if (!std::getline(in, port))
+    std::string port, scheme;
+    if (!(in >> port >> scheme))
       return fail(ec::unavailable,
                   "no gateway runs in {}: there is no {}; start it with `troupe up`, or give --url",
                   own.data.string(), file.string());
-    url = "http://127.0.0.1:" + port;
+    url = scheme + "://127.0.0.1:" + port;
   }
   TROUPE_TRY(to, http::client_target::parse(url));
   to.ca_file = given.ca_file;
@@ -60,7 +60,7 @@ expected<gateway_access> gateway_access::open(const context& own, const gateway_
   http::header_list headers;
   if (!key.empty())
     headers.emplace_back("Authorization", "Bearer " + key);
-  return gateway_access{http::client{std::move(to)}, std::move(headers)};
+  return gateway_access{http::client{std::move(to)}, std::move(headers), std::move(url)};
 }
 
 expected<json::value> gateway_access::call(std::string_view method, std::string_view target,
@@ -68,16 +68,25 @@ expected<json::value> gateway_access::call(std::string_view method, std::string_
   auto headers = headers_;
   if (!body.empty())
     headers.emplace_back("Content-Type", "application/json");
-  TROUPE_TRY(got,
-             client_.call(method, target, std::move(body), deadline::in(std::chrono::seconds{30}), headers));
+  auto answered =
+      client_.call(method, target, std::move(body), deadline::in(std::chrono::seconds{30}), headers);
+  if (!answered)
+    return fail(answered.error().code, "no gateway answers at {}: {}; `troupe status` says whether it runs",
+                url_, answered.error().text);
+  auto& got = *answered;
   boost::system::error_code err;
   auto read = json::parse(got.body, err);
+  if (got.status == 401)
+    return fail(
+        ec::unauthorized,
+        "the gateway asks for an API key: `troupe api-keys create NAME` makes one, --api-key file:PATH or "
+        "TROUPE_API_KEY gives it");
   if (got.status / 100 == 2) {
     if (err)
       return fail(ec::corrupt, "the gateway answered {} {} with no JSON", method, target);
     return read;
   }
-  auto code = got.status == 401 || got.status == 403   ? ec::unauthorized
+  auto code = got.status == 403                        ? ec::unauthorized
               : got.status == 404                      ? ec::not_found
               : got.status == 409                      ? ec::conflict
               : got.status == 429 || got.status == 503 ? ec::overloaded

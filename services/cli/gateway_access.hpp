@@ -20,18 +20,19 @@ struct gateway_options {
 /// One connection to the gateway of the fleet. Not thread-safe; make one per thread.
 class gateway_access {
 public:
-  /// Without `--url`: 127.0.0.1 and the port in `<data>/run/gateway-0.port`.
+  /// Without `--url`: 127.0.0.1, with the port and the scheme in `<data>/run/gateway-0.port`.
   static expected<gateway_access> open(const context& own, const gateway_options& given);
 
   /// The JSON of a 2xx answer; a problem document is an error with its detail.
   expected<boost::json::value> call(std::string_view method, std::string_view target, std::string body = {});
 
 private:
-  gateway_access(http::client to, http::header_list headers)
-      : client_{std::move(to)}, headers_{std::move(headers)} {}
+  gateway_access(http::client to, http::header_list headers, std::string url)
+      : client_{std::move(to)}, headers_{std::move(headers)}, url_{std::move(url)} {}
 
   http::client client_;
   http::header_list headers_;
+  std::string url_; ///< For messages.
 };
 
 /// A text of an object; empty where there is none.

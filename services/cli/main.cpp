@@ -1,3 +1,4 @@
+#include "services/cli/ask_commands.hpp"
 #include "services/cli/catalog_commands.hpp"
 #include "services/cli/context.hpp"
 #include "services/cli/key_commands.hpp"
@@ -86,6 +87,7 @@ int run(int argc, char** argv) {
   cli::add_keys_commands(app, context);
   cli::add_key_commands(app, context);
   cli::add_split_command(app, context);
+  cli::add_ask_commands(app, context);
   cli::add_visit_commands(app, context);
   try {
     app.parse(argc, argv);

@@ -4,7 +4,7 @@
 
 namespace troupe::cli {
 
-/// `troupe visit`, `troupe recommend`, `troupe explain`: the gateway as its callers see it.
+/// `troupe visit`: simulated visitors of the gateway.
 void add_visit_commands(CLI::App& app, context& context);
 
 } // namespace troupe::cli

@@ -1,32 +1,37 @@
-#include "services/gateway/call.hpp"
+#include "services/gateway/answer.hpp"
 
 #include "common/core/hash.hpp"
 #include "common/log/log.hpp"
 
 #include "schemas/ingest_generated.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace troupe::gateway {
 
 namespace {
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`; a new trace for anything else.
+/// W3C Trace Context, 3.2: `00-<32 hex>-<16 hex>-<2 hex>`, of a later version perhaps with more behind it. A
+/// new trace for anything else.
 net::trace_context read_trace(std::string_view header) {
   auto hex = [&](std::size_t at, std::size_t digits, std::uint64_t& out) {
     auto part = header.substr(at, digits);
     auto [end, err] = std::from_chars(part.data(), part.data() + part.size(), out, 16);
-    return err == std::errc{} && end == part.data() + part.size();
+    return err == std::errc{} && end == part.data() + part.size() &&
+           std::ranges::none_of(part, [](char c) { return c >= 'A' && c <= 'F'; });
   };
   net::trace_context out;
-  std::uint64_t parent = 0, flags = 0;
-  bool good = header.size() == 55 && header.starts_with("00-") && header[35] == '-' && header[52] == '-' &&
-              hex(3, 16, out.trace_high) && hex(19, 16, out.trace_low) && hex(36, 16, parent) &&
-              hex(53, 2, flags) && (out.trace_high | out.trace_low) != 0 && parent != 0;
+  std::uint64_t version = 0, parent = 0, flags = 0;
+  bool good = header.size() >= 55 && hex(0, 2, version) && version != 255 &&
+              (header.size() == 55 || (version > 0 && header[55] == '-')) && header[2] == '-' &&
+              header[35] == '-' && header[52] == '-' && hex(3, 16, out.trace_high) &&
+              hex(19, 16, out.trace_low) && hex(36, 16, parent) && hex(53, 2, flags) &&
+              (out.trace_high | out.trace_low) != 0 && parent != 0;
   if (!good)
-    out = {random_word(), random_word(), 0, 0};
+    out = {random_word(), random_word() | 1, 0, 0};
   else
-    out.flags = static_cast<std::uint8_t>(flags);
+    out.flags = static_cast<std::uint8_t>(flags & 1);
   out.span = random_word() | 1;
   return out;
 }
@@ -65,9 +70,8 @@ expected<std::shared_ptr<api>> api::open(api_parts parts) {
     return fail(ec::internal, "libsodium does not start");
   std::shared_ptr<api> made{new api{std::move(parts)}};
   auto& own = *made;
-  TROUPE_TRY(keys, security::read_api_keys(own.parts_.key_file));
+  TROUPE_TRY(keys, key_ring::open(own.parts_.key_file));
   own.keys_ = std::move(keys);
-  own.guarded_ = !own.keys_.empty();
   journal_options how{own.settings_.queue_answers, own.settings_.sync_impressions,
                       own.settings_.inspect_recent, own.settings_.inspect_ttl};
   auto ingest = own.parts_.behind.ingest;
@@ -105,6 +109,7 @@ expected<std::shared_ptr<api>> api::open(api_parts parts) {
             {json::value_to<std::string>(each.at(0)), json::value_to<std::string>(each.at(1))});
   }
   own.routing_thread_ = std::thread{[self] { self->routing_loop(); }};
+  own.report_thread_ = std::thread{[self] { self->report_loop(); }};
   own.chores_thread_ = std::thread{[self] { self->chores_loop(); }};
   return made;
 }
@@ -115,7 +120,7 @@ void api::stop() {
     stopping_ = true;
   }
   stop_wake_.notify_all();
-  for (auto* each : {&routing_thread_, &chores_thread_})
+  for (auto* each : {&routing_thread_, &report_thread_, &chores_thread_})
     if (each->joinable())
       each->join();
   if (journal_)
@@ -126,98 +131,127 @@ void api::serve(http::request asked, http::responder respond) {
   auto one = std::make_shared<call>();
   one->asked = std::move(asked);
   one->respond = std::move(respond);
-  one->trace = read_trace(one->asked.header("traceparent"));
-  auto found = router_.find(one->asked.method, one->asked.path);
-  if (!found.found) {
-    auto answer = found.allow.empty()
-                      ? http::problem(404, "not_found", "there is no such address; /openapi.json lists them")
-                      : http::problem(405, "invalid_argument", "this address takes " + found.allow);
-    if (!found.allow.empty())
-      answer.headers.emplace_back("Allow", found.allow);
-    return finish(one, std::move(answer));
-  }
-  one->to = &routes()[found.found->route];
-  one->parameters = std::move(found.found->parameters);
-  if (!authorise(*one))
-    return finish(
-        one,
-        guarded_ && one->caller.empty()
-            ? http::problem(401, "unauthorized",
-                            "give an API key: Authorization: Bearer KEY; `troupe api-keys create` makes one")
-            : http::problem(403, "unauthorized",
-                            "this API key lacks the scope " + security::scopes_text(one->to->scope)));
-  if (!guarded_ && !local(one->asked))
-    return finish(
-        one, http::problem(403, "unauthorized",
-                           "without API keys only programs of this machine are answered, and no page "
-                           "of a browser that came from elsewhere; `troupe api-keys create` makes a key"));
-  auto query = http::query_values::parse(one->asked.query);
-  if (!query)
-    return refuse(one, query.error());
-  one->query = std::move(*query);
-  if (auto over = over_rate(*one))
-    return finish(one, std::move(*over));
-  if (one->to->scope != 0) {
-    one->counted = true;
-    if (++in_flight_ > settings_.max_in_flight)
-      return finish(
-          one, http::problem({ec::overloaded, "the gateway has as many requests at work as it takes"}, 1s));
-  }
   try {
+    one->trace = read_trace(one->asked.header("traceparent"));
+    for (auto step : {&api::find_route, &api::authorise, &api::admit})
+      if (auto refused = (this->*step)(*one))
+        return finish(one, std::move(*refused));
     dispatch(one);
   } catch (const std::exception& err) {
     refuse(one, {ec::internal, err.what()});
   }
 }
 
-std::optional<http::response> api::over_rate(const call& one) {
-  if (one.to->scope == 0)
-    return std::nullopt;
-  std::lock_guard lock{mutex_};
-  double rate = settings_.rate;
-  for (const auto& each : keys_)
-    if (each.id == one.caller && each.rate > 0)
-      rate = each.rate;
-  if (rate <= 0)
-    return std::nullopt;
-  auto now = deadline::clock::now();
-  if (buckets_.size() > 100'000)
-    buckets_.clear();
-  auto most = std::max(1.0, rate);
-  auto& own = buckets_.try_emplace(one.caller, bucket{most, now}).first->second;
-  own.tokens = std::min(most, own.tokens + rate * std::chrono::duration<double>(now - own.at).count());
-  own.at = now;
-  if (own.tokens >= 1) {
-    own.tokens -= 1;
-    return std::nullopt;
+std::optional<http::response> api::find_route(call& one) {
+  auto& path = one.asked.path;
+  if (auto whole = http::percent_decode(path); !whole)
+    return http::problem(whole.error());
+  auto found = router_.find(one.asked.method, path);
+  if (!found.found && found.allow.empty())
+    return http::problem(404, "not_found", "there is no such address; /openapi.json lists them");
+  if (found.found)
+    one.to = &routes()[found.found->route];
+  // An answer that nobody sees would be an impression that nobody had.
+  bool blind = one.to && one.to->what == operation::recommend_user && one.asked.method == "HEAD";
+  if (!found.found || blind) {
+    auto allow = blind ? std::string{"GET"} : found.allow;
+    auto answer = http::problem(405, "invalid_argument", "this address takes " + allow);
+    answer.headers.emplace_back("Allow", allow);
+    return answer;
   }
-  auto answer = http::problem(429, "overloaded", fmt::format("more than {} requests a second", rate));
-  answer.headers.emplace_back("Retry-After", fmt::format("{:.0f}", std::ceil((1 - own.tokens) / rate)));
-  return answer;
+  one.parameters = std::move(found.found->parameters);
+  for (const auto& each : one.parameters)
+    if (each.size() > 1'024 || !valid_utf8(each))
+      return http::problem(400, "invalid_argument",
+                           "an id in the address has at most 1024 bytes and is percent-encoded UTF-8");
+  return std::nullopt;
 }
 
-bool api::authorise(call& one) {
-  if (!guarded_) {
+std::optional<http::response> api::authorise(call& one) {
+  if (!keys_->guarded()) {
     one.caller = one.asked.peer;
-    return true;
+    if (local(one.asked))
+      return std::nullopt;
+    return http::problem(403, "unauthorized",
+                         "without API keys only programs of this machine are answered, and no page of a "
+                         "browser that came from elsewhere; `troupe api-keys create` makes a key");
   }
   if (one.to->scope == 0)
-    return true;
+    return std::nullopt;
   auto given = one.asked.header("authorization");
-  if (given.starts_with("Bearer "))
-    given.remove_prefix(7);
+  constexpr std::string_view scheme = "bearer ";
+  bool bearer =
+      given.size() > scheme.size() && std::ranges::equal(scheme, given.substr(0, scheme.size()),
+                                                         [](char a, char b) { return a == (b | 0x20); });
+  if (bearer)
+    given.remove_prefix(scheme.size());
   else
     given = one.asked.header("x-api-key");
-  std::lock_guard lock{mutex_};
-  const auto* key = security::find_api_key(keys_, given);
-  if (!key)
-    return false;
+  auto key = keys_->find(given);
+  if (!key) {
+    auto answer =
+        http::problem(401, "unauthorized",
+                      "give an API key: Authorization: Bearer KEY; `troupe api-keys create` makes one");
+    answer.headers.emplace_back("WWW-Authenticate", "Bearer");
+    return answer;
+  }
   one.caller = key->id;
-  return key->may(static_cast<security::scope>(one.to->scope));
+  one.rate = key->rate;
+  if (!key->may(static_cast<security::scope>(one.to->scope)))
+    return http::problem(403, "unauthorized",
+                         "this API key lacks the scope " + security::scopes_text(one.to->scope));
+  return std::nullopt;
+}
+
+std::optional<http::response> api::admit(call& one) {
+  auto query = http::query_values::parse(one.asked.query);
+  if (!query)
+    return http::problem(query.error());
+  one.query = std::move(*query);
+  if (auto coding = one.asked.header("content-encoding"); !coding.empty() && coding != "identity")
+    return http::problem(415, "invalid_argument", "a body is taken as it is, without a Content-Encoding");
+  auto after = read_token(one.asked.header("x-consistency-token"));
+  if (!after)
+    return http::problem(after.error());
+  one.after = std::move(*after);
+  if (one.to->scope == 0)
+    return std::nullopt;
+  auto rate = one.rate > 0 ? one.rate : settings_.rate;
+  if (auto wait = keys_->over_rate(one.caller, rate, deadline::clock::now())) {
+    auto answer = http::problem(429, "overloaded", fmt::format("more than {} requests a second", rate));
+    answer.headers.emplace_back("Retry-After", fmt::format("{:.0f}", std::ceil(wait->count())));
+    return answer;
+  }
+  one.counted = true;
+  if (++in_flight_ > settings_.max_in_flight)
+    return http::problem({ec::overloaded, "the gateway has as many requests at work as it takes"}, 1s);
+  return std::nullopt;
 }
 
 void api::refuse(const call_ptr& one, const error& err) {
-  finish(one, http::problem(err, err.code == ec::overloaded || err.code == ec::unavailable ? 1000ms : 0ms));
+  // Where a service behind us does not know our key, the caller's is not the one at fault.
+  if (err.code == ec::unauthorized)
+    return refuse(one, {ec::unavailable, "a service behind the gateway refuses it: " + err.text});
+  bool later = err.code == ec::overloaded || err.code == ec::unavailable || err.code == ec::stopping;
+  finish(one, http::problem(err, later ? 1000ms : 0ms));
+}
+
+void api::observe(const route* to, unsigned status, const std::string& arm, std::uint64_t us) {
+  if (!parts_.metrics)
+    return;
+  metrics::histogram into;
+  {
+    std::lock_guard lock{latencies_mutex_};
+    auto [at, fresh] = latencies_.try_emplace({to, status / 100, arm});
+    if (fresh)
+      at->second = parts_.metrics->histogram(
+          "troupe_gateway_request_seconds", "Time from the last byte of a request to its answer.",
+          {{"route", to ? fmt::format("{} {}", to->method, to->pattern) : "none"},
+           {"status", fmt::format("{}xx", status / 100)},
+           {"arm", arm}});
+    into = at->second;
+  }
+  into.observe(static_cast<double>(us) / 1e6);
 }
 
 void api::finish(const call_ptr& one, http::response given) {
@@ -228,25 +262,9 @@ void api::finish(const call_ptr& one, http::response given) {
                                          one->trace.trace_low, one->trace.span, one->trace.flags));
   if (!one->request_id.empty())
     given.headers.emplace_back("X-Request-Id", one->request_id);
-  if (parts_.metrics) {
-    std::string where = one->to ? fmt::format("{} {}", one->to->method, one->to->pattern) : "none";
-    auto status = fmt::format("{}xx", given.status / 100);
-    metrics::histogram into;
-    {
-      std::lock_guard lock{mutex_};
-      auto key = where + "|" + status + "|" + one->arm.name;
-      auto at = latencies_.find(key);
-      if (at == latencies_.end())
-        at = latencies_
-                 .emplace(key, parts_.metrics->histogram(
-                                   "troupe_gateway_request_seconds",
-                                   "Time from the last byte of a request to its answer.",
-                                   {{"route", where}, {"status", status}, {"arm", one->arm.name}}))
-                 .first;
-      into = at->second;
-    }
-    into.observe(static_cast<double>(one->us()) / 1e6);
-  }
+  if (!one->token.empty())
+    given.headers.emplace_back("X-Consistency-Token", one->token);
+  observe(one->to, given.status, one->arm.name, one->us());
   if (one->counted)
     --in_flight_;
   one->respond.reply(std::move(given));
@@ -317,7 +335,9 @@ void api::dispatch(const call_ptr& one) {
       return refuse(one, found.error());
     if (!*found)
       return refuse(one, {ec::not_found, "there is no request of this id, or it is too long ago"});
-    return finish(one, {200, "application/json", std::move(**found)});
+    auto rendered = render_inspection(**found);
+    return rendered ? finish(one, {200, "application/json", std::move(*rendered)})
+                    : refuse(one, rendered.error());
   }
   default:
     return pass_on(one, one->to->what, one->parameters.empty() ? std::string{} : one->parameters[0],

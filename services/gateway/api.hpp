@@ -4,6 +4,7 @@
 #include "services/gateway/body.hpp"
 #include "services/gateway/config.hpp"
 #include "services/gateway/journal.hpp"
+#include "services/gateway/key_ring.hpp"
 #include "services/gateway/routes.hpp"
 #include "services/gateway/routing.hpp"
 
@@ -23,6 +24,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -47,9 +49,9 @@ struct api_parts {
 /// The HTTP API: turns requests into calls to the services behind, and what they say into answers.
 ///
 /// Operation: a request is authorised, limited, read and sent on; the answer is made where the reply arrives.
-/// Two threads beside: one waits for routing tables, one reports arms, refreshes the fallback list and the
-/// keys. Concurrency: `serve` from any thread. Limits: `max_in_flight` requests at work; one more is answered
-/// 503.
+/// Three threads beside: one waits for routing tables, one reports what was seen of the arms, one reads the
+/// fallback list and forgets what is old. Concurrency: `serve` from any thread. Limits: `max_in_flight`
+/// requests at work; one more is answered 503.
 class api : public std::enable_shared_from_this<api> {
 public:
   static expected<std::shared_ptr<api>> open(api_parts parts);
@@ -57,8 +59,12 @@ public:
 
   void serve(http::request asked, http::responder respond);
 
+  /// The status of an answer that the HTTP server gave by itself: it belongs to the histogram of all
+  /// outcomes.
+  void note_rejected(unsigned status) { observe(nullptr, status, {}, 0); }
+
   /// Whether callers need a key: from the first key on, also when it was made after the start.
-  bool guarded() const noexcept { return guarded_; }
+  bool guarded() { return keys_->guarded(); }
 
   /// Ends the threads and the journal. What is under way must be answered before.
   void stop();
@@ -69,18 +75,17 @@ public:
 private:
   struct call;
   using call_ptr = std::shared_ptr<call>;
+  struct given_answer;
   struct shown_item {
     std::string item, title;
   };
-  struct bucket {
-    double tokens = 0;
-    deadline::clock::time_point at;
-  };
 
   explicit api(api_parts parts);
-  bool authorise(call& one);
-  std::optional<http::response> over_rate(const call& one);
+  std::optional<http::response> find_route(call& one);
+  std::optional<http::response> authorise(call& one);
+  std::optional<http::response> admit(call& one);
   void dispatch(const call_ptr& one);
+  void observe(const route* to, unsigned status, const std::string& arm, std::uint64_t us);
   void finish(const call_ptr& one, http::response given);
   void refuse(const call_ptr& one, const error& err);
 
@@ -88,9 +93,12 @@ private:
   void count_seen(std::string_view item, double times, std::string_view title); ///< Under the mutex.
   void write_rows(const call_ptr& one, std::vector<row> rows);
   void read_entity_of(const call_ptr& one, const char* entity);
+  static expected<ask> read_query(const call& one);
+  expected<net::client*> choose_arm(const call_ptr& one, std::string_view key);
   void recommend(const call_ptr& one);
   void on_ranked(const call_ptr& one, expected<net::reply> got);
   void fall_back(const call_ptr& one, const error& why);
+  void give(const call_ptr& one, given_answer made);
   void similar_items(const call_ptr& one);
   void shadow(const call_ptr& one, std::vector<std::string> shown);
   void pass_on(const call_ptr& one, operation what, const std::string& id, const http::query_values& query,
@@ -99,11 +107,11 @@ private:
   expected<net::reply> ask_and_wait(net::client& from, wire::Kind kind, chunk payload,
                                     std::chrono::milliseconds span);
   void routing_loop();
+  void report_loop();
   void chores_loop();
   void report_arms();
   void refresh_trending();
   void refresh_views();
-  void refresh_keys();
   std::vector<std::string> features_of(const std::string& entity);
 
   api_parts parts_;
@@ -113,19 +121,18 @@ private:
   std::unique_ptr<journal> journal_;
   routing_box routing_;
   arm_stats stats_;
-  std::atomic<bool> guarded_{false}; ///< Once true, for ever.
+  std::unique_ptr<key_ring> keys_;
   std::atomic<std::uint32_t> in_flight_{0}, shadows_{0};
   std::mutex mutex_; ///< Of what follows.
-  std::vector<security::api_key> keys_;
-  std::unordered_map<std::string, bucket> buckets_;
   std::vector<shown_item> trending_;
   std::unordered_map<std::string, std::pair<double, std::string>> seen_;
   std::map<std::string, std::vector<std::string>> attributes_; ///< Entity to features.
-  std::map<std::string, metrics::histogram> latencies_;
+  std::mutex latencies_mutex_;
+  std::map<std::tuple<const route*, unsigned, std::string>, metrics::histogram> latencies_;
   std::mutex stop_mutex_;
   std::condition_variable stop_wake_;
   bool stopping_ = false;
-  std::thread routing_thread_, chores_thread_;
+  std::thread routing_thread_, report_thread_, chores_thread_;
 };
 
 } // namespace troupe::gateway

@@ -110,7 +110,18 @@ TEST_CASE("wrong addresses, methods and bodies are answered by problem documents
   CHECK(gateway.problem(gateway.ask("GET", "/v1/users/u/recommendations?n=%zz"), "invalid_argument") == 400);
   CHECK(gateway.problem(gateway.ask("GET", "/v1/requests/none"), "not_found") == 404);
   CHECK(gateway.problem(gateway.ask("GET", "/v1/runs"), "unavailable") == 503);
-  CHECK(gateway.problem(gateway.ask("GET", "/v1/items/i/similar"), "unavailable") == 503);
+  CHECK(gateway.problem(gateway.ask("GET", "/v1/items/i/similar?n=x"), "invalid_argument") == 400);
+  CHECK(gateway.problem(gateway.ask("GET", "/v1/users/u/recommendations?explain=maybe"),
+                        "invalid_argument") == 400);
+  CHECK(gateway.problem(gateway.ask("GET", "/v1/users/%ff%fe/recommendations"), "invalid_argument") == 400);
+  CHECK(gateway.problem(gateway.ask("GET", "/v1/users/%4/recommendations"), "invalid_argument") == 400);
+  CHECK(gateway.problem(gateway.ask("GET", "/v1/items/" + std::string(1'025, 'x')), "invalid_argument") ==
+        400);
+  CHECK(gateway.problem(gateway.ask("HEAD", "/v1/users/u/recommendations"), "invalid_argument") == 405);
+  CHECK(gateway.problem(gateway.ask("GET", "/v1/users/u", {}, {{"X-Consistency-Token", "1"}}),
+                        "invalid_argument") == 400);
+  CHECK(gateway.problem(gateway.ask("POST", "/v1/events", "x", {{"Content-Encoding", "gzip"}}),
+                        "invalid_argument") == 415);
   CHECK(gateway.problem(gateway.ask("POST", "/v1/events", R"({"type":"click","user":"u","item":"i"})"),
                         "unavailable") == 503);
 }
@@ -134,6 +145,33 @@ TEST_CASE("without anything behind it the gateway answers, says that it is degra
   auto inspected = gateway.ask("GET", "/v1/requests/" + id);
   REQUIRE(inspected.status == 200);
   CHECK(json::parse(inspected.body).at("stages").as_array().size() == 1);
+  CHECK(json::parse(inspected.body).at("trace_id") == "0af7651916cd43dd8448eb211c80319c");
+  auto like = gateway.ask("GET", "/v1/items/a%2Fb/similar");
+  REQUIRE(like.status == 200);
+  CHECK(!json::parse(like.body).at("degraded").as_array().empty());
+  auto looked = gateway.ask("GET", "/v1/requests/" + header_of(like, "X-Request-Id"));
+  CHECK(json::parse(looked.body).at("item") == "a/b");
+}
+
+TEST_CASE("a trace goes on where its header is right, and begins anew where it is not") {
+  lonely gateway;
+  gateway.open();
+  auto trace_for = [&](const std::string& given) {
+    return header_of(gateway.ask("GET", "/health/live", {}, {{"traceparent", given}}), "traceparent");
+  };
+  const std::string trace = "0af7651916cd43dd8448eb211c80319c", parent = "b7ad6b7169203331";
+
+  CHECK(trace_for("00-" + trace + "-" + parent + "-01").substr(3, 32) == trace);
+  CHECK(trace_for("cc-" + trace + "-" + parent + "-01-later").substr(3, 32) == trace);
+  for (const auto& bad :
+       {"ff-" + trace + "-" + parent + "-01", "00-" + trace + "-" + parent + "-01-more", trace, std::string{},
+        "00-0AF7651916CD43DD8448EB211C80319C-" + parent + "-01", "00-" + trace + "-0000000000000000-01",
+        "00-00000000000000000000000000000000-" + parent + "-01"}) {
+    auto made = trace_for(bad);
+    REQUIRE(made.size() == 55);
+    CHECK(made.substr(3, 32) != trace);
+    CHECK(made.substr(3, 32) != "00000000000000000000000000000000");
+  }
 }
 
 TEST_CASE("keys open what their scope says, and a wrong, missing or revoked key opens nothing") {
@@ -154,6 +192,8 @@ TEST_CASE("keys open what their scope says, and a wrong, missing or revoked key 
   for (const auto& bad : {std::string{}, std::string{"hello"}, wrong, gone})
     CHECK(gateway.problem(gateway.ask("GET", "/v1/users/u/recommendations", {}, with(bad)), "unauthorized") ==
           401);
+  CHECK(header_of(gateway.ask("GET", "/metrics"), "WWW-Authenticate") == "Bearer");
+  CHECK(gateway.ask("GET", "/metrics", {}, {{"Authorization", "bearer " + reader}}).status == 200);
   CHECK(gateway.problem(gateway.ask("GET", "/metrics"), "unauthorized") == 401);
   CHECK(gateway.problem(gateway.ask("POST", "/v1/events", "{}", with(reader)), "unauthorized") == 403);
   CHECK(gateway.problem(gateway.ask("POST", "/v1/rollouts/x/abort", "", with(reader)), "unauthorized") ==

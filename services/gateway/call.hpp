@@ -1,6 +1,7 @@
 #pragma once
 
 #include "services/gateway/api.hpp"
+#include "services/gateway/token.hpp"
 
 #include "common/http/problem.hpp"
 
@@ -71,13 +72,18 @@ struct api::call {
   http::query_values query;
   net::trace_context trace;
   std::string caller;
+  double rate = 0; ///< Of the caller; 0: that of the gateway.
   bool counted = false;
+  log_offsets after; ///< What the answer must have seen.
+  std::string token; ///< Of a write: what a read takes to see it.
   // Of recommendations.
   std::string request_id;
   gateway::ask wanted;
   gateway::arm arm;
+  std::string release; ///< The one that answered; else that of the arm.
   routing_ptr table;
   bool detail = false;
+  std::uint64_t asked_us = 0; ///< When the ranker was asked, as `us()`.
   std::uint64_t us() const {
     return static_cast<std::uint64_t>(
         std::max<std::int64_t>(0, (deadline::clock::now() - asked.arrived) / 1us));

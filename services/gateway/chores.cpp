@@ -205,16 +205,17 @@ void api::refresh_views() {
   attributes_ = std::move(found);
 }
 
-void api::refresh_keys() {
-  auto keys = security::read_api_keys(parts_.key_file);
-  if (!keys) {
-    log::warn("keys-refused", "gateway goes on with the API keys it has: {}", render(keys.error()));
-    return;
+void api::report_loop() {
+  for (;;) {
+    report_arms();
+    auto queue = journal_->counters();
+    parts_.report.gauge("impressions_waiting", static_cast<double>(queue.waiting));
+    parts_.report.gauge("impressions_dropped", static_cast<double>(queue.dropped));
+    parts_.report.gauge("routing_version", static_cast<double>(routing_.current()->version));
+    std::unique_lock lock{stop_mutex_};
+    if (stop_wake_.wait_for(lock, 1s, [&] { return stopping_; }))
+      return;
   }
-  std::lock_guard lock{mutex_};
-  keys_ = std::move(*keys);
-  if (!keys_.empty() && !guarded_.exchange(true))
-    log::info("api-keys", "gateway asks for API keys from now on");
 }
 
 void api::chores_loop() {
@@ -234,12 +235,6 @@ void api::chores_loop() {
         parts_.report.failed(done.error());
       expire_at = now + 10s;
     }
-    refresh_keys();
-    report_arms();
-    auto queue = journal_->counters();
-    parts_.report.gauge("impressions_waiting", static_cast<double>(queue.waiting));
-    parts_.report.gauge("impressions_dropped", static_cast<double>(queue.dropped));
-    parts_.report.gauge("routing_version", static_cast<double>(routing_.current()->version));
     std::unique_lock lock{stop_mutex_};
     if (stop_wake_.wait_for(lock, 1s, [&] { return stopping_; }))
       return;

@@ -90,6 +90,7 @@ expected<component> http_component(service_context& context) {
                                          : static_cast<std::uint16_t>(settings.http_port + context.replica());
   options.max_connections = settings.max_connections;
   options.max_body = settings.max_body;
+  options.max_bodies = settings.max_bodies;
   options.max_header = static_cast<std::uint32_t>(settings.max_header);
   options.idle = settings.idle_timeout;
   options.header_timeout = settings.header_timeout;
@@ -99,6 +100,7 @@ expected<component> http_component(service_context& context) {
     options.tls_certificate = context.catalog()->resolve(settings.tls_certificate).string();
     options.tls_key = context.catalog()->resolve(settings.tls_key).string();
   }
+  options.rejected = [serving](unsigned status) { serving->note_rejected(status); };
   bool tls = !options.tls_certificate.empty();
   auto address = options.address;
   auto started =
@@ -111,7 +113,7 @@ expected<component> http_component(service_context& context) {
   }
   std::shared_ptr<http::server> server = std::move(*started);
   auto file = context.catalog()->data() / "run" / fmt::format("gateway-{}.port", context.replica());
-  std::ofstream{file, std::ios::trunc} << server->port() << '\n';
+  std::ofstream{file, std::ios::trunc} << server->port() << (tls ? " https\n" : " http\n");
   log::info("http", "gateway serves {}://{}:{}", tls ? "https" : "http", address, server->port());
   show_counters(context, server, serving);
   return component{std::function<void(deadline)>{[server, serving, file](deadline until) mutable {

@@ -12,6 +12,8 @@ void config::bind(config_keys& keys) {
   keys.add("max_connections", max_connections, "Connections at a time; one more is closed.",
            between(1, 1'000'000));
   keys.add("max_body", max_body, "A larger body is answered 413.", between(1'024, 1 << 30), "bytes");
+  keys.add("max_bodies", max_bodies, "All bodies at work together; of more a request is answered 503.",
+           between(1'024, std::int64_t{1} << 40), "bytes");
   keys.add("max_header", max_header, "A larger header is answered 431.", between(1'024, 1 << 20), "bytes");
   keys.add("idle_timeout", idle_timeout, "A connection without a request for so long is closed.",
            between(100ms, 1h));

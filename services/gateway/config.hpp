@@ -14,7 +14,8 @@ struct config {
   std::uint32_t http_port = 8080;
   std::uint32_t http_threads = 2;
   std::uint32_t max_connections = 12'000;
-  std::uint64_t max_body = std::uint64_t{16} << 20;
+  std::uint64_t max_body = std::uint64_t{8} << 20;
+  std::uint64_t max_bodies = std::uint64_t{256} << 20;
   std::uint64_t max_header = 16 << 10;
   std::chrono::milliseconds idle_timeout{60'000};
   std::chrono::milliseconds header_timeout{10'000};

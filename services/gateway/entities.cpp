@@ -44,7 +44,14 @@ void api::write_rows(const call_ptr& one, std::vector<row> rows) {
     good.push_back(each.what);
   }
   auto held = std::make_shared<std::vector<row>>(std::move(rows));
-  auto answer = [this, one, held](const wire::AppendReply* reply) {
+  bool single = !one->parameters.empty(); // One entity by its address.
+  auto answer = [this, one, held, single](const wire::AppendReply* reply) {
+    if (reply && reply->offsets()) {
+      log_offsets places;
+      for (const auto* place : *reply->offsets())
+        places.emplace_back(place->partition(), place->offset());
+      one->token = write_token(places);
+    }
     json::array out;
     std::uint64_t counts[4] = {};
     std::uint32_t at = 0;
@@ -70,9 +77,13 @@ void api::write_rows(const call_ptr& one, std::vector<row> rows) {
       ++counts[what];
       out.push_back(std::move(line));
     }
+    if (single && counts[2] > 0)
+      return finish(one,
+                    http::problem(422, "invalid_argument", json::value_to<std::string>(out[0].at("reason"))));
     finish(one, json_answer(json::object{{"added", counts[0]},
                                          {"duplicate", counts[1]},
                                          {"refused", counts[2] + counts[3]},
+                                         {"token", one->token},
                                          {"rows", std::move(out)}}));
   };
   if (good.empty())
@@ -115,7 +126,11 @@ void api::read_entity_of(const call_ptr& one, const char* entity) {
   auto kind = out.CreateString(entity);
   auto ids = out.CreateVectorOfStrings({one->parameters[0]});
   auto features = out.CreateVectorOfStrings(names);
-  out.Finish(wire::CreateReadFeatures(out, kind, ids, features), "TRPF");
+  std::vector<wire::PartitionOffset> offsets;
+  for (const auto& [partition, offset] : one->after)
+    offsets.emplace_back(partition, offset);
+  auto least = out.CreateVectorOfStructs(offsets);
+  out.Finish(wire::CreateReadFeatures(out, kind, ids, features, 0, least), "TRPF");
   auto replica = rendezvous(one->parameters[0], std::max(1u, (*client)->replicas()));
   (*client)->call_async_to(
       replica, wire::Kind::read_features, bytes_of(out), deadline::in(settings_.read_timeout),
@@ -126,12 +141,13 @@ void api::read_entity_of(const call_ptr& one, const char* entity) {
         if (!reply)
           return self->refuse(one, reply.error());
         json::object attributes, ages;
-        bool deleted = false;
+        bool known = false, deleted = false;
         if ((*reply)->columns())
           for (const auto* each : *(*reply)->columns()) {
             if (!each->status() || each->status()->size() != 1 ||
                 each->status()->Get(0) == wire::FeatureStatus::missing)
               continue;
+            known = true;
             std::string name{text_of(each->name())};
             name = name.substr(name.find('.') + 1);
             json::value value;
@@ -141,13 +157,15 @@ void api::read_entity_of(const call_ptr& one, const char* entity) {
               value = texts(each->lists()->Get(0)->items());
             else if (each->numbers() && each->numbers()->size() == 1)
               value = number(each->numbers()->Get(0));
-            if (name == "deleted")
+            if (name == "deleted") {
               deleted = (value.is_double() && value.get_double() != 0) || value == "true" || value == "1";
+              continue;
+            }
             if (each->age_us() && each->age_us()->size() == 1)
               ages[name] = each->age_us()->Get(0);
             attributes[name] = std::move(value);
           }
-        if (attributes.empty() || deleted)
+        if (!known || deleted)
           return self->refuse(one, {ec::not_found, fmt::format("there is no {} of this id{}", entity,
                                                                deleted ? ": it was deleted" : "")});
         self->finish(one, json_answer(json::object{{"id", one->parameters[0]},

@@ -168,7 +168,8 @@ void journal::send_loop() {
         last = end;
     }
     auto sent = records.empty() ? expected<std::uint64_t>{0} : send_(records);
-    if (!sent && remedy_of(sent.error().code) == remedy::retry_later) {
+    // Only what can never be right is given up: a key that is missing, a bug, a newer log may be put right.
+    if (!sent && sent.error().code != ec::invalid_argument && sent.error().code != ec::conflict) {
       log::warn("impressions-wait", "gateway keeps the impressions of {} answers: {}", waiting_.load(),
                 render(sent.error()));
       std::unique_lock lock{mutex_};

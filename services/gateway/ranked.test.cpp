@@ -31,6 +31,9 @@ struct fake_fleet {
   std::map<std::string, record> log;
   std::uint64_t answers_reported = 0, shadows_reported = 0;
   std::map<std::string, int> ranked; ///< By arm.
+  std::string answering;             ///< The release that answers, where not the one asked for.
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> waited_for; ///< By the last ranking.
+  std::uint64_t trace_low = 0;                                     ///< Of the last ranking.
   std::vector<std::unique_ptr<net::endpoint>> endpoints;
   testing::temp_dir folder;
   metrics::registry metrics;
@@ -66,7 +69,9 @@ struct fake_fleet {
         }
         changed.notify_all();
       }
-      out.Finish(wire::CreateAppendReply(out, out.CreateVector(rows)), "TRPI");
+      std::vector<wire::PartitionOffset> places{{3, log.size()}};
+      auto list = out.CreateVector(rows);
+      out.Finish(wire::CreateAppendReply(out, list, out.CreateVectorOfStructs(places)), "TRPI");
       req.respond.reply(bytes_of(out));
     };
     deployer[wire::Kind::routing] = [](net::request req) {
@@ -113,6 +118,13 @@ struct fake_fleet {
       {
         std::lock_guard lock{mutex};
         ++ranked[asked->arm()->str() + "/" + asked->release()->str()];
+        if (asked->arm()->str() != "shadow") {
+          trace_low = req.info.trace.trace_low;
+          waited_for.clear();
+          for (std::size_t i = 0; asked->min_offsets() && i < asked->min_offsets()->size(); ++i)
+            waited_for.emplace_back(asked->min_offsets()->Get(static_cast<std::uint32_t>(i))->partition(),
+                                    asked->min_offsets()->Get(static_cast<std::uint32_t>(i))->offset());
+        }
       }
       flatbuffers::FlatBufferBuilder out;
       std::vector<flatbuffers::Offset<wire::RankedItem>> items;
@@ -127,7 +139,9 @@ struct fake_fleet {
         items.push_back(made.Finish());
       }
       auto list = out.CreateVector(items);
+      auto release = out.CreateString(answering.empty() ? asked->release()->str() : answering);
       wire::RankReplyBuilder made{out};
+      made.add_release(release);
       made.add_items(list);
       out.Finish(made.Finish(), "TRPK");
       req.respond.reply(bytes_of(out));
@@ -151,6 +165,12 @@ struct fake_fleet {
   }
 
   json::value ask(const std::string& method, const std::string& path, const std::string& body = {}) {
+    auto given = call(method, path, body);
+    REQUIRE_MESSAGE(given.status == 200, given.body);
+    return json::parse(given.body);
+  }
+  http::response call(const std::string& method, const std::string& path, const std::string& body = {},
+                      http::header_list headers = {}) {
     auto answer = std::make_shared<std::promise<http::response>>();
     http::request asked;
     asked.method = method;
@@ -158,12 +178,11 @@ struct fake_fleet {
     asked.path = path.substr(0, mark);
     asked.query = mark == std::string::npos ? "" : path.substr(mark + 1);
     asked.body = body;
+    asked.headers = std::move(headers);
     asked.peer = "127.0.0.1";
     serving->serve(std::move(asked),
                    http::responder{[answer](http::response given) { answer->set_value(std::move(given)); }});
-    auto given = answer->get_future().get();
-    REQUIRE_MESSAGE(given.status == 200, given.body);
-    return json::parse(given.body);
+    return answer->get_future().get();
   }
 
   bool wait(const std::function<bool()>& done) {
@@ -249,4 +268,44 @@ TEST_CASE("when the ranker goes away the answer is what was shown most, flagged,
   auto after = fleet.ask("GET", "/v1/users/u1/recommendations?n=3");
   for (const auto& each : after.at("items").as_array())
     CHECK(text(each.at("item")) != "i1");
+}
+
+TEST_CASE("the token of a write makes a read wait for it, and the trace goes on to the ranker") {
+  fake_fleet fleet;
+  fleet.open();
+
+  auto wrote = fleet.call(
+      "POST", "/v1/events",
+      R"([{"id":"e1","type":"click","user":"u1","item":"i1","event_time":"2026-01-01T00:00:00Z"}])");
+  std::string token;
+  for (const auto& [name, value] : wrote.headers)
+    if (name == "X-Consistency-Token")
+      token = value;
+  CHECK(token == "3:1");
+  CHECK(text(json::parse(wrote.body).at("token")) == token);
+  auto read = fleet.call("GET", "/v1/users/u1/recommendations", {},
+                         {{"X-Consistency-Token", token},
+                          {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}});
+
+  CHECK(read.status == 200);
+  std::lock_guard lock{fleet.mutex};
+  CHECK(fleet.waited_for == std::vector<std::pair<std::uint32_t, std::uint64_t>>{{3, 1}});
+  CHECK(fleet.trace_low == 0x8448eb211c80319cu);
+}
+
+TEST_CASE("an answer and its impressions name the release that answered, not the one that was asked for") {
+  fake_fleet fleet;
+  fleet.answering = "r0";
+  fleet.open();
+
+  auto answer = fleet.ask("GET", "/v1/users/u1/recommendations?n=1");
+
+  CHECK(text(answer.at("release")) == "r0");
+  auto id = "imp:" + text(answer.at("request_id")) + ":1";
+  CHECK(fleet.wait([&] { return fleet.log.contains(id); }));
+  std::lock_guard lock{fleet.mutex};
+  bool named = false;
+  for (const auto& each : fleet.log[id].attributes)
+    named |= each.name == "release" && each.value == attribute_value{std::string{"r0"}};
+  CHECK(named);
 }

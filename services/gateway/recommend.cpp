@@ -1,4 +1,4 @@
-#include "services/gateway/call.hpp"
+#include "services/gateway/answer.hpp"
 
 #include "common/core/hash.hpp"
 
@@ -6,9 +6,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
 
-/// Recommendations: ranked, or the fallback that says so.
+/// Recommendations and similar items, as the ranker answers them.
 namespace troupe::gateway {
 
 namespace {
@@ -25,7 +24,7 @@ std::vector<flatbuffers::Offset<wire::Filter>> filters_of(FlatBufferBuilder& out
   return made;
 }
 
-chunk rank_query(const ask& from, const arm& to, std::uint64_t seed, bool explain) {
+chunk rank_query(const ask& from, const arm& to, std::uint64_t seed, bool explain, const log_offsets& after) {
   FlatBufferBuilder out;
   std::vector<flatbuffers::Offset<wire::Attribute>> context;
   for (const auto& each : from.context) {
@@ -51,6 +50,10 @@ chunk rank_query(const ask& from, const arm& to, std::uint64_t seed, bool explai
   auto filters = out.CreateVector(filters_of(out, from.filters));
   auto exclude = out.CreateVectorOfStrings(from.exclude),
        candidates = out.CreateVectorOfStrings(from.candidates);
+  std::vector<wire::PartitionOffset> offsets;
+  for (const auto& [partition, offset] : after)
+    offsets.emplace_back(partition, offset);
+  auto least = offsets.empty() ? 0 : out.CreateVectorOfStructs(offsets);
   wire::RankBuilder made{out};
   made.add_release(release);
   made.add_arm(name);
@@ -63,97 +66,104 @@ chunk rank_query(const ask& from, const arm& to, std::uint64_t seed, bool explai
   made.add_n(from.n);
   made.add_explain(explain);
   made.add_seed(seed);
+  made.add_min_offsets(least);
   out.Finish(made.Finish(), "TRPK");
   return bytes_of(out);
 }
 
-json::object item_json(const wire::RankedItem& from, std::size_t position, bool explain) {
-  json::object out{{"item", text(from.item())},
-                   {"position", position},
-                   {"title", text(from.title())},
-                   {"score", number(from.score())},
-                   {"propensity", number(from.propensity())},
-                   {"sources", texts(from.sources())},
-                   {"because", texts(from.because())}};
-  if (!explain)
-    return out;
-  json::object models;
-  if (from.models())
-    for (const auto* each : *from.models())
-      models[text_of(each->model())] = number(each->score());
-  out["models"] = std::move(models);
-  out["notes"] = texts(from.notes());
-  return out;
+/// The sooner of `longest` and what the caller's X-Deadline-Ms leaves, less a tenth for fallback and journal.
+expected<deadline> rank_deadline(const http::request& asked, std::uint64_t spent_us,
+                                 std::chrono::milliseconds longest) {
+  auto until = deadline::in(longest);
+  auto given = asked.header("x-deadline-ms");
+  if (given.empty())
+    return until;
+  std::uint32_t ms = 0;
+  auto [end, err] = std::from_chars(given.data(), given.data() + given.size(), ms);
+  if (err != std::errc{} || end != given.data() + given.size() || ms < 1 || ms > 60'000)
+    return fail(ec::invalid_argument, "X-Deadline-Ms is not 1 to 60000");
+  auto left = std::int64_t{ms} * 900 - static_cast<std::int64_t>(spent_us);
+  return until.within(std::chrono::microseconds{std::max<std::int64_t>(0, left)});
 }
 
-json::array stages_json(const wire::RankReply& from) {
-  json::array out;
-  if (from.stages())
-    for (const auto* each : *from.stages())
-      out.push_back({{"name", text(each->name())}, {"us", each->us()}, {"count", each->count()}});
-  return out;
-}
-
-json::array features_json(const wire::RankReply& from) {
-  static constexpr const char* states[] = {"missing", "present", "stale"};
-  json::array out;
-  if (from.features())
-    for (const auto* each : *from.features())
-      out.push_back({{"name", text(each->name())},
-                     {"status", states[std::min(2, static_cast<int>(each->status()))]},
-                     {"age_us", each->age_us()},
-                     {"value", text(each->value())}});
+std::vector<std::string> all_of(const http::query_values& query, std::string_view wanted) {
+  std::vector<std::string> out;
+  for (const auto& [name, value] : query.all())
+    if (name == wanted)
+      out.push_back(value);
   return out;
 }
 
 } // namespace
 
-void api::recommend(const call_ptr& one) {
-  auto& wanted = one->wanted;
-  if (one->to->what == operation::recommend) {
-    auto read = read_ask(one->asked.body);
-    if (!read)
-      return refuse(one, read.error());
-    wanted = std::move(*read);
-  } else {
-    wanted.user = one->parameters[0];
-    if (auto n = one->query.find("n")) {
-      auto read = read_n(*n);
-      if (!read)
-        return refuse(one, read.error());
-      wanted.n = *read;
-    }
-    auto explain = one->query.find("explain");
-    wanted.explain = explain && *explain != "false" && *explain != "0";
-    for (const auto& [name, value] : one->query.all())
-      if (name == "exclude")
-        wanted.exclude.push_back(value);
+expected<ask> api::read_query(const call& one) {
+  ask out;
+  out.user = one.parameters[0];
+  if (auto n = one.query.find("n")) {
+    TROUPE_TRY(read, read_n(*n));
+    out.n = read;
   }
+  if (auto explain = one.query.find("explain"); explain && *explain != "" && *explain != "true" &&
+                                                *explain != "1" && *explain != "false" && *explain != "0")
+    return fail(ec::invalid_argument, "explain is '{}', not true or false", explain->substr(0, 32));
+  else
+    out.explain = explain && *explain != "false" && *explain != "0";
+  out.exclude = all_of(one.query, "exclude");
+  return out;
+}
+
+expected<net::client*> api::choose_arm(const call_ptr& one, std::string_view key) {
   one->request_id = to_hex(hash128{random_word(), random_word()});
   one->table = routing_.current();
-  const auto* chosen = one->table->arm_of(wanted.user.empty() ? one->request_id : wanted.user);
+  const auto* chosen = one->table->arm_of(key.empty() ? one->request_id : key);
   if (!chosen)
-    return fall_back(one, {ec::unavailable, "no release is rolled out"});
+    return fail(ec::unavailable, "no release is rolled out");
   one->arm = *chosen;
-  auto client = must_have(parts_.behind.ranker, "ranker");
+  one->release = chosen->release;
+  return must_have(parts_.behind.ranker, "ranker");
+}
+
+void api::recommend(const call_ptr& one) {
+  auto wanted = one->to->what == operation::recommend ? read_ask(one->asked.body) : read_query(*one);
+  if (!wanted)
+    return refuse(one, wanted.error());
+  one->wanted = std::move(*wanted);
+  auto until = rank_deadline(one->asked, one->us(), settings_.rank_timeout);
+  if (!until)
+    return refuse(one, until.error());
+  auto client = choose_arm(one, one->wanted.user);
   if (!client)
     return fall_back(one, client.error());
   auto seed = hash64(one->request_id);
   bool busy = in_flight_ > settings_.max_in_flight / 4 * 3; // Shed what the caller does not see, first.
   one->detail =
-      wanted.explain || (!busy && static_cast<double>(seed >> 11) * 0x1p-53 < settings_.inspect_detail);
-  auto until = deadline::in(settings_.rank_timeout);
-  if (auto given = one->asked.header("x-deadline-ms"); !given.empty()) {
-    std::uint32_t ms = 0;
-    auto [end, err] = std::from_chars(given.data(), given.data() + given.size(), ms);
-    if (err != std::errc{} || end != given.data() + given.size() || ms < 1 || ms > 60'000)
-      return refuse(one, {ec::invalid_argument, "X-Deadline-Ms is not 1 to 60000"});
-    // A tenth is kept for the fallback and the journal.
-    until = until.within(std::chrono::microseconds{
-        std::max<std::int64_t>(0, std::int64_t{ms} * 900 - static_cast<std::int64_t>(one->us()))});
-  }
+      one->wanted.explain || (!busy && static_cast<double>(seed >> 11) * 0x1p-53 < settings_.inspect_detail);
+  one->asked_us = one->us();
   (*client)->call_async(
-      wire::Kind::rank, rank_query(wanted, one->arm, seed, one->detail), until,
+      wire::Kind::rank, rank_query(one->wanted, one->arm, seed, one->detail, one->after), *until,
+      [self = shared_from_this(), one](expected<net::reply> got) { self->on_ranked(one, std::move(got)); },
+      one->trace);
+}
+
+void api::similar_items(const call_ptr& one) {
+  auto wanted = read_query(*one);
+  if (!wanted)
+    return refuse(one, wanted.error());
+  one->wanted = std::move(*wanted);
+  one->wanted.exclude.push_back(std::exchange(one->wanted.user, {})); // The item itself is not like itself.
+  auto until = rank_deadline(one->asked, one->us(), settings_.rank_timeout);
+  if (!until)
+    return refuse(one, until.error());
+  auto client = choose_arm(one, one->parameters[0]);
+  if (!client)
+    return fall_back(one, client.error());
+  FlatBufferBuilder out;
+  auto release = out.CreateString(one->arm.release), item = out.CreateString(one->parameters[0]);
+  auto without = out.CreateVectorOfStrings(one->wanted.exclude);
+  out.Finish(wire::CreateSimilar(out, release, item, one->wanted.n, 0, without), "TRPK");
+  one->asked_us = one->us();
+  (*client)->call_async(
+      wire::Kind::similar, bytes_of(out), *until,
       [self = shared_from_this(), one](expected<net::reply> got) { self->on_ranked(one, std::move(got)); },
       one->trace);
 }
@@ -165,137 +175,28 @@ void api::on_ranked(const call_ptr& one, expected<net::reply> got) {
   if (!read)
     return fall_back(one, read.error());
   const auto& reply = **read;
-  json::array items, inspected;
-  journal_entry entry;
-  entry.request_id = one->request_id;
-  auto now = wall_now();
-  bool degraded = reply.degraded() && reply.degraded()->size() > 0;
-  std::vector<std::string> shown;
+  given_answer made;
+  made.asked_us = one->us() - one->asked_us;
+  made.reply = got->payload;
+  made.degraded = texts(reply.degraded());
+  if (auto by = text_of(reply.release()); !by.empty())
+    one->release = by; // Where that of the arm was not ready, another one answered.
   if (reply.items())
     for (const auto* each : *reply.items()) {
-      auto position = items.size() + 1;
-      items.push_back(item_json(*each, position, one->wanted.explain));
-      inspected.push_back(item_json(*each, position, true));
-      shown.emplace_back(text_of(each->item()));
-      if (one->wanted.user.empty())
-        continue;
-      record seen;
-      seen.id = fmt::format("imp:{}:{}", one->request_id, position);
-      seen.type = "impression";
-      seen.user = one->wanted.user;
-      seen.item = shown.back();
-      seen.event_time = now;
-      seen.request_id = one->request_id;
-      seen.attributes = {{"arm", one->arm.name},
-                         {"degraded", degraded},
-                         {"position", static_cast<double>(position)},
-                         {"propensity", each->propensity()},
-                         {"release", one->arm.release}};
-      entry.impressions.push_back(std::move(seen));
+      auto position = made.items.size() + 1;
+      made.items.push_back(ranked_json(*each, position, one->wanted.explain));
+      made.show(*one, std::string{text_of(each->item())}, each->propensity());
     }
+  if (one->wanted.explain) {
+    made.stages = stages_json(reply);
+    made.features = features_json(reply);
+  }
   if (reply.items()) {
     std::lock_guard lock{mutex_};
     for (const auto* each : *reply.items())
       count_seen(text_of(each->item()), 0.01, text_of(each->title()));
   }
-  json::object answer{{"request_id", one->request_id},
-                      {"user", one->wanted.user},
-                      {"arm", one->arm.name},
-                      {"release", one->arm.release},
-                      {"degraded", texts(reply.degraded())},
-                      {"items", std::move(items)}};
-  if (one->wanted.explain) {
-    answer["stages"] = stages_json(reply);
-    answer["features"] = features_json(reply);
-  }
-  json::object inspection{{"request_id", one->request_id},  {"at", to_rfc3339(now)},
-                          {"user", one->wanted.user},       {"arm", one->arm.name},
-                          {"release", one->arm.release},    {"routing_version", one->table->version},
-                          {"rollout", one->table->rollout}, {"gateway_us", one->us()},
-                          {"detail", one->detail},          {"degraded", texts(reply.degraded())},
-                          {"stages", stages_json(reply)},   {"features", features_json(reply)},
-                          {"items", std::move(inspected)}};
-  entry.inspection = json::serialize(inspection);
-  auto held = std::make_shared<json::object>(std::move(answer));
-  bool expects = !entry.impressions.empty();
-  journal_->keep(std::move(entry), [self = shared_from_this(), one, held, degraded, expects,
-                                    shown](bool kept) mutable {
-    if (!kept && expects)
-      held->at("degraded").as_array().push_back("impressions: the queue is full, they were dropped");
-    self->stats_.answered(one->arm.name, one->arm.release, one->us(), false, degraded || (!kept && expects));
-    self->finish(one, json_answer(*held));
-    self->shadow(one, std::move(shown));
-  });
-}
-
-void api::fall_back(const call_ptr& one, const error& why) {
-  json::array reasons{json::string{render(why)}};
-  json::array items;
-  journal_entry entry;
-  entry.request_id = one->request_id;
-  auto now = wall_now();
-  if (!one->wanted.filters.empty() || !one->wanted.candidates.empty())
-    reasons.push_back("fallback: it cannot apply filters or candidates, so it shows nothing");
-  else {
-    std::set<std::string_view> exclude{one->wanted.exclude.begin(), one->wanted.exclude.end()};
-    std::vector<shown_item> list;
-    {
-      std::lock_guard lock{mutex_};
-      list = trending_;
-    }
-    if (list.empty())
-      reasons.push_back("fallback: no list of trending items is known yet");
-    else
-      reasons.push_back("fallback: the last known trending items");
-    for (const auto& each : list) {
-      if (items.size() == one->wanted.n)
-        break;
-      if (exclude.contains(each.item))
-        continue;
-      auto position = items.size() + 1;
-      items.push_back({{"item", each.item},
-                       {"position", position},
-                       {"title", each.title},
-                       {"score", 0.0},
-                       {"propensity", 1.0},
-                       {"sources", json::array{"fallback"}},
-                       {"because", json::array{}}});
-      if (one->wanted.user.empty())
-        continue;
-      record seen;
-      seen.id = fmt::format("imp:{}:{}", one->request_id, position);
-      seen.type = "impression";
-      seen.user = one->wanted.user;
-      seen.item = each.item;
-      seen.event_time = now;
-      seen.request_id = one->request_id;
-      seen.attributes = {{"arm", one->arm.name},
-                         {"degraded", true},
-                         {"position", static_cast<double>(position)},
-                         {"propensity", 1.0},
-                         {"release", one->arm.release}};
-      entry.impressions.push_back(std::move(seen));
-    }
-  }
-  json::object answer{{"request_id", one->request_id}, {"user", one->wanted.user}, {"arm", one->arm.name},
-                      {"release", one->arm.release},   {"degraded", reasons},      {"items", items}};
-  json::object inspection = answer;
-  inspection["at"] = to_rfc3339(now);
-  inspection["routing_version"] = one->table->version;
-  inspection["gateway_us"] = one->us();
-  inspection["stages"] =
-      json::array{json::object{{"name", "fallback"}, {"us", one->us()}, {"count", items.size()}}};
-  inspection["features"] = json::array{};
-  entry.inspection = json::serialize(inspection);
-  auto held = std::make_shared<json::object>(std::move(answer));
-  bool expects = !entry.impressions.empty();
-  journal_->keep(std::move(entry), [self = shared_from_this(), one, held, expects](bool kept) {
-    if (!kept && expects)
-      held->at("degraded").as_array().push_back("impressions: the queue is full, they were dropped");
-    if (!one->arm.name.empty())
-      self->stats_.answered(one->arm.name, one->arm.release, one->us(), true, true);
-    self->finish(one, json_answer(*held));
-  });
+  give(one, std::move(made));
 }
 
 void api::shadow(const call_ptr& one, std::vector<std::string> shown) {
@@ -308,7 +209,8 @@ void api::shadow(const call_ptr& one, std::vector<std::string> shown) {
   }
   auto began = std::chrono::steady_clock::now();
   parts_.behind.ranker->call_async(
-      wire::Kind::rank, rank_query(one->wanted, {"shadow", release, 0}, hash64(one->request_id), false),
+      wire::Kind::rank,
+      rank_query(one->wanted, {"shadow", release, 0}, hash64(one->request_id), false, one->after),
       deadline::in(settings_.rank_timeout),
       [self = shared_from_this(), release, began, shown = std::move(shown)](expected<net::reply> got) {
         --self->shadows_;
@@ -323,52 +225,6 @@ void api::shadow(const call_ptr& one, std::vector<std::string> shown) {
         auto [overlap, correlation] = compare(shown, other);
         auto us = static_cast<std::uint64_t>((std::chrono::steady_clock::now() - began) / 1us);
         self->stats_.compared(release, us, overlap, correlation);
-      },
-      one->trace);
-}
-
-void api::similar_items(const call_ptr& one) {
-  auto client = must_have(parts_.behind.ranker, "ranker");
-  if (!client)
-    return refuse(one, client.error());
-  std::uint32_t n = 10;
-  if (auto given = one->query.find("n")) {
-    auto read = read_n(*given);
-    if (!read)
-      return refuse(one, read.error());
-    n = *read;
-  }
-  one->table = routing_.current();
-  one->request_id = to_hex(hash128{random_word(), random_word()});
-  const auto* chosen = one->table->arm_of(one->parameters[0]);
-  if (!chosen)
-    return refuse(one, {ec::unavailable, "no release is rolled out"});
-  one->arm = *chosen;
-  std::vector<std::string> exclude;
-  for (const auto& [name, value] : one->query.all())
-    if (name == "exclude")
-      exclude.push_back(value);
-  FlatBufferBuilder out;
-  auto release = out.CreateString(one->arm.release), item = out.CreateString(one->parameters[0]);
-  auto without = out.CreateVectorOfStrings(exclude);
-  out.Finish(wire::CreateSimilar(out, release, item, n, 0, without), "TRPK");
-  (*client)->call_async(
-      wire::Kind::similar, bytes_of(out), deadline::in(settings_.rank_timeout),
-      [self = shared_from_this(), one](expected<net::reply> got) {
-        if (!got)
-          return self->refuse(one, got.error());
-        auto reply = read_as<wire::RankReply>(got->payload, "RankReply");
-        if (!reply)
-          return self->refuse(one, reply.error());
-        json::array items;
-        if ((*reply)->items())
-          for (const auto* each : *(*reply)->items())
-            items.push_back(item_json(*each, items.size() + 1, false));
-        self->finish(one, json_answer(json::object{{"request_id", one->request_id},
-                                                   {"arm", one->arm.name},
-                                                   {"release", one->arm.release},
-                                                   {"degraded", texts((*reply)->degraded())},
-                                                   {"items", std::move(items)}}));
       },
       one->trace);
 }

@@ -5,6 +5,8 @@
 
 #include "schemas/ingest_generated.h"
 
+#include <map>
+
 namespace troupe::ingest {
 
 namespace {
@@ -111,9 +113,14 @@ void request_desk::commit_append(std::shared_ptr<append_job> job) {
     return job->request.respond.fail(
         {ec::too_late, "the deadline passed before the records were appended; nothing was"});
   auto append = job->append;
-  log_->append(append, [job](expected<append_result> result) {
+  log_->append(append, [log = log_, job](expected<append_result> result) {
     if (!result)
       return job->request.respond.fail(result.error(), std::chrono::milliseconds{200});
+    std::map<std::uint32_t, std::uint64_t> touched;
+    for (auto& each : job->append->records)
+      touched[partition_of(each.partition_key(), log->partitions())] = 0;
+    for (auto& [partition, offset] : touched)
+      offset = log->next_offset(partition);
     for (std::size_t i = 0; i < result->rows.size(); ++i)
       job->outcomes[job->positions[i]] = std::move(result->rows[i]);
     job->request.respond.reply(build_message([&](auto& out) {
@@ -123,7 +130,11 @@ void request_desk::commit_append(std::shared_ptr<append_job> job) {
         auto reason = each.reason.empty() ? 0 : out.CreateSharedString(each.reason);
         rows.push_back(wire::CreateRowResult(out, each.outcome, rule, reason));
       }
-      return wire::CreateAppendReply(out, out.CreateVector(rows));
+      std::vector<wire::PartitionOffset> offsets;
+      for (auto& [partition, offset] : touched)
+        offsets.emplace_back(partition, offset);
+      auto results = out.CreateVector(rows);
+      return wire::CreateAppendReply(out, results, out.CreateVectorOfStructs(offsets));
     }));
   });
 }

@@ -141,6 +141,17 @@ void add_ingest(std::vector<message>& all) {
                m.rows()->Get(1)->outcome() == wire::Outcome::quarantined &&
                is(m.rows()->Get(1)->rule(), "range") && is(m.rows()->Get(1)->reason(), "too big");
       }));
+  all.push_back(table<wire::AppendReply>(
+      "append_reply_offsets", id,
+      [](builder& out) {
+        std::vector rows{wire::CreateRowResultDirect(out, wire::Outcome::duplicate)};
+        std::vector<wire::PartitionOffset> offsets{{2, 17}};
+        return wire::CreateAppendReplyDirect(out, &rows, &offsets);
+      },
+      [](auto& m) {
+        return m.rows()->Get(0)->outcome() == wire::Outcome::duplicate && m.offsets()->size() == 1 &&
+               m.offsets()->Get(0)->partition() == 2 && m.offsets()->Get(0)->offset() == 17;
+      }));
   all.push_back(table<wire::Fetch>(
       "fetch", id, [](builder& out) { return wire::CreateFetch(out, 3, 1'000, 65'536, 500'000); },
       [](auto& m) {
