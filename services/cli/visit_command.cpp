@@ -4,6 +4,8 @@
 #include "services/cli/visit_statistics.hpp"
 #include "services/cli/visitors.hpp"
 
+#include "common/http/router.hpp"
+
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 

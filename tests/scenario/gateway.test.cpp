@@ -1,20 +1,10 @@
-#include "tests/support/world.hpp"
+#include "tests/support/http_caller.hpp"
 
-#include "common/http/client.hpp"
-
-#include <arpa/inet.h>
-#include <boost/json.hpp>
-#include <doctest/doctest.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 using namespace troupe::testing;
-namespace http = troupe::http;
 
 namespace {
 
@@ -43,14 +33,8 @@ std::string click(int user, int item, const std::string& id) {
 
 } // namespace
 
-TEST_CASE("over HTTP events become durable, items come back, answers are degraded and explained, bad input "
-          "is refused") {
+TEST_CASE("over HTTP events become durable, items come back, answers are degraded and explained") {
   fleet services{"scenario-gateway"};
-  auto catalog = read_file(services.temp() / "catalog.toml");
-  auto settings = catalog.find("http_port = 0\n");
-  REQUIRE(settings != std::string::npos);
-  catalog.insert(settings, "header_timeout = \"1s\"\nbody_timeout = \"1s\"\nmax_body = 200000\n");
-  write_file(services.temp() / "catalog.toml", catalog);
   write_file(services.data() / "views" / "item_card.toml", item_card);
   services.up();
   caller http{services};
@@ -77,6 +61,14 @@ TEST_CASE("over HTTP events become durable, items come back, answers are degrade
   CHECK(wait_until([&] { return http.ask("GET", "/v1/items/i1").status == 404; }, 20s));
   CHECK(number(http.good("PUT", "/v1/items/i1", R"({"attributes":{"title":"Ronin"}})"), "added") == 1);
   CHECK(wait_until([&] { return titled("Ronin"); }, 20s));
+  // With the token of a write a read needs no patience.
+  for (const char* title : {"Thief", "Collateral", "Blackhat"}) {
+    auto wrote =
+        http.good("PUT", "/v1/items/i1", std::string{R"({"attributes":{"title":")"} + title + "\"}}");
+    http.headers = {{"X-Consistency-Token", boost::json::value_to<std::string>(wrote.at("token"))}};
+    CHECK(titled(title));
+  }
+  http.headers = {};
   CHECK(number(http.good("POST", "/v1/items", R"([{"item":"i2","attributes":{"title":"Ran"}}])"), "added") ==
         1);
   CHECK(http.bad("GET", "/v1/items/nowhere") == 404);
@@ -118,57 +110,11 @@ TEST_CASE("over HTTP events become durable, items come back, answers are degrade
   caller after{services};
   CHECK(after.good("GET", "/v1/requests/" + id).at("request_id") == answer.at("request_id"));
 
-  // Bad input: a problem document or a closed connection.
-  CHECK(after.bad("POST", "/v1/events", "{\"type\":") == 400);
-  CHECK(after.bad("POST", "/v1/events", "[1,") == 400);
-  CHECK(after.bad("POST", "/v1/recommendations", R"({"user":7})") == 400);
-  CHECK(after.bad("POST", "/v1/recommendations", R"({"user":"u","n":"many"})") == 400);
-  CHECK(after.bad("GET", "/v1/nothing") == 404);
-  CHECK(after.bad("PATCH", "/v1/items/i1") == 405);
-  CHECK(after.bad("GET", "/v1/releases") == 503);
-  CHECK(after.bad("GET", "/v1/items/i1/similar") == 503);
-  {
-    bare huge{after.port};
-    huge.send("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n");
-    CHECK(huge.rest().find(" 413 ") != std::string::npos);
-    bare slow{after.port};
-    slow.send("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{");
-    bare slower{after.port};
-    slower.send("GET /health");
-    bare noise{after.port};
-    noise.send(std::string_view{"\x16\x03\x01\0\xff\xfe\r\n\r\n", 10});
-    (void)noise.rest(); // All of these return because the gateway closes.
-    (void)slow.rest();
-    (void)slower.rest();
-  }
+  CHECK(after.good("GET", "/v1/releases").at("releases").as_array().empty());
+  CHECK(!after.good("GET", "/v1/items/i1/similar").at("degraded").as_array().empty());
+  CHECK(services.troupe({"similar", "i1"}).out.find("degraded:") != std::string::npos);
   CHECK(after.good("GET", "/openapi.json").as_object().contains("paths"));
   CHECK(after.ask("GET", "/metrics").body.find("troupe_gateway_request_seconds") != std::string::npos);
-
-  // Idle connections by the thousand, as many as this process may open.
-  rlimit files{};
-  ::getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &files);
-  auto count = std::min<std::size_t>(10'000, files.rlim_cur - 200);
-  {
-    std::vector<std::unique_ptr<bare>> idle;
-    for (std::size_t i = 0; i < count; ++i)
-      idle.push_back(std::make_unique<bare>(after.port));
-    MESSAGE(count, " idle connections");
-    CHECK(after.good("GET", "/v1/users/u9/recommendations?n=2").as_object().contains("items"));
-  }
-  CHECK(services.ready_now());
-
-  // Keys: from the first one on everybody needs one.
-  auto key = boost::json::value_to<std::string>(
-      services.ask({"api-keys", "create", "reader", "--scopes", "read"}).at("key"));
-  CHECK(wait_until([&] { return after.ask("GET", "/v1/users/u9/recommendations").status == 401; }, 10s));
-  after.headers = {{"Authorization", "Bearer " + key}};
-  CHECK(after.ask("GET", "/v1/users/u9/recommendations").status == 200);
-  CHECK(after.bad("POST", "/v1/events", click(1, 1, "e10")) == 403);
-  CHECK(services.troupe({"api-keys", "revoke", "reader"}).code == 0);
-  CHECK(wait_until([&] { return after.ask("GET", "/v1/users/u9/recommendations").status == 401; }, 10s));
-  CHECK(read_file(services.log()).find(key) == std::string::npos);
   CHECK(services.down());
 }
 

@@ -1,4 +1,5 @@
 #include "tests/support/http_caller.hpp"
+#include "tests/support/world.hpp"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -48,6 +49,7 @@ TEST_CASE(
     "whatever comes over HTTP, the answer is a problem document or a closed connection, and the gateway "
     "stays as it was") {
   fleet services{"scenario-http-bad-input"};
+  configure(services, "serving");
   small_limits(services);
   services.up();
   caller http{services};
