@@ -20,6 +20,7 @@ if(libtorch_FOUND AND NOT TARGET Troupe::libtorch)
   target_link_libraries(troupe_libtorch INTERFACE ${LIBTORCH_torch_LIBRARY} ${LIBTORCH_torch_cpu_LIBRARY} ${LIBTORCH_c10_LIBRARY})
   if(LIBTORCH_torch_cuda_LIBRARY AND LIBTORCH_c10_cuda_LIBRARY)
     # It registers itself when it is loaded; no symbol of ours asks for it.
+    find_path(TROUPE_NCCL nccl.h HINTS ${TROUPE_LIBTORCH_ROOT} /usr/local/cuda PATH_SUFFIXES include)
     target_link_libraries(troupe_libtorch INTERFACE -Wl,--no-as-needed ${LIBTORCH_torch_cuda_LIBRARY} -Wl,--as-needed
       ${LIBTORCH_c10_cuda_LIBRARY})
   endif()

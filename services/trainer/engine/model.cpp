@@ -264,6 +264,29 @@ expected<trained_model> load_model(const std::filesystem::path& folder) {
   return out;
 }
 
+expected<config_section> read_model_config(const trained_model& model) {
+  config_section out{fmt::format("the configuration of a model of kind {}", model.kind), {}};
+  try {
+    simdjson::dom::parser parser;
+    simdjson::dom::object root = parser.parse(simdjson::padded_string{model.config});
+    for (auto [name, value] : root) {
+      auto key = name == "seed" ? std::string{name} : fmt::format("{}.{}", model.kind, name);
+      if (value.is_string())
+        out.values.emplace(key, std::string{std::string_view{value}});
+      else if (value.is_bool())
+        out.values.emplace(key, bool{value});
+      else if (value.is_double())
+        out.values.emplace(key, double{value});
+      else
+        out.values.emplace(key, std::int64_t{value});
+    }
+  } catch (const simdjson::simdjson_error& err) {
+    return fail(ec::corrupt, "cannot read {}: {}", out.origin, err.what());
+  }
+  out.values.emplace("model", model.kind);
+  return out;
+}
+
 expected<std::unique_ptr<scorer>> make_scorer(std::shared_ptr<const trained_model> model) {
   using tensor::dtype;
   auto items = static_cast<std::uint64_t>(model->items.size());

@@ -59,6 +59,9 @@ expected<std::string> save_model(const trained_model& model, const std::filesyst
 /// Reads a folder back and checks the weights against their hash.
 expected<trained_model> load_model(const std::filesystem::path& folder);
 
+/// The configuration that a model says it was trained with, as the keys of train_config.
+expected<config_section> read_model_config(const trained_model& model);
+
 struct query {
   std::optional<std::uint32_t> user;
   std::span<const std::uint32_t> seen;

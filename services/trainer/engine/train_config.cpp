@@ -5,7 +5,8 @@
 namespace troupe::trainer {
 
 void train_config::bind(config_keys& keys) {
-  keys.add("model", model, "What to train.", one_of({"popularity", "item_knn", "ease", "ials", "bpr"}));
+  keys.add("model", model, "What to train.",
+           one_of({"popularity", "item_knn", "ease", "ials", "bpr", "sasrec"}));
   keys.add("seed", seed, "Of every random number.");
   keys.add("threads", threads, "Of one process; 0: one a processor.", between(0, 1024));
   keys.add("memory_cap", memory_cap, "A run that would need more is refused.", at_least(1 << 20), "bytes");
@@ -41,9 +42,31 @@ void train_config::bind(config_keys& keys) {
   keys.add("bpr.regularization", bpr.regularization, "Ridge on users and the items taken.", between(0, 10));
   keys.add("bpr.item_regularization", bpr.item_regularization, "Ridge on the items not taken.",
            between(0, 10));
+  sasrec.loop.bind(keys, "sasrec");
+  keys.add("sasrec.dimensions", sasrec.dimensions, "Of the embeddings; a multiple of heads.",
+           between(1, 4096));
+  keys.add("sasrec.blocks", sasrec.blocks, "Of the transformer.", between(1, 64));
+  keys.add("sasrec.heads", sasrec.heads, "Of the attention.", between(1, 64));
+  keys.add("sasrec.feed", sasrec.feed, "Width of the feed-forward layer.", between(1, 65'536));
+  keys.add("sasrec.length", sasrec.length, "Newest items that the model looks at.", between(1, 4096));
+  keys.add("sasrec.dropout", sasrec.dropout, "Share of the numbers set to zero while training.",
+           between(0, 0.95));
+  keys.add("sasrec.activation", sasrec.activation, "Of the feed-forward layer.", one_of({"gelu", "relu"}));
+  keys.add("sasrec.norm_epsilon", sasrec.norm_epsilon, "Of the layer norms.", between(1e-12, 1));
+  keys.add("sasrec.softmax", sasrec.softmax, "Over all items, or over sampled ones with logQ correction.",
+           one_of({"full", "sampled"}));
+  keys.add("sasrec.negatives", sasrec.negatives, "Items sampled a step.", between(1, 1 << 20));
+  keys.add("sasrec.negative_power", sasrec.negative_power,
+           "How far items are sampled by popularity: 0 is uniform, 1 by how often they were taken.",
+           between(0, 1));
+  keys.add("sasrec.recompute", sasrec.recompute,
+           "Compute the inside of a block again in the backward pass, to save memory.");
 }
 
 expected<void> train_config::validate() const {
+  if (sasrec.dimensions % sasrec.heads != 0)
+    return fail(ec::invalid_argument, "sasrec.dimensions = {} is no multiple of sasrec.heads = {}",
+                sasrec.dimensions, sasrec.heads);
   return {};
 }
 
@@ -54,7 +77,8 @@ std::string train_config::json() const {
   std::string out = fmt::format("{{\"seed\":{}", seed);
   auto mine = model + ".";
   for (auto& key : keys.keys()) {
-    if (!key.name.starts_with(mine))
+    // Waiting and saving have no part in what comes out.
+    if (!key.name.starts_with(mine) || std::holds_alternative<std::chrono::seconds*>(key.value))
       continue;
     out += fmt::format(",\"{}\":", key.name.substr(mine.size()));
     std::visit(

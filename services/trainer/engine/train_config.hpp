@@ -1,5 +1,7 @@
 #pragma once
 
+#include "services/trainer/engine/loop_config.hpp"
+
 #include "common/config/keys.hpp"
 
 #include <cstdint>
@@ -49,6 +51,22 @@ struct train_config {
     double regularization = 0.01;
     double item_regularization = 0.01;
   } bpr;
+
+  struct {
+    loop_config loop{.batch = 64, .epochs = 60, .learning_rate = 2e-3, .patience = 6};
+    std::uint32_t dimensions = 64;
+    std::uint32_t blocks = 2;
+    std::uint32_t heads = 2;
+    std::uint32_t feed = 256;
+    std::uint32_t length = 200;
+    double dropout = 0.2;
+    std::string activation = "gelu";
+    double norm_epsilon = 1e-8;
+    std::string softmax = "full";
+    std::uint32_t negatives = 512;
+    double negative_power = 0.5;
+    bool recompute = false;
+  } sasrec;
 
   void bind(config_keys& keys);
   expected<void> validate() const;

@@ -1,4 +1,4 @@
-#include "services/trainer/engine/command.hpp"
+#include "services/trainer/train/command.hpp"
 
 #include "common/tensor/blas_kernels.hpp"
 

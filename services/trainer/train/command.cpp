@@ -1,6 +1,7 @@
-#include "services/trainer/engine/command.hpp"
+#include "services/trainer/train/command.hpp"
 
-#include "services/trainer/engine/classic.hpp"
+#include "services/trainer/engine/neural/fit.hpp"
+#include "services/trainer/engine/neural/tasks.hpp"
 #include "services/trainer/engine/ranking_metrics.hpp"
 
 #include "common/log/log.hpp"
@@ -82,10 +83,12 @@ void say_kernels(const tensor::blas_setting& blas) {
             blas.by_user ? "set by the user" : "chosen by cpuid", blas.threads);
 }
 
-expected<trained_model> train(const command_options& options, const train_config& config,
-                              const interactions& data) {
+expected<neural::fitted> train(const command_options& options, const train_config& config,
+                               const interactions& data, std::span<const ranking_case> validation) {
   progress_line line{!options.quiet && ::isatty(STDERR_FILENO) == 1};
-  return fit_classic(config, data, options.threads, [&](const progress& now) { return line.show(now); });
+  neural::fit_setting how;
+  how.threads = options.threads;
+  return neural::fit(config, data, validation, how, [&](const progress& now) { return line.show(now); });
 }
 
 } // namespace
@@ -105,11 +108,11 @@ expected<void> run_evaluate(const command_options& options, const tensor::blas_s
   TROUPE_TRY(data, load_benchmark(options.protocol, options.data));
   auto loading = seconds_since(begun);
   begun = clock::now();
-  TROUPE_TRY(trained, train(options, config, data.train));
+  TROUPE_TRY(trained, train(options, config, data.train, data.validation));
   auto fitting = seconds_since(begun);
   begun = clock::now();
-  auto model = std::make_shared<trained_model>(std::move(trained));
-  TROUPE_TRY(asked, make_scorer(model));
+  auto model = std::make_shared<trained_model>(std::move(trained.model));
+  TROUPE_TRY(asked, neural::open_scorer(model));
   TROUPE_TRY(metrics, evaluate(*asked, data.test, cutoffs, options.threads));
   auto evaluating = seconds_since(begun);
   model->metrics = metrics;
@@ -149,7 +152,8 @@ expected<void> run_fit(const command_options& options, const tensor::blas_settin
   say_kernels(blas);
   TROUPE_TRY(data, read_interactions(options.data));
   auto begun = clock::now();
-  TROUPE_TRY(model, train(options, config, data));
+  TROUPE_TRY(trained, train(options, config, data, {}));
+  auto& model = trained.model;
   TROUPE_TRY(hash, save_model(model, options.out));
   if (options.json)
     fmt::print(R"({{"model":"{}","seconds":{:.3f},"weights_sha256":"{}"}})"

@@ -1,0 +1,61 @@
+#include "services/trainer/engine/neural/fit.hpp"
+
+#include "services/trainer/engine/classic.hpp"
+#include "services/trainer/engine/neural/tasks.hpp"
+
+#include "common/log/log.hpp"
+#include "common/tensor/torch/linear_algebra.hpp"
+
+namespace troupe::trainer::neural {
+
+expected<fitted> fit(const train_config& config, const interactions& data,
+                     std::span<const ranking_case> validation, const fit_setting& setting,
+                     const progress_sink& sink) {
+  fitted out;
+  if (!is_neural(config.model)) {
+    if (setting.group != nullptr && setting.group->world() > 1)
+      return fail(ec::invalid_argument,
+                  "run.ranks = {}, but {} is trained by one process; it uses all its threads",
+                  setting.group->world(), config.model);
+    TROUPE_TRY(model, fit_classic(config, data, setting.threads, sink));
+    out.model = std::move(model);
+    return out;
+  }
+  tensor::use_threads(setting.threads);
+  if (setting.epochs > 0)
+    validation = {};
+  TROUPE_TRY(what, make_task(config, data, validation));
+  loop_setting how;
+  how.how = loop_of(config);
+  if (setting.epochs > 0)
+    how.how.epochs = static_cast<std::uint32_t>(setting.epochs);
+  how.seed = config.seed;
+  how.memory_cap = config.memory_cap;
+  how.checkpoints = setting.checkpoints;
+  how.resume = setting.resume;
+  how.identity = fmt::format("{} {} {} {}", config.model, config.json(), data.digest, data.size());
+  std::unique_ptr<process_group> alone;
+  auto* group = setting.group;
+  if (group == nullptr) {
+    TROUPE_TRY(joined, join_group({}));
+    alone = std::move(joined);
+    group = alone.get();
+  }
+  TROUPE_TRY(loop, train(*what, *group, how, sink));
+  TROUPE_TRY(model, what->finish());
+  out.loop = std::move(loop);
+  out.model = std::move(model);
+  auto& overlap = out.loop.overlap;
+  if (group->rank() == 0 && overlap.travelled > 0)
+    log::info("overlap",
+              "sums of gradients travelled {:.2f} s, ranks waited {:.2f} s for them: {:.0f} % overlapped",
+              overlap.travelled, overlap.waited, 100 * (1 - overlap.waited / overlap.travelled));
+  out.model.kind = config.model;
+  out.model.config = config.json();
+  out.model.seed = config.seed;
+  out.model.items = data.items;
+  out.model.data = fmt::format(R"({{"sha256":"{}","interactions":{}}})", data.digest, data.size());
+  return out;
+}
+
+} // namespace troupe::trainer::neural

@@ -1,0 +1,37 @@
+#include "services/trainer/engine/neural/tasks.hpp"
+
+#include "services/trainer/engine/neural/sasrec.hpp"
+
+#include <torch/utils.h>
+
+#include <exception>
+
+namespace troupe::trainer::neural {
+
+bool is_neural(const std::string& model) {
+  return model == "sasrec";
+}
+
+const loop_config& loop_of(const train_config& config) {
+  return config.sasrec.loop;
+}
+
+expected<std::unique_ptr<task>> make_task(const train_config& config, const interactions& data,
+                                          std::span<const ranking_case> validation) {
+  try {
+    torch::manual_seed(config.seed);
+    if (config.model == "sasrec")
+      return make_sasrec(config, data, validation);
+  } catch (const std::exception& err) {
+    return fail(ec::internal, "cannot make the network {}: {}", config.model, err.what());
+  }
+  return fail(ec::invalid_argument, "{} is no network", config.model);
+}
+
+expected<std::unique_ptr<scorer>> open_scorer(std::shared_ptr<const trained_model> model) {
+  if (model->kind == "sasrec")
+    return open_sasrec(std::move(model));
+  return make_scorer(std::move(model));
+}
+
+} // namespace troupe::trainer::neural
