@@ -23,6 +23,9 @@
 #ifdef TROUPE_WITH_RANKER
 #include "services/cli/ranker_commands.hpp"
 #endif
+#ifdef TROUPE_WITH_ROLLOUT
+#include "services/cli/rollout_commands.hpp"
+#endif
 #ifdef TROUPE_WITH_GENERATE
 #include "services/cli/generate_command.hpp"
 #endif
@@ -73,6 +76,9 @@ int run(int argc, char** argv) {
 #endif
 #ifdef TROUPE_WITH_RANKER
   cli::add_ranker_commands(app, context);
+#endif
+#ifdef TROUPE_WITH_ROLLOUT
+  cli::add_rollout_commands(app, context);
 #endif
 #ifdef TROUPE_WITH_GENERATE
   cli::add_generate_commands(app, context);

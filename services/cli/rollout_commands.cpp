@@ -1,0 +1,417 @@
+#include "services/cli/rollout_commands.hpp"
+
+#include "common/core/time.hpp"
+#include "common/net/client.hpp"
+
+#include "schemas/deployer_generated.h"
+
+#include <CLI/CLI.hpp>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <random>
+#include <sstream>
+#include <thread>
+
+namespace troupe::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace json = boost::json;
+
+/// Asks the deployer; tables go in and come out as values.
+template <class Answer, class Question>
+expected<typename Answer::NativeTableType> ask(context& with, wire::Kind kind,
+                                               const typename Question::NativeTableType& question) {
+  TROUPE_TRY(client, with.client("deployer"));
+  flatbuffers::FlatBufferBuilder out;
+  out.Finish(Question::Pack(out, &question), "TRPD");
+  auto payload = chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  TROUPE_TRY(got, client->call(kind, std::move(payload), deadline::in(15s)));
+  auto* data = reinterpret_cast<const std::uint8_t*>(got.payload.data());
+  flatbuffers::Verifier verifier{data, got.payload.size(), 64, 1u << 24};
+  if (got.payload.size() < 8 || !verifier.VerifyBuffer<Answer>("TRPD"))
+    return fail(ec::corrupt, "the deployer's answer to {} is not what was asked for", net::to_string(kind));
+  typename Answer::NativeTableType value;
+  flatbuffers::GetRoot<Answer>(data)->UnPackTo(&value);
+  return value;
+}
+
+std::string name_of(wire::RolloutState state) {
+  std::string_view name = wire::EnumNameRolloutState(state);
+  return name.empty() ? "unknown" : std::string{name};
+}
+
+std::string name_of(wire::Verdict3 verdict) {
+  std::string_view name = wire::EnumNameVerdict3(verdict);
+  return name.empty() ? "unknown" : std::string{name};
+}
+
+std::string when(std::int64_t micros) {
+  return micros == 0 ? std::string{} : to_rfc3339(from_micros(micros)).substr(0, 19);
+}
+
+json::value instant(std::int64_t micros) {
+  return micros == 0 ? json::value(nullptr) : json::value(to_rfc3339(from_micros(micros)));
+}
+
+json::value number(double value) {
+  return std::isfinite(value) ? json::value(value) : json::value(nullptr);
+}
+
+bool is_over(wire::RolloutState state) {
+  return state == wire::RolloutState::done || state == wire::RolloutState::rolled_back ||
+         state == wire::RolloutState::failed;
+}
+
+json::object to_json(const wire::RolloutT& from) {
+  json::array decisions;
+  for (auto& each : from.decisions)
+    decisions.push_back(json::object{{"at", instant(each->at)},
+                                     {"step", each->step},
+                                     {"metric", each->metric},
+                                     {"arm", each->arm},
+                                     {"against", each->against},
+                                     {"window_us", each->window_us},
+                                     {"value", number(each->value)},
+                                     {"bound", number(each->bound)},
+                                     {"n", each->n},
+                                     {"verdict", name_of(each->verdict)},
+                                     {"action", each->action},
+                                     {"reason", each->reason}});
+  return {{"rollout_id", from.rollout_id},
+          {"strategy", from.strategy},
+          {"release", from.release},
+          {"from_release", from.from_release},
+          {"state", name_of(from.state)},
+          {"step", from.step},
+          {"steps", from.steps},
+          {"weight", number(from.weight)},
+          {"reason", from.reason},
+          {"spec", from.spec},
+          {"started", instant(from.started)},
+          {"ended", instant(from.ended)},
+          {"decisions", std::move(decisions)}};
+}
+
+std::string line_of(const wire::RolloutT& from) {
+  return fmt::format(
+      "{:<28} {:<10} {:<11} step {}/{} {:>5.1f} %  {} <- {}  {}", from.rollout_id, from.strategy,
+      name_of(from.state), from.step, from.steps, 100 * from.weight, from.release.substr(0, 12),
+      from.from_release.empty() ? "nothing" : from.from_release.substr(0, 12), when(from.started));
+}
+
+std::string number_text(double value) {
+  return fmt::format("{:.5g}", value);
+}
+
+void print(const context& with, const wire::RolloutT& from) {
+  if (with.json) {
+    std::cout << json::serialize(to_json(from)) << '\n';
+    return;
+  }
+  std::cout << line_of(from) << '\n' << "  " << from.reason << '\n';
+  if (!from.decisions.empty())
+    std::cout << fmt::format("{:<19} {:>4} {:<17} {:<10} {:<10} {:>11} {:>11} {:>9} {:<15} {:<10} {}\n", "at",
+                             "step", "metric", "arm", "against", "value", "bound", "n", "verdict", "action",
+                             "why");
+  for (auto& each : from.decisions)
+    std::cout << fmt::format("{:<19} {:>4} {:<17} {:<10} {:<10} {:>11} {:>11} {:>9} {:<15} {:<10} {}\n",
+                             when(each->at), each->step, each->metric, each->arm, each->against,
+                             number_text(each->value), number_text(each->bound), each->n,
+                             name_of(each->verdict), each->action, each->reason);
+}
+
+expected<wire::RolloutT> show(context& with, const std::string& id) {
+  wire::RolloutQueryT question;
+  question.rollout_id = id;
+  return ask<wire::Rollout, wire::RolloutQuery>(with, wire::Kind::rollout_show, question);
+}
+
+struct start_options {
+  std::string strategy, release, file, pause, id;
+  std::vector<double> steps;
+  std::uint64_t min_sample = 0;
+  bool baseline = false, follow = false;
+};
+
+/// The specification that is sent: the file, with what was given on the command line in place of its keys.
+expected<std::string> spec_of(const start_options& given) {
+  toml::table root;
+  if (!given.file.empty()) {
+    std::ifstream in{given.file, std::ios::binary};
+    if (!in)
+      return fail(errno_code(errno), "cannot open {}: {}", given.file, errno_text(errno));
+    std::string text{std::istreambuf_iterator<char>{in}, {}};
+    try {
+      root = toml::parse(text, given.file);
+    } catch (const toml::parse_error& err) {
+      return fail(ec::invalid_argument, "{}:{}: {}", given.file, err.source().begin.line, err.description());
+    }
+  }
+  if (!given.strategy.empty())
+    root.insert_or_assign("strategy", given.strategy);
+  if (!given.release.empty())
+    root.insert_or_assign("release", given.release);
+  if (!given.pause.empty())
+    root.insert_or_assign("pause", given.pause);
+  if (!given.steps.empty()) {
+    toml::array steps;
+    for (auto each : given.steps)
+      steps.push_back(each);
+    root.insert_or_assign("steps", std::move(steps));
+  }
+  if (given.baseline)
+    root.insert_or_assign("baseline", true);
+  if (given.min_sample > 0) {
+    if (root.get_as<toml::table>("verdict") == nullptr)
+      root.insert_or_assign("verdict", toml::table{});
+    root.get_as<toml::table>("verdict")->insert_or_assign("min_sample",
+                                                          static_cast<std::int64_t>(given.min_sample));
+  }
+  std::ostringstream out;
+  out << root << '\n';
+  return out.str();
+}
+
+std::string fresh_id(const start_options& given) {
+  std::random_device source;
+  auto day = to_rfc3339(wall_now()).substr(0, 19);
+  std::erase_if(day, [](char c) { return c == '-' || c == ':'; });
+  return fmt::format("{}-{}-{:04x}", given.strategy.empty() ? "rollout" : given.strategy, day,
+                     source() & 0xffff);
+}
+
+/// Until it is over, or Ctrl-C; it goes on after that. Every new decision and every change is a line.
+expected<wire::RolloutT> follow(context& with, const std::string& id) {
+  context::watch_interrupt();
+  std::string last;
+  std::size_t told = 0;
+  bool live = stderr_is_terminal() && !with.json;
+  for (;;) {
+    auto now = show(with, id);
+    if (!now) {
+      if (remedy_of(now.error().code) != remedy::retry_later)
+        return now;
+      if (live)
+        fmt::print(stderr, "\r\033[Kthe deployer does not answer; asking again");
+    } else {
+      if (live)
+        fmt::print(stderr, "\r\033[K");
+      for (; told < now->decisions.size(); ++told) {
+        auto& each = *now->decisions[told];
+        if (!with.json && !each.action.empty())
+          fmt::print("{} step {} {:<12} {} {}: {} against {} of {}: {} {}\n", when(each.at), each.step,
+                     each.action, each.metric, each.arm, number_text(each.value), number_text(each.bound),
+                     each.n, name_of(each.verdict), each.reason);
+      }
+      if (is_over(now->state) || context::interrupted())
+        return now;
+      if (live)
+        fmt::print(stderr, "{} step {}/{} {:.0f} %: {}", name_of(now->state), now->step, now->steps,
+                   100 * now->weight, now->reason.substr(0, 100));
+    }
+    std::fflush(stdout);
+    std::fflush(stderr);
+    if (context::interrupted())
+      return now;
+    std::this_thread::sleep_for(500ms);
+  }
+}
+
+expected<void> finish(context& with, const wire::RolloutT& last) {
+  print(with, last);
+  if (last.state == wire::RolloutState::rolled_back || last.state == wire::RolloutState::failed)
+    with.say_no();
+  return {};
+}
+
+expected<void> start(context& with, const start_options& given) {
+  if (given.release.empty() && given.file.empty())
+    return fail(ec::invalid_argument, "say what to roll out: --release R, or --spec FILE");
+  TROUPE_TRY(spec, spec_of(given));
+  wire::RolloutStartT question;
+  question.rollout_id = given.id.empty() ? fresh_id(given) : given.id;
+  question.spec = std::move(spec);
+  TROUPE_TRY(begun, (ask<wire::Rollout, wire::RolloutStart>(with, wire::Kind::rollout_start, question)));
+  if (!given.follow) {
+    print(with, begun);
+    return {};
+  }
+  if (!with.json)
+    fmt::print("{}\n", line_of(begun));
+  TROUPE_TRY(last, follow(with, begun.rollout_id));
+  return finish(with, last);
+}
+
+struct list_options {
+  std::string before;
+  std::uint32_t limit = 20;
+};
+
+expected<void> list(context& with, const list_options& given) {
+  wire::RolloutListT question;
+  question.before = given.before;
+  question.limit = given.limit;
+  TROUPE_TRY(page, (ask<wire::RolloutPage, wire::RolloutList>(with, wire::Kind::rollout_list, question)));
+  json::array out;
+  for (auto& each : page.rollouts) {
+    if (with.json)
+      out.push_back(to_json(*each));
+    else
+      std::cout << line_of(*each) << '\n';
+  }
+  if (with.json)
+    std::cout << json::serialize(out) << '\n';
+  else if (!page.last)
+    std::cout << fmt::format("more: --before {}\n", page.rollouts.back()->rollout_id);
+  return {};
+}
+
+struct change_options {
+  std::string id = "current", reason;
+};
+
+expected<void> change(context& with, wire::RolloutAction action, const change_options& given) {
+  wire::RolloutChangeT question;
+  question.rollout_id = given.id;
+  question.action = action;
+  question.reason = given.reason;
+  TROUPE_TRY(now, (ask<wire::Rollout, wire::RolloutChange>(with, wire::Kind::rollout_change, question)));
+  print(with, now);
+  return {};
+}
+
+expected<void> routing(context& with) {
+  TROUPE_TRY(table,
+             (ask<wire::RoutingTable, wire::RoutingQuery>(with, wire::Kind::routing, wire::RoutingQueryT{})));
+  if (with.json) {
+    json::array arms, keep;
+    for (auto& each : table.arms)
+      arms.push_back(
+          json::object{{"name", each->name}, {"release", each->release}, {"weight", each->weight}});
+    for (auto& each : table.keep)
+      keep.emplace_back(each);
+    std::cout << json::serialize(json::object{{"version", table.version},
+                                              {"arms", std::move(arms)},
+                                              {"salt", table.salt},
+                                              {"shadow", table.shadow},
+                                              {"rollout", table.rollout},
+                                              {"keep", std::move(keep)}})
+              << '\n';
+    return {};
+  }
+  std::cout << fmt::format("version {}{}\n", table.version,
+                           table.rollout.empty() ? "" : ", rollout " + table.rollout);
+  for (auto& each : table.arms)
+    std::cout << fmt::format("  {:<12} {:>6.2f} %  {}\n", each->name, 100 * each->weight, each->release);
+  if (!table.shadow.empty())
+    std::cout << fmt::format("  {:<12} {:>8}  {}\n", "shadow", "", table.shadow);
+  if (table.arms.empty())
+    std::cout << "  nothing is rolled out yet: troupe rollouts start --release R\n";
+  for (auto& each : table.keep)
+    std::cout << fmt::format("  loaded       {:>8}  {}\n", "", each);
+  return {};
+}
+
+constexpr auto spec_help =
+    R"(A specification in TOML (--spec FILE; the flags above take the place of its keys):
+
+  strategy = "canary"      # canary, ab, shadow, blue-green, rolling
+  release = "spring"       # id, its first 8 digits or more, or name
+  steps = [5, 25, 50, 100] # canary: % of users per step; ab: % of arm b, one step (50)
+  pause = "30s"            # least time of a step (blue-green: 10m, the time in which it can still fail)
+  baseline = false         # canary: judge against a fresh arm of the old release, as large as the canary
+  salt = ""                # of the sticky hash of users; the id of the rollout
+  give_up = "7d"           # without a verdict for so long: rolled back
+  prepare_timeout = "10m"  # the rankers have so long to load the release
+  [verdict]
+  min_sample = 500         # answers per arm and step before anything passes
+  alpha = 0.05             # chance of a false alarm over the whole rollout, however often it looks
+  error_rate = 0.01
+  p99 = "500ms"            # p50, p95: not judged unless given
+  click_rate = true        # canary, ab; false for rolling and blue-green
+  click_margin = 0.1       # the last step passes when the click rate is worse by less than this share
+  overlap = 0.0            # shadow: least mean overlap with what was shown
+  rank_correlation = -1.0  # shadow: least mean rank correlation
+
+It is never promoted without data. The first release of a fleet is promoted as soon as it is loaded.
+With --follow: exit code 0 when promoted (shadow: passed), 1 when rolled back or failed.)";
+
+void add_start(CLI::App& rollouts, context& with) {
+  auto given = std::make_shared<start_options>();
+  auto* sub = rollouts.add_subcommand("start", "Begin to roll a release out");
+  sub->add_option("--strategy", given->strategy, "How (canary)")
+      ->check(CLI::IsMember({"canary", "ab", "shadow", "blue-green", "rolling"}));
+  sub->add_option("--release", given->release, "What: id, its first 8 digits or more, or a name");
+  sub->add_option("--steps", given->steps, "Percent of users, step by step: 5,25,50,100")
+      ->delimiter(',')
+      ->check(CLI::Range(0.01, 100.0));
+  sub->add_option("--pause", given->pause, "Least time of a step: 30s");
+  sub->add_option("--min-sample", given->min_sample, "Answers per arm and step before anything passes")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000}));
+  sub->add_flag("--baseline", given->baseline, "canary: judge against a fresh arm of the old release");
+  sub->add_option("--spec", given->file, "A specification in TOML");
+  sub->add_option("--id", given->id, "Id of the rollout: the same id again is the same rollout");
+  sub->add_flag("--follow", given->follow, "Show the progress until it is over");
+  sub->footer(spec_help);
+  with.command(*sub, [&with, given] { return start(with, *given); });
+}
+
+} // namespace
+
+void add_rollout_commands(CLI::App& app, context& with) {
+  auto* rollouts = app.add_subcommand("rollouts", "How releases come into production, and back");
+  rollouts->require_subcommand(1);
+  add_start(*rollouts, with);
+
+  auto page = std::make_shared<list_options>();
+  auto* all = rollouts->add_subcommand("list", "Rollouts, newest first");
+  all->add_option("--before", page->before, "Go on after this rollout");
+  all->add_option("--limit", page->limit, "How many")->check(CLI::Range(1, 1000))->capture_default_str();
+  with.command(*all, [&with, page] { return list(with, *page); });
+
+  auto id = std::make_shared<std::string>("current");
+  auto* one = rollouts->add_subcommand("show", "One rollout with its decisions");
+  one->add_option("rollout", *id, "Its id; 'current' is the newest")->capture_default_str();
+  with.command(*one, [&with, id]() -> expected<void> {
+    TROUPE_TRY(found, show(with, *id));
+    print(with, found);
+    return {};
+  });
+  auto* watch = rollouts->add_subcommand("follow", "Show the progress until it is over");
+  watch->add_option("rollout", *id, "Its id; 'current' is the newest")->capture_default_str();
+  with.command(*watch, [&with, id]() -> expected<void> {
+    TROUPE_TRY(last, follow(with, *id));
+    return finish(with, last);
+  });
+
+  using enum wire::RolloutAction;
+  for (auto [name, action, what] :
+       {std::tuple{"promote", promote, "Everybody gets the release now, whatever the counts say"},
+        std::tuple{"abort", wire::RolloutAction::abort,
+                   "Back to the release before, at once, from any state"},
+        std::tuple{"pause", wire::RolloutAction::pause, "Hold the step; a verdict of fail still rolls back"},
+        std::tuple{"resume", resume, "Go on after a pause"}}) {
+    auto given = std::make_shared<change_options>();
+    auto* sub = rollouts->add_subcommand(name, what);
+    sub->add_option("rollout", given->id, "Its id; 'current' is the newest")->capture_default_str();
+    sub->add_option("--reason", given->reason, "Written into the decision");
+    with.command(*sub, [&with, given, action = action] { return change(with, action, *given); });
+  }
+
+  auto* table = app.add_subcommand("routing", "The routing table in force: who is answered by which release");
+  with.command(*table, [&with] { return routing(with); });
+}
+
+} // namespace troupe::cli

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "services/cli/context.hpp"
+
+namespace troupe::cli {
+
+/// `troupe rollouts ...`, `troupe routing`: how releases come into production.
+void add_rollout_commands(CLI::App& app, context& with);
+
+} // namespace troupe::cli

@@ -1,0 +1,194 @@
+#pragma once
+
+#include "services/deployer/config.hpp"
+#include "services/deployer/journal.hpp"
+#include "services/deployer/metrics.hpp"
+
+#include "common/actor/health.hpp"
+#include "common/net/actors.hpp"
+
+#include <caf/fwd.hpp>
+#include <caf/typed_actor.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace troupe::deployer {
+
+using commit_ptr = std::shared_ptr<const commit>;
+
+/// Releases that each replica of the ranker is to hold.
+using wanted_ptr = std::shared_ptr<const std::vector<std::vector<std::string>>>;
+
+/// What each replica says about one release.
+struct holding {
+  enum class state : std::uint8_t { unknown, loading, ready, failed };
+  state is = state::unknown;
+  std::string error;
+};
+using holdings_ptr = std::shared_ptr<const std::vector<holding>>;
+
+/// Batches of one partition of the event log, and one past the last record in them.
+struct log_part {
+  std::uint32_t partition = 0;
+  std::vector<batch> batches;
+  std::uint64_t end = 0;
+};
+using log_part_ptr = std::shared_ptr<const log_part>;
+using offsets_ptr = std::shared_ptr<const std::map<std::uint32_t, std::uint64_t>>;
+
+} // namespace troupe::deployer
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::commit_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::wanted_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::holdings_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::log_part_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::offsets_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::window_ptr)
+
+namespace troupe::deployer {
+
+using commit_atom = caf::atom_constant<caf::atom("commit")>;
+using seen_atom = caf::atom_constant<caf::atom("seen")>;
+using offsets_atom = caf::atom_constant<caf::atom("offsets")>;
+using records_atom = caf::atom_constant<caf::atom("records")>;
+using wanted_atom = caf::atom_constant<caf::atom("wanted")>;
+using holds_atom = caf::atom_constant<caf::atom("holds")>;
+using expire_atom = caf::atom_constant<caf::atom("expire")>;
+using drain_atom = caf::atom_constant<caf::atom("drain")>;
+using begin_atom = caf::atom_constant<caf::atom("begin")>;
+using tick_atom = caf::atom_constant<caf::atom("tick")>;
+using again_atom = caf::atom_constant<caf::atom("again")>;
+using finish_atom = caf::atom_constant<caf::atom("finish")>;
+
+/// A service behind us: asks one of its replicas, tells once, by the deadline at the latest. From any thread;
+/// the answer comes on any thread.
+using ask_function =
+    std::function<void(std::uint32_t replica, wire::Kind, chunk, deadline, net::client::done)>;
+
+/// Owns the journal: rollouts, routing table, counts, offsets. Owned by the root; spawns the actor of the
+/// newest rollout. The endpoint before it bounds how many requests wait; `max_waiters` how many long polls
+/// do.
+using desk_actor = caf::typed_actor<
+    // Answer one request of kinds 600 to 605. `routing` waits for a newer table, `rollout_start` for the
+    // registry to resolve the release, `rollout_change` goes to the rollout.
+    caf::reacts_to<net::request_atom, net::request_ptr>,
+    // The registry's answer about the release of a start.
+    caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>,
+    // Write a step of a rollout down, publish what it publishes; the version of the table then.
+    caf::replies_to<commit_atom, commit_ptr>::with<std::uint64_t>,
+    // What was seen of the step of this rollout.
+    caf::replies_to<seen_atom, std::string>::with<window_ptr>,
+    // Where to go on reading the log; empty on the first start.
+    caf::replies_to<offsets_atom>::with<offsets_ptr>,
+    // Take records; the next offset.
+    caf::replies_to<records_atom, log_part_ptr>::with<std::uint64_t>,
+    // A long poll has waited long enough.
+    caf::reacts_to<expire_atom, std::uint64_t>,
+    // Answer all long polls now: the endpoint drains.
+    caf::reacts_to<drain_atom>,
+    // Behind everything that waited when the stop began: now quit.
+    caf::reacts_to<finish_atom>>;
+
+/// One rollout, from its record to its end and back: decides, has the desk write it down, then does it. Owned
+/// by the desk.
+using rollout_actor = caf::typed_actor<
+    // Look: at the rankers while it prepares, at the counts while it runs, at the registry while it promotes.
+    caf::reacts_to<tick_atom>,
+    // Answer one rollout_change.
+    caf::reacts_to<net::request_atom, net::request_ptr>,
+    // The registry's answer.
+    caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>>;
+
+/// Has every replica of the ranker hold what it is to hold: tells it, asks again, tells it again after it was
+/// away. Owned by the root.
+using keeper_actor = caf::typed_actor<
+    // From now on, these.
+    caf::reacts_to<wanted_atom, wanted_ptr>,
+    // How far each replica is with this release.
+    caf::replies_to<holds_atom, std::string>::with<holdings_ptr>,
+    // Ask all replicas that are not being asked.
+    caf::reacts_to<tick_atom>,
+    // A replica's answer; the tag is its number.
+    caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>>;
+
+/// Reads the event log by offset, one fetch per partition at a time, and gives it to the desk. Owned by the
+/// root.
+using reader_actor = caf::typed_actor<
+    // Ask where the partitions end; go on where the desk is.
+    caf::reacts_to<begin_atom>,
+    // The log's answer; tag 0: where the partitions end, otherwise partition + 1.
+    caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>,
+    // Ask again after a failure.
+    caf::reacts_to<again_atom, std::uint64_t>>;
+
+struct keeper_parts {
+  ask_function rankers; ///< Empty: the catalog has none.
+  std::uint32_t replicas = 0;
+  std::shared_ptr<const config> settings;
+  std::shared_ptr<service_metrics> metrics;
+  health::report report;
+};
+keeper_actor spawn_keeper(caf::actor_system& system, keeper_parts parts);
+
+struct desk_parts {
+  std::unique_ptr<deployer::journal> journal;
+  keeper_actor keeper;
+  std::uint32_t replicas = 1; ///< Of the ranker.
+  ask_function registry;      ///< Empty: the catalog has none; releases are named by their id, aliases stay.
+  std::shared_ptr<const config> settings;
+  std::shared_ptr<service_metrics> metrics;
+  health::report report;
+};
+/// `detached`: on a thread of its own, since it waits for the disk.
+desk_actor spawn_desk(caf::actor_system& system, desk_parts parts, bool detached);
+
+struct rollout_parts {
+  rollout record;
+  caf::weak_actor_ptr desk;
+  keeper_actor keeper;
+  ask_function registry;
+  std::shared_ptr<const config> settings;
+  std::shared_ptr<service_metrics> metrics;
+  health::report report;
+};
+rollout_actor spawn_rollout(caf::actor_system& system, rollout_parts parts);
+
+struct reader_parts {
+  ask_function log;
+  desk_actor desk;
+  std::shared_ptr<const config> settings;
+  std::shared_ptr<service_metrics> metrics;
+  health::report report;
+};
+reader_actor spawn_reader(caf::actor_system& system, reader_parts parts);
+
+/// Has what an asked service answers sent to `to` as (reply_atom, tag, result_ptr). Holds `to` weakly.
+template <class Handle>
+void ask_for(const ask_function& from, std::uint32_t replica, const Handle& to, std::uint64_t tag,
+             wire::Kind kind, chunk payload, deadline until) {
+  from(replica, kind, std::move(payload), until,
+       [weak = caf::actor_cast<caf::weak_actor_ptr>(to), tag](expected<net::reply> result) {
+         if (auto strong = weak.lock())
+           caf::anon_send(caf::actor_cast<Handle>(strong), net::reply_atom::value, tag,
+                          net::result_ptr{std::make_shared<const expected<net::reply>>(std::move(result))});
+       });
+}
+
+inline chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
+  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+}
+
+/// The table of an answer or a request, or ec::corrupt.
+template <class Table>
+expected<const Table*> read_as(const chunk& payload, const char* identifier, const char* name) {
+  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
+                                 1u << 30};
+  if (payload.size() < 8 || !verifier.VerifyBuffer<Table>(identifier))
+    return fail(ec::corrupt, "the payload is not a {}", name);
+  return flatbuffers::GetRoot<Table>(payload.data());
+}
+
+} // namespace troupe::deployer

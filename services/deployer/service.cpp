@@ -1,0 +1,80 @@
+#include "services/deployer/service.hpp"
+
+#include "services/deployer/actors.hpp"
+
+#include "common/log/log.hpp"
+#include "common/net/component.hpp"
+
+namespace troupe::deployer {
+
+namespace {
+
+/// Empty where the catalog does not have the service.
+expected<ask_function> asker(service_context& context, std::string_view service,
+                             std::uint32_t* replicas = nullptr) {
+  if (!context.catalog()->find(service))
+    return ask_function{};
+  TROUPE_TRY(client, net::open_client(context, service));
+  if (replicas != nullptr)
+    *replicas = client->replicas();
+  return ask_function{[client](std::uint32_t replica, wire::Kind kind, chunk payload, deadline until,
+                               net::client::done then) {
+    client->call_async_to(replica, kind, std::move(payload), until, std::move(then));
+  }};
+}
+
+} // namespace
+
+expected<component> keeper_component(service_context& context) {
+  auto metrics = std::make_shared<service_metrics>(context.metrics());
+  context.share("metrics", metrics);
+  keeper_parts parts;
+  TROUPE_TRY(rankers, asker(context, "ranker", &parts.replicas));
+  parts.rankers = std::move(rankers);
+  parts.settings = context.shared_config<config>();
+  parts.metrics = metrics;
+  parts.report = context.report();
+  context.share("replicas", std::make_shared<std::uint32_t>(parts.replicas));
+  return component{spawn_keeper(context.system(), std::move(parts))};
+}
+
+expected<component> desk_component(service_context& context) {
+  desk_parts parts;
+  TROUPE_TRY(journal, journal::open(context.data() / "state"));
+  parts.journal = std::move(journal);
+  TROUPE_TRY(registry, asker(context, "registry"));
+  parts.registry = std::move(registry);
+  parts.keeper = context.actor<keeper_actor>("keeper");
+  parts.replicas = *context.shared<std::uint32_t>("replicas");
+  parts.settings = context.shared_config<config>();
+  parts.metrics = context.shared<service_metrics>("metrics");
+  parts.report = context.report();
+  return component{spawn_desk(context.system(), std::move(parts), true)};
+}
+
+expected<component> reader_component(service_context& context) {
+  TROUPE_TRY(log, asker(context, "ingest"));
+  if (!log) {
+    log::warn("no-clicks", "the catalog has no ingest: click rates cannot be judged");
+    return component{};
+  }
+  return component{spawn_reader(
+      context.system(), {std::move(log), context.actor<desk_actor>("desk"), context.shared_config<config>(),
+                         context.shared<service_metrics>("metrics"), context.report()})};
+}
+
+expected<component> endpoint_component(service_context& context) {
+  auto desk = context.actor<desk_actor>("desk");
+  auto to = net::forward_to(desk);
+  net::handler_map handlers;
+  for (auto kind : {wire::Kind::routing, wire::Kind::rollout_start, wire::Kind::rollout_list,
+                    wire::Kind::rollout_show, wire::Kind::rollout_change, wire::Kind::arm_report})
+    handlers.emplace(kind, to);
+  return net::endpoint_component(context, std::move(handlers),
+                                 [weak = caf::actor_cast<caf::weak_actor_ptr>(desk)] {
+                                   if (auto strong = weak.lock())
+                                     caf::anon_send(caf::actor_cast<desk_actor>(strong), drain_atom::value);
+                                 });
+}
+
+} // namespace troupe::deployer
