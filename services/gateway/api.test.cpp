@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <future>
+#include <set>
 
 using namespace troupe;
 using namespace troupe::gateway;
@@ -75,6 +76,7 @@ std::string header_of(const http::response& from, const std::string& name) {
 TEST_CASE("the OpenAPI document lists every route with method, scope, parameters and problems") {
   auto document = json::parse(openapi());
   std::size_t count = 0;
+  std::set<std::string> ids;
 
   for (const auto& each : routes()) {
     std::string method = each.method;
@@ -84,6 +86,7 @@ TEST_CASE("the OpenAPI document lists every route with method, scope, parameters
     CHECK(entry.at("responses").as_object().contains("default"));
     CHECK(entry.as_object().contains("x-scope") == (each.scope != 0));
     CHECK(entry.as_object().contains("requestBody") == (each.body != nullptr));
+    CHECK(ids.insert(json::value_to<std::string>(entry.at("operationId"))).second);
     ++count;
   }
 

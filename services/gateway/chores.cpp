@@ -228,7 +228,8 @@ void api::chores_loop() {
     }
     if (now >= trending_at) {
       refresh_trending();
-      trending_at = now + settings_.trending_refresh;
+      std::lock_guard lock{mutex_};
+      trending_at = now + (trending_.empty() ? 1s : settings_.trending_refresh);
     }
     if (now >= expire_at) {
       if (auto done = journal_->expire(wall_now()); !done)

@@ -86,6 +86,9 @@ expected<component> http_component(service_context& context) {
     options.address = "127.0.0.1";
   } else if (!serving->guarded())
     log::info("no-api-keys", "gateway serves loopback without API keys");
+  if (settings.http_port + context.replica() > 65'535)
+    return fail(ec::invalid_argument, "http_port {} leaves no port for replica {}", settings.http_port,
+                context.replica());
   options.port = settings.http_port == 0 ? std::uint16_t{0}
                                          : static_cast<std::uint16_t>(settings.http_port + context.replica());
   options.max_connections = settings.max_connections;

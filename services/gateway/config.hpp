@@ -35,7 +35,7 @@ struct config {
   std::uint32_t inspect_recent = 1'000;
   std::chrono::seconds inspect_ttl{3'600};
   std::string trending_feature = "item_trend.decayed";
-  std::chrono::milliseconds trending_refresh{10'000};
+  std::chrono::milliseconds trending_refresh{30'000};
 
   void bind(config_keys& keys);
   expected<void> validate() const;

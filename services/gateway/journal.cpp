@@ -150,11 +150,14 @@ void journal::send_loop() {
     }
     std::vector<record> records;
     std::uint64_t answers = 0, last = first_;
+    store::write_batch
+        erase; // Key by key: each range that is erased would slow every later look at the table.
     {
       auto at = db_->scan(impressions, key_of(first_), key_of(end), {.fill_cache = false});
       for (; at.valid() && records.size() < most; at.next()) {
         last = store::read_u64(at.key()) + 1;
         ++answers;
+        erase.erase(impressions, at.key());
         auto held = batch::open(chunk::copy(as_bytes(at.value())));
         if (!held) {
           log::error("journal-corrupt", "gateway drops an entry of its queue: {}", render(held.error()));
@@ -187,9 +190,7 @@ void journal::send_loop() {
       refused_ += *sent;
       sent_ += records.size() - *sent;
     }
-    store::write_batch erase;
-    erase.erase_range(impressions, key_of(first_), key_of(last));
-    if (auto done = db_->write(erase, store::durability::buffered); !done)
+    if (auto done = erase.empty() ? expected<void>{} : db_->write(erase, store::durability::buffered); !done)
       log::warn("journal-failed", "gateway will send impressions again: {}", render(done.error()));
     std::lock_guard lock{mutex_};
     first_ = last;

@@ -59,12 +59,12 @@ constexpr std::string_view schemas = R"j({
 "Row":{"type":"object","additionalProperties":false,"properties":{"id":{"type":"string","maxLength":256},"kind":{"type":"string"},"type":{"type":"string"},"user":{"type":"string","maxLength":1024},"item":{"type":"string","maxLength":1024},"event_time":{"type":"string","format":"date-time"},"value":{"type":"number"},"request_id":{"type":"string"},"attributes":{"$ref":"#/components/schemas/Map"},"context":{"$ref":"#/components/schemas/Map"}}},
 "Rows":{"oneOf":[{"type":"array","items":{"$ref":"#/components/schemas/Row"}},{"$ref":"#/components/schemas/Row"}]},
 "Entity":{"type":"object","properties":{"attributes":{"$ref":"#/components/schemas/Map"},"event_time":{"type":"string","format":"date-time"}}},
-"Verdicts":{"type":"object","properties":{"added":{"type":"integer"},"duplicate":{"type":"integer"},"refused":{"type":"integer"},"rows":{"type":"array","items":{"type":"object","properties":{"row":{"type":"integer"},"id":{"type":"string"},"outcome":{"enum":["added","duplicate","quarantined","invalid"]},"rule":{"type":"string"},"reason":{"type":"string"}}}}}},
+"Verdicts":{"type":"object","properties":{"token":{"type":"string"},"added":{"type":"integer"},"duplicate":{"type":"integer"},"refused":{"type":"integer"},"rows":{"type":"array","items":{"type":"object","properties":{"row":{"type":"integer"},"id":{"type":"string"},"outcome":{"enum":["added","duplicate","quarantined","invalid"]},"rule":{"type":"string"},"reason":{"type":"string"}}}}}},
 "Attributes":{"type":"object","properties":{"id":{"type":"string"},"attributes":{"$ref":"#/components/schemas/Map"},"ages_us":{"type":"object","additionalProperties":{"type":"integer"}}}},
 "Filter":{"type":"object","additionalProperties":false,"required":["attribute","op","value"],"properties":{"attribute":{"type":"string"},"op":{"enum":["equals","contains","at_least","at_most","one_of"]},"not":{"type":"boolean"},"value":{"$ref":"#/components/schemas/Value"}}},
 "Ask":{"type":"object","additionalProperties":false,"properties":{"user":{"type":"string"},"session":{"type":"array","items":{"type":"string"}},"context":{"$ref":"#/components/schemas/Map"},"filters":{"type":"array","maxItems":100,"items":{"$ref":"#/components/schemas/Filter"}},"exclude":{"type":"array","items":{"type":"string"}},"candidates":{"type":"array","items":{"type":"string"}},"n":{"type":"integer","minimum":1,"maximum":1000,"default":10},"explain":{"type":"boolean","default":false}}},
 "Recommendations":{"type":"object","properties":{"request_id":{"type":"string"},"user":{"type":"string"},"arm":{"type":"string"},"release":{"type":"string"},"degraded":{"type":"array","items":{"type":"string"}},"items":{"type":"array","items":{"type":"object","properties":{"item":{"type":"string"},"position":{"type":"integer"},"title":{"type":"string"},"score":{"type":"number"},"propensity":{"type":"number"},"sources":{"type":"array","items":{"type":"string"}},"because":{"type":"array","items":{"type":"string"}}}}}}},
-"Inspection":{"type":"object","properties":{"request_id":{"type":"string"},"stages":{"type":"array","items":{"type":"object"}},"features":{"type":"array","items":{"type":"object"}},"answer":{"$ref":"#/components/schemas/Recommendations"}}},
+"Inspection":{"type":"object","properties":{"request_id":{"type":"string"},"at":{"type":"string","format":"date-time"},"route":{"type":"string"},"trace_id":{"type":"string"},"user":{"type":"string"},"item":{"type":"string"},"arm":{"type":"string"},"release":{"type":"string"},"routing_version":{"type":"integer"},"rollout":{"type":"string"},"gateway_us":{"type":"integer"},"degraded":{"type":"array","items":{"type":"string"}},"stages":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"us":{"type":"integer"},"count":{"type":"integer"}}}},"features":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"status":{"enum":["missing","present","stale"]},"age_us":{"type":"integer"},"value":{"type":"string"}}}},"items":{"type":"array","items":{"type":"object"}}}},
 "Reason":{"type":"object","additionalProperties":false,"properties":{"reason":{"type":"string"}}},
 "Problem":{"type":"object","required":["type","title","status"],"properties":{"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},"detail":{"type":"string"},"code":{"type":"string"}}}
 })j";
@@ -78,8 +78,34 @@ json::object content(std::string_view schema) {
   return out;
 }
 
+/// `get_v1_users_id_recommendations`.
+std::string operation_id(const route& from) {
+  std::string out;
+  for (const char* at = from.method; *at != 0; ++at)
+    out += static_cast<char>(*at | 0x20);
+  for (char c : std::string_view{from.pattern})
+    if (c == '/' || c == '.')
+      out += '_';
+    else if (c != '{' && c != '}')
+      out += c;
+  return out;
+}
+
 json::array parameters_of(const route& from) {
   json::array out;
+  auto header = [&](const char* name, const char* type, const char* meaning) {
+    out.push_back({{"name", name}, {"in", "header"}, {"description", meaning}, {"schema", {{"type", type}}}});
+  };
+  bool answers = from.what == recommend_user || from.what == recommend || from.what == similar;
+  if (from.body && std::string_view{from.body} == "Rows")
+    header("Idempotency-Key", "string",
+           "Names rows that have no id: sent again with the same key they add nothing");
+  if (answers)
+    header("X-Deadline-Ms", "integer",
+           "The answer is wanted within so many milliseconds; a fallback where need be");
+  if (from.what == recommend_user || from.what == recommend || from.what == get_item || from.what == get_user)
+    header("X-Consistency-Token", "string",
+           "That of the answer to a write, which this answer must have seen");
   std::string_view pattern = from.pattern;
   for (auto open = pattern.find('{'); open != std::string_view::npos; open = pattern.find('{', open + 1)) {
     std::string name{pattern.substr(open + 1, pattern.find('}', open) - open - 1)};
@@ -113,7 +139,7 @@ std::string openapi() {
   for (const auto& each : table) {
     json::object out{
         {"summary", each.summary},
-        {"operationId", fmt::format("{}-{}", each.method, static_cast<int>(each.what))},
+        {"operationId", operation_id(each)},
         {"parameters", parameters_of(each)},
         {"responses",
          {{"200", {{"description", each.summary}, {"content", content(each.answer)}}},

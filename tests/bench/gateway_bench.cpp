@@ -1,0 +1,393 @@
+// The gateway under load: a bare route beside nginx's `return 200`; then the whole answer (features of the
+// user, four sources, 500 candidates, an ensemble of two models, rules) of a fleet with 100,000 users and
+// 50,000 items, in closed and open loop: requests per second at which the 99th percentile is below 42 ms, and
+// processor time per request by process and stage.
+#include "tests/bench/http_load.hpp"
+#include "tests/support/process.hpp"
+
+#include "common/http/client.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <regex>
+#include <thread>
+
+namespace {
+
+using namespace std::chrono_literals;
+using troupe::testing::read_file;
+using troupe::testing::write_file;
+namespace json = boost::json;
+
+constexpr double longest_ms = 42; ///< The p99 that a page still has room for.
+
+struct sizes {
+  std::uint64_t users = 100'000, items = 50'000, events = 1'000'000;
+  std::size_t factors = 64, neighbours = 100;
+  std::chrono::milliseconds span = 5s;
+};
+
+[[noreturn]] void die(const std::string& text) {
+  throw std::runtime_error{text};
+}
+
+/// A fleet of our own in a folder, driven by `troupe`.
+class fleet {
+public:
+  fleet() {
+    std::filesystem::create_directories(folder_ / "data" / "views");
+    auto catalog = read_file(source() / "compose" / "catalog.toml");
+    write_file(folder_ / "catalog.toml",
+               std::regex_replace(catalog, std::regex{"(admin|http)_port = [0-9]+"}, "$1_port = 0"));
+    std::filesystem::copy_file(source() / "services" / "feature_store" / "views" / "serving.toml",
+                               folder_ / "data" / "views" / "serving.toml");
+    up_.emplace(words({"up"}), folder_ / "log", folder_ / "log");
+    for (auto end = bench::clock::now() + 60s; troupe::testing::run(words({"status"}), 10s).code != 0;
+         std::this_thread::sleep_for(200ms))
+      if (bench::clock::now() > end)
+        die("the fleet is not ready: " + read_file(folder_ / "log"));
+  }
+  ~fleet() {
+    up_->signal(SIGINT);
+    up_->wait(30s);
+  }
+
+  std::string troupe(std::vector<std::string> what, std::chrono::milliseconds limit = 600s) const {
+    auto done = troupe::testing::run(words(what), limit);
+    if (done.code != 0)
+      die("troupe " + what[0] + ": " + done.out + done.err);
+    return done.out;
+  }
+  std::uint16_t port() const {
+    return static_cast<std::uint16_t>(std::stoi(read_file(folder_ / "data" / "run" / "gateway-0.port")));
+  }
+  const std::filesystem::path& folder() const { return folder_.path(); }
+  static std::filesystem::path source() { return TROUPE_SOURCE_DIR; }
+
+private:
+  std::vector<std::string> words(std::vector<std::string> what) const {
+    std::vector<std::string> out{std::string{TROUPE_BIN_DIR} + "/troupe", "--catalog",
+                                 (folder_ / "catalog.toml").string(), "--data", (folder_ / "data").string()};
+    out.insert(out.end(), what.begin(), what.end());
+    return out;
+  }
+
+  ::troupe::testing::temp_dir folder_;
+  std::optional<::troupe::testing::child> up_;
+};
+
+/// nginx with one worker per processor and nothing but `return 200`.
+class nginx {
+public:
+  explicit nginx(const std::filesystem::path& folder, std::uint16_t port) : port_{port} {
+    std::filesystem::create_directories(folder);
+    write_file(folder / "nginx.conf",
+               fmt::format("daemon off; worker_processes {}; pid {}/pid; error_log {}/error;\n"
+                           "events {{ worker_connections 1024; }}\n"
+                           "http {{ access_log off; keepalive_requests 100000000;\n"
+                           "  server {{ listen 127.0.0.1:{}; location / {{ return 200 'live\\n'; }} }} }}\n",
+                           2, folder.string(), folder.string(), port));
+    process_.emplace(std::vector<std::string>{"/usr/sbin/nginx", "-p", folder.string(), "-c",
+                                              (folder / "nginx.conf").string()},
+                     folder / "out", folder / "out");
+    std::this_thread::sleep_for(500ms);
+  }
+  std::uint16_t port() const { return port_; }
+
+private:
+  std::uint16_t port_;
+  std::optional<troupe::testing::child> process_;
+};
+
+std::string get(const std::string& path) {
+  return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+}
+
+/// Safetensors of little-endian tensors, each named with its type and shape.
+class tensors {
+public:
+  template <class T>
+  void add(const std::string& name, const char* type, const std::vector<std::size_t>& shape,
+           const std::vector<T>& values) {
+    std::string sizes;
+    for (auto each : shape)
+      sizes += (sizes.empty() ? "" : ",") + std::to_string(each);
+    auto begin = bytes_.size();
+    bytes_.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+    header_ += fmt::format(R"({}"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                           header_.empty() ? "" : ",", name, type, sizes, begin, bytes_.size());
+  }
+  void write(const std::filesystem::path& file) const {
+    auto header = "{" + header_ + "}";
+    header.resize((header.size() + 7) / 8 * 8, ' ');
+    std::uint64_t length = header.size();
+    write_file(file, std::string{reinterpret_cast<const char*>(&length), 8} + header + bytes_);
+  }
+
+private:
+  std::string header_, bytes_;
+};
+
+void write_names(const std::filesystem::path& file, char prefix, std::uint64_t count) {
+  std::string names;
+  for (std::uint64_t i = 0; i < count; ++i)
+    names += prefix + std::to_string(i) + "\n";
+  write_file(file, names);
+}
+
+void write_model(const std::filesystem::path& folder, const char* kind, const sizes& how, bool with_users,
+                 const tensors& weights) {
+  std::filesystem::create_directories(folder);
+  weights.write(folder / "weights.safetensors");
+  write_names(folder / "items.txt", 'i', how.items);
+  if (with_users)
+    write_names(folder / "users.txt", 'u', how.users);
+  write_file(
+      folder / "model.json",
+      fmt::format(
+          R"({{"format":1,"kind":"{}","items":{},"users":{},"metrics":{{}},"weights":{{"file":"weights.safetensors"}}}})",
+          kind, how.items, with_users ? how.users : 0));
+}
+
+/// Factors and neighbours drawn at random: what an answer costs does not depend on what they say.
+void write_models(const std::filesystem::path& folder, const sizes& how) {
+  std::mt19937_64 source{3};
+  std::normal_distribution<float> normal{0, 0.1f};
+  std::vector<float> items(how.items * how.factors), users(how.users * how.factors),
+      gram(how.factors * how.factors);
+  for (auto& each : items)
+    each = normal(source);
+  for (auto& each : users)
+    each = normal(source);
+  for (std::size_t i = 0; i < how.items; ++i)
+    for (std::size_t a = 0; a < how.factors; ++a)
+      for (std::size_t b = 0; b < how.factors; ++b)
+        gram[a * how.factors + b] += items[i * how.factors + a] * items[i * how.factors + b];
+  tensors ials;
+  ials.add("item_factors", "F32", {how.items, how.factors}, items);
+  ials.add("user_factors", "F32", {how.users, how.factors}, users);
+  ials.add("gram", "F32", {how.factors, how.factors}, gram);
+  write_model(folder / "ials", "ials", how, true, ials);
+  std::vector<std::int32_t> near(how.items * how.neighbours);
+  std::vector<float> similarity(near.size());
+  for (std::size_t i = 0; i < near.size(); ++i) {
+    near[i] = static_cast<std::int32_t>(source() % how.items);
+    similarity[i] = 1 / static_cast<float>(i % how.neighbours + 1);
+  }
+  tensors knn;
+  knn.add("neighbours", "I32", {how.items, how.neighbours}, near);
+  knn.add("similarity", "F32", {how.items, how.neighbours}, similarity);
+  write_model(folder / "knn", "item_knn", how, false, knn);
+}
+
+constexpr auto rules = R"(
+[candidates]
+sources = [{name = "nearest", n = 200}, {name = "item-to-item", n = 150}, {name = "trending", n = 100}, {name = "recent", n = 50}]
+[seen]
+filter = true
+[[rule]]
+kind = "filter"
+attribute = "genres"
+op = "contains"
+text = "none of these"
+[[rule]]
+kind = "boost"
+attribute = "genres"
+op = "contains"
+text = "g1"
+amount = 0.3
+[[rule]]
+kind = "cap"
+attribute = "genres"
+op = "contains"
+text = "g2"
+most = 5
+)";
+
+/// Users and items in the log, their features up to date, and the release in production.
+void fill(const fleet& services, const sizes& how) {
+  auto world = services.folder() / "world";
+  services.troupe({"generate", "--quiet", "--out", world.string(), "--users", std::to_string(how.users),
+                   "--items", std::to_string(how.items), "--events", std::to_string(how.events)});
+  services.troupe({"ingest", world.string()});
+  std::filesystem::remove_all(world);
+  write_models(services.folder(), how);
+  write_file(services.folder() / "rules.toml", rules);
+  write_file(services.folder() / "warmup.jsonl", "{\"history\":[\"i1\",\"i2\",\"i3\"],\"n\":10}\n");
+  for (auto* name : {"ials", "knn"})
+    services.troupe({"models", "register", (services.folder() / name).string(), "--name", name});
+  services.troupe({"releases", "build", "--name", "bench", "--model", "ials=0.7", "--model", "knn=0.3",
+                   "--rules", (services.folder() / "rules.toml").string(), "--warmup",
+                   (services.folder() / "warmup.jsonl").string()});
+  services.troupe({"rollouts", "start", "--release", "bench", "--follow"});
+  // The features have everything when they have what was written last, in every partition.
+  troupe::http::client client{{"127.0.0.1", services.port()}};
+  std::string body = "[";
+  for (int i = 0; i < 500; ++i)
+    body += fmt::format(
+        R"({}{{"id":"last{}","type":"view","user":"u{}","item":"i1","event_time":"2027-01-01T00:00:00Z"}})",
+        i == 0 ? "" : ",", i, i);
+  auto wrote = client.call("POST", "/v1/events", body + "]", troupe::deadline::in(30s));
+  if (!wrote || wrote->status != 200)
+    die("cannot write the last events");
+  std::string token{json::parse(wrote->body).at("token").as_string()};
+  for (auto end = bench::clock::now() + 300s;;) {
+    auto got = client.call("GET", "/v1/users/u1/recommendations?n=10", {}, troupe::deadline::in(30s),
+                           {{"X-Consistency-Token", token}});
+    if (got && got->status == 200 && json::parse(got->body).at("degraded").as_array().empty())
+      return;
+    if (bench::clock::now() > end)
+      die("answers stay degraded: " + (got ? got->body : got.error().text));
+  }
+}
+
+/// Processor seconds that the processes of a service have used.
+double processor_seconds(const std::string& program) {
+  double ticks = 0;
+  for (auto pid : troupe::testing::descendants(program)) {
+    auto text = read_file("/proc/" + std::to_string(pid) + "/stat");
+    std::istringstream in{text.substr(text.rfind(')') + 2)};
+    std::string skipped;
+    for (int i = 0; i < 11; ++i)
+      in >> skipped;
+    double user = 0, system = 0;
+    in >> user >> system;
+    ticks += user + system;
+  }
+  return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
+const std::vector<std::string> parts{"gateway", "ranker", "feature-store", "ingest", "validator"};
+
+std::map<std::string, double> processor_now() {
+  std::map<std::string, double> out;
+  for (auto& each : parts)
+    out[each] = processor_seconds("troupe-" + each);
+  return out;
+}
+
+/// Mean time of each stage over some requests, as the inspector tells it.
+void print_stages(std::uint16_t port, const sizes& how) {
+  troupe::http::client client{{"127.0.0.1", port}};
+  std::map<std::string, std::pair<double, double>> stages;
+  constexpr int requests = 200;
+  std::mt19937_64 source{11};
+  for (int i = 0; i < requests; ++i) {
+    auto got = client.call("GET", fmt::format("/v1/users/u{}/recommendations?n=10", source() % how.users), {},
+                           troupe::deadline::in(10s));
+    if (!got || got->status != 200)
+      die("no answer to inspect");
+    std::string id{json::parse(got->body).at("request_id").as_string()};
+    auto inspected = client.call("GET", "/v1/requests/" + id, {}, troupe::deadline::in(10s));
+    if (!inspected || inspected->status != 200)
+      die("the inspector does not know a request");
+    auto told = json::parse(inspected->body);
+    for (auto& each : told.at("stages").as_array()) {
+      auto& to = stages[std::string{each.at("name").as_string()}];
+      to.first += each.at("us").to_number<double>() / requests;
+      to.second += each.at("count").to_number<double>() / requests;
+    }
+  }
+  for (auto& [name, mean] : stages)
+    std::printf("# stage %-16s %8.0f us  %8.1f things\n", name.c_str(), mean.first, mean.second);
+}
+
+void bare_route(std::uint16_t port, const std::filesystem::path& folder, const sizes& how) {
+  for (std::size_t connections : {std::size_t{1}, std::size_t{32}}) {
+    bench::load_result limit;
+    if (std::filesystem::exists("/usr/sbin/nginx")) {
+      nginx peer{folder / "nginx", 18'473};
+      limit = bench::http_load{peer.port(), connections, [] { return get("/"); }}.closed(how.span);
+    }
+    auto mine = bench::http_load{port, connections, [] { return get("/health/live"); }}.closed(how.span);
+    bench::report({.name = fmt::format("GET /health/live, {} connections", connections),
+                   .unit = "requests/s",
+                   .value = mine.rate,
+                   .limit_name = "nginx, return 200",
+                   .limit = limit.rate,
+                   .p50_us = mine.answers.p50_us(),
+                   .p99_us = mine.answers.p99_us()});
+    if (limit.good > 0)
+      std::printf("# nginx, %zu connections: p50 %.0f us, p99 %.0f us\n", connections, limit.answers.p50_us(),
+                  limit.answers.p99_us());
+  }
+}
+
+void whole_answer(std::uint16_t port, const sizes& how, double bare_rate) {
+  std::mt19937_64 source{5};
+  auto next = [&] { return get(fmt::format("/v1/users/u{}/recommendations?n=10", source() % how.users)); };
+  bench::http_load{port, 4, next}.closed(2s);
+  bench::load_result best;
+  std::size_t at = 0;
+  for (std::size_t connections : {1, 2, 4, 8, 16, 32, 64}) {
+    auto got = bench::http_load{port, connections, next}.closed(how.span);
+    std::fflush(stdout);
+    std::printf("# closed loop, %zu connections: %.0f requests/s, p50 %.2f ms, p99 %.2f ms, %lu not 200\n",
+                connections, got.rate, got.answers.p50_us() / 1e3, got.answers.p99_us() / 1e3, got.bad);
+    if (got.bad == 0 && got.answers.p99_us() < longest_ms * 1e3 && got.rate > best.rate)
+      best = got, at = connections;
+    if (got.answers.p99_us() > longest_ms * 1e3)
+      break;
+  }
+  auto report = [&](const std::string& name, const bench::load_result& of) {
+    bench::report({.name = name,
+                   .unit = "requests/s",
+                   .value = of.rate,
+                   .limit_name = "bare route",
+                   .limit = bare_rate,
+                   .aim = 0,
+                   .p50_us = of.answers.p50_us(),
+                   .p99_us = of.answers.p99_us()});
+  };
+  report(fmt::format("whole answer, p99 < 42 ms, closed loop of {}", at), best);
+  bench::load_result steady;
+  auto holds = [&](double rate) {
+    auto before = processor_now();
+    auto got = bench::http_load{port, 256, next}.open(how.span, rate);
+    auto after = processor_now();
+    std::printf("# open loop at %.0f/s: %.0f requests/s, p50 %.2f ms, p99 %.2f ms, %lu not answered; us of "
+                "processor a "
+                "request:",
+                rate, got.rate, got.answers.p50_us() / 1e3, got.answers.p99_us() / 1e3, got.bad);
+    for (auto& each : parts)
+      std::printf(" %s %.0f", each.c_str(),
+                  (after[each] - before[each]) / static_cast<double>(got.good) * 1e6);
+    std::printf("\n");
+    bool good = got.bad == 0 && got.answers.p99_us() < longest_ms * 1e3;
+    if (good)
+      steady = got;
+    return good;
+  };
+  // On a machine that others use too, one bad stretch is not the end: a rate is missed when it is missed
+  // three times.
+  for (double rate = best.rate / 4; rate > 1 && (holds(rate) || holds(rate) || holds(rate)); rate *= 1.25) {
+  }
+  report("whole answer, p99 < 42 ms, open loop", steady);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  sizes how;
+  if (bench::quick(argc, argv))
+    how = {2'000, 1'000, 20'000, 16, 20, 1s};
+  try {
+    fleet services;
+    bare_route(services.port(), services.folder(), how);
+    auto bare = bench::http_load{services.port(), 32, [] { return get("/health/live"); }}.closed(how.span);
+    fill(services, how);
+    whole_answer(services.port(), how, bare.rate);
+    print_stages(services.port(), how);
+  } catch (const std::exception& err) {
+    std::fprintf(stderr, "gateway_bench: %s\n", err.what());
+    return 1;
+  }
+  return 0;
+}
