@@ -14,6 +14,22 @@ std::string text(const json& from, const char* key) {
   return std::string{from.at(key).as_string()};
 }
 
+/// Waits until a run has ended; what it says then.
+json end_of(const fleet& services, const std::string& run) {
+  json now;
+  REQUIRE(wait_until(
+      [&] {
+        now = services.ask({"train", "status", run});
+        return text(now, "state") == "done" || text(now, "state") == "failed";
+      },
+      180s));
+  return now;
+}
+
+std::string weights(const json& status) {
+  return text(status.at("manifest").at("weights"), "sha256");
+}
+
 std::filesystem::path order(const fleet& services, const std::string& name, const std::string& toml) {
   auto file = services.temp() / (name + ".toml");
   write_file(file, toml);
@@ -60,13 +76,7 @@ TEST_CASE(
   ::kill(*killed, SIGKILL);
   REQUIRE(wait_until(
       [&] { return services.pid_of("trainer").value_or(*killed) != *killed && services.ready_now(); }, 30s));
-  json ials;
-  REQUIRE(wait_until(
-      [&] {
-        ials = services.ask({"train", "status", "ials-1"});
-        return text(ials, "state") == "done" || text(ials, "state") == "failed";
-      },
-      120s));
+  auto ials = end_of(services, "ials-1");
   CHECK_MESSAGE(text(ials, "state") == "done", boost::json::serialize(ials));
   CHECK(number(services.ask({"models", "verify", "ials"}), "right") == 4);
   CHECK(services.ask({"reproduce", "ials:1"}, 120s).at("equal").as_bool());
@@ -75,5 +85,41 @@ TEST_CASE(
       {"train", order(services, "wrong", "model = \"ease\"\nease.l3 = 1\n").string(), "--follow"});
   CHECK(refused.code == 1);
   CHECK_MESSAGE(refused.out.find("ease.l2") != std::string::npos, refused.out);
+  CHECK(services.down());
+}
+
+TEST_CASE(
+    "a rank that is killed is noticed, the run resumes, and the weights are those of an undisturbed run") {
+  fleet services{"scenario_training_ranks"};
+  configure(services, "interactions");
+  services.up();
+  auto world = services.temp() / "world";
+  generate(services, world, 20'000);
+  ingest(services, world);
+  auto config = order(services, "sasrec",
+                      "model = \"sasrec\"\n[sasrec]\ndimensions = 16\nfeed = 32\nlength = 20\nepochs = 12\n"
+                      "softmax = \"sampled\"\nnegatives = 64\ncheckpoint_every = \"1s\"\n"
+                      "[run]\nranks = 2\nevent_types = [\"impression\"]\n");
+
+  services.ask({"train", config.string(), "--run", "undisturbed"});
+  auto undisturbed = end_of(services, "undisturbed");
+  REQUIRE_MESSAGE(text(undisturbed, "state") == "done", boost::json::serialize(undisturbed));
+  services.ask({"train", config.string(), "--run", "killed"});
+  REQUIRE(wait_until(
+      [&] {
+        auto folder = services.data() / "trainer-0" / "runs" / "killed" / "checkpoints" / "measured";
+        return std::filesystem::exists(folder) && !std::filesystem::is_empty(folder);
+      },
+      60s));
+  auto ranks = descendants("troupe-trainer-worker");
+  REQUIRE(ranks.size() == 2);
+  ::kill(ranks[1], SIGKILL);
+  auto resumed = end_of(services, "killed");
+
+  REQUIRE_MESSAGE(text(resumed, "state") == "done", boost::json::serialize(resumed));
+  CHECK(number(resumed, "restarts") == 1);
+  CHECK(number(undisturbed, "restarts") == 0);
+  CHECK(weights(resumed) == weights(undisturbed));
+  CHECK(services.ask({"reproduce", "sasrec:1"}, 180s).at("equal").as_bool());
   CHECK(services.down());
 }

@@ -275,7 +275,7 @@ expected<config_section> read_model_config(const trained_model& model) {
         out.values.emplace(key, std::string{std::string_view{value}});
       else if (value.is_bool())
         out.values.emplace(key, bool{value});
-      else if (value.is_double())
+      else if (value.type() == simdjson::dom::element_type::DOUBLE)
         out.values.emplace(key, double{value});
       else
         out.values.emplace(key, std::int64_t{value});

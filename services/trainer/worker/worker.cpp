@@ -1,6 +1,7 @@
 #include "services/trainer/worker/worker.hpp"
 
-#include "services/trainer/engine/classic.hpp"
+#include "services/trainer/engine/neural/fit.hpp"
+#include "services/trainer/engine/neural/tasks.hpp"
 #include "services/trainer/engine/random.hpp"
 #include "services/trainer/engine/ranking_metrics.hpp"
 #include "services/trainer/worker/interactions_file.hpp"
@@ -30,17 +31,22 @@ public:
 
   /// Fits that come, so that steps go on counting from one to the next.
   void fits(std::uint32_t count) { fits_ = count; }
-  void next_fit() { ++fit_; }
+  void next_fit() {
+    done_ += last_;
+    --fits_;
+  }
 
   bool operator()(const progress& now) {
     auto at = clock::now();
+    if (now.stage == "fitting")
+      last_ = now.step;
     if (at >= next_ || now.stage != stage_ || now.step == now.steps) {
       next_ = at + say_every;
       stage_ = now.stage;
       json::object line{{"stage", now.stage}};
       if (now.stage == "fitting") {
-        line["step"] = fit_ * now.steps + now.step;
-        line["steps_total"] = fits_ * now.steps;
+        line["step"] = done_ + now.step;
+        line["steps_total"] = done_ + fits_ * now.steps;
         auto put = [&](const char* name, double value) {
           if (std::isfinite(value))
             line[name] = value;
@@ -63,8 +69,9 @@ private:
   const std::function<void(const json::object&)>& say_;
   std::string stage_;
   clock::time_point next_{};
-  std::uint64_t fits_ = 1;
-  std::uint64_t fit_ = 0;
+  std::uint64_t fits_ = 1; ///< This one and those to come.
+  std::uint64_t done_ = 0; ///< Steps of the fits before this one.
+  std::uint64_t last_ = 0;
 };
 
 /// So many of the cases, drawn by the seed, in their order.
@@ -79,27 +86,84 @@ std::vector<ranking_case> sample(std::vector<ranking_case> cases, std::uint64_t 
   return out;
 }
 
-expected<std::map<std::string, double>> ask(trained_model model, std::span<const ranking_case> cases,
-                                            unsigned threads, const progress_sink& sink) {
-  TROUPE_TRY(asked, make_scorer(std::make_shared<const trained_model>(std::move(model))));
-  return evaluate(*asked, cases, cutoffs, threads, sink);
-}
+/// One rank's run: what its parts share.
+class run {
+public:
+  run(const worker_options& options, const train_config& config, neural::process_group& group,
+      unsigned threads, speaker& speak)
+      : options_{options}, config_{config}, group_{group}, threads_{threads}, speak_{speak}, sink_{std::ref(
+                                                                                                 speak)} {}
 
-/// Accuracy of the configuration on what is held back, and popularity's beside it.
-expected<std::map<std::string, double>> measure(const train_config& config, const benchmark& split,
-                                                unsigned threads, const progress_sink& sink) {
-  TROUPE_TRY(model, fit_classic(config, split.train, threads, sink));
-  TROUPE_TRY(metrics, ask(std::move(model), split.test, threads, sink));
-  if (config.model != "popularity") {
-    auto plain = config;
-    plain.model = "popularity";
-    TROUPE_TRY(popular, fit_classic(plain, split.train, threads, {}));
-    TROUPE_TRY(beside, ask(std::move(popular), split.test, threads, sink));
-    for (auto* name : {"hr_at_10", "ndcg_at_10"})
-      metrics[fmt::format("popularity_{}", name)] = beside.at(name);
+  expected<std::map<std::string, double>> measure(const interactions& data) {
+    auto split = leave_last_out(data, config_.evaluation.split);
+    split.test = sample(std::move(split.test), config_.evaluation.users, config_.seed);
+    split.validation = sample(std::move(split.validation), config_.evaluation.users, config_.seed);
+    if (split.test.empty()) {
+      log::warn("not-evaluated", "worker cannot measure the model: no user has three items");
+      return std::map<std::string, double>{};
+    }
+    split_ = config_.evaluation.split;
+    speak_.fits(2);
+    TROUPE_TRY(got, fit("measured", split.train, split.validation, 0));
+    epochs_ = got.loop.epochs;
+    TROUPE_TRY(metrics, ask(std::move(got.model), split.test));
+    if (config_.model != "popularity") {
+      auto plain = config_;
+      plain.model = "popularity";
+      TROUPE_TRY(popular, neural::fit(plain, split.train, {}, {}, {}));
+      TROUPE_TRY(beside, ask(std::move(popular.model), split.test));
+      for (auto* name : {"hr_at_10", "ndcg_at_10"})
+        metrics[fmt::format("popularity_{}", name)] = beside.at(name);
+    }
+    speak_.next_fit();
+    return metrics;
   }
-  return metrics;
-}
+
+  /// On everything; a network for as many epochs as were best where it was measured.
+  expected<trained_model> last_fit(const interactions& data) {
+    TROUPE_TRY(got, fit("last", data, {}, epochs_));
+    return std::move(got.model);
+  }
+
+  const std::string& split() const noexcept { return split_; }
+
+private:
+  expected<neural::fitted> fit(const char* name, const interactions& data,
+                               std::span<const ranking_case> validation, std::uint64_t epochs) {
+    neural::fit_setting how;
+    how.threads = threads_;
+    how.group = neural::is_neural(config_.model) ? &group_ : nullptr;
+    how.checkpoints = options_.out / "checkpoints" / name;
+    how.resume = options_.resume;
+    how.epochs = epochs;
+    return neural::fit(config_, data, validation, how, sink_);
+  }
+
+  /// Each rank asks its part of the cases.
+  expected<std::map<std::string, double>> ask(trained_model model, std::span<const ranking_case> cases) {
+    TROUPE_TRY(asked, neural::open_scorer(std::make_shared<const trained_model>(std::move(model))));
+    auto begin = cases.size() * group_.rank() / group_.world();
+    auto mine = cases.subspan(begin, cases.size() * (group_.rank() + 1) / group_.world() - begin);
+    TROUPE_TRY(metrics, evaluate(*asked, mine, cutoffs, threads_, sink_));
+    std::vector<double> sums;
+    for (auto& [name, value] : metrics)
+      sums.push_back(value * static_cast<double>(mine.size()));
+    TROUPE_CHECK(group_.add_up(sums));
+    auto sum = sums.begin();
+    for (auto& [name, value] : metrics)
+      value = *sum++ / static_cast<double>(cases.size());
+    return metrics;
+  }
+
+  const worker_options& options_;
+  const train_config& config_;
+  neural::process_group& group_;
+  unsigned threads_;
+  speaker& speak_;
+  progress_sink sink_;
+  std::string split_ = "none";
+  std::uint64_t epochs_ = 0;
+};
 
 } // namespace
 
@@ -109,34 +173,34 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
   speak({"loading"});
   TROUPE_TRY(section, read_config(options.config));
   TROUPE_TRY(config, load_config<train_config>(section));
-  if (options.world > 1)
+  auto neural_model = neural::is_neural(config.model);
+  if (options.world > 1 && !neural_model)
     return fail(ec::invalid_argument,
                 "run.ranks = {}, but {} is trained by one process; it uses all its threads", options.world,
                 config.model);
-  auto threads = config.threads > 0 ? config.threads : std::max(1U, std::thread::hardware_concurrency());
+  auto processors = std::max(1U, std::thread::hardware_concurrency());
+  auto threads = config.threads > 0 ? config.threads : std::max(1U, processors / options.world);
   TROUPE_TRY(data, read_interactions_file(options.data));
   log::info("data-loaded", "worker read {} interactions of {} users with {} items", data.size(),
             data.users.size(), data.items.size());
-  progress_sink sink = std::ref(speak);
-  std::map<std::string, double> metrics;
-  std::string split_name = "none";
-  if (config.evaluation.split != "none") {
-    auto split = leave_last_out(data, config.evaluation.split);
-    split.test = sample(std::move(split.test), config.evaluation.users, config.seed);
-    if (split.test.empty()) {
-      log::warn("not-evaluated", "worker cannot measure the model: no user has three items");
-    } else {
-      split_name = config.evaluation.split;
-      speak.fits(2);
-      TROUPE_TRY(measured, measure(config, split, threads, sink));
-      metrics = std::move(measured);
-      speak.next_fit();
-    }
+  neural::group_settings join{options.rank, options.world, options.rendezvous.string()};
+  if (neural_model) {
+    join.backend = neural::loop_of(config).backend;
+    join.timeout = neural::loop_of(config).group_timeout;
   }
-  TROUPE_TRY(model, fit_classic(config, data, threads, sink));
+  TROUPE_TRY(group, neural::join_group(join));
+  run work{options, config, *group, threads, speak};
+  std::map<std::string, double> metrics;
+  if (config.evaluation.split != "none") {
+    TROUPE_TRY(measured, work.measure(data));
+    metrics = std::move(measured);
+  }
+  TROUPE_TRY(model, work.last_fit(data));
+  if (options.rank != 0)
+    return json::object{{"done", true}};
   model.metrics = metrics;
   model.data = fmt::format(R"({{"sha256":"{}","interactions":{},"split":"{}"}})", data.digest, data.size(),
-                           split_name);
+                           work.split());
   auto folder = options.out / "model";
   TROUPE_TRY(hash, save_model(model, folder));
   log::info("model-written", "worker wrote the {} model to {}, weights {}", model.kind, folder.string(),

@@ -284,6 +284,8 @@ expected<loop_result> train(task& what, process_group& group, const loop_setting
   try {
     at::globalContext().setFlushDenormal(true);
     what.module().to(group.device());
+    if (std::error_code err; !setting.resume && group.rank() == 0)
+      std::filesystem::remove_all(setting.checkpoints, err); // of a training that is not to go on
     return trainer{what, group, setting, sink}.run();
   } catch (const std::exception& err) {
     std::string why = err.what();

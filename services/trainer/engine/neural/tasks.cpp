@@ -5,6 +5,7 @@
 #include <torch/utils.h>
 
 #include <exception>
+#include <mutex>
 
 namespace troupe::trainer::neural {
 
@@ -18,6 +19,9 @@ const loop_config& loop_of(const train_config& config) {
 
 expected<std::unique_ptr<task>> make_task(const train_config& config, const interactions& data,
                                           std::span<const ranking_case> validation) {
+  // First weights come from the generator of the process.
+  static std::mutex one_at_a_time;
+  std::lock_guard lock{one_at_a_time};
   try {
     torch::manual_seed(config.seed);
     if (config.model == "sasrec")
