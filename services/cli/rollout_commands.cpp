@@ -139,7 +139,7 @@ expected<wire::RolloutT> show(context& with, const std::string& id) {
 }
 
 struct start_options {
-  std::string strategy, release, file, pause, id;
+  std::string strategy, release, file, pause, give_up, id;
   std::vector<double> steps;
   std::uint64_t min_sample = 0;
   bool baseline = false, follow = false;
@@ -165,6 +165,8 @@ expected<std::string> spec_of(const start_options& given) {
     root.insert_or_assign("release", given.release);
   if (!given.pause.empty())
     root.insert_or_assign("pause", given.pause);
+  if (!given.give_up.empty())
+    root.insert_or_assign("give_up", given.give_up);
   if (!given.steps.empty()) {
     toml::array steps;
     for (auto each : given.steps)
@@ -358,6 +360,7 @@ void add_start(CLI::App& rollouts, context& with) {
       ->delimiter(',')
       ->check(CLI::Range(0.01, 100.0));
   sub->add_option("--pause", given->pause, "Least time of a step: 30s");
+  sub->add_option("--give-up", given->give_up, "Without a verdict for so long it is rolled back: 7d");
   sub->add_option("--min-sample", given->min_sample, "Answers per arm and step before anything passes")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000}));
   sub->add_flag("--baseline", given->baseline, "canary: judge against a fresh arm of the old release");

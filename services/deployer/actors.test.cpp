@@ -3,6 +3,7 @@
 #include "common/actor/actor_fixture.hpp"
 #include "common/testing/temp_dir.hpp"
 
+#include "schemas/ingest_generated.h"
 #include "schemas/ranker_generated.h"
 #include "schemas/registry_generated.h"
 
@@ -433,4 +434,76 @@ TEST_CASE_FIXTURE(house, "killed after any step the rollout goes on from its jou
   CHECK(seen == std::vector{RolloutState::preparing, RolloutState::running, RolloutState::promoting});
   CHECK(shown("r").state == RolloutState::done);
   CHECK(read<wire::RoutingTable>(poll(0, 0us))->arms()->Get(0)->release()->str() == new_release);
+}
+
+TEST_CASE_FIXTURE(house, "the reader gives the log to the desk from where it was, each record once") {
+  first_release();
+  running("release = 'new'\nsteps = [50, 100]");
+  remote log;
+  reader_parts parts;
+  parts.log = log.asker();
+  parts.desk = desk;
+  parts.settings = settings;
+  parts.metrics = counted;
+  auto reader = own(spawn_reader(system, parts));
+  run();
+  auto ends = [&](std::uint64_t next) {
+    auto asked = log.next();
+    REQUIRE(asked.kind == wire::Kind::log_info);
+    flatbuffers::FlatBufferBuilder out;
+    std::vector<wire::PartitionInfo> all{{0, 0, next, 0, 0}};
+    out.Finish(wire::CreateLogInfo(out, out.CreateVectorOfStructs(all)), "TRPI");
+    tell(asked, out);
+    run();
+  };
+  auto records = [&](std::uint64_t base, std::vector<record> list) {
+    auto asked = log.next();
+    REQUIRE(asked.kind == wire::Kind::fetch);
+    flatbuffers::FlatBufferBuilder out;
+    auto bytes = encode_batch(list, 0, base);
+    auto inner = out.CreateVector(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+    std::vector batches{wire::CreateLogBatch(out, inner)};
+    auto end = base + list.size();
+    out.Finish(wire::CreateFetchReply(out, out.CreateVector(batches), end), "TRPI");
+    tell(asked, out);
+    run();
+    return flatbuffers::GetRoot<wire::Fetch>(asked.payload.data())->offset();
+  };
+  auto seen = [&](const char* type, int position) {
+    record out;
+    out.id = fmt::format("{}{}", type, position);
+    out.type = type;
+    out.user = "u1";
+    out.item = "i1";
+    out.event_time = wall_now();
+    out.attributes = {{"arm", std::string{"canary"}},
+                      {"position", static_cast<double>(position)},
+                      {"release", new_release}};
+    return out;
+  };
+  auto clicks = [&] {
+    auto now = ask<window_ptr>(desk, seen_atom::value, std::string{"r"});
+    REQUIRE(now);
+    auto rate = rate_of((*now)->find("canary")->cells);
+    return std::pair{rate.impressions, rate.clicks};
+  };
+
+  ends(7); // What was there before is not read.
+  CHECK(records(7, {seen("impression", 1), seen("impression", 2), seen("click", 2)}) == 7);
+  CHECK(clicks() == std::pair<std::uint64_t, std::uint64_t>{2, 1});
+  log.next().then(fail(ec::unavailable, "the log is away"));
+  run();
+  tick();
+  caf::anon_send_exit(reader, caf::exit_reason::kill);
+  die();
+  log.asked.clear();
+  live();
+  parts.desk = desk;
+  own(spawn_reader(system, parts));
+  run();
+  ends(12);
+  // The answer holds what was read before, too.
+  CHECK(records(8, {seen("impression", 2), seen("click", 2), seen("click", 1)}) == 10);
+
+  CHECK(clicks() == std::pair<std::uint64_t, std::uint64_t>{2, 2});
 }

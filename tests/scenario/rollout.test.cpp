@@ -11,6 +11,7 @@
 #include <bit>
 #include <cstdint>
 #include <numeric>
+#include <set>
 #include <thread>
 
 using namespace troupe::testing;
@@ -93,7 +94,7 @@ std::string state_of(const json& rollout) {
   return std::string{rollout.at("state").as_string()};
 }
 
-std::string arm_of(const fleet& services, const std::string& user) {
+std::string release_of(const fleet& services, const std::string& user) {
   return std::string{services.ask({"recommend", user}).at("release").as_string()};
 }
 
@@ -129,7 +130,7 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
   auto first = services.troupe({"rollouts", "start", "--release", "fair", "--follow"});
   CHECK_MESSAGE(first.code == 0, first.out, first.err);
   CHECK(state_of(shown(services)) == "done");
-  CHECK(wait_until([&] { return arm_of(services, "u1") == fair; }, 10s));
+  CHECK(wait_until([&] { return release_of(services, "u1") == fair; }, 10s));
   CHECK(number(services.ask({"models", "show", "taste:production"}), "version") == 1);
 
   // A better one, by canary.
@@ -144,7 +145,7 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
     CHECK_MESSAGE(second.code == 0, second.out, second.err);
     MESSAGE(second.out);
   }
-  CHECK(wait_until([&] { return arm_of(services, "u1") == good; }, 10s));
+  CHECK(wait_until([&] { return release_of(services, "u1") == good; }, 10s));
   CHECK(number(services.ask({"models", "show", "taste:production"}), "version") == 2);
 
   // A bad one: its visitors click less.
@@ -157,7 +158,7 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
     MESSAGE(third.out);
   }
   CHECK(state_of(shown(services)) == "rolled_back");
-  CHECK(wait_until([&] { return arm_of(services, "u1") == good; }, 10s));
+  CHECK(wait_until([&] { return release_of(services, "u1") == good; }, 10s));
   CHECK(number(services.ask({"models", "show", "taste:production"}), "version") == 2);
 
   // Nobody comes: that proves nothing.
@@ -172,4 +173,177 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
       CHECK(each.at("verdict").as_string() == "not_enough_data");
   CHECK(state_of(services.ask({"rollouts", "abort", "--reason", "nobody comes"})) == "rolled_back");
   CHECK(services.down());
+}
+
+TEST_CASE("kill -9 of the deployer at every step: the rollout goes on from its journal to the same end") {
+  fleet services{"scenario_rollout_kill", quick};
+  configure(services, "serving");
+  services.up();
+  auto fair = release(services, "fair", 30);
+  REQUIRE(services.troupe({"rollouts", "start", "--release", "fair", "--follow"}).code == 0);
+  auto good = release(services, "good", 0);
+  auto spec = services.temp() / "canary.toml";
+  write_file(spec, "steps = [20, 50, 100]\npause = '2s'\nbaseline = true\n"
+                   "[verdict]\nmin_sample = 150\nclick_margin = 0.3\n");
+  crowd visitors{services};
+  auto kill = [&] {
+    auto pid = services.pid_of("deployer");
+    REQUIRE(pid.has_value());
+    ::kill(*pid, SIGKILL);
+    REQUIRE(wait_until([&] { return services.pid_of("deployer").value_or(*pid) != *pid; }, 30s));
+    REQUIRE(wait_until([&] { return services.troupe({"rollouts", "show"}).code == 0; }, 30s));
+  };
+  auto place = [](const json& rollout) { return std::pair{number(rollout, "step"), state_of(rollout)}; };
+
+  services.ask({"rollouts", "start", "--spec", spec.string(), "--release", "good", "--id", "killed"});
+  kill();
+  std::set<std::pair<std::int64_t, std::string>> killed_at;
+  std::int64_t furthest = 0;
+  auto registry = *services.pid_of("registry");
+  bool over = wait_until(
+      [&] {
+        auto now = shown(services, "killed");
+        if (state_of(now) == "done")
+          return true;
+        REQUIRE(state_of(now) != "rolled_back");
+        REQUIRE(state_of(now) != "failed");
+        CHECK(number(now, "step") >= furthest); // No step is taken back by a kill.
+        furthest = number(now, "step");
+        if (furthest == 3)
+          ::kill(registry, SIGSTOP); // So that it is promoting for a while.
+        if (killed_at.insert(place(now)).second) {
+          kill();
+          CHECK(number(shown(services, "killed"), "step") >= furthest);
+        }
+        if (state_of(now) == "promoting")
+          ::kill(registry, SIGCONT);
+        return false;
+      },
+      150s);
+  ::kill(registry, SIGCONT);
+
+  CHECK(over);
+  CHECK(killed_at.contains({1, "running"}));
+  CHECK(killed_at.contains({3, "promoting"}));
+  MESSAGE(killed_at.size(), " kills after the first");
+  CHECK(wait_until([&] { return release_of(services, "u1") == good; }, 20s));
+  CHECK(number(services.ask({"models", "show", "taste:production"}), "version") == 2);
+  // The same start again is the same rollout.
+  CHECK(state_of(services.ask({"rollouts", "start", "--spec", spec.string(), "--release", "good", "--id",
+                               "killed"})) == "done");
+}
+
+TEST_CASE("abort works in every state, also while rankers, gateway and registry are down") {
+  fleet services{"scenario_rollout_abort", quick};
+  configure(services, "serving");
+  services.up();
+  auto fair = release(services, "fair", 30);
+  REQUIRE(services.troupe({"rollouts", "start", "--release", "fair", "--follow"}).code == 0);
+  release(services, "good", 0);
+  auto begin = [&](const std::string& id, const std::string& state) {
+    services.ask({"rollouts", "start", "--release", "good", "--id", id});
+    REQUIRE(wait_until([&] { return state_of(shown(services)) == state; }, 20s));
+  };
+  auto signal = [&](std::vector<const char*> names, int what) {
+    for (auto* each : names)
+      ::kill(*services.pid_of(each), what);
+  };
+  auto aborted = [&](const std::string& id) {
+    signal({"ranker", "gateway", "registry"}, SIGSTOP);
+    auto began = std::chrono::steady_clock::now();
+    auto state = state_of(services.ask({"rollouts", "abort", id, "--reason", "enough"}));
+    CHECK(std::chrono::steady_clock::now() - began < 3s);
+    auto table = services.ask({"routing"});
+    REQUIRE(table.at("arms").as_array().size() == 1);
+    CHECK(table.at("arms").at(0).at("release").as_string() == fair);
+    CHECK((state == "rolled_back" || state == "aborting"));
+    CHECK(state_of(services.ask({"rollouts", "abort", id})) == state); // Twice is once.
+    signal({"ranker", "gateway", "registry"}, SIGCONT);
+    CHECK(wait_until([&] { return state_of(shown(services, id)) == "rolled_back"; }, 20s));
+    CHECK(wait_until([&] { return release_of(services, "u1") == fair; }, 20s));
+    CHECK(number(services.ask({"models", "show", "taste:production"}), "version") == 1);
+  };
+
+  signal({"ranker"}, SIGSTOP);
+  begin("preparing", "preparing");
+  aborted("preparing");
+  begin("running", "running");
+  aborted("running");
+  begin("paused", "running");
+  CHECK(state_of(services.ask({"rollouts", "pause", "paused"})) == "paused");
+  aborted("paused");
+  begin("promoting", "running");
+  signal({"registry"}, SIGSTOP);
+  CHECK(state_of(services.ask({"rollouts", "promote", "promoting"})) == "promoting");
+  aborted("promoting");
+  begin("done", "running");
+  services.ask({"rollouts", "promote", "done", "--reason", "the editors want it"});
+  REQUIRE(wait_until([&] { return state_of(shown(services)) == "done"; }, 20s));
+  CHECK(number(services.ask({"models", "show", "taste:production"}), "version") == 2);
+  aborted("done");
+  CHECK(services.troupe({"rollouts", "follow", "done"}).code == 1);
+  CHECK(services.troupe({"rollouts", "abort", "first-of-all"}).code == 1);
+  CHECK(services.down());
+}
+
+TEST_CASE("a release with a broken file fails before any user sees it; two rankers, shadow, A/B, rolling and "
+          "blue-green") {
+  fleet services{"scenario_rollout_ways", quick};
+  configure(services, "serving");
+  auto catalog = read_file(services.temp() / "catalog.toml");
+  auto ranker = catalog.find("replicas = 1", catalog.find("[ranker]"));
+  catalog.replace(ranker, 12, "replicas = 2");
+  write_file(services.temp() / "catalog.toml", catalog);
+  services.up();
+  auto fair = release(services, "fair", 30);
+  REQUIRE(services.troupe({"rollouts", "start", "--release", "fair", "--follow"}).code == 0);
+  auto good = release(services, "good", 0);
+  auto start = [&](std::vector<std::string> more) {
+    std::vector<std::string> words{"rollouts", "start", "--follow"};
+    words.insert(words.end(), more.begin(), more.end());
+    return services.troupe(words);
+  };
+  auto at_all = [&](const std::string& id) {
+    return wait_until([&] { return release_of(services, "u1") == id; }, 20s);
+  };
+
+  // One bit of the registry's copy turns.
+  auto bad = release(services, "broken", 50);
+  auto manifest = services.ask({"releases", "show", bad}).at("manifest");
+  std::string hash{manifest.at("files").at("models/taste/weights.safetensors").at("sha256").as_string()};
+  auto blob = services.data() / "registry-0/blobs" / hash.substr(0, 2) / hash.substr(2);
+  auto bytes = read_file(blob);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  write_file(blob, bytes);
+  auto before = number(services.ask({"routing"}), "version");
+  auto broken = start({"--release", "broken"});
+  CHECK(broken.code == 1);
+  CHECK(state_of(shown(services)) == "failed");
+  CHECK(number(services.ask({"routing"}), "version") == before);
+
+  crowd visitors{services};
+  // A shadow is compared and not shown.
+  auto shadow = start({"--release", "good", "--strategy", "shadow", "--pause", "1s", "--min-sample", "100"});
+  CHECK_MESSAGE(shadow.code == 0, shadow.out, shadow.err);
+  MESSAGE(shadow.out);
+  CHECK(shadow.out.find("overlap") != std::string::npos);
+  CHECK(at_all(fair));
+  // A/B: the better arm wins.
+  auto ab = start({"--release", "good", "--strategy", "ab", "--pause", "1s", "--min-sample", "200"});
+  CHECK_MESSAGE(ab.code == 0, ab.out, ab.err);
+  CHECK(at_all(good));
+  // Rolling: ranker by ranker, then half of the users, then all.
+  auto rolling =
+      start({"--release", "fair", "--strategy", "rolling", "--pause", "1s", "--min-sample", "100"});
+  CHECK_MESSAGE(rolling.code == 0, rolling.out, rolling.err);
+  CHECK(rolling.out.find("next ranker") != std::string::npos);
+  CHECK(number(shown(services), "steps") == 2);
+  CHECK(at_all(fair));
+  // Blue-green: all at once, and back by command after it was done.
+  auto blue_green =
+      start({"--release", "good", "--strategy", "blue-green", "--pause", "1s", "--min-sample", "100"});
+  CHECK_MESSAGE(blue_green.code == 0, blue_green.out, blue_green.err);
+  CHECK(at_all(good));
+  CHECK(wait_until([&] { return state_of(services.ask({"rollouts", "abort"})) == "rolled_back"; }, 20s));
+  CHECK(at_all(fair));
 }

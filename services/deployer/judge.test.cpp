@@ -1,0 +1,252 @@
+#include "services/deployer/judge.hpp"
+
+#include "common/core/hash.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+
+using namespace troupe;
+using namespace troupe::deployer;
+
+namespace {
+
+rollout running(const std::string& toml, std::uint32_t at_step = 0) {
+  rollout out;
+  out.id = "r";
+  out.spec_text = "release = 'new'\n" + toml;
+  out.spec = *rollout_spec::parse(out.spec_text);
+  out.release = "new";
+  out.from = "old";
+  out.weights = weights_of(out.spec, 1, false);
+  out.state = RolloutState::running;
+  out.step = at_step;
+  return out;
+}
+
+arm_evidence& arm_in(window& seen, std::string_view name) {
+  auto found = std::ranges::find(seen.arms, name, &arm_evidence::arm);
+  REQUIRE(found != seen.arms.end());
+  return *found;
+}
+
+/// Answers as the gateways count them, so many slower than 500 ms.
+void serve(arm_evidence& to, std::uint64_t answers, std::uint64_t errors = 0, std::uint64_t slow = 0) {
+  to.answers += answers;
+  to.errors += errors;
+  to.latency.bounds = {10'000, 500'000};
+  to.latency.counts = {answers - slow, 0, slow};
+}
+
+/// Visits of as many users, five items shown each time, clicked at this rate.
+void show(arm_evidence& to, int visits, double rate, std::uint64_t seed) {
+  std::mt19937_64 random{seed};
+  std::bernoulli_distribution click{rate};
+  for (int i = 0; i < visits; ++i) {
+    auto& cell = to.cells[random() % user_buckets];
+    ++cell.answers;
+    for (int item = 0; item < 5; ++item) {
+      ++cell.impressions;
+      cell.clicks += click(random);
+    }
+  }
+}
+
+const wire::DecisionT& line(const judgement& in, std::string_view metric) {
+  auto found = std::ranges::find(in.lines, metric, &wire::DecisionT::metric);
+  REQUIRE_MESSAGE(found != in.lines.end(), metric);
+  return *found;
+}
+
+constexpr auto two_steps = "steps = [20, 50, 100]\n[verdict]\nclick_margin = 0.2\n";
+
+/// A canary of half the users that was seen like this.
+judgement judged(double canary_rate, double production_rate, int visits, std::uint32_t at_step) {
+  auto of = running(two_steps, at_step);
+  auto seen = window_of(of, 0);
+  auto share = of.weights[at_step];
+  serve(arm_in(seen, "canary"), static_cast<std::uint64_t>(visits));
+  serve(arm_in(seen, "production"), static_cast<std::uint64_t>(visits));
+  show(arm_in(seen, "canary"), static_cast<int>(visits * share * 2), canary_rate, 1);
+  show(arm_in(seen, "production"), static_cast<int>(visits * (1 - share) * 2), production_rate, 2);
+  return judge(of, seen, 1'000'000);
+}
+
+} // namespace
+
+TEST_CASE("nothing seen is not enough data, for every metric of every strategy") {
+  for (auto* toml : {"strategy = 'canary'", "baseline = true", "strategy = 'ab'", "strategy = 'shadow'",
+                     "strategy = 'blue-green'", "strategy = 'rolling'"}) {
+    auto of = running(toml);
+    auto got = judge(of, window_of(of, 0), 1'000'000'000);
+
+    CHECK_MESSAGE(got.verdict == Verdict3::not_enough_data, toml);
+    CHECK(!got.lines.empty());
+    for (auto& each : got.lines)
+      CHECK_MESSAGE(each.verdict == Verdict3::not_enough_data, toml, " ", each.metric);
+  }
+}
+
+TEST_CASE("answers without a click are not enough data either: the clicks may not arrive at all") {
+  auto got = judged(0, 0, 5'000, 0);
+
+  CHECK(got.verdict == Verdict3::not_enough_data);
+  CHECK(line(got, "error_rate").verdict == Verdict3::pass);
+  CHECK(line(got, "click_rate").verdict == Verdict3::not_enough_data);
+}
+
+TEST_CASE(
+    "a canary as good as production passes; its last compared step asks for more than the ones before") {
+  CHECK(judged(0.1, 0.1, 1'500, 0).verdict == Verdict3::pass);
+  auto few = judged(0.1, 0.1, 1'000, 1);
+  CHECK(few.verdict == Verdict3::not_enough_data);
+  CHECK(line(few, "click_rate").bound == doctest::Approx(-0.2));
+  CHECK(judged(0.1, 0.1, 20'000, 1).verdict == Verdict3::pass);
+}
+
+TEST_CASE("a canary that is clicked less fails, and the record says metric, value, bound, n and why") {
+  auto got = judged(0.05, 0.1, 3'000, 0);
+
+  CHECK(got.verdict == Verdict3::fail);
+  auto& why = line(got, "click_rate");
+  CHECK(why.verdict == Verdict3::fail);
+  CHECK(why.value == doctest::Approx(-0.5).epsilon(0.2));
+  CHECK(why.n == 1'200);
+  CHECK(why.arm == "canary");
+  CHECK(why.against == "production");
+  CHECK(why.window_us == 1'000'000);
+  CHECK(got.reason.find("click_rate of canary") == 0);
+}
+
+TEST_CASE("errors and slow answers beyond their bound fail, once it is certain") {
+  auto of = running("[verdict]\nclick_rate = false");
+  auto seen = window_of(of, 0);
+  serve(arm_in(seen, "production"), 10'000, 10);
+
+  serve(arm_in(seen, "canary"), 600, 9); // 1.5 %: above the bound of 1 %, not yet for certain.
+  CHECK(judge(of, seen, 1).verdict == Verdict3::not_enough_data);
+  arm_in(seen, "canary") = window_of(of, 0).arms[0];
+  serve(arm_in(seen, "canary"), 600, 30);
+  auto errors = judge(of, seen, 1);
+  CHECK(errors.verdict == Verdict3::fail);
+  CHECK(line(errors, "error_rate").value == doctest::Approx(0.05));
+  arm_in(seen, "canary") = window_of(of, 0).arms[0];
+  serve(arm_in(seen, "canary"), 600, 0, 30);
+  auto slow = judge(of, seen, 1);
+  CHECK(slow.verdict == Verdict3::fail);
+  CHECK(line(slow, "p99_us").verdict == Verdict3::fail);
+  CHECK(line(slow, "p99_us").bound == 500'000);
+  arm_in(seen, "canary") = window_of(of, 0).arms[0];
+  serve(arm_in(seen, "canary"), 600, 3, 3);
+  CHECK(judge(of, seen, 1).verdict == Verdict3::pass);
+}
+
+TEST_CASE("errors in a small sample fail too, but a good small sample does not pass") {
+  auto of = running("[verdict]\nclick_rate = false");
+  auto seen = window_of(of, 0);
+  serve(arm_in(seen, "production"), 600);
+  serve(arm_in(seen, "canary"), 30, 30);
+  CHECK(judge(of, seen, 1).verdict == Verdict3::fail);
+  arm_in(seen, "canary") = window_of(of, 0).arms[0];
+  serve(arm_in(seen, "canary"), 499);
+  CHECK(judge(of, seen, 1).verdict == Verdict3::not_enough_data);
+}
+
+TEST_CASE("what befalls the reference arm as well is neither pass nor fail") {
+  auto of = running("[verdict]\nclick_rate = false");
+  auto seen = window_of(of, 0);
+  serve(arm_in(seen, "canary"), 1'000, 500);
+  serve(arm_in(seen, "production"), 5'000, 2'500);
+
+  auto got = judge(of, seen, 1);
+
+  CHECK(got.verdict == Verdict3::not_enough_data);
+  CHECK(line(got, "error_rate").reason.find("not the release's doing") != std::string::npos);
+}
+
+TEST_CASE("an arm that gets another share of the users than it should stops the comparison") {
+  auto of = running("steps = [50, 100]");
+  auto seen = window_of(of, 0);
+  for (auto* name : {"canary", "production"}) {
+    serve(arm_in(seen, name), 5'000);
+    show(arm_in(seen, name), *name == 'c' ? 4'000 : 6'000, 0.1, 3);
+  }
+
+  auto got = judge(of, seen, 1);
+
+  CHECK(got.verdict == Verdict3::fail);
+  CHECK(line(got, "sample_ratio").verdict == Verdict3::fail);
+  CHECK(line(got, "sample_ratio").value == doctest::Approx(0.4));
+  CHECK(line(got, "sample_ratio").bound == doctest::Approx(0.5));
+}
+
+TEST_CASE("an A/B test ends when one arm is better, and not before") {
+  auto judged_ab = [](double a, double b) {
+    auto of = running("strategy = 'ab'");
+    auto seen = window_of(of, 0);
+    for (auto* name : {"a", "b"}) {
+      serve(arm_in(seen, name), 5'000);
+      show(arm_in(seen, name), 5'000, *name == 'a' ? a : b, *name == 'a' ? 5 : 6);
+    }
+    return judge(of, seen, 1);
+  };
+  CHECK(judged_ab(0.1, 0.14).verdict == Verdict3::pass);
+  CHECK(judged_ab(0.14, 0.1).verdict == Verdict3::fail);
+  CHECK(judged_ab(0.1, 0.1).verdict == Verdict3::not_enough_data);
+}
+
+TEST_CASE("a shadow is judged by errors, latency, overlap and rank correlation") {
+  auto of = running("strategy = 'shadow'\n[verdict]\noverlap = 0.5\nrank_correlation = 0.2");
+  auto seen = window_of(of, 0);
+  seen.shadow.compared = 2'000;
+  seen.shadow.overlap_sum = 1'400;
+  seen.shadow.correlation_sum = 900;
+  seen.shadow.latency.bounds = {10'000, 500'000};
+  seen.shadow.latency.counts = {2'000, 0, 0};
+  CHECK(judge(of, seen, 1).verdict == Verdict3::pass);
+  CHECK(line(judge(of, seen, 1), "overlap").value == doctest::Approx(0.7));
+
+  auto other = seen;
+  other.shadow.overlap_sum = 400;
+  CHECK(line(judge(of, other, 1), "overlap").verdict == Verdict3::fail);
+  auto broken = seen;
+  broken.shadow.errors = 200;
+  CHECK(line(judge(of, broken, 1), "error_rate").verdict == Verdict3::fail);
+}
+
+TEST_CASE("a whole canary of a release as good as the one before raises an alarm less often than alpha") {
+  constexpr int runs = 200;
+  int alarms = 0, passed = 0;
+
+  for (int run = 0; run < runs; ++run) {
+    auto of = running("steps = [50]\n[verdict]\nclick_margin = 0.5\nalpha = 0.1\nmin_sample = 200");
+    auto seen = window_of(of, 0);
+    std::mt19937_64 random{static_cast<std::uint64_t>(run)};
+    std::bernoulli_distribution canary{0.5}, click{0.1}, error{0.008}, slow{0.008};
+    auto verdict = Verdict3::not_enough_data;
+    for (int look = 0; look < 60 && verdict != Verdict3::fail; ++look) {
+      for (int i = 0; i < 50; ++i) {
+        auto user = random();
+        auto& to = arm_in(seen, user % 2 == 0 ? "canary" : "production");
+        to.latency.bounds = {500'000};
+        to.latency.counts.resize(2);
+        ++to.latency.counts[slow(random)];
+        ++to.answers;
+        to.errors += error(random);
+        auto& cell = to.cells[hash64(std::to_string(user)) % user_buckets];
+        ++cell.answers;
+        cell.impressions += 5;
+        for (int item = 0; item < 5; ++item)
+          cell.clicks += click(random);
+      }
+      verdict = judge(of, seen, look).verdict;
+    }
+    alarms += verdict == Verdict3::fail;
+    passed += verdict == Verdict3::pass;
+  }
+
+  MESSAGE(alarms, " false alarms and ", passed, " passes in ", runs, " canaries, alpha 0.1");
+  CHECK(alarms <= runs / 10);
+  CHECK(passed > runs / 2);
+}
