@@ -1,0 +1,394 @@
+#include "tests/support/http_caller.hpp"
+#include "tests/support/known_release.hpp"
+#include "tests/support/world.hpp"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <mutex>
+#include <random>
+#include <set>
+#include <thread>
+
+using namespace troupe::testing;
+using clock_type = std::chrono::steady_clock;
+
+namespace {
+
+std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
+  auto* text = std::getenv(name);
+  return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+const auto kills = from_environment("TROUPE_FAULT_SERVING_KILLS", 1); ///< Of each service.
+const auto swaps = from_environment("TROUPE_FAULT_SWAPS", 10);
+const auto seed = from_environment("TROUPE_FAULT_SEED", std::random_device{}());
+const bool guarded = (end_after(std::chrono::seconds{from_environment("TROUPE_FAULT_LIMIT_S", 500)}), true);
+
+constexpr int items = 100, users = 200;
+
+void say(const std::string& line) {
+  std::cout << line << std::endl;
+  std::ofstream{log_dir() / "fault-serving.result", std::ios::app} << line << '\n';
+}
+
+std::string ms(clock_type::duration span) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(span).count()) + " ms";
+}
+
+std::uint32_t micros_since(clock_type::time_point start) {
+  return static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(clock_type::now() - start).count());
+}
+
+/// What the load has seen. Times are those at which an answer was there.
+struct story {
+  std::mutex mutex;
+  std::set<std::string> acknowledged;             ///< Ids of events.
+  std::map<std::string, std::size_t> impressions; ///< Items shown by request id, where they are to be logged.
+  std::vector<clock_type::time_point> degraded, failed, refused;
+  std::vector<std::pair<clock_type::time_point, std::uint32_t>> latencies; ///< Of answers, in microseconds.
+  std::vector<std::pair<clock_type::time_point, std::uint32_t>> writes;    ///< From the first attempt on.
+  std::atomic<std::uint64_t> switched = 0; ///< Requests that the other gateway had to take.
+  std::map<std::string, std::uint64_t> reasons;
+  std::string last_failure;
+};
+
+/// Callers in a closed loop: each asks for a page, and tells of a click until that is acknowledged. There are
+/// two gateways; one that does not answer is left for the other, as a balancer would do.
+class load {
+public:
+  load(const fleet& services, story& into, unsigned callers) : services_{services}, into_{into} {
+    for (unsigned i = 0; i < callers; ++i)
+      threads_.emplace_back([this, i] { run(i); });
+  }
+  ~load() { stop(); }
+
+  void stop() {
+    stop_ = true;
+    for (auto& each : threads_)
+      if (each.joinable())
+        each.join();
+  }
+
+private:
+  struct connection {
+    const fleet& services;
+    story& into;
+    unsigned at;
+    std::optional<troupe::http::client> client{};
+
+    /// Through the other gateway where this one does not answer; nothing when neither does.
+    std::optional<troupe::http::response> ask(const std::string& method, const std::string& path,
+                                              const std::string& body, std::string& why) {
+      for (int attempt = 0; attempt < 2; ++attempt) {
+        if (!client) {
+          auto text = read_file(services.data() / "run" / ("gateway-" + std::to_string(at % 2) + ".port"));
+          auto port = static_cast<std::uint16_t>(std::strtoul(text.c_str(), nullptr, 10));
+          client.emplace(troupe::http::client_target{"127.0.0.1", port});
+        }
+        auto got = client->call(method, path, body, troupe::deadline::in(20s));
+        if (got)
+          return *got;
+        why = got.error().text;
+        client.reset();
+        ++at;
+        ++into.switched;
+      }
+      return std::nullopt;
+    }
+  };
+
+  void run(unsigned number) {
+    std::mt19937_64 source{seed * 1'000 + number};
+    connection to{services_, into_, number};
+    for (std::uint64_t turn = 0; !stop_; ++turn) {
+      auto user = "u" + std::to_string(source() % users);
+      look(to, user);
+      auto id = "load:" + std::to_string(round_) + ":" + std::to_string(number) + ":" + std::to_string(turn);
+      auto body = R"([{"id":")" + id + R"(","type":"click","user":")" + user + R"(","item":"i)" +
+                  std::to_string(source() % items) + R"(","event_time":"2027-01-01T00:00:00Z"}])";
+      auto began = clock_type::now();
+      while (!tell(to, id, body, began) && !stop_)
+        std::this_thread::sleep_for(20ms);
+    }
+  }
+
+  void look(connection& to, const std::string& user) {
+    std::string why;
+    auto began = clock_type::now();
+    auto got = to.ask("GET", "/v1/users/" + user + "/recommendations?n=3", {}, why);
+    auto now = clock_type::now();
+    std::lock_guard lock{into_.mutex};
+    if (!got || got->status != 200) {
+      into_.failed.push_back(now);
+      into_.last_failure = got ? got->body : why;
+      return;
+    }
+    into_.latencies.emplace_back(now, micros_since(began));
+    auto read = boost::json::parse(got->body);
+    bool logged = true;
+    for (auto& reason : read.at("degraded").as_array()) {
+      std::string text{reason.as_string()};
+      ++into_.reasons[text.substr(0, text.find(':'))];
+      logged = logged && !text.starts_with("impressions:");
+    }
+    if (!read.at("degraded").as_array().empty())
+      into_.degraded.push_back(now);
+    if (logged)
+      into_.impressions[std::string{read.at("request_id").as_string()}] = read.at("items").as_array().size();
+  }
+
+  bool tell(connection& to, const std::string& id, const std::string& body, clock_type::time_point began) {
+    std::string why;
+    auto got = to.ask("POST", "/v1/events", body, why);
+    std::lock_guard lock{into_.mutex};
+    if (got && got->status == 200) {
+      auto outcome = boost::json::parse(got->body).at("rows").at(0).at("outcome");
+      CHECK_MESSAGE((outcome == "added" || outcome == "duplicate"), got->body);
+      into_.acknowledged.insert(id);
+      into_.writes.emplace_back(clock_type::now(), micros_since(began));
+      return true;
+    }
+    into_.refused.push_back(clock_type::now());
+    return false;
+  }
+
+  static inline std::atomic<std::uint64_t> rounds_{0};
+  const std::uint64_t round_ = ++rounds_;
+  const fleet& services_;
+  story& into_;
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+std::size_t since(const std::vector<clock_type::time_point>& times, clock_type::time_point start) {
+  return static_cast<std::size_t>(std::ranges::count_if(times, [&](auto at) { return at >= start; }));
+}
+
+/// The last of these after `start`, or `start`.
+clock_type::time_point last_of(const std::vector<clock_type::time_point>& times,
+                               clock_type::time_point start) {
+  return times.empty() ? start : std::max(start, times.back());
+}
+
+/// The longest of those that ended after `start`.
+clock_type::duration longest(const std::vector<std::pair<clock_type::time_point, std::uint32_t>>& all,
+                             clock_type::time_point start) {
+  std::uint32_t most = 0;
+  for (auto& [at, us] : all)
+    if (at >= start)
+      most = std::max(most, us);
+  return std::chrono::microseconds{most};
+}
+
+/// p50 and p99 of the answers between two instants, and how many there were.
+std::string latencies(story& seen, clock_type::time_point from, clock_type::time_point to) {
+  std::lock_guard lock{seen.mutex};
+  std::vector<std::uint32_t> us;
+  for (auto& [at, took] : seen.latencies)
+    if (at >= from && at < to)
+      us.push_back(took);
+  if (us.empty())
+    return "no answers";
+  std::ranges::sort(us);
+  auto share = [&](double q) {
+    return us[static_cast<std::size_t>(q * static_cast<double>(us.size() - 1))] / 1e3;
+  };
+  char line[120];
+  std::snprintf(line, sizeof line, "%zu answers, p50 %.1f ms, p99 %.1f ms, most %.1f ms", us.size(),
+                share(0.5), share(0.99), us.back() / 1e3);
+  return line;
+}
+
+std::string release_of(const fleet& services, const std::string& name, float scale) {
+  std::vector<float> scores(items);
+  for (int i = 0; i < items; ++i)
+    scores[static_cast<std::size_t>(i)] = scale * static_cast<float>((i * 37) % items);
+  return popularity_release(services, name, scores);
+}
+
+void put_into_production(const fleet& services, const std::string& name) {
+  auto done = services.troupe({"rollouts", "start", "--release", name, "--follow"});
+  REQUIRE_MESSAGE(done.code == 0, done.out, done.err);
+}
+
+/// Every record of the log, by id; how often each id is there.
+std::map<std::string, std::pair<json, int>> read_log(const fleet& services) {
+  auto info = services.ask({"log", "info"});
+  std::map<std::string, std::pair<json, int>> all;
+  for (std::size_t p = 0; p < info.at("partitions").as_array().size(); ++p) {
+    auto out = services.troupe(
+        {"log", "tail", "--partition", std::to_string(p), "--from", "0", "--count", "10000000"});
+    REQUIRE_MESSAGE(out.code == 0, out.err);
+    std::istringstream lines{out.out};
+    for (std::string line; std::getline(lines, line);) {
+      auto read = boost::json::parse(line);
+      auto& entry = all[std::string{read.at("id").as_string()}];
+      entry.first = read;
+      ++entry.second;
+    }
+  }
+  return all;
+}
+
+/// Acknowledged events and the impressions of every answer are in the log, each once.
+void check_log(const fleet& services, story& seen) {
+  std::map<std::string, std::pair<json, int>> log;
+  auto shown = [&](const std::string& request) {
+    std::size_t found = 0;
+    while (log.contains("imp:" + request + ":" + std::to_string(found + 1)))
+      ++found;
+    return found;
+  };
+  std::size_t missing = 0;
+  wait_until(
+      [&] {
+        log = read_log(services);
+        missing = 0;
+        for (auto& [request, count] : seen.impressions)
+          missing += shown(request) != count;
+        return missing == 0;
+      },
+      30s);
+  std::size_t lost = 0, twice = 0, impressions = 0;
+  for (auto& id : seen.acknowledged)
+    lost += !log.contains(id);
+  for (auto& [id, entry] : log) {
+    twice += entry.second != 1;
+    impressions += id.starts_with("imp:");
+  }
+  say(std::to_string(seen.acknowledged.size()) + " acknowledged events, " + std::to_string(lost) + " lost; " +
+      std::to_string(seen.impressions.size()) + " answers, " + std::to_string(missing) +
+      " whose impressions are not all there; " + std::to_string(impressions) + " impressions and " +
+      std::to_string(log.size()) + " records in the log, " + std::to_string(twice) + " of them twice");
+  CHECK(lost == 0);
+  CHECK(missing == 0);
+  CHECK(twice == 0);
+}
+
+/// All eight services, two of them gateways, with some history.
+void begin(fleet& services) {
+  auto catalog = read_file(services.temp() / "catalog.toml");
+  auto at = catalog.find("replicas = 1", catalog.find("\n[gateway]"));
+  REQUIRE(at != std::string::npos);
+  catalog.replace(at, 12, "replicas = 2");
+  write_file(services.temp() / "catalog.toml", catalog);
+  configure(services, "serving");
+  services.up({"--longest-delay", "500ms"});
+  auto world = services.temp() / "world";
+  services.ask({"generate", "--quiet", "--out", world.string(), "--events", "5000", "--users",
+                std::to_string(users), "--items", std::to_string(items)});
+  ingest(services, world);
+}
+
+constexpr auto quick = R"(
+[deployer.settings]
+judge_interval = "100ms"
+settle = "200ms"
+ranker_poll = "50ms"
+)";
+
+} // namespace
+
+TEST_CASE(
+    "each of the eight services killed with kill -9 under load: answers go on, flagged where they are less, "
+    "nothing acknowledged is lost, impressions are in the log once") {
+  say("kills of each service " + std::to_string(kills) + ", seed " + std::to_string(seed) +
+      " (TROUPE_FAULT_SEED)");
+  fleet services{"fault-serving", quick};
+  begin(services);
+  release_of(services, "first", 1);
+  put_into_production(services, "first");
+  story seen;
+  load callers{services, seen, 4};
+  auto whole_for = [&](std::chrono::milliseconds span) {
+    auto quiet_since = clock_type::now() - span;
+    std::lock_guard lock{seen.mutex};
+    return since(seen.degraded, quiet_since) == 0 && since(seen.failed, quiet_since) == 0 &&
+           since(seen.refused, quiet_since) == 0 && !seen.latencies.empty() &&
+           seen.latencies.back().first > quiet_since;
+  };
+  REQUIRE(wait_until([&] { return whole_for(1s); }, 60s));
+
+  for (std::uint64_t round = 0; round < kills; ++round)
+    for (const char* service :
+         {"ingest", "validator", "feature-store", "trainer", "registry", "deployer", "ranker", "gateway"}) {
+      auto pid = services.pid_of(service);
+      REQUIRE_MESSAGE(pid.has_value(), service);
+      auto switched = seen.switched.load();
+      auto start = clock_type::now();
+      ::kill(*pid, SIGKILL);
+      auto back = [&] {
+        auto pids = descendants(std::string{"troupe-"} + service);
+        return std::ranges::find(pids, *pid) == pids.end() && services.ready_now();
+      };
+      CHECK_MESSAGE(wait_until(back, 60s), service);
+      auto ready = clock_type::now();
+      CHECK_MESSAGE(wait_until([&] { return whole_for(1s); }, 60s), service);
+      std::lock_guard lock{seen.mutex};
+      auto recovered = std::max(
+          {last_of(seen.degraded, start), last_of(seen.failed, start), last_of(seen.refused, start)});
+      say(std::string{"killed "} + service + ": ready again after " + ms(ready - start) + "; " +
+          std::to_string(since(seen.degraded, start)) + " degraded answers, " +
+          std::to_string(since(seen.failed, start)) + " failed, " +
+          std::to_string(since(seen.refused, start)) + " writes refused, the last of these after " +
+          ms(recovered - start) + "; " + std::to_string(seen.switched - switched) +
+          " requests taken by the other gateway; longest answer " + ms(longest(seen.latencies, start)) +
+          ", longest write " + ms(longest(seen.writes, start)));
+      CHECK_MESSAGE(since(seen.failed, start) == 0, service, ": ", seen.last_failure);
+      bool must_show = std::string_view{service} == "ranker";
+      if (must_show)
+        CHECK_MESSAGE(since(seen.degraded, start) > 0, "an answer without a ranker has to say so");
+    }
+  callers.stop();
+  for (auto& [reason, count] : seen.reasons)
+    say("degraded, " + reason + ": " + std::to_string(count));
+  check_log(services, seen);
+  CHECK(services.down());
+}
+
+TEST_CASE("releases are swapped under load: no request fails, and the tail stays where it is") {
+  fleet services{"fault-swaps", quick};
+  begin(services);
+  for (int i = 0; i < 3; ++i)
+    release_of(services, "swap" + std::to_string(i), i % 2 == 0 ? 1.0f + static_cast<float>(i) : -1);
+  put_into_production(services, "swap0");
+  story seen;
+  load callers{services, seen, 4};
+  wait_until([] { return false; }, 3s);
+  auto before = clock_type::now();
+  wait_until([] { return false; }, std::chrono::seconds{swaps >= 100 ? 20 : 6});
+  auto swapping = clock_type::now();
+  caller http{services};
+  auto spec = services.temp() / "swap.toml";
+  write_file(spec, "strategy = 'blue-green'\npause = '1h'\n");
+  for (std::uint64_t i = 1; i <= swaps; ++i) {
+    auto name = "swap" + std::to_string(i % 3);
+    services.ask({"rollouts", "start", "--spec", spec.string(), "--release", name});
+    auto state = [&] {
+      return std::string{http.good("GET", "/v1/rollouts/current").at("state").as_string()};
+    };
+    REQUIRE(wait_until([&] { return state() == "running"; }, 30s));
+    http.good("POST", "/v1/rollouts/current/promote", R"({"reason":"swap under load"})");
+    REQUIRE(wait_until([&] { return state() == "done"; }, 30s));
+  }
+  auto end = clock_type::now();
+  callers.stop();
+
+  say("without swaps: " + latencies(seen, before, swapping));
+  say("during " + std::to_string(swaps) + " swaps in " + ms(end - swapping) + ": " +
+      latencies(seen, swapping, end));
+  CHECK_MESSAGE(since(seen.failed, before) == 0, seen.last_failure);
+  CHECK(since(seen.refused, before) == 0);
+  CHECK(since(seen.degraded, before) == 0);
+  for (auto& [reason, count] : seen.reasons)
+    say("degraded, " + reason + ": " + std::to_string(count));
+  check_log(services, seen);
+  CHECK(services.down());
+}
