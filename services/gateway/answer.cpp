@@ -130,7 +130,7 @@ void api::give(const call_ptr& one, given_answer made) {
   }
   journal_entry entry{one->request_id, std::move(made.impressions), keep_inspection(inspection, made.reply)};
   auto held = std::make_shared<json::object>(std::move(answer));
-  journal_->keep(std::move(entry), [self = shared_from_this(), one, held, personal, ranked, degraded, expects,
+  journal_->keep(std::move(entry), [self = this, one, held, personal, ranked, degraded, expects,
                                     shown = std::move(made.shown)](bool kept) mutable {
     bool lost = !kept && expects;
     if (lost)

@@ -63,6 +63,21 @@ api::api(api_parts parts) : parts_{std::move(parts)}, settings_{*parts_.settings
 
 api::~api() {
   stop();
+  std::unique_lock lock{stop_mutex_};
+  stop_wake_.wait(lock, [&] { return under_way_ == 0; });
+}
+
+net::client::done api::noted(net::client::done then) {
+  {
+    std::lock_guard lock{stop_mutex_};
+    ++under_way_;
+  }
+  return [this, then = std::move(then)](expected<net::reply> got) {
+    then(std::move(got));
+    std::lock_guard lock{stop_mutex_};
+    --under_way_;
+    stop_wake_.notify_all();
+  };
 }
 
 expected<std::shared_ptr<api>> api::open(api_parts parts) {

@@ -52,9 +52,10 @@ struct api_parts {
 /// Three threads beside: one waits for routing tables, one reports what was seen of the arms, one reads the
 /// fallback list and forgets what is old. Concurrency: `serve` from any thread. Limits: `max_in_flight`
 /// requests at work; one more is answered 503.
-class api : public std::enable_shared_from_this<api> {
+class api {
 public:
   static expected<std::shared_ptr<api>> open(api_parts parts);
+  /// Waits for the calls that are under way, each of which ends at its deadline. Not from their callbacks.
   ~api();
 
   void serve(http::request asked, http::responder respond);
@@ -106,6 +107,8 @@ private:
 
   expected<net::reply> ask_and_wait(net::client& from, wire::Kind kind, chunk payload,
                                     std::chrono::milliseconds span);
+  /// `then`, counted as under way until it has ended: the destructor waits for it.
+  net::client::done noted(net::client::done then);
   void routing_loop();
   void report_loop();
   void chores_loop();
@@ -132,6 +135,7 @@ private:
   std::mutex stop_mutex_;
   std::condition_variable stop_wake_;
   bool stopping_ = false;
+  std::size_t under_way_ = 0; ///< Calls to services behind us that have not ended.
   std::thread routing_thread_, report_thread_, chores_thread_;
 };
 

@@ -96,7 +96,7 @@ void api::write_rows(const call_ptr& one, std::vector<row> rows) {
   auto count = good.size();
   (*client)->call_async(
       wire::Kind::append, bytes_of(out), deadline::in(settings_.write_timeout),
-      [self = shared_from_this(), one, answer, count](expected<net::reply> got) {
+      noted([self = this, one, answer, count](expected<net::reply> got) {
         if (!got)
           return self->refuse(one, got.error());
         auto reply = read_as<wire::AppendReply>(got->payload, "AppendReply");
@@ -105,7 +105,7 @@ void api::write_rows(const call_ptr& one, std::vector<row> rows) {
         if (!(*reply)->rows() || (*reply)->rows()->size() != count)
           return self->refuse(one, {ec::corrupt, "ingest answered with another number of rows"});
         answer(*reply);
-      },
+      }),
       one->trace);
 }
 
@@ -134,7 +134,7 @@ void api::read_entity_of(const call_ptr& one, const char* entity) {
   auto replica = rendezvous(one->parameters[0], std::max(1u, (*client)->replicas()));
   (*client)->call_async_to(
       replica, wire::Kind::read_features, bytes_of(out), deadline::in(settings_.read_timeout),
-      [self = shared_from_this(), one, entity](expected<net::reply> got) {
+      noted([self = this, one, entity](expected<net::reply> got) {
         if (!got)
           return self->refuse(one, got.error());
         auto reply = read_as<wire::Features>(got->payload, "Features");
@@ -171,7 +171,7 @@ void api::read_entity_of(const call_ptr& one, const char* entity) {
         self->finish(one, json_answer(json::object{{"id", one->parameters[0]},
                                                    {"attributes", std::move(attributes)},
                                                    {"ages_us", std::move(ages)}}));
-      },
+      }),
       one->trace);
 }
 

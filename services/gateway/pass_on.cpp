@@ -272,13 +272,13 @@ void api::pass_on(const call_ptr& one, operation what, const std::string& id, co
   }
   to->call_async(
       kind, chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()}),
-      deadline::in(settings_.read_timeout), [self = shared_from_this(), one, what](expected<net::reply> got) {
+      deadline::in(settings_.read_timeout), noted([self = this, one, what](expected<net::reply> got) {
         auto made =
             got ? answer_of(what, got->payload) : expected<json::value>{unexpected<error>{got.error()}};
         if (!made)
           return self->refuse(one, made.error());
         self->finish(one, {200, "application/json", json::serialize(*made)});
-      });
+      }));
 }
 
 } // namespace troupe::gateway

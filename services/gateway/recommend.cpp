@@ -141,7 +141,7 @@ void api::recommend(const call_ptr& one) {
   one->asked_us = one->us();
   (*client)->call_async(
       wire::Kind::rank, rank_query(one->wanted, one->arm, seed, one->detail, one->after), *until,
-      [self = shared_from_this(), one](expected<net::reply> got) { self->on_ranked(one, std::move(got)); },
+      noted([self = this, one](expected<net::reply> got) { self->on_ranked(one, std::move(got)); }),
       one->trace);
 }
 
@@ -164,7 +164,7 @@ void api::similar_items(const call_ptr& one) {
   one->asked_us = one->us();
   (*client)->call_async(
       wire::Kind::similar, bytes_of(out), *until,
-      [self = shared_from_this(), one](expected<net::reply> got) { self->on_ranked(one, std::move(got)); },
+      noted([self = this, one](expected<net::reply> got) { self->on_ranked(one, std::move(got)); }),
       one->trace);
 }
 
@@ -212,7 +212,7 @@ void api::shadow(const call_ptr& one, std::vector<std::string> shown) {
       wire::Kind::rank,
       rank_query(one->wanted, {"shadow", release, 0}, hash64(one->request_id), false, one->after),
       deadline::in(settings_.rank_timeout),
-      [self = shared_from_this(), release, began, shown = std::move(shown)](expected<net::reply> got) {
+      noted([self = this, release, began, shown = std::move(shown)](expected<net::reply> got) {
         --self->shadows_;
         auto reply = got ? read_as<wire::RankReply>(got->payload, "RankReply")
                          : expected<const wire::RankReply*>{unexpected<error>{got.error()}};
@@ -225,7 +225,7 @@ void api::shadow(const call_ptr& one, std::vector<std::string> shown) {
         auto [overlap, correlation] = compare(shown, other);
         auto us = static_cast<std::uint64_t>((std::chrono::steady_clock::now() - began) / 1us);
         self->stats_.compared(release, us, overlap, correlation);
-      },
+      }),
       one->trace);
 }
 
