@@ -52,10 +52,12 @@ public:
     parts_ = std::move(parts);
     self_->set_exit_handler([this](caf::exit_msg& message) { begin_stop(std::move(message.reason)); });
     self_->set_down_handler([this](const caf::down_msg& message) {
-      if (rollout_ && message.source == rollout_->address()) {
-        log::error("rollout-ended", "the actor of rollout {} ended by itself", rollout_id_);
-        rollout_.reset();
-      }
+      if (!rollout_ || message.source != rollout_->address())
+        return;
+      // Its record is whole: the next life of this process goes on from it.
+      log::error("rollout-ended", "the actor of rollout {} ended by itself", rollout_id_);
+      rollout_.reset();
+      begin_stop(message.reason ? message.reason : caf::error{caf::exit_reason::unknown});
     });
     resume();
     return {

@@ -67,6 +67,13 @@ private:
     return log_evidence_above(hits, n, bound) >= -std::log(alpha_);
   }
 
+  /// The largest rate that so many hits still allow for.
+  double highest(std::uint64_t hits, std::uint64_t n) const {
+    auto rate = static_cast<double>(hits) / static_cast<double>(n);
+    auto half = sequence_half_width(rate * (1 - rate) / static_cast<double>(n), alpha_, 0.01);
+    return std::clamp(rate + half, 1e-6, 0.999);
+  }
+
   /// A share of the answers that is to stay at or below `bound`; `shown` and `limit` are what the record
   /// says.
   void judge_rate(const std::string& metric, const one_arm& ours, std::uint64_t hits, double bound,
@@ -76,7 +83,8 @@ private:
     auto& to = line(metric, ours.name, n, shown, limit);
     auto rate = n == 0 ? 0.0 : static_cast<double>(hits) / static_cast<double>(n);
     if (beyond(hits, n, bound)) {
-      if (theirs && beyond(their_hits, theirs->answers, bound)) {
+      if (theirs && beyond(their_hits, theirs->answers, bound) &&
+          !beyond(hits, n, highest(their_hits, theirs->answers))) {
         to.against = theirs->name;
         to.reason = fmt::format("beyond the bound, and so is {}: not the release's doing", theirs->name);
         return;

@@ -22,9 +22,8 @@ struct judgement {
 /// alpha). pass: every metric has its minimum sample and stands within its bound. Anything else, silence
 /// first of all, is not enough data.
 ///
-/// - error_rate, p50_us, p95_us, p99_us of the new release's arm (that q of the answers are within a latency
-/// is
-///   judged as a rate: at most 1 - q are slower). Where the reference arm is beyond the bound as well,
+/// - error_rate, p50_us, p95_us, p99_us of the new release's arm. A latency is judged as a rate: at most a
+///   share 1 - q of the answers is slower. Where the reference arm is beyond the bound as well and as far,
 ///   something other than the release is at fault: neither pass nor fail.
 /// - click_rate: the lift over the reference arm. fail where it is below 0; A/B passes where it is above 0; a
 ///   canary passes its last compared step only where the lift is above -click_margin, the steps before it

@@ -163,6 +163,9 @@ TEST_CASE("what befalls the reference arm as well is neither pass nor fail") {
 
   CHECK(got.verdict == Verdict3::not_enough_data);
   CHECK(line(got, "error_rate").reason.find("not the release's doing") != std::string::npos);
+  // But a release that is far worse than a reference arm that is bad is at fault.
+  arm_in(seen, "production").errors = 100;
+  CHECK(judge(of, seen, 1).verdict == Verdict3::fail);
 }
 
 TEST_CASE("an arm that gets another share of the users than it should stops the comparison") {

@@ -186,6 +186,8 @@ expected<rollout_spec> rollout_spec::parse(std::string_view text) {
     return fail(ec::invalid_argument, "a blue-green rollout moves everybody at once: steps = [100]");
   if ((made.strategy == strategy::shadow || made.strategy == strategy::rolling) && !made.steps.empty())
     return fail(ec::invalid_argument, "a rollout by {} has no steps to give", to_string(made.strategy));
+  if (made.strategy == strategy::ab && !made.verdict.click_rate)
+    return fail(ec::invalid_argument, "an A/B rollout is judged by its click rate; leave click_rate on");
   if (made.baseline && made.strategy != strategy::canary)
     return fail(ec::invalid_argument, "only a canary has a baseline arm");
   if (made.strategy == strategy::blue_green && made.verdict.click_rate)

@@ -51,5 +51,7 @@ TEST_CASE("a wrong specification is refused, with the line, the key and the boun
   CHECK(why("release = 'r'\nstrategy = 'ab'\nbaseline = true").find("only a canary") != std::string::npos);
   CHECK(why("release = 'r'\nstrategy = 'blue-green'\n[verdict]\nclick_rate = true").find("nobody") !=
         std::string::npos);
+  CHECK(why("release = 'r'\nstrategy = 'ab'\n[verdict]\nclick_rate = false").find("leave click_rate on") !=
+        std::string::npos);
   CHECK(why("release =").find("line 1") != std::string::npos);
 }

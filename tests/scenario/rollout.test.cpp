@@ -2,6 +2,9 @@
 
 #include "services/cli/world/truth.hpp"
 
+#include "common/http/client.hpp"
+
+#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <doctest/doctest.h>
 #include <signal.h>
@@ -171,7 +174,16 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
   for (auto& each : silent.at("decisions").as_array())
     if (each.at("action").as_string().empty())
       CHECK(each.at("verdict").as_string() == "not_enough_data");
-  CHECK(state_of(services.ask({"rollouts", "abort", "--reason", "nobody comes"})) == "rolled_back");
+  // Over HTTP, as a dashboard would.
+  auto port = static_cast<std::uint16_t>(std::stoi(read_file(services.data() / "run" / "gateway-0.port")));
+  troupe::http::client http{{"127.0.0.1", port}};
+  auto answer =
+      http.call("POST", "/v1/rollouts/" + std::string{silent.at("rollout_id").as_string()} + "/abort",
+                R"({"reason":"nobody comes"})", troupe::deadline::in(10s), {});
+  REQUIRE(answer);
+  CHECK_MESSAGE(answer->status == 200, answer->body);
+  CHECK(state_of(boost::json::parse(answer->body)) == "rolled_back");
+  CHECK(shown(services).at("decisions").as_array().back().at("reason").as_string() == "nobody comes");
   CHECK(services.down());
 }
 
