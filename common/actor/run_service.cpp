@@ -2,6 +2,7 @@
 
 #include "common/actor/component_runner.hpp"
 #include "common/actor/signal_watch.hpp"
+#include "common/http/client.hpp"
 #include "common/http/server.hpp"
 #include "common/log/log.hpp"
 
@@ -34,6 +35,7 @@ struct flags {
   int admin_port = -1;
   int ready_fd = -1;
   bool check = false;
+  bool probe = false;
 };
 
 /// The keys that every service has.
@@ -143,6 +145,27 @@ expected<config_keys> prepare(launch& start, const service_config& config) {
   return keys;
 }
 
+/// Asks the service that runs on this machine whether it is ready, for health checks of containers: the exit
+/// code.
+int probe(const launch& start) {
+  auto read = catalog::load(start.given.catalog, start.given.data);
+  if (!read)
+    return complain(start.name, read.error(), exit_usage);
+  auto entry = read->find(start.name);
+  if (!entry)
+    return complain(start.name, entry.error(), exit_usage);
+  http::client_target to;
+  to.port = start.given.admin_port > 0 ? static_cast<std::uint16_t>(start.given.admin_port)
+                                       : (*entry)->port_of((*entry)->admin_port, start.given.replica);
+  auto answer = http::client{to}.call("GET", "/health/ready", {}, deadline::in(2s));
+  if (!answer) {
+    std::cout << answer.error().text << '\n';
+    return exit_failed;
+  }
+  std::cout << answer->body << '\n';
+  return answer->status == 200 ? 0 : exit_failed;
+}
+
 void say_ready(const launch& start, std::string_view who) {
   log::info("ready", "{} is ready at {}", who, start.entry->binds[start.given.replica]);
   if (start.given.ready_fd >= 0) {
@@ -198,9 +221,8 @@ int live(const launch& start, const component_list& components, const service_co
   auto state = parts.health;
   export_health(*registry, state);
 
-  auto port = start.given.admin_port >= 0    ? start.given.admin_port
-              : start.entry->admin_port == 0 ? 0
-                                             : start.entry->admin_port + static_cast<int>(replica);
+  auto port = start.given.admin_port >= 0 ? start.given.admin_port
+                                          : start.entry->port_of(start.entry->admin_port, replica);
   auto server = http::server::start(
       {.address = start.entry->admin_address, .port = static_cast<std::uint16_t>(port)},
       [registry, state](const http::request& asked) { return admin(asked, *registry, *state); });
@@ -267,6 +289,8 @@ int run_service(const std::string& name, int argc, char** argv, const component_
       ->check(CLI::Range(0, 65'535));
   app.add_option("--ready-fd", given.ready_fd, "Write \"ready\" to this descriptor when ready");
   app.add_flag("--check", given.check, "Check catalog and settings, print the settings in effect, and end");
+  app.add_flag("--probe", given.probe,
+               "Ask the service that runs here whether it is ready: exit code 0 or 1");
   {
     config_keys keys;
     runtime_config runtime;
@@ -282,6 +306,8 @@ int run_service(const std::string& name, int argc, char** argv, const component_
   // Under a supervisor every line already carries the name.
   auto who = given.ready_fd >= 0 ? std::string{} : fmt::format("{}/{}", start.name, given.replica);
   log::start({.who = who});
+  if (given.probe)
+    return probe(start);
   auto keys = prepare(start, config);
   if (!keys)
     return complain(start.name, keys.error(), keys.error().code == ec::io_failed ? exit_failed : exit_usage);

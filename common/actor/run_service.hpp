@@ -37,7 +37,7 @@ int run_service(const std::string& name, int argc, char** argv, const component_
 /// the process); 2 when the flags or the configuration are wrong.
 ///
 /// Flags: --catalog FILE --data DIR --replica N --config FILE --set key=value --admin-port N --ready-fd N
-/// --check --help. Every service also has the keys `threads` and `log.level`.
+/// --check --probe --help. Every service also has the keys `threads` and `log.level`.
 template <configuration C>
 int run_service(const std::string& name, int argc, char** argv, const component_list& components) {
   auto config = std::make_shared<C>();

@@ -32,7 +32,8 @@ struct contract {
 
 /// What this build speaks.
 constexpr contract contracts[] = {
-    {"ingest", "TRPI", 1}, {"validator", "TRPV", 1}, {"feature-store", "TRPF", 1}};
+    {"ingest", "TRPI", 1},   {"validator", "TRPV", 1}, {"feature-store", "TRPF", 1}, {"trainer", "TRPT", 1},
+    {"registry", "TRPR", 1}, {"deployer", "TRPD", 1},  {"gateway", "TRPG", 1},       {"ranker", "TRPK", 1}};
 
 /// A service as its table gives it, before endpoints are expanded.
 struct raw_service {
@@ -40,6 +41,7 @@ struct raw_service {
   std::string endpoint = "ipc";
   std::string bind;
   std::uint32_t admin_port = 0;
+  std::uint32_t container_port = 0;
 
   void bind_keys(config_keys& keys) {
     keys.add("binary", entry.binary, "Program of the service; looked for beside troupe.", between(1, 200));
@@ -48,6 +50,7 @@ struct raw_service {
     keys.add("replicas", entry.replicas, "How many processes of it run.", between(1, 1'000));
     keys.add("shard_key", entry.shard_key, "What its replicas are sharded by; empty: any replica answers.");
     keys.add("needs", entry.needs, "Services that are started before it.");
+    keys.add("calls", entry.calls, "Services it sends requests to.");
     keys.add("endpoint", endpoint,
              "Where clients connect: ipc, ipc://path or tcp://host:port; {replica} is replaced, a port that "
              "ends in + grows "
@@ -69,6 +72,14 @@ struct raw_service {
              at_least(0), "bytes");
     keys.add("resources.cpus", entry.resources.cpus, "Processors of one replica; 0: not limited.",
              between(0, 1'024));
+    keys.add("container.replicas", entry.container.replicas, "Containers of it; 0: as many as replicas.",
+             between(0, 1'000));
+    keys.add("container.most_replicas", entry.container.most_replicas,
+             "Containers that Kubernetes may have under load; 0: always as many.", between(0, 1'000));
+    keys.add("container.volume", entry.container.volume_bytes,
+             "Room for what it keeps; 0: what it keeps may go with its container.", at_least(0), "bytes");
+    keys.add("container.port", container_port, "Where users reach it over HTTP; 0: they do not.",
+             between(0, 65'535));
   }
 };
 
@@ -172,6 +183,22 @@ expected<void> check_curve(const std::string& where, const service_entry& entry)
   return {};
 }
 
+expected<void> check_container(const std::string& where, const service_entry& entry) {
+  auto most = entry.container.most_replicas;
+  if (most == 0)
+    return {};
+  if (!entry.shard_key.empty())
+    return fail(ec::invalid_argument,
+                "{}: key container.most_replicas = {}: replicas that are sharded by {} cannot come and go",
+                where, most, entry.shard_key);
+  auto least = entry.container.replicas == 0 ? entry.replicas : entry.container.replicas;
+  if (most < least)
+    return fail(ec::invalid_argument,
+                "{}: key container.most_replicas = {}: must be at least {}, its containers", where, most,
+                least);
+  return {};
+}
+
 expected<service_entry> read_service(const std::string& name, const config_section& section,
                                      const std::filesystem::path& data) {
   raw_service raw;
@@ -179,10 +206,13 @@ expected<service_entry> read_service(const std::string& name, const config_secti
   entry.name = name;
   entry.binary = "troupe-" + name;
   entry.settings.origin = section.origin + ".settings";
+  entry.container.settings.origin = section.origin + ".container.settings";
   config_section own{section.origin, {}};
   for (const auto& [key, value] : section.values) {
     if (key.starts_with("settings."))
       entry.settings.values.emplace(key.substr(9), value);
+    else if (key.starts_with("container.settings."))
+      entry.container.settings.values.emplace(key.substr(19), value);
     else
       own.values.emplace(key, value);
   }
@@ -204,10 +234,14 @@ expected<service_entry> read_service(const std::string& name, const config_secti
     return fail(ec::invalid_argument,
                 "{}: key replicas = {}: must be 1, as one process owns every partition of the log", where,
                 entry.replicas);
+  TROUPE_CHECK(check_container(where, entry));
+  entry.container.port = static_cast<std::uint16_t>(raw.container_port);
   if (raw.admin_port != 0 && raw.admin_port + entry.replicas - 1 > 65'535)
     return fail(ec::invalid_argument, "{}: key admin_port = {}: {} replicas do not fit below 65536", where,
                 raw.admin_port, entry.replicas);
   entry.admin_port = static_cast<std::uint16_t>(raw.admin_port);
+  entry.own_hosts =
+      raw.endpoint.starts_with("tcp://") && raw.endpoint.find("{replica}") < raw.endpoint.rfind(':');
   for (std::uint32_t replica = 0; replica < entry.replicas; ++replica) {
     auto endpoint = expand(raw.endpoint, entry, replica, data);
     if (!endpoint)
@@ -238,7 +272,8 @@ expected<void> check_together(const std::string& file, const std::vector<service
                     file, other->second, who, entry.endpoints[replica]);
       if (entry.admin_port == 0)
         continue;
-      auto port = fmt::format("{}:{}", entry.admin_address, entry.admin_port + replica);
+      auto port = fmt::format("{}{}:{}", entry.own_hosts ? who + " " : "", entry.admin_address,
+                              entry.port_of(entry.admin_port, replica));
       auto [holder, free] = ports.emplace(port, who);
       if (!free)
         return fail(ec::invalid_argument, "{}: {} and {} have the same admin address {}", file,
@@ -248,6 +283,10 @@ expected<void> check_together(const std::string& file, const std::vector<service
       if (std::ranges::find(services, need, &service_entry::name) == services.end())
         return fail(ec::invalid_argument, "{}: [{}]: key needs: there is no service {}", file, entry.name,
                     need);
+    for (const auto& callee : entry.calls)
+      if (std::ranges::find(services, callee, &service_entry::name) == services.end())
+        return fail(ec::invalid_argument, "{}: [{}]: key calls: there is no service {}", file, entry.name,
+                    callee);
   }
   return {};
 }

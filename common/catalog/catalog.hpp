@@ -34,6 +34,18 @@ struct service_resources {
   friend bool operator==(const service_resources&, const service_resources&) = default;
 };
 
+/// How a service runs as a container (`troupe catalog render`). It changes nothing for processes on one
+/// machine.
+struct service_container {
+  std::uint32_t replicas = 0;      ///< Containers of it; 0: as many as there are replicas.
+  std::uint32_t most_replicas = 0; ///< Kubernetes adds containers under load up to so many; 0: it does not.
+  std::uint64_t volume_bytes = 0;  ///< Room for what it keeps; 0: what it keeps may go with the container.
+  std::uint16_t port = 0;          ///< Where users reach it over HTTP; 0: they do not.
+  config_section settings;         ///< Over the settings of the service.
+
+  friend bool operator==(const service_container&, const service_container&) = default;
+};
+
 /// One service of the fleet, as every other service sees it.
 struct service_entry {
   std::string name;     ///< `feature-store`.
@@ -43,9 +55,11 @@ struct service_entry {
   std::uint32_t replicas = 1;
   std::string shard_key;          ///< What the replicas are sharded by: `entity`; empty: any replica answers.
   std::vector<std::string> needs; ///< Services that are started before this one.
+  std::vector<std::string> calls; ///< Services it sends requests to: who lets it in follows from this.
   std::vector<std::string> endpoints; ///< One per replica, expanded: where clients connect to.
   std::vector<std::string> binds;     ///< One per replica, expanded: where the service listens.
-  std::uint16_t admin_port = 0;       ///< Of replica 0; replica n has admin_port + n. 0: any free port.
+  bool own_hosts = false;             ///< {replica} is in the host: every replica has a host of its own.
+  std::uint16_t admin_port = 0;       ///< Of replica 0; see port_of. 0: any free port.
   std::string admin_address = "127.0.0.1";
   std::chrono::milliseconds call_timeout{5'000};   ///< How long a client waits when it says nothing else.
   std::chrono::milliseconds start_timeout{30'000}; ///< From process start to ready.
@@ -54,7 +68,14 @@ struct service_entry {
   std::uint32_t max_in_flight = 1024;              ///< Calls a replica has open before it refuses.
   curve_keys curve;
   service_resources resources;
+  service_container container;
   config_section settings; ///< The service's own keys: its configuration struct reads them.
+
+  /// The port of a replica where that of replica 0 is `base`: base + replica on a host that they share, else
+  /// base. 0 stays 0: any free one.
+  std::uint16_t port_of(std::uint16_t base, std::uint32_t replica) const noexcept {
+    return base == 0 || own_hosts ? base : static_cast<std::uint16_t>(base + replica);
+  }
 
   friend bool operator==(const service_entry&, const service_entry&) = default;
 };

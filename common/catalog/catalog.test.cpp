@@ -60,11 +60,7 @@ TEST_CASE("a catalog gives services in the order of their needs with endpoints p
 }
 
 TEST_CASE("the catalog that is shipped is valid") {
-  auto file =
-      std::filesystem::path{__FILE__}.parent_path().parent_path().parent_path() / "compose" / "catalog.toml";
-  if (!std::filesystem::exists(file))
-    return;
-  auto read = catalog::load(file, "/data");
+  auto read = catalog::load(std::filesystem::path{TROUPE_COMPOSE} / "catalog.toml", "/data");
   CHECK_MESSAGE(read, (read ? "" : read.error().text));
 }
 
@@ -77,6 +73,8 @@ TEST_CASE("every rule of the catalog names service, key, value and what is allow
   CHECK(error_of("[ingest]\ncontract = \"TRPI\"\nreplica = 1").find("did you mean replicas?") !=
         std::string::npos);
   CHECK(error_of("[a]\ncontract = \"TRPA\"\nneeds = [\"b\"]").find("there is no service b") !=
+        std::string::npos);
+  CHECK(error_of("[a]\ncontract = \"TRPA\"\ncalls = [\"b\"]").find("key calls: there is no service b") !=
         std::string::npos);
   CHECK(error_of("[a]\ncontract = \"TRPA\"\nneeds = [\"b\"]\n[b]\ncontract = \"TRPB\"\nneeds = [\"a\"]")
             .find("the services a, b need each other in a circle") != std::string::npos);
@@ -108,6 +106,7 @@ TEST_CASE("an endpoint that leaves the machine needs keys") {
 
   REQUIRE_MESSAGE(read, read.error().text);
   CHECK(read->services()[0].endpoints[1] == "tcp://a-1:7000");
+  CHECK(read->services()[0].port_of(9000, 1) == 9000); // each replica has a host of its own
   CHECK(read->services()[0].binds[1] == "tcp://*:7000");
 }
 

@@ -1,6 +1,7 @@
 # What a build can be told, and the flags every target shares.
 set(TROUPE_SANITIZE "" CACHE STRING "Sanitizers to build with: 'address,undefined' or 'thread'")
 option(TROUPE_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
+option(TROUPE_TESTS "Build the tests" ON)
 option(TROUPE_PCH "Use precompiled headers" ON)
 
 set(CMAKE_CXX_STANDARD 20)

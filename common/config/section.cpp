@@ -52,11 +52,19 @@ std::string to_text(const config_value& value) {
     std::string operator()(bool flag) const { return flag ? "true" : "false"; }
     std::string operator()(std::int64_t whole) const { return fmt::format("{}", whole); }
     std::string operator()(double real) const { return fmt::format("{}", real); }
-    std::string operator()(const std::string& text) const { return fmt::format("\"{}\"", text); }
+    std::string operator()(const std::string& text) const {
+      std::string out = "\"";
+      for (char c : text) {
+        if (c == '"' || c == '\\')
+          out += '\\';
+        out += c;
+      }
+      return out + '"';
+    }
     std::string operator()(const std::vector<std::string>& list) const {
       std::string out = "[";
       for (const auto& item : list)
-        out += fmt::format("{}\"{}\"", out.size() > 1 ? ", " : "", item);
+        out += (out.size() > 1 ? ", " : "") + (*this)(item);
       return out + "]";
     }
   };

@@ -27,7 +27,8 @@ bool is_key(std::string_view text) noexcept;
 /// already_exists when either is there.
 expected<void> write_key_pair(const std::filesystem::path& stem, const key_pair& keys);
 
-/// Reads a key file. A secret whose file others may read or write is refused with ec::unauthorized.
+/// Reads a key file. A secret whose file others may read or write is refused with ec::unauthorized; a file of
+/// root's may be readable by its group, where we are not root.
 expected<std::string> read_secret_key(const std::filesystem::path& file);
 expected<std::string> read_public_key(const std::filesystem::path& file);
 

@@ -3,6 +3,8 @@
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -70,4 +72,27 @@ TEST_CASE("a key is named by file, environment or itself, a secret never by itse
   CHECK(*resolve_key(keys.public_key, dir.path(), key_kind::public_key) == keys.public_key);
   CHECK(resolve_key(keys.secret_key, dir.path(), key_kind::secret).error().code == ec::invalid_argument);
   CHECK(resolve_key("env:TROUPE_TEST_NO_KEY", dir.path(), key_kind::secret).error().code == ec::not_found);
+}
+
+TEST_CASE("a secret key that Kubernetes mounts, root's and readable by our group, is taken") {
+  testing::temp_dir dir;
+  auto keys = make_key_pair();
+  REQUIRE(write_key_pair(dir / "k", keys));
+  if (::geteuid() != 0)
+    return; // only root can make a file of root's
+  std::filesystem::permissions(dir.path(), std::filesystem::perms{0755});
+  std::filesystem::permissions(dir / "k.secret", std::filesystem::perms{0440});
+  constexpr gid_t group = 12'345;
+  REQUIRE(::chown((dir / "k.secret").c_str(), 0, group) == 0);
+
+  auto child = ::fork();
+  if (child == 0) {
+    bool read = ::setgid(group) == 0 && ::setuid(54'321) == 0 && read_secret_key(dir / "k.secret");
+    ::_exit(read ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(read_secret_key(dir / "k.secret").error().code == ec::unauthorized); // as root it is others' too
 }

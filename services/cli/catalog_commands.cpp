@@ -1,5 +1,7 @@
 #include "services/cli/catalog_commands.hpp"
 
+#include "services/cli/render.hpp"
+
 #include "common/core/time.hpp"
 
 #include <CLI/CLI.hpp>
@@ -9,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
 #include <iostream>
 
 extern char** environ;
@@ -146,6 +149,23 @@ expected<void> show(context& context) {
   return {};
 }
 
+expected<void> render(context& context, const std::string& out, const rendering& renders) {
+  TROUPE_TRY(fleet, context.catalog());
+  TROUPE_TRY(files, renders(*fleet));
+  auto folder = out.empty() ? fleet->folder() : std::filesystem::path{out};
+  for (const auto& [path, text] : files) {
+    auto file = folder / path;
+    std::error_code err;
+    std::filesystem::create_directories(file.parent_path(), err);
+    std::ofstream written{file, std::ios::binary | std::ios::trunc};
+    written << text;
+    if (!written.flush())
+      return fail(ec::io_failed, "cannot write {}: {}", file.string(), errno_text(errno));
+    fmt::print("wrote {}\n", file.string());
+  }
+  return {};
+}
+
 } // namespace
 
 void add_catalog_commands(CLI::App& app, context& context) {
@@ -156,6 +176,18 @@ void add_catalog_commands(CLI::App& app, context& context) {
   context.command(*check_sub, [&context] { return check(context); });
   auto* show_sub = group->add_subcommand("show", "Every service with its endpoints, limits and settings");
   context.command(*show_sub, [&context] { return show(context); });
+  auto* render = group->add_subcommand("render", "Write the files that run the fleet in containers");
+  render->require_subcommand(1);
+  auto out = std::make_shared<std::string>();
+  auto describe = [&](const char* name, const char* what) {
+    auto* sub = render->add_subcommand(name, what);
+    sub->add_option("--out", *out, "Folder to write into; else that of the catalog");
+    return sub;
+  };
+  context.command(*describe("compose", "compose.yaml, fleet/catalog.toml and prometheus/prometheus.yml"),
+                  [&context, out] { return cli::render(context, *out, render_compose); });
+  context.command(*describe("kubernetes", "kubernetes.yaml, with the files of fleet/ in it"),
+                  [&context, out] { return cli::render(context, *out, render_kubernetes); });
 }
 
 } // namespace troupe::cli

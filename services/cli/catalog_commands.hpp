@@ -4,7 +4,8 @@
 
 namespace troupe::cli {
 
-/// `troupe catalog check|show`: whether the catalog is valid, and what it says in full.
+/// `troupe catalog check|show|render`: whether the catalog is valid, what it says in full, and the files for
+/// containers.
 void add_catalog_commands(CLI::App& app, context& context);
 
 } // namespace troupe::cli

@@ -41,6 +41,42 @@ expected<void> generate(const context& context, const keys_options& given) {
   return {};
 }
 
+/// A pair for every service of the catalog and for the command line, where the files of `troupe catalog
+/// render` look for them; those that are there stay.
+expected<void> generate_fleet(context& context, const keys_options& given) {
+  TROUPE_TRY(fleet, context.catalog());
+  auto folder = given.folder.empty() ? fleet->folder() : fs::path{given.folder};
+  auto secrets = folder / "secrets";
+  auto open = folder / "fleet" / "keys";
+  std::error_code err;
+  for (const auto& each : {secrets, open}) {
+    fs::create_directories(each, err);
+    if (err)
+      return fail(ec::io_failed, "cannot create folder {}: {}", each.string(), err.message());
+  }
+  std::vector<std::string> names{"cli"};
+  for (const auto& entry : fleet->services())
+    names.push_back(entry.name);
+  std::size_t made = 0;
+  for (const auto& name : names) {
+    if (fs::exists(secrets / (name + ".secret"), err))
+      continue;
+    TROUPE_CHECK(security::write_key_pair(secrets / name, security::make_key_pair()));
+    fs::rename(secrets / (name + ".public"), open / (name + ".public"), err);
+    if (err)
+      return fail(ec::io_failed, "cannot move {}.public to {}: {}", (secrets / name).string(), open.string(),
+                  err.message());
+    ++made;
+  }
+  if (context.json)
+    fmt::print("{{\"made\":{},\"kept\":{},\"secrets\":{},\"public\":{}}}\n", made, names.size() - made,
+               json_string(secrets.string()), json_string(open.string()));
+  else
+    fmt::print("{} key pairs made, {} kept: secrets in {}, public keys in {}\n", made, names.size() - made,
+               secrets.string(), open.string());
+  return {};
+}
+
 expected<void> show(const context& context, const keys_options& given) {
   TROUPE_TRY(key, security::read_public_key(stem_of(context, given).string() + ".public"));
   if (context.json)
@@ -63,6 +99,10 @@ void add_keys_commands(CLI::App& app, context& context) {
   };
   context.command(*describe(group->add_subcommand("generate", "Make a key pair; refuses to replace one")),
                   [&context, options] { return generate(context, *options); });
+  auto* all =
+      group->add_subcommand("fleet", "Make the pairs of a fleet of containers; those that exist stay");
+  all->add_option("folder", options->folder, "Gets secrets/ and fleet/keys/; else the folder of the catalog");
+  context.command(*all, [&context, options] { return generate_fleet(context, *options); });
   context.command(*describe(group->add_subcommand("show", "Print a public key")),
                   [&context, options] { return show(context, *options); });
 }

@@ -4,7 +4,7 @@
 
 namespace troupe::cli {
 
-/// `troupe keys generate|show`: key pairs for CURVE.
+/// `troupe keys generate|fleet|show`: key pairs for CURVE.
 void add_keys_commands(CLI::App& app, context& context);
 
 } // namespace troupe::cli

@@ -72,7 +72,8 @@ expected<component> http_component(service_context& context) {
   parts.report = context.report();
   parts.metrics = &context.metrics();
   parts.state = context.data() / "state";
-  parts.key_file = context.catalog()->data() / "api-keys.toml";
+  parts.key_file = settings.api_keys.empty() ? context.catalog()->data() / "api-keys.toml"
+                                             : context.catalog()->resolve(settings.api_keys);
   TROUPE_TRY(opened, api::open(std::move(parts)));
   std::shared_ptr<api> serving = opened;
 
@@ -86,11 +87,10 @@ expected<component> http_component(service_context& context) {
     options.address = "127.0.0.1";
   } else if (!serving->guarded())
     log::info("no-api-keys", "gateway serves loopback without API keys");
-  if (settings.http_port + context.replica() > 65'535)
+  if (!context.entry().own_hosts && settings.http_port + context.replica() > 65'535)
     return fail(ec::invalid_argument, "http_port {} leaves no port for replica {}", settings.http_port,
                 context.replica());
-  options.port = settings.http_port == 0 ? std::uint16_t{0}
-                                         : static_cast<std::uint16_t>(settings.http_port + context.replica());
+  options.port = context.entry().port_of(static_cast<std::uint16_t>(settings.http_port), context.replica());
   options.max_connections = settings.max_connections;
   options.max_body = settings.max_body;
   options.max_bodies = settings.max_bodies;

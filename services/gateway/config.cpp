@@ -6,7 +6,8 @@ void config::bind(config_keys& keys) {
   using namespace std::chrono_literals;
   keys.add("http_address", http_address,
            "IP address of the HTTP API. Without API keys it is loopback, whatever stands here.");
-  keys.add("http_port", http_port, "Port of the HTTP API; replica n has http_port + n. 0: any free one.",
+  keys.add("http_port", http_port,
+           "Port of the HTTP API; replica n has http_port + n on a host they share. 0: any free one.",
            between(0, 65'535));
   keys.add("http_threads", http_threads, "Threads that read, write and render HTTP.", between(1, 256));
   keys.add("max_connections", max_connections, "Connections at a time; one more is closed.",
@@ -19,6 +20,9 @@ void config::bind(config_keys& keys) {
            between(100ms, 1h));
   keys.add("header_timeout", header_timeout, "How long a header may take to arrive.", between(10ms, 1h));
   keys.add("body_timeout", body_timeout, "How long a body may take to arrive.", between(10ms, 1h));
+  keys.add(
+      "api_keys", api_keys,
+      "File of the API keys, relative to the catalog. Empty: api-keys.toml in the data folder of the fleet.");
   keys.add("tls_certificate", tls_certificate, "PEM file of the certificate chain. Empty: plain HTTP.");
   keys.add("tls_key", tls_key, "PEM file of its private key.");
   keys.add("max_rows", max_rows, "Rows of one bulk request; more are answered 413.", between(1, 1'000'000));

@@ -20,6 +20,7 @@ struct config {
   std::chrono::milliseconds idle_timeout{60'000};
   std::chrono::milliseconds header_timeout{10'000};
   std::chrono::milliseconds body_timeout{30'000};
+  std::string api_keys;
   std::string tls_certificate;
   std::string tls_key;
   std::uint32_t max_rows = 10'000;

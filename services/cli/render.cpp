@@ -1,0 +1,61 @@
+#include "services/cli/render.hpp"
+
+#include "services/cli/container_fleet.hpp"
+#include "services/cli/render_compose.hpp"
+#include "services/cli/render_kubernetes.hpp"
+#include "services/cli/yaml.hpp"
+
+#include <boost/json.hpp>
+
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+
+namespace troupe::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string head(std::string_view what) {
+  return fmt::format("# Written by `troupe catalog render {}` from catalog.toml; change that instead.\n",
+                     what);
+}
+
+/// Views, schemas and the gate: every TOML file but the catalog and the API keys.
+expected<fleet_files> read_fleet_files(const fs::path& folder) {
+  fleet_files files;
+  std::error_code err;
+  for (const auto& each : fs::recursive_directory_iterator{folder, err}) {
+    auto path = fs::relative(each.path(), folder).generic_string();
+    if (!each.is_regular_file() || each.path().extension() != ".toml" || path == "catalog.toml" ||
+        path == "api-keys.toml")
+      continue;
+    std::ifstream in{each.path(), std::ios::binary};
+    std::ostringstream text;
+    text << in.rdbuf();
+    if (!in)
+      return fail(ec::io_failed, "cannot read {}: {}", each.path().string(), errno_text(errno));
+    files.emplace(path, text.str());
+  }
+  return files;
+}
+
+} // namespace
+
+expected<rendered_files> render_compose(const catalog& fleet) {
+  return rendered_files{
+      {"compose.yaml", head("compose") + to_yaml(compose_file(fleet))},
+      {"fleet/catalog.toml", head("compose") + container_catalog(fleet, container_target::compose)},
+      {"prometheus/prometheus.yml", head("compose") + to_yaml(prometheus_file(fleet))}};
+}
+
+expected<rendered_files> render_kubernetes(const catalog& fleet) {
+  TROUPE_TRY(files, read_fleet_files(fleet.folder() / "fleet"));
+  auto text = head("kubernetes");
+  for (const auto& object : kubernetes_objects(fleet, files))
+    text += "---\n" + to_yaml(object);
+  return rendered_files{{"kubernetes.yaml", std::move(text)}};
+}
+
+} // namespace troupe::cli

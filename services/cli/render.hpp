@@ -1,0 +1,22 @@
+#pragma once
+
+#include "common/catalog/catalog.hpp"
+
+#include <map>
+#include <string>
+
+namespace troupe::cli {
+
+/// Files by their path below the folder of the catalog.
+using rendered_files = std::map<std::string, std::string>;
+
+using rendering = expected<rendered_files> (*)(const catalog&);
+
+/// compose.yaml, the catalog of its containers and what their Prometheus scrapes.
+expected<rendered_files> render_compose(const catalog& fleet);
+
+/// kubernetes.yaml. The files below `fleet/` beside the catalog, but for catalog and keys, go into its config
+/// map; fails where one cannot be read.
+expected<rendered_files> render_kubernetes(const catalog& fleet);
+
+} // namespace troupe::cli
