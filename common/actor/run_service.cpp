@@ -98,14 +98,24 @@ http::response admin(const http::request& asked, const metrics::registry& regist
   return {404, "text/plain; charset=utf-8", "there is /metrics, /health/live and /health/ready\n"};
 }
 
-/// The gauges of `status` are metrics too.
-void export_health(metrics::registry& registry, const std::shared_ptr<health>& state) {
-  auto ready = registry.gauge("troupe_ready", "1 when the service is ready.");
-  registry.on_read([&registry, state, ready]() mutable {
+/// Whether the service is ready, the gauges of `status`, and the room on the disk of its state.
+void export_health(metrics::registry& registry, const std::shared_ptr<health>& state,
+                   const std::filesystem::path& data) {
+  auto ready = registry.gauge("troupe_service_ready", "1 when the service is ready.");
+  auto free = registry.gauge("troupe_service_disk_free_bytes", "Room left on the disk of its state.");
+  auto size = registry.gauge("troupe_service_disk_size_bytes", "Size of the disk of its state.");
+  registry.on_read([&registry, state, data, ready, free, size]() mutable {
     auto now = state->read();
     ready.set(now.ready ? 1 : 0);
+    std::error_code err;
+    if (auto space = std::filesystem::space(data, err); !err) {
+      free.set(static_cast<double>(space.available));
+      size.set(static_cast<double>(space.capacity));
+    }
     for (const auto& [name, value] : now.gauges)
-      registry.gauge("troupe_status", "The numbers that troupe status shows.", {{"name", name}}).set(value);
+      registry
+          .gauge("troupe_service_status", "The numbers that troupe status shows, by name.", {{"name", name}})
+          .set(value);
   });
 }
 
@@ -219,7 +229,7 @@ int live(const launch& start, const component_list& components, const service_co
   parts.health = health::make(start.name, replica);
   auto registry = parts.registry;
   auto state = parts.health;
-  export_health(*registry, state);
+  export_health(*registry, state, data);
 
   auto port = start.given.admin_port >= 0 ? start.given.admin_port
                                           : start.entry->port_of(start.entry->admin_port, replica);

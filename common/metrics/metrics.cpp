@@ -55,7 +55,7 @@ struct registry::state {
   std::vector<std::function<void()>> refresh;
   metrics::gauge resident;
   metrics::gauge peak;
-  metrics::gauge cpu;
+  metrics::counter cpu;
 
   void read_process() {
     std::size_t pages = 0;
@@ -67,7 +67,7 @@ struct registry::state {
     auto seconds = [](const timeval& t) {
       return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
     };
-    cpu.set(seconds(usage.ru_utime) + seconds(usage.ru_stime));
+    cpu.advance_to(seconds(usage.ru_utime) + seconds(usage.ru_stime));
     peak.set(static_cast<double>(usage.ru_maxrss) * 1024);
   }
 };
@@ -75,7 +75,7 @@ struct registry::state {
 registry::registry() : state_{std::make_unique<state>()} {
   state_->resident = gauge("process_resident_memory_bytes", "Memory of the process that is in RAM.");
   state_->peak = gauge("process_peak_memory_bytes", "The most memory of the process that was ever in RAM.");
-  state_->cpu = gauge("process_cpu_seconds", "Processor time used, user and system.");
+  state_->cpu = counter("process_cpu_seconds_total", "Processor time used, user and system.");
   gauge("process_start_time_seconds", "Start of the process, seconds since 1970 UTC.")
       .set(static_cast<double>(std::chrono::system_clock::now().time_since_epoch() /
                                std::chrono::milliseconds{1}) /

@@ -24,6 +24,9 @@ public:
   counter() = default;
   explicit counter(prometheus::Counter* impl) noexcept : impl_{impl} {}
   void add(double amount = 1) noexcept;
+  /// Raises it to a total that somebody else counts; from one thread at a time. A smaller total changes
+  /// nothing.
+  void advance_to(double total) noexcept { add(total - value()); }
   double value() const noexcept;
 
 private:
@@ -57,9 +60,11 @@ private:
 /// 50 us to 10 s, in seconds: what a request may take.
 const std::vector<double>& latency_buckets();
 
-/// Owns the metrics of one process. Names are those of Prometheus: `troupe_ingest_events_total`, base units
-/// (seconds, bytes). Asking twice for the same name and labels gives the same metric. Any thread. The handles
-/// must not outlive it.
+/// Owns the metrics of one process. Names are `troupe_<part>_<what>_<unit>`: the part is a service (`ingest`,
+/// `feature_store`) or what all have (`service`, `endpoint`, `client`), units are seconds, bytes or what is
+/// counted, and counters end in `_total`: `troupe_ingest_records_total`. What differs only by reason is one
+/// metric with a label. Asking twice for the same name and labels gives the same metric. Any thread. The
+/// handles must not outlive it.
 class registry {
 public:
   registry();

@@ -41,3 +41,14 @@ TEST_CASE("a handle without a registry counts into nothing") {
   counter.add();
   CHECK(counter.value() == 0);
 }
+
+TEST_CASE("a counter follows a total that somebody else counts") {
+  metrics::registry registry;
+  auto counter = registry.counter("troupe_followed_total", "Followed.");
+
+  counter.advance_to(5);
+  counter.advance_to(3);
+  counter.advance_to(7);
+
+  CHECK(counter.value() == 7);
+}

@@ -12,21 +12,32 @@ namespace {
 using security::key_kind;
 using security::resolve_key;
 
-/// Shows numbers that somebody else counts: read anew before each scrape, by whoever is still there.
+/// A number that the network layer counts, and the metric it becomes.
+template <class Counters>
+struct shown {
+  std::string name;
+  std::string help;
+  std::uint64_t Counters::*field;
+  metrics::labels by = {};
+};
+
+/// Shows numbers that somebody else counts: read anew before each scrape, from whoever is still there.
 template <class Source, class Counters>
-void show(metrics::registry& registry, std::weak_ptr<Source> source, const std::string& prefix,
-          const metrics::labels& by, std::vector<std::pair<std::string, std::uint64_t Counters::*>> fields) {
-  std::vector<std::pair<metrics::gauge, std::uint64_t Counters::*>> gauges;
-  for (auto& [name, field] : fields)
-    gauges.emplace_back(registry.gauge(prefix + name, "Seen by the network layer since start: " + name, by),
-                        field);
-  registry.on_read([source = std::move(source), gauges = std::move(gauges)]() mutable {
+void show(metrics::registry& registry, std::weak_ptr<Source> source, const metrics::labels& by,
+          const std::vector<shown<Counters>>& fields) {
+  std::vector<std::pair<metrics::counter, std::uint64_t Counters::*>> counters;
+  for (const auto& each : fields) {
+    auto labels = by;
+    labels.insert(each.by.begin(), each.by.end());
+    counters.emplace_back(registry.counter(each.name, each.help, labels), each.field);
+  }
+  registry.on_read([source = std::move(source), counters = std::move(counters)]() mutable {
     auto held = source.lock();
     if (!held)
       return;
     auto now = held->counters();
-    for (auto& [gauge, field] : gauges)
-      gauge.set(static_cast<double>(now.*field));
+    for (auto& [counter, field] : counters)
+      counter.advance_to(static_cast<double>(now.*field));
   });
 }
 
@@ -86,20 +97,30 @@ expected<component> endpoint_component(service_context& context, handler_map han
   TROUPE_TRY(opened, endpoint::open(std::move(options), std::move(handlers)));
   std::shared_ptr<endpoint> shared{std::move(opened)};
   using c = endpoint_counters;
-  show<endpoint, c>(context.metrics(), shared, "troupe_endpoint_", {},
-                    {{"requests", &c::requests},
-                     {"replies", &c::replies},
-                     {"in_flight", &c::in_flight},
-                     {"refused_overloaded", &c::refused_overloaded},
-                     {"refused_stopping", &c::refused_stopping},
-                     {"refused_too_late", &c::refused_too_late},
-                     {"refused_kind", &c::refused_kind},
-                     {"refused_version", &c::refused_version},
-                     {"refused_key", &c::refused_key},
-                     {"refused_handshake", &c::refused_handshake},
-                     {"dropped_malformed", &c::dropped_malformed},
-                     {"dropped_peer_gone", &c::dropped_peer_gone},
-                     {"dropped_peer_full", &c::dropped_peer_full}});
+  const std::string refused = "Requests and connections refused, by reason.";
+  const std::string dropped = "Messages dropped without an answer, by reason.";
+  std::vector<shown<c>> fields{
+      {"troupe_endpoint_requests_total", "Requests given to a handler.", &c::requests},
+      {"troupe_endpoint_replies_total", "Answers sent, refusals too.", &c::replies}};
+  for (auto [reason, field] : {std::pair{"overloaded", &c::refused_overloaded},
+                               {"stopping", &c::refused_stopping},
+                               {"too_late", &c::refused_too_late},
+                               {"kind", &c::refused_kind},
+                               {"version", &c::refused_version},
+                               {"key", &c::refused_key},
+                               {"handshake", &c::refused_handshake}})
+    fields.push_back({"troupe_endpoint_refused_total", refused, field, {{"reason", reason}}});
+  for (auto [reason, field] : {std::pair{"malformed", &c::dropped_malformed},
+                               {"peer_gone", &c::dropped_peer_gone},
+                               {"peer_full", &c::dropped_peer_full}})
+    fields.push_back({"troupe_endpoint_dropped_total", dropped, field, {{"reason", reason}}});
+  show<endpoint, c>(context.metrics(), shared, {}, fields);
+  context.metrics().on_read(
+      [weak = std::weak_ptr{shared},
+       gauge = context.metrics().gauge("troupe_endpoint_in_flight_requests", "Requests at work.")]() mutable {
+        if (auto held = weak.lock())
+          gauge.set(static_cast<double>(held->counters().in_flight));
+      });
   component made;
   made.stop = [shared](deadline until) {
     shared->drain(until);
@@ -113,16 +134,21 @@ expected<std::shared_ptr<client>> open_client(service_context& context, std::str
              open_client_of(*context.catalog(), service, context.who(), context.entry().curve.secret));
   std::shared_ptr<client> shared{std::move(opened)};
   using c = client_counters;
-  show<client, c>(context.metrics(), shared, "troupe_client_", {{"service", std::string{service}}},
-                  {{"calls", &c::calls},
-                   {"succeeded", &c::succeeded},
-                   {"failed", &c::failed},
-                   {"retries", &c::retries},
-                   {"retries_denied", &c::retries_denied},
-                   {"refused_overloaded", &c::refused_overloaded},
-                   {"connections_lost", &c::connections_lost},
-                   {"dropped_late", &c::dropped_late},
-                   {"dropped_malformed", &c::dropped_malformed}});
+  show<client, c>(
+      context.metrics(), shared, {{"to", std::string{service}}},
+      {{"troupe_client_calls_total", "Calls made.", &c::calls},
+       {"troupe_client_succeeded_total", "Calls that were answered.", &c::succeeded},
+       {"troupe_client_failed_total", "Calls that failed.", &c::failed},
+       {"troupe_client_retries_total", "Calls sent again to another replica.", &c::retries},
+       {"troupe_client_retries_denied_total", "Retries left out, the budget being spent.",
+        &c::retries_denied},
+       {"troupe_client_refused_total", "Calls refused by our own bound.", &c::refused_overloaded},
+       {"troupe_client_connections_lost_total", "Connections lost.", &c::connections_lost},
+       {"troupe_client_dropped_total", "Answers dropped, by reason.", &c::dropped_late, {{"reason", "late"}}},
+       {"troupe_client_dropped_total",
+        "Answers dropped, by reason.",
+        &c::dropped_malformed,
+        {{"reason", "malformed"}}}});
   return shared;
 }
 

@@ -11,21 +11,24 @@ struct service_metrics {
   metrics::histogram read_seconds;
 
   explicit service_metrics(metrics::registry& in)
-      : records{in.counter("troupe_features_records_total", "Records of the log looked at.")},
-        batches{in.counter("troupe_features_batches_total", "Batches of the log applied.")},
-        fetch_failures{in.counter("troupe_features_fetch_failures_total", "Fetches of the log that failed.")},
-        reads{in.counter("troupe_features_reads_total", "Feature reads answered.")},
-        values{in.counter("troupe_features_values_total", "Feature values given out.")},
-        read_failures{in.counter("troupe_features_read_failures_total", "Feature reads refused or failed.")},
-        training_rows{in.counter("troupe_features_training_rows_total", "Rows of training sets written.")},
-        lag{in.gauge("troupe_features_lag_records", "Records of the log not yet applied.")},
-        parked{in.gauge("troupe_features_parked_reads", "Reads that wait for an offset.")},
-        cached_states{in.gauge("troupe_features_cached_states", "Entity states in memory.")},
-        cached_bytes{in.gauge("troupe_features_cached_bytes", "Memory of cached entity states.")},
-        watermark_age{
-            in.gauge("troupe_features_watermark_age_seconds", "Now minus the newest event time applied.")},
+      : records{in.counter("troupe_feature_store_records_total", "Records of the log looked at.")},
+        batches{in.counter("troupe_feature_store_batches_total", "Batches of the log applied.")},
+        fetch_failures{
+            in.counter("troupe_feature_store_fetch_failures_total", "Fetches of the log that failed.")},
+        reads{in.counter("troupe_feature_store_reads_total", "Feature reads answered.")},
+        values{in.counter("troupe_feature_store_values_total", "Feature values given out.")},
+        read_failures{
+            in.counter("troupe_feature_store_read_failures_total", "Feature reads refused or failed.")},
+        training_rows{
+            in.counter("troupe_feature_store_training_rows_total", "Rows of training sets written.")},
+        lag{in.gauge("troupe_feature_store_lag_records", "Records of the log not yet applied.")},
+        parked{in.gauge("troupe_feature_store_parked_reads", "Reads that wait for an offset.")},
+        cached_states{in.gauge("troupe_feature_store_cached_states", "Entity states in memory.")},
+        cached_bytes{in.gauge("troupe_feature_store_cached_bytes", "Memory of cached entity states.")},
+        watermark_age{in.gauge("troupe_feature_store_watermark_age_seconds",
+                               "Now minus the newest event time applied.")},
         read_seconds{
-            in.histogram("troupe_features_read_seconds", "Time from admission to answer of a read.")} {}
+            in.histogram("troupe_feature_store_read_seconds", "Time from admission to answer of a read.")} {}
 };
 
 } // namespace troupe::feature_store

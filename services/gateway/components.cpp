@@ -31,29 +31,33 @@ void show_counters(service_context& context, const std::shared_ptr<http::server>
                    const std::shared_ptr<api>& serving) {
   auto& registry = context.metrics();
   auto connections = registry.gauge("troupe_gateway_connections", "Open HTTP connections.");
-  auto refused =
-      registry.gauge("troupe_gateway_connections_refused", "Connections closed because there were too many.");
-  auto slow = registry.gauge("troupe_gateway_connections_timed_out",
-                             "Connections closed because they were too slow or idle.");
-  auto malformed = registry.gauge("troupe_gateway_malformed", "Requests that were no HTTP or too large.");
+  auto closed = [&registry](const char* reason) {
+    return registry.counter("troupe_gateway_refused_connections_total",
+                            "Connections closed unasked, by reason.", {{"reason", reason}});
+  };
+  auto refused = closed("full");
+  auto slow = closed("timed_out");
+  auto malformed =
+      registry.counter("troupe_gateway_malformed_requests_total", "Requests that were no HTTP or too large.");
   auto waiting =
-      registry.gauge("troupe_gateway_impressions_waiting", "Answers whose impressions wait for the log.");
-  auto dropped = registry.gauge("troupe_gateway_impressions_dropped",
-                                "Answers whose impressions were dropped, queue full.");
-  auto lost = registry.gauge("troupe_gateway_impressions_refused", "Impressions that the log refused.");
+      registry.gauge("troupe_gateway_waiting_answers", "Answers whose impressions wait for the log.");
+  auto dropped = registry.counter("troupe_gateway_dropped_answers_total",
+                                  "Answers whose impressions were dropped, queue full.");
+  auto lost =
+      registry.counter("troupe_gateway_refused_impressions_total", "Impressions that the log refused.");
   registry.on_read([=, weak = std::weak_ptr{server}, held = std::weak_ptr{serving}]() mutable {
     if (auto now = weak.lock()) {
       auto seen = now->counters();
       connections.set(static_cast<double>(seen.connections));
-      refused.set(static_cast<double>(seen.refused_full));
-      slow.set(static_cast<double>(seen.timed_out));
-      malformed.set(static_cast<double>(seen.malformed));
+      refused.advance_to(static_cast<double>(seen.refused_full));
+      slow.advance_to(static_cast<double>(seen.timed_out));
+      malformed.advance_to(static_cast<double>(seen.malformed));
     }
     if (auto now = held.lock()) {
       auto seen = now->impressions();
       waiting.set(static_cast<double>(seen.waiting));
-      dropped.set(static_cast<double>(seen.dropped));
-      lost.set(static_cast<double>(seen.refused));
+      dropped.advance_to(static_cast<double>(seen.dropped));
+      lost.advance_to(static_cast<double>(seen.refused));
     }
   });
 }

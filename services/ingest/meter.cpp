@@ -9,16 +9,20 @@ namespace troupe::ingest {
 meter::meter(std::shared_ptr<event_log> log, std::shared_ptr<lake> into, std::shared_ptr<worker_pool> slow,
              metrics::registry& to, health::report report)
     : log_{std::move(log)}, lake_{std::move(into)}, slow_{std::move(slow)}, report_{std::move(report)} {
-  events_ = to.gauge("troupe_ingest_events", "Events in the log.");
-  users_ = to.gauge("troupe_ingest_users", "User records in the log.");
-  items_ = to.gauge("troupe_ingest_items", "Item records in the log.");
-  duplicates_ = to.gauge("troupe_ingest_duplicates", "Records that came again and added nothing.");
-  quarantined_ = to.gauge("troupe_ingest_quarantined", "Rows in quarantine.");
-  late_ = to.gauge("troupe_ingest_late", "Events that were older than the watermark of their partition.");
+  auto records = [&to](const char* kind) {
+    return to.counter("troupe_ingest_records_total", "Records in the log, by kind.", {{"kind", kind}});
+  };
+  events_ = records("event");
+  users_ = records("user");
+  items_ = records("item");
+  duplicates_ =
+      to.counter("troupe_ingest_duplicate_records_total", "Records that came again and added nothing.");
+  quarantined_ = to.counter("troupe_ingest_quarantined_rows_total", "Rows that went to quarantine.");
+  late_ = to.counter("troupe_ingest_late_events_total",
+                     "Events that were older than the watermark of their partition.");
   queued_ =
       to.gauge("troupe_ingest_queued_bytes", "Bytes of records that wait for a commit: the lag of the log.");
   unsealed_ = to.gauge("troupe_ingest_unsealed_records", "Records that are not yet in the lake.");
-  rate_ = to.gauge("troupe_ingest_records_per_second", "Records made durable in the last second.");
   age_ = to.gauge("troupe_ingest_age_seconds", "Time since the log has grown.");
   auto now = log_->state();
   last_records_ = now.total.events + now.total.users + now.total.items;
@@ -59,15 +63,14 @@ void meter::look() {
     unsealed += each.next - each.sealed;
   auto queued = static_cast<double>(log_->queued_bytes());
   auto age = std::chrono::duration<double>(now - last_growth_).count();
-  events_.set(static_cast<double>(t.events));
-  users_.set(static_cast<double>(t.users));
-  items_.set(static_cast<double>(t.items));
-  duplicates_.set(static_cast<double>(t.duplicates));
-  quarantined_.set(static_cast<double>(state.quarantine_next - 1));
-  late_.set(static_cast<double>(t.late));
+  events_.advance_to(static_cast<double>(t.events));
+  users_.advance_to(static_cast<double>(t.users));
+  items_.advance_to(static_cast<double>(t.items));
+  duplicates_.advance_to(static_cast<double>(t.duplicates));
+  quarantined_.advance_to(static_cast<double>(state.quarantine_next - 1));
+  late_.advance_to(static_cast<double>(t.late));
   queued_.set(queued);
   unsealed_.set(static_cast<double>(unsealed));
-  rate_.set(rate);
   age_.set(age);
   report_.gauge("events", static_cast<double>(t.events));
   report_.gauge("records_per_second", rate);

@@ -33,7 +33,8 @@ private:
   std::shared_ptr<lake> lake_;
   std::shared_ptr<worker_pool> slow_;
   health::report report_;
-  metrics::gauge events_, users_, items_, duplicates_, quarantined_, late_, queued_, unsealed_, rate_, age_;
+  metrics::counter events_, users_, items_, duplicates_, quarantined_, late_;
+  metrics::gauge queued_, unsealed_, age_;
   std::uint64_t last_records_ = 0;
   std::chrono::steady_clock::time_point last_look_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point last_growth_ = std::chrono::steady_clock::now();
