@@ -49,7 +49,8 @@ fleet::fleet(std::string name, std::string settings)
   std::filesystem::create_directories(data_ / "schemas");
   auto text = read_file(source_dir() / "compose" / "catalog.toml");
   write_file(temp_ / "catalog.toml",
-             std::regex_replace(text, std::regex{"(admin|http)_port = [0-9]+"}, "$1_port = 0") + "\n" + settings);
+             std::regex_replace(text, std::regex{"(admin|http)_port = [0-9]+"}, "$1_port = 0") + "\n" +
+                 settings);
 }
 
 fleet::~fleet() {
@@ -59,10 +60,17 @@ fleet::~fleet() {
 std::vector<std::string> fleet::command(std::vector<std::string> words, bool as_json) const {
   std::vector<std::string> out{(bin_dir() / "troupe").string(), "--catalog",
                                (temp_ / "catalog.toml").string(), "--data", data_.string()};
+  if (!key_.empty())
+    out.insert(out.end(), {"--key", key_});
   if (as_json)
     out.push_back("--json");
   out.insert(out.end(), words.begin(), words.end());
   return out;
+}
+
+void fleet::replace_catalog(const std::string& text, std::string key) {
+  write_file(temp_ / "catalog.toml", text);
+  key_ = std::move(key);
 }
 
 void fleet::up(std::vector<std::string> more) {

@@ -22,6 +22,9 @@ public:
   explicit fleet(std::string name, std::string settings = {});
   ~fleet();
 
+  /// Puts another catalog in the place of ours, and gives the client this CURVE key, by reference.
+  void replace_catalog(const std::string& text, std::string key);
+
   /// Starts `troupe up` and waits until every service is ready.
   void up(std::vector<std::string> more = {});
   /// Ctrl-C, and waits; true when it ended by itself with exit code 0.
@@ -54,6 +57,7 @@ private:
   std::string name_;
   std::filesystem::path data_;
   std::filesystem::path log_;
+  std::string key_;
   std::optional<child> up_;
 };
 
