@@ -169,6 +169,32 @@ TEST_CASE("a linear layer is W x + b for every count of rows and columns") {
       }
 }
 
+TEST_CASE("softmax and gelu are exact to a millionth over all that floats can ask of them") {
+  for (std::size_t n : {1, 7, 16, 33}) {
+    std::vector<float> values;
+    std::vector<double> wanted;
+    double sum = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      values.push_back(3 * static_cast<float>(i) - 40);
+      sum += wanted.emplace_back(std::exp(3 * (static_cast<double>(i) - static_cast<double>(n - 1))));
+    }
+    softmax(values.data(), n);
+    for (std::size_t i = 0; i < n; ++i)
+      CHECK(values[i] == doctest::Approx(wanted[i] / sum).epsilon(1e-6).scale(1));
+  }
+  std::vector<float> extreme{1000, -1000, 1000};
+  softmax(extreme.data(), 3);
+  CHECK(extreme[0] == doctest::Approx(0.5));
+  CHECK(extreme[1] < 1e-30);
+  std::vector<float> x;
+  for (float value = -12; value <= 12; value += 0.037f)
+    x.push_back(value);
+  auto y = x;
+  activate(activation::gelu, y);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    CHECK(y[i] == doctest::Approx(x[i] * 0.5 * std::erfc(-x[i] / std::sqrt(2.0))).epsilon(1e-6).scale(1));
+}
+
 TEST_CASE("SASRec without attention or feed is its last norm over item and position, counted by hand") {
   test_weights w;
   w.add<float>("item_embedding", "[2,2]", {3, 0, 1, 5})

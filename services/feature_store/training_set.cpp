@@ -595,9 +595,11 @@ private:
     json::array columns;
     for (auto& each : columns_)
       columns.push_back(json::object{{"name", each.name}, {"type", to_string(each.type)}});
-    json::object versions;
-    for (auto& view : views_)
+    json::object versions, entities;
+    for (auto& view : views_) {
       versions[view.name] = view.version;
+      entities[view.name] = to_string(view.entity);
+    }
     std::vector<std::string> hashes;
     for (auto& each : parts_)
       hashes.push_back(each.sha256);
@@ -608,6 +610,7 @@ private:
         {"columns", columns},
         {"parts", parts_json()},
         {"views", versions},
+        {"entities", entities},
         {"log_offsets", json::array(ends_.begin(), ends_.end())},
         {"boundary", spec_.boundary == boundary::before ? "before" : "at"},
         {"knowledge", spec_.knowledge == knowledge::event_time ? "event_time" : "ingest_time"},

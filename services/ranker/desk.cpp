@@ -114,7 +114,14 @@ void desk::push(job_ptr next) {
       return;
     }
   }
-  next->asked.respond.fail({ec::stopping, "the ranker is draining"});
+  refuse(*next, {ec::stopping, "the ranker is draining"});
+}
+
+void desk::refuse(job& of, error why) {
+  metrics_->refused.add();
+  metrics_->answer_seconds.observe(
+      std::chrono::duration<double>(deadline::clock::now() - of.arrived).count());
+  of.asked.respond.fail(std::move(why));
 }
 
 void desk::stop() {
@@ -126,7 +133,7 @@ void desk::stop() {
     wake_.notify_all();
   }
   for (auto& each : left)
-    each->asked.respond.fail({ec::stopping, "the ranker is draining"});
+    refuse(*each, {ec::stopping, "the ranker is draining"});
   for (auto& each : threads_)
     each.join();
   threads_.clear();
@@ -144,10 +151,8 @@ void desk::work() {
     auto done = next->asked.until.passed()
                     ? expected<void>{fail(ec::too_late, "the deadline passed while the request waited")}
                     : handle(next);
-    if (!done) {
-      metrics_->refused.add();
-      next->asked.respond.fail(done.error());
-    }
+    if (!done)
+      refuse(*next, done.error());
     next.reset();
     lock.lock();
   }

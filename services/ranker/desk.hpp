@@ -100,6 +100,7 @@ private:
 
   void work();
   void push(job_ptr next);
+  void refuse(job& of, error why);
   expected<void> handle(const job_ptr& of);
   expected<void> answer_rank(const job_ptr& of);
   expected<void> answer_similar(const job_ptr& of);

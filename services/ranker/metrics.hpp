@@ -21,7 +21,8 @@ struct service_metrics {
             in.counter("troupe_ranker_release_failures_total", "Releases that could not be loaded.")},
         catalogue_items{in.gauge("troupe_ranker_catalogue_items", "Items in the catalogue.")},
         releases{in.gauge("troupe_ranker_releases", "Releases ready to serve.")},
-        answer_seconds{in.histogram("troupe_ranker_answer_seconds", "Time from arrival to answer.")},
+        answer_seconds{
+            in.histogram("troupe_ranker_answer_seconds", "Time from arrival to the answer or the refusal.")},
         rank_seconds{in.histogram("troupe_ranker_rank_seconds", "Time of ranking alone.")} {}
 
   metrics::counter answers, degraded, refused, cache_hits, cache_misses, feature_failures, catalogue_failures,

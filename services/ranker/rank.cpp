@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::size_t longest_history = 200;  // What models are given: the newest.
 constexpr std::size_t retrieval_history = 50; // What item-to-item spreads from.
+constexpr std::size_t widest_search = 3;      // Searches for nearest ones, each four times as wide.
 constexpr std::size_t reasons_told = 3;
 constexpr std::size_t diversity_pool = 5; // Items that compete for a place, times n.
 
@@ -165,11 +166,18 @@ private:
       auto& vector = models_.user_vector(m);
       if (vector.empty())
         continue;
+      // The seen ones come first in the search: ask for as many more. Where filters or hidden items leave too
+      // few, ask wider: what is rare stands far behind.
       std::size_t got = 0;
-      // The seen ones come first in the search: ask for as many more.
-      for (auto& [row, score] : by.index->search(vector, n + models_.taste(m).history.size()))
-        if (got < n)
-          got += offer(by.items->id(row), "nearest") ? 1 : 0;
+      std::unordered_set<model::row> looked_at;
+      auto ask = n + models_.taste(m).history.size();
+      for (std::size_t turn = 0; turn < widest_search && got < n; ++turn, ask *= 4) {
+        for (auto& [row, score] : by.index->search(vector, ask))
+          if (got < n && looked_at.insert(row).second)
+            got += offer(by.items->id(row), "nearest") ? 1 : 0;
+        if (ask >= by.index->size())
+          break;
+      }
     }
   }
 

@@ -590,6 +590,38 @@ TEST_CASE("a model with vectors gives candidates by nearest neighbours") {
   CHECK(ids(similar(**with, {}, "b", of_user({}, 1))) == std::vector<std::string>{"d"});
 }
 
+TEST_CASE("nearest neighbours are looked for wider where a filter leaves few") {
+  testing::temp_dir dir;
+  bundle out{dir.path()};
+  constexpr int count = 200;
+  std::string names;
+  std::vector<float> factors;
+  std::vector<item_card> cards;
+  for (int i = 0; i < count; ++i) {
+    names += fmt::format("{}\n", i);
+    // Nearer the smaller the number; the only one of its genre is the 150th.
+    factors.insert(factors.end(), {1 - static_cast<float>(i) / count, 0});
+    cards.push_back(card(std::to_string(i), {i == 150 ? "Rare" : "Common"}));
+  }
+  out.model("bpr", names,
+            weights{}
+                .add<float>("item_factors", "[200,2]", factors)
+                .add<float>("item_bias", "[200]", std::vector<float>(count, 0))
+                .add<float>("user_factors", "[1,2]", {1, 0}));
+  out.put("models/bpr/users.txt", "u\n");
+  out.put("rules.toml", "[candidates]\nsources = [{name = 'nearest', n = 10}]");
+  out.done();
+  auto with = load_release(dir.path(), {});
+  REQUIRE(with);
+  auto asked = of_user({}, 1);
+  asked.filters = {{"genres", test::contains, false, "Rare", 0, {}}};
+
+  auto got = rank(**with, catalogue_of(cards), asked);
+
+  REQUIRE(ids(got) == std::vector<std::string>{"150"});
+  CHECK(got.items[0].sources.front() == "nearest");
+}
+
 TEST_CASE("a request reads the features of its user once in a while and explains them") {
   desk_fixture f;
   f.settings->near_cache_ttl = std::chrono::hours{1};
@@ -710,6 +742,10 @@ TEST_CASE("a request that is none, asks too much, comes too late or meets a stop
   CHECK(code(std::move(greedy)) == ec::invalid_argument);
   f.front->stop();
   CHECK(code(rank_request(id, "u", [](expected<chunk>) {})) == ec::stopping);
+  // Refusals are counted and timed too.
+  auto text = f.registry.text();
+  CHECK(text.find("troupe_ranker_refused_total 4") != std::string::npos);
+  CHECK(text.find("troupe_ranker_answer_seconds_count 4") != std::string::npos);
 }
 
 TEST_CASE("a broken release is reported as failed and the one that serves stays") {

@@ -6,7 +6,7 @@ namespace troupe::trainer {
 
 void train_config::bind(config_keys& keys) {
   keys.add("model", model, "What to train.",
-           one_of({"popularity", "item_knn", "ease", "ials", "bpr", "sasrec"}));
+           one_of({"popularity", "item_knn", "ease", "ials", "bpr", "sasrec", "two_tower", "dcn"}));
   keys.add("seed", seed, "Of every random number.");
   keys.add("threads", threads, "Of one process; 0: one a processor.", between(0, 1024));
   keys.add("memory_cap", memory_cap, "A run that would need more is refused.", at_least(1 << 20), "bytes");
@@ -61,6 +61,8 @@ void train_config::bind(config_keys& keys) {
            between(0, 1));
   keys.add("sasrec.recompute", sasrec.recompute,
            "Compute the inside of a block again in the backward pass, to save memory.");
+  two_tower.bind(keys);
+  dcn.bind(keys);
 }
 
 expected<void> train_config::validate() const {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include "services/trainer/engine/dcn_config.hpp"
 #include "services/trainer/engine/loop_config.hpp"
+#include "services/trainer/engine/two_tower_config.hpp"
 
 #include "common/config/keys.hpp"
 
@@ -67,6 +69,9 @@ struct train_config {
     double negative_power = 0.5;
     bool recompute = false;
   } sasrec;
+
+  two_tower_config two_tower;
+  dcn_config dcn;
 
   void bind(config_keys& keys);
   expected<void> validate() const;

@@ -5,6 +5,7 @@
 #include "services/trainer/engine/random.hpp"
 #include "services/trainer/engine/ranking_metrics.hpp"
 #include "services/trainer/worker/interactions_file.hpp"
+#include "services/trainer/worker/train_on_rows.hpp"
 
 #include "common/log/log.hpp"
 
@@ -165,6 +166,17 @@ private:
   std::uint64_t epochs_ = 0;
 };
 
+/// Writes the model; gives what the last line says.
+expected<json::object> written(const trained_model& model, const std::filesystem::path& folder) {
+  TROUPE_TRY(hash, save_model(model, folder));
+  log::info("model-written", "worker wrote the {} model to {}, weights {}", model.kind, folder.string(),
+            hash);
+  json::object numbers;
+  for (auto& [name, value] : model.metrics)
+    numbers[name] = value;
+  return json::object{{"done", true}, {"metrics", std::move(numbers)}, {"model", folder.string()}};
+}
+
 } // namespace
 
 expected<json::object> run_worker(const worker_options& options, const std::atomic<bool>& stop,
@@ -180,6 +192,11 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
                 config.model);
   auto processors = std::max(1U, std::thread::hardware_concurrency());
   auto threads = config.threads > 0 ? config.threads : std::max(1U, processors / options.world);
+  if (config.model == "dcn") {
+    TROUPE_TRY(trained, train_on_rows(config, {threads, options.out / "checkpoints", options.resume},
+                                      std::ref(speak)));
+    return written(trained, options.out / "model");
+  }
   TROUPE_TRY(data, read_interactions_file(options.data));
   log::info("data-loaded", "worker read {} interactions of {} users with {} items", data.size(),
             data.users.size(), data.items.size());
@@ -201,14 +218,7 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
   model.metrics = metrics;
   model.data = fmt::format(R"({{"sha256":"{}","interactions":{},"split":"{}"}})", data.digest, data.size(),
                            work.split());
-  auto folder = options.out / "model";
-  TROUPE_TRY(hash, save_model(model, folder));
-  log::info("model-written", "worker wrote the {} model to {}, weights {}", model.kind, folder.string(),
-            hash);
-  json::object numbers;
-  for (auto& [name, value] : metrics)
-    numbers[name] = value;
-  return json::object{{"done", true}, {"metrics", std::move(numbers)}, {"model", folder.string()}};
+  return written(model, options.out / "model");
 }
 
 } // namespace troupe::trainer

@@ -1,0 +1,84 @@
+#include "services/trainer/worker/train_on_rows.hpp"
+
+#include "services/trainer/engine/binary_metrics.hpp"
+#include "services/trainer/engine/neural/dcn.hpp"
+#include "services/trainer/engine/neural/loop.hpp"
+#include "services/trainer/worker/training_table.hpp"
+
+#include "common/log/log.hpp"
+#include "common/tensor/torch/linear_algebra.hpp"
+
+#include <cmath>
+#include <unordered_map>
+
+namespace troupe::trainer {
+
+namespace {
+
+/// What needs no model: how often an item stood in the rows before `tested_on`, and how well it did.
+void add_baselines(const labelled_rows& rows, std::uint64_t tested_on, std::map<std::string, double>& to) {
+  struct counts {
+    double rows = 0, good = 0;
+  };
+  std::unordered_map<std::string_view, counts> items;
+  double good = 0;
+  for (std::uint64_t r = 0; r < tested_on; ++r) {
+    auto& each = items[rows.items[r]];
+    ++each.rows;
+    each.good += rows.labels[r];
+    good += rows.labels[r];
+  }
+  auto logit = [](double p) { return static_cast<float>(std::log(p / (1 - p))); };
+  auto rate = (good + 0.5) / (static_cast<double>(tested_on) + 1);
+  constexpr double prior = 10; // Rows at the mean rate that every item starts with.
+  std::vector<float> popular, by_rate, constant;
+  for (auto r = tested_on; r < rows.size(); ++r) {
+    auto& each = items[rows.items[r]];
+    popular.push_back(static_cast<float>(each.rows));
+    by_rate.push_back(logit((each.good + prior * rate) / (each.rows + prior)));
+    constant.push_back(logit(rate));
+  }
+  auto labels = std::span{rows.labels}.subspan(tested_on);
+  to["popularity_auc"] = binary_metrics(popular, labels)["auc"];
+  to["popularity_log_loss"] = binary_metrics(constant, labels)["log_loss"];
+  auto item_rate = binary_metrics(by_rate, labels);
+  to["item_rate_auc"] = item_rate["auc"];
+  to["item_rate_log_loss"] = item_rate["log_loss"];
+}
+
+} // namespace
+
+expected<trained_model> train_on_rows(const train_config& config, const rows_setting& setting,
+                                      const progress_sink& sink) {
+  if (config.dcn.training_set.empty())
+    return fail(ec::invalid_argument,
+                "dcn.training_set is not set: a DCN is trained on the rows of a training set, "
+                "see `troupe training-set build`");
+  TROUPE_TRY(rows, read_training_set(config.dcn.training_set,
+                                     {config.dcn.label, config.dcn.positive_at_least, config.dcn.ids}));
+  log::info("rows-loaded", "worker read {} rows with {} features from {}", rows.size(), rows.columns.size(),
+            config.dcn.training_set);
+  tensor::use_threads(setting.threads);
+  TROUPE_TRY(what, neural::make_dcn({config.dcn, config.json(), config.seed, rows}));
+  TROUPE_TRY(group, neural::join_group({}));
+  neural::loop_setting how;
+  how.how = config.dcn.loop;
+  how.seed = config.seed;
+  how.memory_cap = config.memory_cap;
+  how.checkpoints = setting.checkpoints;
+  how.resume = setting.resume;
+  how.identity = fmt::format("dcn {} {}", config.json(), rows.digest);
+  TROUPE_TRY(loop, neural::train(*what, *group, how, sink));
+  TROUPE_TRY(model, what->finish());
+  auto tested_on = what->tested_on();
+  if (tested_on < rows.size()) {
+    auto logits = what->logits(tested_on, rows.size());
+    model.metrics = binary_metrics(logits, std::span{rows.labels}.subspan(tested_on));
+    add_baselines(rows, tested_on, model.metrics);
+  }
+  model.data = fmt::format(R"({{"sha256":"{}","rows":{},"split":"by-time","tested":{},"epochs":{}}})",
+                           rows.digest, rows.size(), rows.size() - tested_on, loop.epochs);
+  return model;
+}
+
+} // namespace troupe::trainer
