@@ -76,7 +76,6 @@ json::object service(const catalog& fleet, const service_entry& entry, std::uint
     out["mem_limit"] = fmt::format("{}m", entry.resources.memory_bytes >> 20);
   if (entry.resources.cpus != 0)
     out["cpus"] = entry.resources.cpus;
-  out["ulimits"] = json::object{{"nofile", 65'536}};
   if (entry.container.port != 0)
     out["ports"] = json::array{fmt::format("${{TROUPE_ADDRESS:-127.0.0.1}}:{}:{}",
                                            entry.container.port + replica, entry.container.port)};
