@@ -58,7 +58,7 @@ std::vector<std::string> shared_arguments(const context& context, const train_op
 
 void add_shared_options(CLI::App& sub, train_options& options) {
   sub.add_option("--config", options.config, "TOML file; `troupe-train keys` lists its keys");
-  sub.add_option("--model", options.model, "popularity, item_knn, ease, ials, bpr; over the file");
+  sub.add_option("--model", options.model, "popularity, item_knn, ease, ials, bpr, sasrec; over the file");
   sub.add_option("--set", options.settings, "key=value over the file");
   sub.add_option("--threads", options.threads, "0: one a processor");
   sub.add_flag("--quiet", options.quiet, "No progress line");

@@ -106,19 +106,39 @@ expected<void> fit_item_knn(const train_config& config, const rows& by_user, con
   // The shrinkage counts users; our counts are weighed.
   auto users_taking = std::max<double>(1, static_cast<double>(by_user.values.size()));
   auto shrink = how.shrink * std::accumulate(norm.begin(), norm.end(), 0.0) / users_taking;
-  std::vector<std::int32_t> neighbours(items * keep);
-  std::vector<float> similarity(items * keep);
+  // Each candidate hears its own nearest neighbours; serving goes from what was taken to the candidates, so
+  // the lists are turned round.
+  std::vector<std::int32_t> nearest(items * keep);
+  std::vector<float> nearness(items * keep);
   co_occurrences(by_user, by_item, user_weight, threads, [&](std::uint64_t item, std::span<float> row) {
     thread_local std::vector<std::uint32_t> order;
     for (std::uint64_t other = 0; other < items; ++other)
       if (row[other] != 0)
-        row[other] = static_cast<float>(row[other] / (std::pow(norm[item], 1 - how.popularity_power) *
-                                                          std::pow(norm[other], how.popularity_power) +
+        row[other] = static_cast<float>(row[other] / (std::pow(norm[other], 1 - how.popularity_power) *
+                                                          std::pow(norm[item], how.popularity_power) +
                                                       shrink));
     row[item] = 0;
-    keep_largest(row, keep, order, neighbours.data() + item * keep, similarity.data() + item * keep);
+    keep_largest(row, keep, order, nearest.data() + item * keep, nearness.data() + item * keep);
   });
-  put_neighbours(out, items, keep, neighbours, similarity);
+  std::vector<std::vector<std::pair<float, std::int32_t>>> turned(items);
+  for (std::uint64_t at = 0; at < nearest.size(); ++at)
+    if (nearest[at] >= 0)
+      turned[static_cast<std::size_t>(nearest[at])].emplace_back(nearness[at],
+                                                                 static_cast<std::int32_t>(at / keep));
+  std::size_t width = 1;
+  for (auto& row : turned) {
+    std::stable_sort(row.begin(), row.end(), [](auto& a, auto& b) { return a.first > b.first; });
+    row.resize(std::min<std::size_t>(row.size(), how.serve_neighbours));
+    width = std::max(width, row.size());
+  }
+  std::vector<std::int32_t> neighbours(items * width, -1);
+  std::vector<float> similarity(items * width);
+  for (std::uint64_t i = 0; i < items; ++i)
+    for (std::size_t k = 0; k < turned[i].size(); ++k) {
+      neighbours[i * width + k] = turned[i][k].second;
+      similarity[i * width + k] = turned[i][k].first;
+    }
+  put_neighbours(out, items, static_cast<std::uint32_t>(width), neighbours, similarity);
   return {};
 }
 

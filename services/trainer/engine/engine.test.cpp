@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 
 using namespace troupe;
@@ -161,4 +162,33 @@ TEST_CASE("more memory than the cap is refused before it is taken") {
   auto fitted = fit_classic(config, two_tastes(), 1, {});
   REQUIRE(!fitted);
   CHECK(fitted.error().text.find("memory_cap") != std::string::npos);
+}
+
+TEST_CASE("on MovieLens 1M popularity is what was published, and EASE at least near it") {
+  auto* named = std::getenv("TROUPE_DATA"); // NOLINT(concurrency-mt-unsafe): nobody writes the environment
+  auto folder = std::filesystem::path{named ? named : TROUPE_DATA_STANDARD} / "ml-1m-ncf";
+  if (!std::filesystem::exists(folder)) {
+    MESSAGE("skipped: no data");
+    return;
+  }
+  auto data = load_benchmark("ml-1m-ncf", folder);
+  REQUIRE(data);
+  auto measure = [&](const char* kind) {
+    train_config config;
+    config.model = kind;
+    auto model = fit_classic(config, data->train, 2, {});
+    REQUIRE(model);
+    auto asked = make_scorer(std::make_shared<const trained_model>(*std::move(model)));
+    auto metrics = evaluate(**asked, data->test, cutoffs, 2);
+    REQUIRE(metrics);
+    return *metrics;
+  };
+
+  auto popularity = measure("popularity");
+  auto ease = measure("ease");
+
+  CHECK(std::abs(popularity.at("hr_at_10") - 0.4533) < 0.0005);
+  CHECK(std::abs(popularity.at("ndcg_at_10") - 0.2542) < 0.0005);
+  CHECK(ease.at("hr_at_10") >= 0.715);
+  CHECK(ease.at("ndcg_at_10") >= 0.446);
 }

@@ -16,7 +16,10 @@ void train_config::bind(config_keys& keys) {
            one_of({"leave-last-out", "none"}));
   keys.add("evaluation.users", evaluation.users, "Asked at most; drawn by the seed where there are more.",
            at_least(1));
-  keys.add("item_knn.neighbours", item_knn.neighbours, "Kept of each item.", between(1, 100'000));
+  keys.add("item_knn.neighbours", item_knn.neighbours, "Items that a candidate is compared with.",
+           between(1, 100'000));
+  keys.add("item_knn.serve_neighbours", item_knn.serve_neighbours,
+           "Candidates kept of each item that is taken.", between(1, 100'000));
   keys.add("item_knn.shrink", item_knn.shrink, "Draws similarities with little support to zero.",
            at_least(0));
   keys.add("item_knn.popularity_power", item_knn.popularity_power,

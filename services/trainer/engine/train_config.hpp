@@ -24,7 +24,8 @@ struct train_config {
   } evaluation;
 
   struct {
-    std::uint32_t neighbours = 300;
+    std::uint32_t neighbours = 100;
+    std::uint32_t serve_neighbours = 1000;
     double shrink = 50;
     double popularity_power = 0.5;
     double user_power = 0.5;
@@ -32,7 +33,7 @@ struct train_config {
 
   struct {
     double l2 = 1320;
-    std::uint32_t serve_neighbours = 400;
+    std::uint32_t serve_neighbours = 1000;
     bool dense = false;
   } ease;
 
@@ -55,14 +56,14 @@ struct train_config {
   } bpr;
 
   struct {
-    loop_config loop{.batch = 64, .epochs = 60, .learning_rate = 2e-3, .patience = 6};
+    loop_config loop{.batch = 64, .epochs = 12, .learning_rate = 3e-3, .patience = 3};
     std::uint32_t dimensions = 64;
     std::uint32_t blocks = 2;
-    std::uint32_t heads = 2;
-    std::uint32_t feed = 256;
-    std::uint32_t length = 200;
+    std::uint32_t heads = 1;
+    std::uint32_t feed = 128;
+    std::uint32_t length = 100;
     double dropout = 0.2;
-    std::string activation = "gelu";
+    std::string activation = "relu";
     double norm_epsilon = 1e-8;
     std::string softmax = "full";
     std::uint32_t negatives = 512;
