@@ -26,7 +26,7 @@ struct train_config {
   struct {
     std::uint32_t neighbours = 100;
     std::uint32_t serve_neighbours = 1000;
-    double shrink = 50;
+    double shrink = 10;
     double popularity_power = 0.5;
     double user_power = 0.5;
   } item_knn;
