@@ -46,7 +46,7 @@ expected<fitted> fit(const train_config& config, const interactions& data,
   out.loop = std::move(loop);
   out.model = std::move(model);
   auto& overlap = out.loop.overlap;
-  if (group->rank() == 0 && overlap.travelled > 0)
+  if (group->rank() == 0 && group->world() > 1 && overlap.travelled > 0)
     log::info("overlap",
               "sums of gradients travelled {:.2f} s, ranks waited {:.2f} s for them: {:.0f} % overlapped",
               overlap.travelled, overlap.waited, 100 * (1 - overlap.waited / overlap.travelled));

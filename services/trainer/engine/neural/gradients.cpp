@@ -104,12 +104,15 @@ expected<void> gradients::finish(std::span<double> figures) {
     if (auto done = each.sum->wait(); !done && problem_)
       problem_ = done;
     auto finished = each.sum->finished();
-    overlap_.travelled += std::chrono::duration<double>(finished - std::max(each.started, free)).count();
+    auto begun = std::max(each.started, free);
+    auto seconds_from = [&](clock::time_point at) {
+      return std::max(0.0, std::chrono::duration<double>(finished - at).count());
+    };
+    overlap_.travelled += seconds_from(begun);
+    overlap_.waited += seconds_from(std::max(begun, backward_end));
     free = std::max(free, finished);
     each.sum.reset();
   }
-  if (free > backward_end)
-    overlap_.waited += std::chrono::duration<double>(free - backward_end).count();
   auto summed = room.to(torch::kCPU, torch::kFloat64);
   for (std::size_t i = 0; i < figures.size(); ++i)
     figures[i] = summed.data_ptr<double>()[i];

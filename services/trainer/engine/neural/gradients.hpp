@@ -13,7 +13,7 @@ namespace troupe::trainer::neural {
 /// pass: overlap = 1 - waited / travelled.
 struct overlap_figures {
   double travelled = 0; ///< Seconds in which at least one sum was on its way.
-  double waited = 0;    ///< Seconds from the end of the backward pass to the last sum.
+  double waited = 0;    ///< The part of it after the end of the backward pass.
 };
 
 /// The gradients of all parameters, in a few flat tensors ("buckets") that are summed over the ranks while

@@ -5,6 +5,7 @@
 #include "services/trainer/engine/neural/checkpoint.hpp"
 #include "services/trainer/engine/neural/sampler.hpp"
 
+#include "common/core/hash.hpp"
 #include "common/log/log.hpp"
 
 #include <ATen/Context.h>
@@ -50,6 +51,7 @@ public:
   expected<loop_result> run() {
     if (setting_.resume && !setting_.checkpoints.empty())
       TROUPE_CHECK(restore());
+    TROUPE_CHECK(begin_alike());
     steps_ = sampler_.steps_per_epoch() * how_.epochs;
     begun_ = last_checkpoint_ = clock::now();
     auto first = step_;
@@ -88,6 +90,24 @@ private:
   }
 
   bool stopped_early() const { return how_.patience > 0 && stale_ >= how_.patience; }
+
+  /// Ranks that begin with other weights, or at another step, would train nothing of use. No rank begins
+  /// before all are here.
+  expected<void> begin_alike() {
+    auto hash = step_;
+    for (auto& each : parameters_) {
+      auto value = each.detach().to(torch::kCPU).contiguous();
+      hash = hash64(byte_view{static_cast<const std::byte*>(value.data_ptr()), value.nbytes()}, hash);
+    }
+    auto mine = static_cast<double>(hash >> 42); // small enough for exact sums of squares
+    std::array<double, 2> sums{mine, mine * mine};
+    TROUPE_CHECK(group_.add_up(sums));
+    auto world = static_cast<double>(group_.world());
+    if (sums[0] != world * mine || sums[1] != world * mine * mine)
+      return fail(ec::conflict, "the ranks begin with other weights or at another step: do they see the same "
+                                "configuration, data and checkpoints?");
+    return {};
+  }
 
   expected<void> one_step() {
     auto all = sampler_.step(step_);

@@ -306,6 +306,27 @@ TEST_CASE("a checkpoint of another configuration, more memory than the cap and a
   CHECK(diverged[0].loop.error().text.find("diverged") != std::string::npos);
 }
 
+TEST_CASE("ranks that begin with other weights are refused") {
+  troupe::testing::temp_dir dir;
+  auto how = setting();
+  std::array<expected<loop_result>, 2> got{fail(ec::internal, "not run"), fail(ec::internal, "not run")};
+  curve first{1};
+  curve second{2};
+  {
+    std::vector<std::jthread> ranks;
+    for (std::uint32_t r = 0; r < 2; ++r)
+      ranks.emplace_back([&, r] {
+        auto group = join_group({r, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{20}});
+        got[r] = train(r == 0 ? first : second, **group, how, {});
+      });
+  }
+
+  for (auto& rank : got) {
+    REQUIRE(!rank);
+    CHECK(rank.error().code == ec::conflict);
+  }
+}
+
 TEST_CASE("a rank whose peer is lost says so") {
   troupe::testing::temp_dir dir;
   auto how = setting();
