@@ -22,6 +22,23 @@ std::string head(std::string_view what) {
                      what);
 }
 
+constexpr std::string_view start_compose = R"(#
+#   scripts/images                        the images
+#   docker/keys web read,write            keys of the services, and one API key, which is printed
+#   docker compose -f compose/compose.yaml up -d
+#   docker compose -f compose/compose.yaml run --rm cli status
+)";
+constexpr std::string_view start_kubernetes =
+    R"(# Kubernetes 1.28 or later. What it names and does not hold, made from what docker/keys writes:
+#
+#   kubectl create configmap troupe-public-keys --from-file=compose/fleet/keys
+#   kubectl create secret generic troupe-api-keys --from-file=compose/fleet/api-keys.toml
+#   for each of compose/secrets/NAME.secret: kubectl create secret generic troupe-NAME-key --from-file=compose/secrets/NAME.secret
+#   kubectl apply -f compose/kubernetes.yaml
+#
+# Metrics are open to the namespace `monitoring`.
+)";
+
 /// Views, schemas and the gate: every TOML file but the catalog and the API keys.
 expected<fleet_files> read_fleet_files(const fs::path& folder) {
   fleet_files files;
@@ -45,14 +62,14 @@ expected<fleet_files> read_fleet_files(const fs::path& folder) {
 
 expected<rendered_files> render_compose(const catalog& fleet) {
   return rendered_files{
-      {"compose.yaml", head("compose") + to_yaml(compose_file(fleet))},
+      {"compose.yaml", head("compose") + std::string{start_compose} + to_yaml(compose_file(fleet))},
       {"fleet/catalog.toml", head("compose") + container_catalog(fleet, container_target::compose)},
       {"prometheus/prometheus.yml", head("compose") + to_yaml(prometheus_file(fleet))}};
 }
 
 expected<rendered_files> render_kubernetes(const catalog& fleet) {
   TROUPE_TRY(files, read_fleet_files(fleet.folder() / "fleet"));
-  auto text = head("kubernetes");
+  auto text = head("kubernetes") + std::string{start_kubernetes};
   for (const auto& object : kubernetes_objects(fleet, files))
     text += "---\n" + to_yaml(object);
   return rendered_files{{"kubernetes.yaml", std::move(text)}};
