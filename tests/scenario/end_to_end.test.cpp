@@ -1,0 +1,259 @@
+// The main job, driven by `troupe` and HTTP alone: from files to an answer that explains itself.
+#include "tests/support/world.hpp"
+
+#include "common/http/client.hpp"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <thread>
+
+using namespace troupe::testing;
+namespace http = troupe::http;
+
+namespace {
+
+const bool guarded = (end_after(700s), true);
+
+/// Short times, so that a rollout takes seconds.
+constexpr auto quick = R"(
+[deployer.settings]
+judge_interval = "200ms"
+settle = "1s"
+)";
+
+using clock = std::chrono::steady_clock;
+
+std::string text(const json& from, const char* key) {
+  return std::string{from.at(key).as_string()};
+}
+
+/// What to load, who visits, and what counts as an interaction.
+struct main_job {
+  fleet& services;
+  std::vector<std::string> visitors;
+  std::string types;
+  std::string user;
+
+  std::filesystem::path file(const std::string& name, const std::string& content) const {
+    auto path = services.temp() / name;
+    write_file(path, content);
+    return path;
+  }
+
+  /// Trains on the log and registers under `name`; gives the last status.
+  json train(const std::string& name, const std::string& config, const std::string& run = {}) const {
+    auto order = file(name + ".toml",
+                      config + "\n[run]\nname = \"" + name + "\"\nevent_types = " + types + "\n" + run);
+    return boost::json::parse(services.troupe({"--json", "train", order.string(), "--follow"}, 240s).out);
+  }
+
+  void release(const std::string& name, std::vector<std::string> models, bool skip_gate = false) const {
+    std::vector<std::string> words{"releases", "build", "--name", name};
+    for (auto& each : models)
+      words.insert(words.end(), {"--model", each});
+    if (skip_gate)
+      words.emplace_back("--skip-gate");
+    services.ask(words);
+    CHECK(services.troupe({"releases", "verify", name}).code == 0);
+  }
+
+  json visit(int visits, int seed) const {
+    std::vector<std::string> words{"visit",      "--quiet", "--visits",     std::to_string(visits),
+                                   "--n",        "10",      "--visit-seed", std::to_string(seed),
+                                   "--parallel", "4"};
+    words.insert(words.end(), visitors.begin(), visitors.end());
+    return services.ask(words, 240s);
+  }
+
+  /// Rolls out while visitors come and go; the rollout when it is over.
+  json roll_out(const std::string& name, const std::string& spec) const {
+    std::atomic<bool> over{false};
+    std::thread crowd{[&] {
+      for (int seed = 1; !over; ++seed)
+        visit(1'000, seed);
+    }};
+    auto path = file("rollout-" + name + ".toml", spec);
+    services.troupe({"rollouts", "start", "--spec", path.string(), "--release", name, "--follow"}, 240s);
+    over = true;
+    crowd.join();
+    return services.ask({"rollouts", "show", "current"});
+  }
+};
+
+/// HTTP as any caller speaks it.
+struct caller {
+  http::client client;
+  explicit caller(const fleet& of)
+      : client{{"127.0.0.1",
+                static_cast<std::uint16_t>(std::stoi(read_file(of.data() / "run" / "gateway-0.port")))}} {}
+  json good(const std::string& method, const std::string& path, std::string body = {}) {
+    auto got = client.call(method, path, std::move(body), troupe::deadline::in(30s));
+    REQUIRE_MESSAGE(got, got.error().text);
+    REQUIRE_MESSAGE(got->status == 200, method, " ", path, ": ", got->body);
+    return boost::json::parse(got->body);
+  }
+};
+
+constexpr auto canary = "strategy = 'canary'\nsteps = [30, 100]\npause = '1s'\n[verdict]\nmin_sample = 300\n"
+                        "click_margin = 0.3\n";
+
+/// Training to promotion, and what is shown afterwards.
+void personal_release_by_canary(const main_job& job, bool titles) {
+  auto popular = job.train("popular", "model = \"popularity\"");
+  REQUIRE_MESSAGE(text(popular, "state") == "done", boost::json::serialize(popular));
+  job.release("popular", {"popular"});
+  CHECK(job.services.troupe({"rollouts", "start", "--release", "popular", "--follow"}, 60s).code == 0);
+
+  write_file(job.services.data() / "gate.toml",
+             "[[check]]\nmetric = 'ndcg_at_10'\nagainst = 'production'\nwithin = 0.05\n");
+  for (auto* kind : {"ease", "ials"}) {
+    auto done = job.train(kind, std::string{"model = \""} + kind + "\"");
+    REQUIRE_MESSAGE(text(done, "state") == "done", boost::json::serialize(done));
+    auto& metrics = done.at("metrics");
+    CHECK(metrics.at("ndcg_at_10").to_number<double>() >
+          metrics.at("popularity_ndcg_at_10").to_number<double>());
+  }
+  job.release("personal", {"ease=0.6", "ials=0.4"});
+  auto rollout = job.roll_out("personal", canary);
+  CHECK_MESSAGE(text(rollout, "state") == "done", boost::json::serialize(rollout));
+  CHECK(!rollout.at("decisions").as_array().empty());
+
+  caller outside{job.services};
+  auto answer = outside.good("GET", "/v1/users/" + job.user + "/recommendations?n=5&explain=true");
+  REQUIRE(answer.at("items").as_array().size() == 5);
+  CHECK(answer.at("degraded").as_array().empty());
+  for (auto& each : answer.at("items").as_array()) {
+    CHECK(text(each, "title").empty() != titles);
+    CHECK(!each.at("sources").as_array().empty());
+    CHECK(each.at("models").as_object().size() == 2);
+  }
+  auto inspected = outside.good("GET", "/v1/requests/" + text(answer, "request_id"));
+  CHECK(inspected.at("arm") == answer.at("arm"));
+  CHECK(inspected.at("release") == answer.at("release"));
+  CHECK(!inspected.at("stages").as_array().empty());
+  CHECK(!inspected.at("features").as_array().empty());
+}
+
+/// What somebody just took is not shown again.
+void new_event_changes_the_answer(const main_job& job) {
+  caller outside{job.services};
+  auto path = "/v1/users/" + job.user + "/recommendations?n=5";
+  auto first = text(outside.good("GET", path).at("items").at(0), "item");
+  outside.good("POST", "/v1/events",
+               R"([{"type":"click","user":")" + job.user + R"(","item":")" + first + R"("}])");
+  auto begun = clock::now();
+  CHECK(wait_until(
+      [&] {
+        auto answer = outside.good("GET", path);
+        for (auto& each : answer.at("items").as_array())
+          if (text(each, "item") == first)
+            return false;
+        return true;
+      },
+      20s));
+  MESSAGE("a new event changed the answer after ",
+          std::chrono::duration<double, std::milli>(clock::now() - begun).count(), " ms");
+}
+
+/// A model that ranks at random is stopped by the gate; past the gate, its release is rolled back by what
+/// visitors do.
+void bad_release_is_stopped(const main_job& job) {
+  constexpr auto random =
+      "model = \"bpr\"\n[bpr]\nepochs = 1\nlearning_rate = 1e-9\nlast_learning_rate = 0.0";
+  write_file(job.services.data() / "gate.toml", "[[check]]\nmetric = 'ndcg_at_10'\nat_least = 0.04\n");
+  auto stopped = job.train("random", random);
+  CHECK_MESSAGE(text(stopped, "error").find("ndcg_at_10 is 0.") != std::string::npos,
+                boost::json::serialize(stopped));
+  CHECK_MESSAGE(text(stopped, "error").find("0.04") != std::string::npos, boost::json::serialize(stopped));
+  CHECK(job.services.troupe({"models", "show", "random"}).code == 1);
+
+  auto let_in = job.train("random", random, "skip_gate = true\n");
+  CHECK(text(let_in, "error").empty());
+  job.release("random", {"random"}, true);
+  auto before = job.services.ask({"routing"});
+  auto rollout = job.roll_out("random", canary);
+  CHECK_MESSAGE(text(rollout, "state") == "rolled_back", boost::json::serialize(rollout));
+  CHECK_MESSAGE(text(rollout, "reason").find("click_rate") != std::string::npos, text(rollout, "reason"));
+  auto after = job.services.ask({"routing"});
+  CHECK(after.at("arms").at(0).at("release") == before.at("arms").at(0).at("release"));
+}
+
+/// A data set of real ratings: the last of each user are held out, and are what visitors want.
+void real_ratings(const std::string& folder, const std::string& sample, const std::string& mapping,
+                  const std::string& schema) {
+  auto data = data_set(folder + "/" + sample);
+  if (!data)
+    return;
+  fleet services{"scenario_end_to_end_" + mapping, quick};
+  configure(services, "ratings", schema);
+  std::filesystem::copy_file(source_dir() / "services/feature_store/views/serving.toml",
+                             services.data() / "views" / "serving.toml");
+  services.up();
+  auto parts = services.ask({"split", data->parent_path().string(), "--mapping", mapping, "--out",
+                             (services.temp() / "parts").string()});
+  ingest(services, text(parts, "train"));
+  auto training = (services.temp() / "training").string();
+  services.ask({"training-set", "build",
+                (source_dir() / "services/feature_store/training/ratings.toml").string(), "--out", training},
+               240s);
+  CHECK(services.troupe({"training-set", "verify", training}, 60s).code == 0);
+
+  main_job job{services, {"--held-out", text(parts, "held_out")}, R"(["rating", "click"])", "1"};
+  personal_release_by_canary(job, true);
+  new_event_changes_the_answer(job);
+  bad_release_is_stopped(job);
+  CHECK(services.down());
+}
+
+} // namespace
+
+TEST_CASE("a generated world: the personal release is promoted by canary, and beats popularity in an A/B "
+          "rollout that the deployer judges") {
+  fleet services{"scenario_end_to_end_generated", quick};
+  configure(services, "serving");
+  services.up();
+  auto world = services.temp() / "world";
+  services.ask({"generate", "--quiet", "--out", world.string(), "--users", "2000", "--items", "500",
+                "--events", "150000", "--seed", "7"});
+  ingest(services, world);
+  main_job job{
+      services, {"--users", "2000", "--items", "500", "--seed", "7"}, R"(["click", "rating"])", "u1"};
+  personal_release_by_canary(job, false);
+  new_event_changes_the_answer(job);
+
+  // Popularity is in production again; the personal release is arm b of an A/B.
+  CHECK(services
+            .troupe({"rollouts", "start", "--release", "popular", "--strategy", "blue-green", "--pause", "1s",
+                     "--min-sample", "1"},
+                    60s)
+            .code == 0);
+  CHECK(services.troupe({"rollouts", "promote", "current", "--reason", "back to the baseline"}, 60s).code ==
+        0);
+  CHECK(wait_until(
+      [&] {
+        return text(services.ask({"rollouts", "show", "current"}), "state") == "done";
+      },
+      60s));
+  auto rollout = job.roll_out("personal", "strategy = 'ab'\nsteps = [50]\npause = '1s'\n[verdict]\n"
+                                          "min_sample = 1000\n");
+  CHECK_MESSAGE(text(rollout, "state") == "done", boost::json::serialize(rollout));
+  bool judged = false;
+  for (auto& each : rollout.at("decisions").as_array())
+    if (text(each, "metric") == "click_rate" && text(each, "verdict") == "pass") {
+      judged = true;
+      MESSAGE("click rate: ", text(each, "reason"));
+    }
+  CHECK(judged);
+  CHECK(services.down());
+}
+
+TEST_CASE("MovieLens 100K goes all the way; a bad model is stopped by the gate, and past it by the canary") {
+  real_ratings("ml-100k", "u.data", "movielens-100k", "movielens");
+}
+
+TEST_CASE("MovieTweetings goes all the way; a bad model is stopped by the gate, and past it by the canary") {
+  real_ratings("movietweetings-100k", "ratings.dat", "movietweetings", "movietweetings");
+}
