@@ -43,7 +43,8 @@ void print_items(const json::value& from, bool explain) {
     const auto* models = object ? object->if_contains("models") : nullptr;
     if (models && models->is_object())
       for (const auto& [name, score] : models->get_object())
-        fmt::print("     {} {}\n", std::string_view{name.data(), name.size()}, json::serialize(score));
+        fmt::print("     {} {:.4f}\n", std::string_view{name.data(), name.size()},
+                   score.is_number() ? score.to_number<double>() : 0);
     if (auto propensity = number_at(each, "propensity"); propensity < 1)
       fmt::print("     propensity {:.4f}\n", propensity);
     if (auto notes = joined(each, "notes"); !notes.empty())

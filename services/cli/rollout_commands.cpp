@@ -231,8 +231,12 @@ expected<wire::RolloutT> follow(context& with, const std::string& id) {
   }
 }
 
+/// How a rollout that was followed ended; its decisions have been told.
 expected<void> finish(context& with, const wire::RolloutT& last) {
-  print(with, last);
+  if (with.json)
+    print(with, last);
+  else
+    fmt::print("{}\n  {}\n", line_of(last), last.reason);
   if (last.state == wire::RolloutState::rolled_back || last.state == wire::RolloutState::failed)
     with.say_no();
   return {};

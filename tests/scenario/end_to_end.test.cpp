@@ -1,7 +1,6 @@
 // The main job, driven by `troupe` and HTTP alone: from files to an answer that explains itself.
+#include "tests/support/http_caller.hpp"
 #include "tests/support/world.hpp"
-
-#include "common/http/client.hpp"
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -11,7 +10,6 @@
 #include <thread>
 
 using namespace troupe::testing;
-namespace http = troupe::http;
 
 namespace {
 
@@ -83,25 +81,11 @@ struct main_job {
   }
 };
 
-/// HTTP as any caller speaks it.
-struct caller {
-  http::client client;
-  explicit caller(const fleet& of)
-      : client{{"127.0.0.1",
-                static_cast<std::uint16_t>(std::stoi(read_file(of.data() / "run" / "gateway-0.port")))}} {}
-  json good(const std::string& method, const std::string& path, std::string body = {}) {
-    auto got = client.call(method, path, std::move(body), troupe::deadline::in(30s));
-    REQUIRE_MESSAGE(got, got.error().text);
-    REQUIRE_MESSAGE(got->status == 200, method, " ", path, ": ", got->body);
-    return boost::json::parse(got->body);
-  }
-};
-
 constexpr auto canary = "strategy = 'canary'\nsteps = [30, 100]\npause = '1s'\n[verdict]\nmin_sample = 300\n"
                         "click_margin = 0.3\n";
 
-/// Training to promotion, and what is shown afterwards.
-void personal_release_by_canary(const main_job& job) {
+/// Training to promotion by `spec`, and what is shown afterwards; gives the rollout.
+json personal_release(const main_job& job, const std::string& spec) {
   auto popular = job.train("popular", "model = \"popularity\"");
   REQUIRE_MESSAGE(text(popular, "state") == "done", boost::json::serialize(popular));
   job.release("popular", {"popular"});
@@ -117,7 +101,7 @@ void personal_release_by_canary(const main_job& job) {
   auto beside = job.train("item_knn", "model = \"item_knn\"");
   REQUIRE_MESSAGE(text(beside, "state") == "done", boost::json::serialize(beside));
   job.release("personal", {"ease=0.8", "item_knn=0.2"});
-  auto rollout = job.roll_out("personal", canary);
+  auto rollout = job.roll_out("personal", spec);
   CHECK_MESSAGE(text(rollout, "state") == "done", boost::json::serialize(rollout));
   CHECK(!rollout.at("decisions").as_array().empty());
 
@@ -135,6 +119,7 @@ void personal_release_by_canary(const main_job& job) {
   CHECK(inspected.at("release") == answer.at("release"));
   CHECK(!inspected.at("stages").as_array().empty());
   CHECK(!inspected.at("features").as_array().empty());
+  return rollout;
 }
 
 /// What somebody just took is not shown again.
@@ -202,7 +187,7 @@ void real_ratings(const std::string& folder, const std::string& sample, const st
   CHECK(services.troupe({"training-set", "verify", training}, 60s).code == 0);
 
   main_job job{services, {"--held-out", text(parts, "held_out")}, R"(["rating", "click"])", "1"};
-  personal_release_by_canary(job);
+  personal_release(job, canary);
   new_event_changes_the_answer(job);
   bad_release_is_stopped(job);
   CHECK(services.down());
@@ -210,8 +195,9 @@ void real_ratings(const std::string& folder, const std::string& sample, const st
 
 } // namespace
 
-TEST_CASE("a generated world: the personal release is promoted by canary, and beats popularity in an A/B "
-          "rollout that the deployer judges") {
+TEST_CASE(
+    "a generated world goes all the way: the personal release beats popularity in an A/B rollout that the "
+    "deployer judges") {
   fleet services{"scenario_end_to_end_generated", quick};
   configure(services, "serving");
   services.up();
@@ -221,25 +207,8 @@ TEST_CASE("a generated world: the personal release is promoted by canary, and be
   ingest(services, world);
   main_job job{
       services, {"--users", "1000", "--items", "300", "--seed", "7"}, R"(["click", "rating"])", "u1"};
-  personal_release_by_canary(job);
-  new_event_changes_the_answer(job);
-
-  // Popularity is in production again; the personal release is arm b of an A/B.
-  CHECK(services
-            .troupe({"rollouts", "start", "--release", "popular", "--strategy", "blue-green", "--pause", "1s",
-                     "--min-sample", "1"},
-                    60s)
-            .code == 0);
-  CHECK(services.troupe({"rollouts", "promote", "current", "--reason", "back to the baseline"}, 60s).code ==
-        0);
-  CHECK(wait_until(
-      [&] {
-        return text(services.ask({"rollouts", "show", "current"}), "state") == "done";
-      },
-      60s));
-  auto rollout = job.roll_out("personal", "strategy = 'ab'\nsteps = [50]\npause = '1s'\n[verdict]\n"
-                                          "min_sample = 1000\n");
-  CHECK_MESSAGE(text(rollout, "state") == "done", boost::json::serialize(rollout));
+  auto rollout =
+      personal_release(job, "strategy = 'ab'\nsteps = [50]\npause = '1s'\n[verdict]\nmin_sample = 500\n");
   bool judged = false;
   for (auto& each : rollout.at("decisions").as_array())
     if (text(each, "metric") == "click_rate" && text(each, "verdict") == "pass") {
@@ -247,6 +216,7 @@ TEST_CASE("a generated world: the personal release is promoted by canary, and be
       MESSAGE("click rate: ", text(each, "reason"));
     }
   CHECK(judged);
+  new_event_changes_the_answer(job);
   CHECK(services.down());
 }
 
