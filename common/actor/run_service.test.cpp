@@ -11,6 +11,7 @@
 #include <caf/send.hpp>
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -249,6 +250,34 @@ TEST_CASE("a service says ready, and ends with 0 on SIGTERM") {
         CHECK(::read(ready[0], got, sizeof got) == 6);
         CHECK(std::string{got, 5} == "ready");
         ::kill(child, SIGTERM);
+      });
+
+  CHECK(code == 0);
+  ::close(ready[0]);
+}
+
+TEST_CASE("a service ends with 0 on a SIGTERM that a thread gets which was there before main") {
+  testing::temp_dir folder;
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+
+  auto code = in_child(
+      [&] {
+        std::thread{[&] {
+          auto id = static_cast<pid_t>(::syscall(SYS_gettid));
+          (void)!::write(ready[1], &id, sizeof id);
+          for (;;)
+            ::pause();
+        }}.detach();
+        return serve_in(folder.path(), {}, {"--ready-fd", std::to_string(ready[1])});
+      },
+      [&](pid_t child) {
+        ::close(ready[1]);
+        pid_t thread = 0;
+        CHECK(::read(ready[0], &thread, sizeof thread) == sizeof thread);
+        char got[6] = {};
+        CHECK(::read(ready[0], got, sizeof got) == 6);
+        CHECK(::syscall(SYS_tgkill, child, thread, SIGTERM) == 0);
       });
 
   CHECK(code == 0);

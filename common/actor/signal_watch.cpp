@@ -9,11 +9,26 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cstdint>
+#include <iterator>
 
 namespace troupe {
 
 namespace {
+
+/// Written by the handler below; -1 where nobody watches.
+std::atomic<int> caught_by_others{-1};
+
+/// Threads of libraries that were started before `main` (OpenBLAS does that) do not block the signals, and
+/// the kernel may give one of them what was meant for the process.
+void pass_on(int) {
+  auto saved = errno;
+  if (auto to = caught_by_others.load(); to >= 0)
+    (void)::eventfd_write(to, 1);
+  errno = saved;
+}
 
 std::int64_t now_ms() {
   return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::milliseconds{1};
@@ -28,6 +43,13 @@ signal_watch::signal_watch() {
   ::sigaddset(&watched, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &watched, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
+  caught_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  caught_by_others = caught_;
+  struct sigaction handler {};
+  handler.sa_handler = pass_on;
+  handler.sa_flags = SA_RESTART;
+  ::sigaction(SIGTERM, &handler, nullptr);
+  ::sigaction(SIGINT, &handler, nullptr);
   signals_ = ::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   thread_ = std::thread{[this] { run(); }};
@@ -37,6 +59,8 @@ signal_watch::~signal_watch() {
   quit_ = true;
   ::eventfd_write(wake_, 1);
   thread_.join();
+  caught_by_others = -1;
+  ::close(caught_);
   ::close(signals_);
   ::close(wake_);
 }
@@ -55,11 +79,11 @@ void signal_watch::end_within(std::chrono::milliseconds span) {
 
 void signal_watch::run() {
   while (!quit_) {
-    pollfd fds[] = {{signals_, POLLIN, 0}, {wake_, POLLIN, 0}};
+    pollfd fds[] = {{signals_, POLLIN, 0}, {caught_, POLLIN, 0}, {wake_, POLLIN, 0}};
     int wait = -1;
     if (auto end = end_at_.load(); end != 0)
       wait = static_cast<int>(std::clamp<std::int64_t>(end - now_ms(), 0, 60'000));
-    (void)::poll(fds, 2, wait);
+    (void)::poll(fds, std::size(fds), wait);
     if (quit_)
       return;
     eventfd_t ignored = 0;
@@ -70,7 +94,8 @@ void signal_watch::run() {
       ::_exit(1);
     }
     signalfd_siginfo got{};
-    if (::read(signals_, &got, sizeof got) != sizeof got)
+    got.ssi_signo = SIGTERM;
+    if (::read(signals_, &got, sizeof got) != sizeof got && ::eventfd_read(caught_, &ignored) != 0)
       continue;
     if (asked_) {
       log::warn("stop-at-once", "a second signal ends the process at once");

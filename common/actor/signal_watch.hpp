@@ -34,6 +34,7 @@ private:
   std::mutex mutex_;
   std::function<void()> tell_;
   int signals_ = -1;
+  int caught_ = -1; ///< What threads caught that do not block the signals.
   int wake_ = -1;
   std::atomic<bool> quit_ = false;
   std::thread thread_;
