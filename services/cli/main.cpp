@@ -1,40 +1,21 @@
 #include "services/cli/ask_commands.hpp"
 #include "services/cli/catalog_commands.hpp"
 #include "services/cli/context.hpp"
+#include "services/cli/feature_commands.hpp"
+#include "services/cli/generate_command.hpp"
+#include "services/cli/ingest_commands.hpp"
 #include "services/cli/key_commands.hpp"
 #include "services/cli/keys_commands.hpp"
+#include "services/cli/ranker_commands.hpp"
+#include "services/cli/registry_commands.hpp"
+#include "services/cli/rollout_commands.hpp"
 #include "services/cli/split_command.hpp"
 #include "services/cli/status_command.hpp"
-#include "services/cli/up_command.hpp"
-#include "services/cli/visit_command.hpp"
-
-#ifdef TROUPE_WITH_INGEST
-#include "services/cli/ingest_commands.hpp"
-#endif
-#ifdef TROUPE_WITH_VALIDATOR
-#include "services/cli/validator_commands.hpp"
-#endif
-#ifdef TROUPE_WITH_FEATURE
-#include "services/cli/feature_commands.hpp"
-#endif
-#ifdef TROUPE_WITH_REGISTRY
-#include "services/cli/registry_commands.hpp"
-#endif
-#ifdef TROUPE_WITH_RANKER
-#include "services/cli/ranker_commands.hpp"
-#endif
-#ifdef TROUPE_WITH_ROLLOUT
-#include "services/cli/rollout_commands.hpp"
-#endif
-#ifdef TROUPE_WITH_GENERATE
-#include "services/cli/generate_command.hpp"
-#endif
-#ifdef TROUPE_WITH_TRAIN
 #include "services/cli/train_commands.hpp"
-#endif
-#ifdef TROUPE_WITH_TRAINER
 #include "services/cli/trainer_commands.hpp"
-#endif
+#include "services/cli/up_command.hpp"
+#include "services/cli/validator_commands.hpp"
+#include "services/cli/visit_command.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -62,33 +43,15 @@ int run(int argc, char** argv) {
   app.add_flag("--json", context.json, "Print JSON");
   cli::add_up_commands(app, context);
   cli::add_status_commands(app, context);
-#ifdef TROUPE_WITH_INGEST
   cli::add_ingest_commands(app, context);
-#endif
-#ifdef TROUPE_WITH_VALIDATOR
   cli::add_validator_commands(app, context);
-#endif
-#ifdef TROUPE_WITH_FEATURE
   cli::add_feature_commands(app, context);
-#endif
-#ifdef TROUPE_WITH_REGISTRY
   cli::add_registry_commands(app, context);
-#endif
-#ifdef TROUPE_WITH_RANKER
   cli::add_ranker_commands(app, context);
-#endif
-#ifdef TROUPE_WITH_ROLLOUT
   cli::add_rollout_commands(app, context);
-#endif
-#ifdef TROUPE_WITH_GENERATE
   cli::add_generate_commands(app, context);
-#endif
-#ifdef TROUPE_WITH_TRAIN
   cli::add_train_commands(app, context);
-#endif
-#ifdef TROUPE_WITH_TRAINER
   cli::add_trainer_commands(app, context);
-#endif
   cli::add_catalog_commands(app, context);
   cli::add_keys_commands(app, context);
   cli::add_key_commands(app, context);
