@@ -164,7 +164,8 @@ struct train_flags {
 
 expected<void> finish(context& with, const wire::TrainStatus& status) {
   print(with, status);
-  if (status.state() == wire::TrainState::failed || status.state() == wire::TrainState::canceled)
+  // A model that was trained but is not registered says why, too.
+  if (status.state() == wire::TrainState::canceled || !text_of(status.error()).empty())
     with.say_no();
   return {};
 }

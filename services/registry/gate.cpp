@@ -69,10 +69,23 @@ std::optional<double> metric_of(const json::object& manifest, const std::string&
   return value->to_number<double>();
 }
 
-std::string split_of(const json::object& manifest) {
+/// A text of the manifest's `data`; empty where there is none.
+std::string data_text(const json::object& manifest, std::string_view key) {
   auto* data = manifest.if_contains("data");
-  auto* split = data != nullptr && data->is_object() ? data->get_object().if_contains("split") : nullptr;
-  return split != nullptr && split->is_string() ? std::string{split->get_string()} : std::string{};
+  auto* value = data != nullptr && data->is_object() ? data->get_object().if_contains(key) : nullptr;
+  return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
+}
+
+/// Why two versions cannot be compared by what each was measured at; empty where they can.
+std::string apart(const json::object& ours, const json::object& theirs, const std::string& alias) {
+  auto split = data_text(ours, "split"), other_split = data_text(theirs, "split");
+  if (split != other_split)
+    return fmt::format("it was measured on the split '{}', that of '{}' on '{}'", split, alias, other_split);
+  auto hash = data_text(ours, "sha256"), other_hash = data_text(theirs, "sha256");
+  if (!hash.empty() && !other_hash.empty() && hash != other_hash)
+    return fmt::format("it was measured on the data {}, that of '{}' on {}", hash.substr(0, 12), alias,
+                       other_hash.substr(0, 12));
+  return {};
 }
 
 std::unique_ptr<wire::GateCheckT> line(const gate::check& from, double value, double bound) {
@@ -99,20 +112,22 @@ std::unique_ptr<wire::GateCheckT> judge_against(const gate::check& from, const j
     made->reason = fmt::format("{} is {}; nothing has the alias '{}' yet", from.metric, value, from.against);
     return made;
   }
-  auto base = metric_of(*other, from.metric);
-  auto ours = split_of(manifest);
-  if (auto theirs = split_of(*other); ours != theirs)
-    made->reason =
-        fmt::format("{} cannot be compared: it was measured on the split '{}', that of '{}' on '{}'",
-                    from.metric, ours, from.against, theirs);
-  else if (!base)
-    made->reason = fmt::format("{} cannot be compared: the version with the alias '{}' has none", from.metric,
-                               from.against);
-  else {
-    made->bound = *base + (from.lower_is_better ? 1 : -1) * from.within * std::abs(*base);
-    bound_by(*made, !from.lower_is_better);
-    made->reason += fmt::format(" ('{}' has {})", from.against, *base);
+  // Best is what the run itself measured of the other's configuration, on the same questions.
+  auto base = metric_of(manifest, from.against + "_" + from.metric);
+  auto origin = "configuration has";
+  if (!base) {
+    origin = "version has";
+    base = metric_of(*other, from.metric);
+    auto why = base ? apart(manifest, *other, from.against)
+                    : fmt::format("the version with the alias '{}' has none", from.against);
+    if (!why.empty()) {
+      made->reason = fmt::format("{} cannot be compared: {}", from.metric, why);
+      return made;
+    }
   }
+  made->bound = *base + (from.lower_is_better ? 1 : -1) * from.within * std::abs(*base);
+  bound_by(*made, !from.lower_is_better);
+  made->reason += fmt::format(" (the '{}' {} {})", from.against, origin, *base);
   return made;
 }
 

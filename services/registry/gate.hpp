@@ -25,9 +25,14 @@ namespace troupe::registry {
 ///
 ///     [[check]]
 ///     metric = "ndcg_at_10"
-///     against = "production"     # the version with that alias, measured on the same split (`data.split`)
+///     against = "production"     # the version with that alias
 ///     within = 0.02              # may be worse by this share of its value
 ///     better = "higher"          # or "lower"
+///
+/// What `against` compares with: the metric `production_ndcg_at_10` of the manifest itself, where the run has
+/// measured the configuration of that version on the same questions, as the trainer does; else the metric of
+/// that version, provided that both were measured on the same split (`data.split`) of the same data
+/// (`data.sha256`).
 class gate {
 public:
   struct check {

@@ -308,6 +308,24 @@ TEST_CASE_FIXTURE(fixture, "the quality gate compares with production on the sam
   CHECK(add("m", manifest(0.5, "random")).error().text.find("cannot be compared") != std::string::npos);
 }
 
+TEST_CASE_FIXTURE(fixture, "the quality gate takes what a run measured of production's configuration, and "
+                           "does not compare across data") {
+  gate("[[check]]\nmetric = 'ndcg_at_10'\nagainst = 'production'\n");
+  auto measured = [&](double ndcg, const char* data, const char* more) {
+    return fmt::format(
+        R"({{"kind":"ease","metrics":{{"ndcg_at_10":{}{}}},"data":{{"split":"s","sha256":"{}"}},)"
+        R"("files":{{"weights.safetensors":{{"sha256":"{}","bytes":7}}}}}})",
+        ndcg, more, data, blob("weights"));
+  };
+  REQUIRE(add("m", measured(0.40, "first", "")).has_value());
+  REQUIRE(alias("m", 1, "production").has_value());
+
+  CHECK(add("m", measured(0.50, "second", "")).error().text.find("on the data second") != std::string::npos);
+  CHECK(add("m", measured(0.30, "second", R"(,"production_ndcg_at_10":0.29)")).has_value());
+  CHECK(add("m", measured(0.50, "third", R"(,"production_ndcg_at_10":0.6)")).error().text.find("below 0.6") !=
+        std::string::npos);
+}
+
 TEST_CASE_FIXTURE(fixture,
                   "a release holds the very files of its registered models, and is found by id and name") {
   gate("[[check]]\nmetric = 'ndcg_at_10'\nat_least = 0.30\n");

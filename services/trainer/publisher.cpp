@@ -2,6 +2,8 @@
 
 #include "schemas/registry_generated.h"
 
+#include <boost/json/parse.hpp>
+
 #include <fstream>
 
 namespace troupe::trainer {
@@ -129,6 +131,22 @@ expected<void> publisher::upload(const std::filesystem::path& file, const std::s
                   status->next_offset(), bytes);
     offset = status->next_offset();
   }
+}
+
+expected<std::string> publisher::production_config() {
+  builder out;
+  out.Finish(wire::CreateModelQueryDirect(out, order_.model_name.c_str(), "production"), identifier);
+  auto got = ask(wire::Kind::model_show, bytes_of(out));
+  if (!got && got.error().code == ec::not_found)
+    return std::string{};
+  if (!got)
+    return unexpected<error>{std::move(got).error()};
+  TROUPE_TRY(version, answer<wire::ModelVersion>(got->payload, "ModelVersion"));
+  boost::system::error_code problem;
+  auto text = version->manifest() ? version->manifest()->string_view() : std::string_view{};
+  auto manifest = boost::json::parse({text.data(), text.size()}, problem);
+  auto* config = !problem && manifest.is_object() ? manifest.get_object().if_contains("config") : nullptr;
+  return config != nullptr && config->is_string() ? std::string{config->get_string()} : std::string{};
 }
 
 expected<std::uint64_t> publisher::register_model(const std::string& manifest) {

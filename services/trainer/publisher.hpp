@@ -31,6 +31,10 @@ public:
   /// Sends a file as a blob, from where the registry has it.
   expected<void> upload(const std::filesystem::path& file, const std::string& sha256, std::uint64_t bytes);
 
+  /// The configuration of the version that is in production under this model's name; empty where there is
+  /// none, or where it was not trained here.
+  expected<std::string> production_config();
+
   /// Registers the model; gives its version.
   expected<std::uint64_t> register_model(const std::string& manifest);
 

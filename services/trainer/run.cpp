@@ -74,6 +74,7 @@ public:
       return fail(ec::io_failed, "cannot create {}: {}", folder_.string(), problem.message());
     TROUPE_TRY(data, prepare_data());
     TROUPE_CHECK(write_text(folder_ / "config.toml", order_.worker_config));
+    note_production();
     TROUPE_TRY(done, train());
     TROUPE_TRY(manifest, describe(data, done));
     status_.manifest = manifest;
@@ -98,6 +99,20 @@ private:
   void stage(std::string name) {
     status_.stage = std::move(name);
     tell_(status_);
+  }
+
+  /// Puts the configuration that is in production where the ranks measure it beside the new one. A registry
+  /// that is away costs the comparison, not the run: the gate says so.
+  void note_production() {
+    auto file = folder_ / "production.toml";
+    if (!publisher_ || !order_.run.register_model || fs::exists(file))
+      return;
+    auto config = publisher_->production_config();
+    if (config && !config->empty())
+      config = write_text(file, *config).map([&] { return *config; });
+    if (!config)
+      log::warn("production-not-known", "trainer does not measure production beside run {}: {}", order_.id,
+                render(config.error()));
   }
 
   /// The file to train on; what is known of it stands beside it, written last.

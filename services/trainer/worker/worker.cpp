@@ -111,10 +111,17 @@ public:
     if (config_.model != "popularity") {
       auto plain = config_;
       plain.model = "popularity";
-      TROUPE_TRY(popular, neural::fit(plain, split.train, {}, {}, {}));
-      TROUPE_TRY(beside, ask(std::move(popular.model), split.test));
-      for (auto* name : {"hr_at_10", "ndcg_at_10"})
-        metrics[fmt::format("popularity_{}", name)] = beside.at(name);
+      TROUPE_CHECK(measure_beside("popularity", plain, split, metrics));
+    }
+    if (auto file = options_.out / "production.toml"; std::filesystem::exists(file)) {
+      TROUPE_TRY(section, read_config(file));
+      auto production = load_config<train_config>(section);
+      // A network takes too long to be trained twice, and an older program's keys may be unknown here.
+      if (production && !neural::is_neural(production->model) && production->model != "dcn")
+        TROUPE_CHECK(measure_beside("production", *production, split, metrics));
+      else
+        log::warn("production-not-measured", "worker does not measure what is in production: {}",
+                  production ? "it is a network" : render(production.error()));
     }
     speak_.next_fit();
     return metrics;
@@ -138,6 +145,18 @@ private:
     how.resume = options_.resume;
     how.epochs = epochs;
     return neural::fit(config_, data, validation, how, sink_);
+  }
+
+  /// Another configuration on the same part of the data, asked the same questions.
+  expected<void> measure_beside(const char* name, const train_config& config, const benchmark& split,
+                                std::map<std::string, double>& into) {
+    neural::fit_setting how;
+    how.threads = threads_;
+    TROUPE_TRY(other, neural::fit(config, split.train, {}, how, {}));
+    TROUPE_TRY(beside, ask(std::move(other.model), split.test));
+    for (auto* metric : {"hr_at_10", "ndcg_at_10"})
+      into[fmt::format("{}_{}", name, metric)] = beside.at(metric);
+    return {};
   }
 
   /// Each rank asks its part of the cases.
