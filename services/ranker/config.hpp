@@ -22,7 +22,7 @@ struct config {
   std::uint32_t near_cache_users = 50'000;
   std::vector<std::string> user_features;
   std::vector<std::string> item_features;
-  std::uint32_t flat_up_to = 20'000;
+  std::uint32_t flat_up_to = 100'000;
   std::chrono::milliseconds fetch_timeout{30'000};
   std::chrono::milliseconds load_retry{5000};
 

@@ -105,7 +105,7 @@ void retrieval(std::size_t items, std::size_t asked) {
   flat.add(static_cast<faiss::Index::idx_t>(items), all.data());
   faiss::IndexHNSWFlat graph{static_cast<int>(width), 32, faiss::METRIC_INNER_PRODUCT};
   graph.hnsw.efConstruction = 160;
-  graph.hnsw.efSearch = 512; // As the ranker's.
+  graph.hnsw.efSearch = 128; // As the ranker's.
   graph.add(static_cast<faiss::Index::idx_t>(items), all.data());
   auto exact = model::item_index::build(all, width, items), near = model::item_index::build(all, width, 0);
   if (!exact || !near) {
