@@ -9,6 +9,7 @@
 #include "common/log/log.hpp"
 
 #include <ATen/Context.h>
+#include <malloc.h>
 #include <torch/utils.h>
 #include <unistd.h>
 
@@ -30,6 +31,15 @@ std::uint64_t resident_bytes() {
   std::uint64_t resident = 0;
   in >> all >> resident;
   return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+/// Every step makes and frees the same tensors of some megabytes. By default glibc gives each back to the
+/// system, and a good part of a step goes into page faults to get it again. For the whole process.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20); // the most it takes
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
 }
 
 template <class Number>
@@ -303,6 +313,7 @@ expected<loop_result> train(task& what, process_group& group, const loop_setting
     return fail(ec::invalid_argument, "there is nothing to train on: no sample can be made of these data");
   try {
     at::globalContext().setFlushDenormal(true);
+    keep_freed_memory();
     what.module().to(group.device());
     if (std::error_code err; !setting.resume && group.rank() == 0)
       std::filesystem::remove_all(setting.checkpoints, err); // of a training that is not to go on

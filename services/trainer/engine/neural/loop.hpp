@@ -37,7 +37,8 @@ struct loop_result {
 /// Steps, samples and random numbers depend on the seed alone: N ranks follow the loss curve of one within
 /// rounding, and a training that goes on from a checkpoint ends with the same bytes as one that never
 /// stopped. Every rank calls `sink` after each step; where one gives false all ranks stop after the next step
-/// with ec::canceled, rank 0 having written a checkpoint.
+/// with ec::canceled, rank 0 having written a checkpoint. From then on the process keeps memory it frees, up
+/// to 1 GiB, for its next tensors.
 expected<loop_result> train(task& what, process_group& group, const loop_setting& setting,
                             const progress_sink& sink);
 

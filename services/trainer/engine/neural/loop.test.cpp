@@ -1,5 +1,6 @@
 #include "services/trainer/engine/neural/loop.hpp"
 
+#include "services/trainer/engine/neural/adam.hpp"
 #include "services/trainer/engine/neural/checkpoint.hpp"
 #include "services/trainer/engine/neural/sampler.hpp"
 
@@ -10,6 +11,7 @@
 #include <torch/nn/functional/loss.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
+#include <torch/optim/adamw.h>
 #include <torch/utils.h>
 
 #include <fstream>
@@ -182,6 +184,28 @@ TEST_CASE("the learning rate rises, then falls as its schedule says") {
   CHECK(how.rate_at(55, 100) == doctest::Approx(0.55));
   how.schedule = "constant";
   CHECK(how.rate_at(99, 100) == doctest::Approx(1));
+}
+
+TEST_CASE("steps are those of libtorch's AdamW, in one pass over memory and where that cannot be") {
+  torch::manual_seed(5);
+  auto first = torch::randn({70'001, 3}); // more than one thread's part, and no multiple of a vector
+  for (auto& begin : {first, first.t().clone().t()}) {
+    CAPTURE(begin.is_contiguous());
+    auto ours = begin.clone().set_requires_grad(true);
+    auto theirs = first.clone().set_requires_grad(true);
+    adam one{{ours}, 0.1};
+    torch::optim::AdamW other{std::vector<torch::Tensor>{theirs},
+                              torch::optim::AdamWOptions{0.01}.betas({0.9, 0.98}).weight_decay(0.1)};
+    for (int step = 0; step < 5; ++step) {
+      auto gradient = torch::randn({70'001, 3});
+      ours.mutable_grad() = theirs.mutable_grad() = gradient;
+      one.step(0.01);
+      other.step();
+    }
+    CHECK(ours.is_contiguous() == begin.is_contiguous());
+    CHECK(torch::allclose(ours, theirs, 1e-5, 1e-6));
+    CHECK(!torch::allclose(ours, first, 1e-2, 1e-2));
+  }
 }
 
 TEST_CASE("training lowers the loss, and training twice gives the same bytes") {
