@@ -24,7 +24,13 @@ using wanted_ptr = std::shared_ptr<const std::vector<std::vector<std::string>>>;
 
 /// What each replica says about one release.
 struct holding {
-  enum class state : std::uint8_t { unknown, loading, ready, failed };
+  enum class state : std::uint8_t {
+    unknown,
+    loading,
+    ready,
+    failed,
+    gone ///< Has not answered for `ranker_gone`: nobody waits for it.
+  };
   state is = state::unknown;
   std::string error;
 };

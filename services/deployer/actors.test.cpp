@@ -323,6 +323,54 @@ TEST_CASE_FIXTURE(house, "a ranker that was away is told again what to hold") {
   CHECK(rankers.asked[1].replica == 1);
 }
 
+TEST_CASE_FIXTURE(house,
+                  "a ranker that has been silent for long holds no rollout up, and is told when it answers") {
+  first_release();
+  start("r", "release = 'new'\nprepare_timeout = '1h'");
+  resolve(new_release);
+  auto second = [&](expected<net::reply> (*says)()) {
+    auto asked = std::exchange(rankers.asked, {});
+    for (auto& each : asked)
+      if (each.replica == 1)
+        each.then(says());
+      else
+        rankers.asked.push_back(std::move(each));
+  };
+  auto silent = []() -> expected<net::reply> { return fail(ec::unavailable, "nobody is there"); };
+  for (int i = 0; i < 50; ++i) {
+    second(silent);
+    rankers_say(new_release, "ready");
+    tick();
+  }
+  CHECK(shown().state == RolloutState::preparing); // It may yet come back.
+
+  for (int i = 0; i < 20 && shown().state == RolloutState::preparing; ++i) {
+    second(silent);
+    rankers_say(new_release, "ready");
+    tick();
+  }
+
+  CHECK(shown().state == RolloutState::running);
+  auto asked = std::ranges::find(rankers.asked, 1u, &remote::question::replica);
+  REQUIRE(asked != rankers.asked.end());
+  CHECK(asked->kind == wire::Kind::prepare);
+}
+
+TEST_CASE_FIXTURE(house, "a rollout does not begin while no ranker answers, however long") {
+  first_release();
+  start("r", "release = 'new'\nprepare_timeout = '1h'");
+  resolve(new_release);
+
+  for (int i = 0; i < 100; ++i) {
+    for (auto asked = std::exchange(rankers.asked, {}); auto& each : asked)
+      each.then(fail(ec::unavailable, "nobody is there"));
+    run();
+    tick();
+  }
+
+  CHECK(shown().state == RolloutState::preparing);
+}
+
 TEST_CASE_FIXTURE(house, "an abort is answered and published while rankers, registry and gateways are away") {
   first_release();
   running();

@@ -9,6 +9,11 @@ void config::bind(config_keys& keys) {
   keys.add("settle", settle, "How long after a change of the routing table its step begins to count.",
            between(0ms, 1h));
   keys.add("ranker_poll", ranker_poll, "How often each ranker is asked what it holds.", between(10ms, 1h));
+  keys.add(
+      "ranker_gone", ranker_gone,
+      "A ranker that has not answered for so long is not waited for: the catalog may have places for more "
+      "rankers than run.",
+      between(1s, 1h));
   keys.add("ask_timeout", ask_timeout, "How long a ranker or the registry may take to answer.",
            between(10ms, 10min));
   keys.add("max_waiters", max_waiters,

@@ -17,7 +17,8 @@ enum : store::family_id {
 };
 } // namespace family
 
-constexpr std::size_t most_decisions = 1'000;
+constexpr std::size_t most_decisions = 1'000;         ///< Shown at once.
+constexpr std::uint64_t most_kept_decisions = 10'000; ///< Of one rollout, the newest.
 constexpr std::uint32_t most_listed = 1'000;
 constexpr std::uint32_t write_offset_every = 64;
 
@@ -134,6 +135,9 @@ expected<void> journal::write(const commit& what) {
     auto next = number;
     for (auto& each : what.decisions)
       batch.put(family::decisions, decision_key(what.next.id, next++), packed<wire::Decision>(each));
+    if (next > most_kept_decisions)
+      batch.erase_range(family::decisions, decision_key(what.next.id, 0),
+                        decision_key(what.next.id, next - most_kept_decisions));
   }
   auto table = table_;
   if (what.publishes) {

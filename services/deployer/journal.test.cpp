@@ -50,6 +50,18 @@ std::uint64_t take(journal& into, const std::string& bytes, bool* again = nullpt
   return *next;
 }
 
+/// Counted in the database itself.
+std::size_t kept_decisions(const std::filesystem::path& path) {
+  store::options options;
+  options.families = {"rollouts", "order", "decisions", "facts", "reports", "offsets"};
+  options.layout = "deployer 1";
+  auto db = *store::database::open(path, std::move(options));
+  std::size_t count = 0;
+  for (auto at = db->scan(2); at.valid(); at.next())
+    ++count;
+  return count;
+}
+
 record seen(const std::string& type, const std::string& user, int position, std::int64_t at) {
   record out;
   out.id = type + user + std::to_string(position) + std::to_string(at);
@@ -89,6 +101,21 @@ TEST_CASE("a rollout and its decisions are as they were written, after every reo
   CHECK(second->table().says == table_of(*second->find("a")));
   CHECK(second->seen().begins == 60);
   CHECK(second->seen().step == 1);
+}
+
+TEST_CASE("of many decisions on a rollout the newest are kept") {
+  testing::temp_dir dir;
+  auto first = *journal::open(dir / "j");
+  std::vector<wire::DecisionT> many(4'000);
+  for (auto& each : many)
+    each.metric = "early";
+  for (int i = 0; i < 3; ++i)
+    REQUIRE(first->write({made("a", 1), many, false, {}}));
+  REQUIRE(first->write({made("a", 1), {decision("last")}, false, {}}));
+
+  CHECK(first->show("a")->decisions.back()->metric == "last");
+  first.reset();
+  CHECK(kept_decisions(dir / "j") == 10'000);
 }
 
 TEST_CASE("rollouts are listed newest first, by pages") {

@@ -25,6 +25,8 @@ public:
   keeper_actor::behavior_type make_behavior(keeper_parts parts) {
     parts_ = std::move(parts);
     replicas_.resize(parts_.replicas);
+    for (auto& each : replicas_)
+      each.answered = now();
     self_->send(self_, tick_atom::value);
     return {[this](wanted_atom, const wanted_ptr& wanted) { want(*wanted); },
             [this](holds_atom, const std::string& release) { return holds(release); },
@@ -45,6 +47,7 @@ private:
     bool told = false; ///< It has acknowledged this list.
     bool asking = false;
     bool away = false;
+    caf::actor_clock::time_point answered;  ///< Last, or when we began.
     std::uint64_t list = 0, asked_list = 0; ///< Numbers of the list wanted and of that last sent.
     std::map<std::string, holding> holds;
     std::map<std::string, unsigned> failures;
@@ -71,9 +74,18 @@ private:
     auto out = std::make_shared<std::vector<holding>>();
     for (auto& at : replicas_) {
       auto found = at.holds.find(release);
-      out->push_back(found == at.holds.end() || at.away ? holding{} : found->second);
+      if (is_gone(at))
+        out->push_back({holding::state::gone, {}});
+      else
+        out->push_back(found == at.holds.end() || at.away ? holding{} : found->second);
     }
     return out;
+  }
+
+  caf::actor_clock::time_point now() const { return self_->clock().now(); }
+
+  bool is_gone(const place& at) const {
+    return at.away && now() - at.answered >= parts_.settings->ranker_gone;
   }
 
   void look() {
@@ -114,6 +126,7 @@ private:
       say();
       return;
     }
+    at.answered = now();
     if (std::exchange(at.away, false))
       log::info("ranker-back", "keeper reaches ranker {} again", tag);
     bool newer = at.list != at.asked_list; // Another list was wanted meanwhile.
@@ -150,9 +163,13 @@ private:
   }
 
   void say() {
-    std::size_t away = 0, lacking = 0;
+    std::size_t away = 0, gone = 0, lacking = 0;
     for (auto& at : replicas_) {
-      away += at.away;
+      bool is_away = at.away, nobody_waits = is_gone(at);
+      away += is_away;
+      gone += nobody_waits;
+      if (nobody_waits)
+        continue;
       lacking += std::ranges::any_of(at.wanted, [&](auto& id) {
         auto found = at.holds.find(id);
         return found == at.holds.end() || found->second.is != holding::state::ready;
@@ -160,7 +177,9 @@ private:
     }
     parts_.report.gauge("rankers_away", static_cast<double>(away));
     parts_.report.gauge("rankers_lacking", static_cast<double>(lacking));
-    if (away > 0)
+    if (gone == replicas_.size())
+      parts_.report.degraded("no ranker answers");
+    else if (away > gone)
       parts_.report.degraded(fmt::format("{} of {} rankers do not answer", away, replicas_.size()));
     else
       parts_.report.ready();

@@ -103,15 +103,17 @@ private:
   void on_holdings(const std::vector<holding>& all) {
     if (now_.state != RolloutState::preparing)
       return;
-    std::size_t ready = 0, told = std::min<std::size_t>(now_.holding, all.size());
+    std::size_t ready = 0, gone = 0, told = std::min<std::size_t>(now_.holding, all.size());
     for (std::size_t r = 0; r < told; ++r) {
       if (all[r].is == holding::state::failed)
         return post({event::broken{fmt::format("ranker {} cannot hold the release: {}", r, all[r].error)},
                      {},
                      nullptr});
       ready += all[r].is == holding::state::ready;
+      gone += all[r].is == holding::state::gone;
     }
-    if (told > 0 && ready == told)
+    bool more_to_come = told < all.size();
+    if (told > 0 && ready + gone == told && (ready > 0 || more_to_come))
       post({event::prepared{}, {}, nullptr});
   }
 
