@@ -22,6 +22,14 @@ expected<void> check_text(std::string_view field, std::string_view text, std::si
   return {};
 }
 
+expected<void> check_identity(std::string_view field, std::string_view text, std::size_t limit,
+                              bool required) {
+  TROUPE_CHECK(check_text(field, text, limit, required));
+  if (holds_control(text))
+    return fail(ec::invalid_argument, "{} holds a control character (a line end, a tab...)", field);
+  return {};
+}
+
 expected<void> check_attribute(const attribute& each) {
   TROUPE_CHECK(check_text("the name of an attribute", each.name, max_name, true));
   constexpr auto any_size = std::size_t{16} << 20;
@@ -130,6 +138,10 @@ bool valid_utf8(std::string_view text) noexcept {
   return true;
 }
 
+bool holds_control(std::string_view text) noexcept {
+  return std::ranges::any_of(text, [](unsigned char each) { return each < 0x20 || each == 0x7f; });
+}
+
 std::string_view to_string(record_kind kind) noexcept {
   switch (kind) {
   case record_kind::event:
@@ -162,11 +174,11 @@ std::uint32_t partition_of(std::string_view key, std::uint32_t partitions) noexc
 
 expected<void> check(const record& rec) {
   bool event = rec.kind == record_kind::event;
-  TROUPE_CHECK(check_text("id", rec.id, max_id, true));
-  TROUPE_CHECK(check_text("type", rec.type, max_name, event));
-  TROUPE_CHECK(check_text("user", rec.user, max_name, rec.kind != record_kind::item));
-  TROUPE_CHECK(check_text("item", rec.item, max_name, rec.kind != record_kind::user));
-  TROUPE_CHECK(check_text("request_id", rec.request_id, max_name, false));
+  TROUPE_CHECK(check_identity("id", rec.id, max_id, true));
+  TROUPE_CHECK(check_identity("type", rec.type, max_name, event));
+  TROUPE_CHECK(check_identity("user", rec.user, max_name, rec.kind != record_kind::item));
+  TROUPE_CHECK(check_identity("item", rec.item, max_name, rec.kind != record_kind::user));
+  TROUPE_CHECK(check_identity("request_id", rec.request_id, max_name, false));
   if (rec.value && !std::isfinite(*rec.value))
     return fail(ec::invalid_argument, "value is not a finite number");
   constexpr std::int64_t year_1 = -62135596800000000, year_10000 = 253402300800000000;

@@ -60,9 +60,13 @@ std::uint32_t partition_of(std::string_view key, std::uint32_t partitions) noexc
 /// True for well-formed UTF-8 (Unicode 15, table 3-7).
 bool valid_utf8(std::string_view text) noexcept;
 
+/// True where `text` holds an ASCII control character, 0x00 to 0x1f or 0x7f: such a name would break every
+/// list of names, one a line, that is made of it.
+bool holds_control(std::string_view text) noexcept;
+
 /// Says what is wrong with a record by itself: an id of 1 to 256 bytes, the fields its kind needs (events:
-/// type, user, item; users: user; items: item) of 1 to 1,024 bytes, valid UTF-8, finite numbers, an event
-/// time in years 1 to 9999.
+/// type, user, item; users: user; items: item) of 1 to 1,024 bytes, valid UTF-8, no control characters in
+/// these and in the request id, finite numbers, an event time in years 1 to 9999.
 expected<void> check(const record& rec);
 
 /// Builds the bytes of one `wire::Batch`.

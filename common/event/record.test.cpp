@@ -69,6 +69,14 @@ TEST_CASE("a record by itself must make sense") {
   CHECK(broken([](record& r) { r.user.clear(); }) == "user is missing");
   CHECK(broken([](record& r) { r.item = "\xff"; }) == "item is not valid UTF-8");
   CHECK(broken([](record& r) { r.item = "\xed\xa0\x80"; }) == "item is not valid UTF-8");
+  CHECK(broken([](record& r) { r.item = "a\nb"; }) ==
+        "item holds a control character (a line end, a tab...)");
+  for (std::string record::*field :
+       {&record::id, &record::type, &record::user, &record::item, &record::request_id})
+    for (auto each : {std::string{"a\rb"}, std::string{'a', '\0'}, std::string{"\x7f"}})
+      CHECK(broken([&](record& r) { r.*field = each; }).find("control character") != std::string::npos);
+  CHECK(broken([](record& r) { r.user = "a b\xc3\xa9"; }).empty());
+  CHECK(broken([](record& r) { r.attributes[3].value = std::string{"two\nlines"}; }).empty());
   CHECK(broken([](record& r) { r.id = std::string(257, 'x'); }) ==
         "id has 257 bytes, at most 256 are allowed");
   CHECK(broken([](record& r) { r.value = std::numeric_limits<double>::infinity(); }) ==

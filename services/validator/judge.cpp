@@ -256,6 +256,8 @@ private:
              fmt::format("{} has {} bytes, at most {} are allowed", field, view.size(), limit));
     } else if (!valid_text(view)) {
       refuse("record", field, fmt::format("{} is not valid UTF-8", field));
+    } else if (holds_control(view)) {
+      refuse("record", field, fmt::format("{} holds a control character (a line end, a tab...)", field));
     }
   }
 

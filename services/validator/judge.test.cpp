@@ -220,6 +220,8 @@ TEST_CASE("without a schema a record is held against what the log can take") {
         "record: id has 257 bytes, at most 256 are allowed");
   CHECK(reason(changed([](record& r) { r.user = ""; })) == "record: user is missing");
   CHECK(reason(changed([](record& r) { r.item = "\xff\xfe"; })) == "record: item is not valid UTF-8");
+  CHECK(reason(changed([](record& r) { r.user = "a\nb"; })) ==
+        "record: user holds a control character (a line end, a tab...)");
   CHECK(reason(changed([](record& r) { r.value = std::numeric_limits<double>::quiet_NaN(); })) ==
         "record: value is not a finite number");
   CHECK(reason(changed([](record& r) {
