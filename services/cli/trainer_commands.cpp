@@ -209,6 +209,15 @@ expected<json::object> manifest_of(const std::string& text) {
   return value.get_object();
 }
 
+std::vector<std::string> texts_in(const json::object& from, std::string_view key) {
+  std::vector<std::string> out;
+  if (auto* list = from.if_contains(key); list != nullptr && list->is_array())
+    for (auto& each : list->get_array())
+      if (each.is_string())
+        out.emplace_back(each.get_string());
+  return out;
+}
+
 /// The order that trains the same model from the same data.
 expected<std::string> order_from(const json::object& manifest, const std::string& name) {
   TROUPE_TRY(config, text_in(manifest, "config"));
@@ -224,18 +233,14 @@ expected<std::string> order_from(const json::object& manifest, const std::string
                            config, to_text(name),
                            ranks != nullptr && ranks->is_number() ? ranks->to_number<std::int64_t>() : 1,
                            to_text(source), hash);
-  std::vector<std::string> types;
+  for (auto* key : {"event_types", "exclude_arms"})
+    if (auto texts = texts_in(about, key); !texts.empty())
+      order += fmt::format("{} = {}\n", key, to_text(texts));
   std::vector<std::string> offsets;
-  if (auto* list = about.if_contains("event_types"); list != nullptr && list->is_array())
-    for (auto& each : list->get_array())
-      if (each.is_string())
-        types.emplace_back(each.get_string());
   if (auto* list = about.if_contains("offsets"); list != nullptr && list->is_array())
     for (auto& each : list->get_array())
       if (each.is_number())
         offsets.push_back(std::to_string(each.to_number<std::uint64_t>()));
-  if (!types.empty())
-    order += fmt::format("event_types = {}\n", to_text(types));
   if (!offsets.empty())
     order += fmt::format("offsets = {}\n", to_text(offsets));
   return order;

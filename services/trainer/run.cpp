@@ -138,6 +138,7 @@ private:
     feature_store::log_stream log{parts_.log};
     snapshot_options options;
     options.event_types = order_.run.event_types;
+    options.exclude_arms = order_.run.exclude_arms;
     options.memory_bytes = parts_.settings->snapshot_memory_bytes;
     for (auto& each : order_.run.offsets)
       options.offsets.push_back(std::stoull(each));
@@ -148,6 +149,13 @@ private:
       return go_on();
     };
     TROUPE_TRY(known, take_snapshot(log, file_, options));
+    if (auto dropped = known["dropped_events"].to_number<std::uint64_t>(); dropped > 0) {
+      status_.metrics["dropped_events"] = static_cast<double>(dropped);
+      log::warn("events-dropped",
+                "trainer dropped {} events from the snapshot of run {}: their user or item is empty or holds "
+                "a control character",
+                dropped, order_.id);
+    }
     TROUPE_CHECK(check_data(known));
     TROUPE_CHECK(write_text(note, canonical(known)));
     return known;
@@ -240,11 +248,9 @@ private:
     manifest["config"] = order_.worker_config;
     manifest["config_sha256"] = sha256_hex(
         {reinterpret_cast<const std::byte*>(order_.worker_config.data()), order_.worker_config.size()});
-    json::array types;
-    for (auto& each : order_.run.event_types)
-      types.emplace_back(each);
     auto known = data;
-    known["event_types"] = std::move(types);
+    known["event_types"] = json::array(order_.run.event_types.begin(), order_.run.event_types.end());
+    known["exclude_arms"] = json::array(order_.run.exclude_arms.begin(), order_.run.exclude_arms.end());
     manifest["data"] = std::move(known);
     manifest["views"] = json::object{};
     TROUPE_TRY(binary, hash_file(parts_.worker));

@@ -26,6 +26,9 @@ void run_settings::bind(config_keys& keys) {
   keys.add("data", data, "What to train on: log (a snapshot of the event log) or the path of a file.");
   keys.add("event_types", event_types,
            "Types of events that count as interactions; empty: all but impressions, which nobody chose.");
+  keys.add("exclude_arms", exclude_arms,
+           "Events whose attribute arm is one of these are left out, so that no arm of an A/B trains on the "
+           "traffic of another.");
   keys.add("offsets", offsets, "Where the snapshot ends, by partition; empty: at the end of the log.");
   keys.add("data_sha256", data_sha256, "The run fails unless its data have this hash; empty: any data.");
   keys.add("ranks", ranks, "Worker processes that train together.", between(1, 64));

@@ -17,6 +17,7 @@ struct run_settings {
   std::string experiment = "default";
   std::string data = "log";
   std::vector<std::string> event_types;
+  std::vector<std::string> exclude_arms;
   std::vector<std::string> offsets;
   std::string data_sha256;
   std::uint32_t ranks = 1;

@@ -22,9 +22,31 @@ constexpr auto make_table =
 constexpr auto in_order = "SELECT \"user\", item, epoch_us(event_time), value FROM interactions "
                           "ORDER BY event_time, part, \"offset\"";
 
-expected<void> copy_log(feature_store::record_stream& log, const std::vector<std::uint64_t>& ends,
-                        table::appender& into, const snapshot_options& options) {
-  std::uint64_t done = 0;
+bool is_one_of(const std::vector<std::string>& names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+bool wanted(const wire::Record& rec, const snapshot_options& options) {
+  if (static_cast<record_kind>(rec.kind()) != record_kind::event)
+    return false;
+  auto type = troupe::text_of(rec.type());
+  if (options.event_types.empty() ? type == impression : !is_one_of(options.event_types, type))
+    return false;
+  if (!options.exclude_arms.empty() && rec.attributes() != nullptr)
+    for (auto* each : *rec.attributes())
+      if (troupe::text_of(each->name()) == "arm")
+        return !is_one_of(options.exclude_arms, troupe::text_of(each->text()));
+  return true;
+}
+
+bool can_be_named(std::string_view identity) {
+  return !identity.empty() && !holds_control(identity);
+}
+
+/// Gives how many wanted events were dropped.
+expected<std::uint64_t> copy_log(feature_store::record_stream& log, const std::vector<std::uint64_t>& ends,
+                                 table::appender& into, const snapshot_options& options) {
+  std::uint64_t done = 0, dropped = 0;
   auto total = std::accumulate(ends.begin(), ends.end(), std::uint64_t{0});
   for (std::uint32_t p = 0; p < ends.size(); ++p)
     for (std::uint64_t at = 0; at < ends[p];) {
@@ -34,12 +56,12 @@ expected<void> copy_log(feature_store::record_stream& log, const std::vector<std
         for (std::size_t i = at > each.base_offset() ? at - each.base_offset() : 0;
              i < each.size() && at < ends[p]; ++i, ++at) {
           auto& rec = each[i];
-          auto type = troupe::text_of(rec.type());
-          auto wanted = options.event_types.empty()
-                            ? type != impression
-                            : std::ranges::find(options.event_types, type) != options.event_types.end();
-          if (static_cast<record_kind>(rec.kind()) != record_kind::event || !wanted)
+          if (!wanted(rec, options))
             continue;
+          if (!can_be_named(troupe::text_of(rec.user())) || !can_be_named(troupe::text_of(rec.item()))) {
+            ++dropped;
+            continue;
+          }
           auto copy = to_record(rec);
           into.add(copy.user).add(copy.item).add(copy.event_time);
           if (copy.value)
@@ -55,7 +77,7 @@ expected<void> copy_log(feature_store::record_stream& log, const std::vector<std
       if (options.tell && !options.tell(done, total))
         return fail(ec::canceled, "the snapshot was stopped");
     }
-  return {};
+  return dropped;
 }
 
 } // namespace
@@ -73,7 +95,7 @@ expected<boost::json::object> take_snapshot(feature_store::record_stream& log,
   std::error_code problem;
   std::filesystem::remove_all(work, problem);
   std::filesystem::create_directories(work, problem);
-  std::uint64_t rows = 0;
+  std::uint64_t rows = 0, dropped_events = 0;
   {
     TROUPE_TRY(db, table::connection::open({.file = work / "rows.duckdb",
                                             .memory_limit_bytes = options.memory_bytes,
@@ -83,7 +105,8 @@ expected<boost::json::object> take_snapshot(feature_store::record_stream& log,
     TROUPE_CHECK(db.run(make_table));
     {
       TROUPE_TRY(into, db.append_to("interactions"));
-      TROUPE_CHECK(copy_log(log, ends, into, options));
+      TROUPE_TRY(dropped, copy_log(log, ends, into, options));
+      dropped_events = dropped;
       TROUPE_CHECK(into.flush());
     }
     using table::cell;
@@ -120,6 +143,7 @@ expected<boost::json::object> take_snapshot(feature_store::record_stream& log,
   known["sha256"] = hash.sha256;
   known["bytes"] = hash.bytes;
   known["rows"] = rows;
+  known["dropped_events"] = dropped_events;
   known["offsets"] = std::move(offsets);
   return known;
 }

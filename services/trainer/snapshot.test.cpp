@@ -86,3 +86,36 @@ TEST_CASE("a snapshot of offsets that the log does not have fails") {
   REQUIRE(!taken);
   CHECK(taken.error().code == ec::not_found);
 }
+
+TEST_CASE("events that no vocabulary can name are dropped from a snapshot and counted") {
+  troupe::testing::temp_dir dir;
+  auto events = some_events();
+  events[3].user = "u\n3";
+  events[4].item = "i\t4";
+  events[10].item = "i\n10"; // a view: not wanted, so not dropped either
+  feature_store::memory_stream log{events, 2};
+  snapshot_options options;
+  options.event_types = {"rating"};
+
+  auto taken = take_snapshot(log, dir / "data.parquet", options);
+
+  REQUIRE(taken);
+  CHECK(taken->at("rows").to_number<int>() == 898);
+  CHECK(taken->at("dropped_events").to_number<int>() == 2);
+}
+
+TEST_CASE("events of an excluded arm are left out of a snapshot, those of no arm and of others are not") {
+  troupe::testing::temp_dir dir;
+  auto events = some_events();
+  for (std::size_t i = 0; i < events.size(); ++i)
+    if (i % 5 != 0)
+      events[i].attributes = {{"arm", std::string{i % 2 == 0 ? "control" : "candidate"}}};
+  feature_store::memory_stream log{events, 2};
+  snapshot_options options;
+  options.exclude_arms = {"candidate", "other"};
+
+  auto taken = take_snapshot(log, dir / "data.parquet", options);
+
+  REQUIRE(taken);
+  CHECK(taken->at("rows").to_number<int>() == 600);
+}
