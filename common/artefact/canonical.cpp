@@ -50,13 +50,18 @@ std::string canonical(const json::value& from) {
   return out;
 }
 
-expected<std::string> make_canonical(std::string_view text) {
+expected<json::value> parse(std::string_view text) {
   json::parse_options options;
   options.max_depth = deepest;
   json::error_code failed;
   auto value = json::parse(json::string_view{text.data(), text.size()}, failed, {}, options);
   if (failed)
     return fail(ec::invalid_argument, "not JSON: {}", failed.message());
+  return value;
+}
+
+expected<std::string> make_canonical(std::string_view text) {
+  TROUPE_TRY(value, parse(text));
   return canonical(value);
 }
 

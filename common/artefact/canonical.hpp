@@ -14,8 +14,12 @@ namespace troupe::artefact {
 /// idea of RFC 8785, with numbers as Boost.JSON writes them).
 std::string canonical(const boost::json::value& from);
 
-/// As above from text. Fails with ec::invalid_argument on what is not one JSON value. Of a key given twice
-/// the last counts.
+/// JSON of at most 64 levels, with its last value for a key given twice. Never throws: ec::invalid_argument
+/// on what is not one JSON value.
+expected<boost::json::value> parse(std::string_view text);
+
+/// As `canonical`, from text. Fails with ec::invalid_argument on what is not one JSON value. Of a key given
+/// twice the last counts.
 expected<std::string> make_canonical(std::string_view text);
 
 /// Whether `text` is 64 lower-case hexadecimal digits.

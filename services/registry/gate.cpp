@@ -104,26 +104,42 @@ void bound_by(wire::GateCheckT& to, bool is_least) {
                   to.passed ? (is_least ? "at least" : "at most") : (is_least ? "below" : "above"), to.bound);
 }
 
+/// What the run says of what it measured beside itself: `beside.<alias>.<key>`; empty where it says nothing.
+std::string beside_text(const json::object& manifest, const std::string& alias, std::string_view key) {
+  const json::value* at = manifest.if_contains("beside");
+  for (auto part : {std::string_view{alias}, key})
+    at = at != nullptr && at->is_object() ? at->get_object().if_contains(part) : nullptr;
+  return at != nullptr && at->is_string() ? std::string{at->get_string()} : std::string{};
+}
+
+/// Why there is nothing to compare with; empty where `other` has a metric that can be compared.
+std::string not_comparable(const gate::check& from, const json::object& manifest, const json::object* other) {
+  auto why = other == nullptr ? fmt::format("no version of this model has the alias '{}'", from.against)
+             : !metric_of(*other, from.metric)
+                 ? fmt::format("the version with the alias '{}' has no {}", from.against, from.metric)
+                 : apart(manifest, *other, from.against);
+  auto reason = beside_text(manifest, from.against, "reason");
+  if (!why.empty() && !reason.empty())
+    why += ", and the run could not measure it: " + reason;
+  return why;
+}
+
 std::unique_ptr<wire::GateCheckT> judge_against(const gate::check& from, const json::object& manifest,
                                                 double value, const json::object* other) {
   auto made = line(from, value, 0);
-  if (other == nullptr) {
-    made->passed = true;
-    made->reason = fmt::format("{} is {}; nothing has the alias '{}' yet", from.metric, value, from.against);
-    return made;
-  }
   // Best is what the run itself measured of the other's configuration, on the same questions.
   auto base = metric_of(manifest, from.against + "_" + from.metric);
-  auto origin = "configuration has";
+  auto model = beside_text(manifest, from.against, "model");
+  auto origin = model.empty() ? std::string{"configuration has"}
+                              : fmt::format("model {}, on the same questions, has", model);
   if (!base) {
-    origin = "version has";
-    base = metric_of(*other, from.metric);
-    auto why = base ? apart(manifest, *other, from.against)
-                    : fmt::format("the version with the alias '{}' has none", from.against);
-    if (!why.empty()) {
-      made->reason = fmt::format("{} cannot be compared: {}", from.metric, why);
+    if (auto why = not_comparable(from, manifest, other); !why.empty()) {
+      made->passed = true;
+      made->reason = fmt::format("{} is {}; nothing was compared: {}", from.metric, value, why);
       return made;
     }
+    origin = "version has";
+    base = metric_of(*other, from.metric);
   }
   made->bound = *base + (from.lower_is_better ? 1 : -1) * from.within * std::abs(*base);
   bound_by(*made, !from.lower_is_better);
@@ -172,7 +188,7 @@ expected<gate> gate::read(const std::filesystem::path& file) {
   return parse(std::string{std::istreambuf_iterator<char>{in}, {}}, file.string());
 }
 
-std::vector<std::unique_ptr<wire::GateCheckT>>
+expected<std::vector<std::unique_ptr<wire::GateCheckT>>>
 gate::judge(const std::string& model, const json::object& manifest, const version_with& other) const {
   std::vector<std::unique_ptr<wire::GateCheckT>> lines;
   for (auto& each : checks_) {
@@ -192,8 +208,10 @@ gate::judge(const std::string& model, const json::object& manifest, const versio
       lines.push_back(line(each, *value, *each.at_most));
       bound_by(*lines.back(), false);
     }
-    if (!each.against.empty())
-      lines.push_back(judge_against(each, manifest, *value, other(each.against)));
+    if (!each.against.empty()) {
+      TROUPE_TRY(theirs, other(each.against));
+      lines.push_back(judge_against(each, manifest, *value, theirs));
+    }
   }
   return lines;
 }

@@ -30,9 +30,11 @@ namespace troupe::registry {
 ///     better = "higher"          # or "lower"
 ///
 /// What `against` compares with: the metric `production_ndcg_at_10` of the manifest itself, where the run has
-/// measured the configuration of that version on the same questions, as the trainer does; else the metric of
-/// that version, provided that both were measured on the same split (`data.split`) of the same data
-/// (`data.sha256`).
+/// measured what is in production on the same questions, as the trainer does (`beside.production.model` says
+/// which model that was: where no version of this name is in production, the best of the production release);
+/// else the metric of the version of this name with that alias, provided that both were measured on the same
+/// split (`data.split`) of the same data (`data.sha256`). Where there is nothing that can be compared, the
+/// check passes and its reason says why nothing was compared: growing data must not stop every model.
 class gate {
 public:
   struct check {
@@ -51,13 +53,12 @@ public:
   static expected<gate> read(const std::filesystem::path& file);
 
   /// The version that has an alias, as its manifest; nullptr where there is none.
-  using version_with = std::function<const boost::json::object*(const std::string& alias)>;
+  using version_with = std::function<expected<const boost::json::object*>(const std::string& alias)>;
 
-  /// One line per bound, in the order of the file. A metric that is missing does not pass.
-  std::vector<std::unique_ptr<wire::GateCheckT>>
+  /// One line per bound, in the order of the file. A metric that is missing does not pass. Fails as `other`
+  /// does: what cannot be read lets nothing pass.
+  expected<std::vector<std::unique_ptr<wire::GateCheckT>>>
   judge(const std::string& model, const boost::json::object& manifest, const version_with& other) const;
-
-  const std::vector<check>& checks() const noexcept { return checks_; }
 
 private:
   std::vector<check> checks_;

@@ -5,8 +5,6 @@
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
 
-#include <boost/json/parse.hpp>
-
 #include <algorithm>
 #include <charconv>
 #include <map>
@@ -26,14 +24,23 @@ struct read_manifest {
 };
 
 expected<read_manifest> manifest_of(std::string_view given, std::string_view what) {
-  auto text = artefact::make_canonical(given);
-  if (!text)
-    return fail_while(fmt::format("reading the manifest of {}", what), std::move(text).error());
-  auto value = json::parse(json::string_view{*text});
-  if (!value.is_object())
+  auto value = artefact::parse(given);
+  if (!value)
+    return fail_while(fmt::format("reading the manifest of {}", what), std::move(value).error());
+  if (!value->is_object())
     return fail(ec::invalid_argument, "the manifest of {} is not a JSON object", what);
-  auto hash = sha256_hex(as_bytes(*text));
-  return read_manifest{std::move(*text), std::move(hash), std::move(value.get_object())};
+  auto text = artefact::canonical(*value);
+  auto hash = sha256_hex(as_bytes(text));
+  return read_manifest{std::move(text), std::move(hash), std::move(value->get_object())};
+}
+
+/// The manifest of a version as it is kept.
+expected<json::object> fields_of(const wire::ModelVersionT& version) {
+  auto value = artefact::parse(version.manifest);
+  if (!value || !value->is_object())
+    return fail(ec::corrupt, "the registry's manifest of {}:{} is damaged: {}", version.name, version.version,
+                value ? "it is not a JSON object" : value.error().text);
+  return std::move(value->get_object());
 }
 
 std::string text_at(const json::object& in, std::string_view key) {
@@ -97,17 +104,20 @@ expected<void> model_ledger::check_files(const json::object& manifest) const {
     if (name.starts_with('/') || name.find("..") != name.npos)
       return fail(ec::invalid_argument, "file '{}' of the manifest leaves the folder", name);
     auto* fields = value.if_object();
-    auto* bytes = fields != nullptr ? fields->if_contains("bytes") : nullptr;
-    if (bytes == nullptr || !bytes->is_number())
-      return fail(ec::invalid_argument, "file '{}' of the manifest needs sha256 and bytes", name);
+    auto* number = fields != nullptr ? fields->if_contains("bytes") : nullptr;
+    json::error_code failed;
+    auto bytes = number != nullptr ? number->to_number<std::uint64_t>(failed) : 0;
+    if (number == nullptr || failed)
+      return fail(ec::invalid_argument,
+                  "file '{}' of the manifest needs sha256 and bytes, a whole number from 0", name);
     auto hash = text_at(*fields, "sha256");
     auto size = blobs_.size_of(hash);
     if (!size)
       return fail(size.error().code == ec::not_found ? ec::conflict : size.error().code,
                   "file '{}' of the manifest has not arrived: {}", name, size.error().text);
-    if (*size != bytes->to_number<std::uint64_t>())
+    if (*size != bytes)
       return fail(ec::invalid_argument, "file '{}' has {} bytes in the manifest, its blob has {}", name,
-                  bytes->to_number<std::uint64_t>(), *size);
+                  bytes, *size);
   }
   return {};
 }
@@ -140,7 +150,11 @@ expected<wire::ModelVersionT> model_ledger::version(std::string_view name, std::
   if (!there)
     return fail(ec::not_found, "model '{}' has no version with the {} '{}'", name,
                 family == model_aliases ? "alias" : "manifest", which);
-  return at(name, store::read_u64(*there));
+  auto found = at(name, store::read_u64(*there));
+  if (!found && found.error().code == ec::not_found)
+    return fail(ec::corrupt, "the registry's record of '{}' of model '{}' leads to nothing: {}", which, name,
+                found.error().text);
+  return found;
 }
 
 expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegister& ask) {
@@ -156,12 +170,18 @@ expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegiste
 
   TROUPE_TRY(rules, gate::read(gate_file_));
   std::map<std::string, json::object> others;
-  auto lines = rules.judge(name, manifest.fields, [&](const std::string& alias) -> const json::object* {
+  auto with_alias = [&](const std::string& alias) -> expected<const json::object*> {
+    if (auto read = others.find(alias); read != others.end())
+      return &read->second;
     auto other = version(name, alias);
-    if (!other)
+    if (!other && other.error().code == ec::not_found)
       return nullptr;
-    return &(others[alias] = json::parse(json::string_view{other->manifest}).as_object());
-  });
+    if (!other)
+      return unexpected<error>{std::move(other).error()};
+    TROUPE_TRY(fields, fields_of(*other));
+    return &(others[alias] = std::move(fields));
+  };
+  TROUPE_TRY(lines, rules.judge(name, manifest.fields, with_alias));
   if (!passed(lines) && !ask.skip_gate())
     return fail(ec::conflict, "the quality gate stops model '{}': {}", name, what_failed(lines));
 
@@ -272,11 +292,14 @@ expected<void> model_ledger::check_models(const json::object& manifest, wire::Re
       return fail(ec::invalid_argument, "model '{}' of the release has no manifest_sha256", name);
     TROUPE_TRY(found, version(name, hash));
     // The signature: the release carries the very files that the version was registered with.
-    auto registered = json::parse(json::string_view{found.manifest}).as_object();
-    for (auto& [file, about] : registered.at("files").get_object()) {
+    TROUPE_TRY(registered, fields_of(found));
+    auto* theirs = registered.if_contains("files");
+    if (theirs == nullptr || !theirs->is_object())
+      return fail(ec::corrupt, "the registry's manifest of {}:{} names no files", name, found.version);
+    for (auto& [file, about] : theirs->get_object()) {
       auto place = path.empty() ? std::string{file} : path + "/" + std::string{file};
       auto* ours = files.if_contains(place);
-      if (ours == nullptr || !ours->is_object() ||
+      if (ours == nullptr || !ours->is_object() || !about.is_object() ||
           text_at(ours->get_object(), "sha256") != text_at(about.get_object(), "sha256"))
         return fail(ec::conflict, "the release lacks file '{}' of model '{}' version {}, or has another one",
                     place, name, found.version);

@@ -262,7 +262,49 @@ TEST_CASE_FIXTURE(fixture, "a manifest whose files have not arrived is not regis
   auto leaving =
       fmt::format(R"({{"kind":"ease","files":{{"../w":{{"sha256":"{}","bytes":7}}}}}})", blob("weights"));
   CHECK(add("m", leaving).error().code == ec::invalid_argument);
+  for (auto* bytes : {"-1", "1.5", "1e30", "\"7\"", "null"}) {
+    auto sized = fmt::format(R"({{"kind":"ease","files":{{"w":{{"sha256":"{}","bytes":{}}}}}}})",
+                             blob("weights"), bytes);
+    CHECK(add("m", sized).error().text.find("whole number") != std::string::npos);
+  }
   CHECK(models.versions("", "", 10)->versions.empty());
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "a manifest may be 60 levels deep, is read again as it is, and one of 100 is refused") {
+  gate("[[check]]\nmetric = 'ndcg_at_10'\nagainst = 'production'\n");
+  auto nested = [&](std::size_t levels, double ndcg) {
+    auto text = manifest(ndcg);
+    text.insert(1, "\"deep\":" + std::string(levels, '[') + std::string(levels, ']') + ",");
+    return text;
+  };
+
+  auto first = add("m", nested(60, 0.4));
+  REQUIRE(first.has_value());
+  REQUIRE(alias("m", 1, "production").has_value());
+  CHECK(add("m", nested(60, 0.5))->version == 2);
+  CHECK(release(*first, blob("weights")).has_value());
+  CHECK(add("m", nested(100, 0.6)).error().code == ec::invalid_argument);
+}
+
+TEST_CASE_FIXTURE(fixture, "what has the alias but cannot be read lets nothing pass the gate") {
+  gate("[[check]]\nmetric = 'ndcg_at_10'\nagainst = 'production'\n");
+  REQUIRE(add("m", manifest(0.4)).has_value());
+  REQUIRE(alias("m", 1, "production").has_value());
+  std::string key{"m"};
+  key += '\0';
+  auto with = [&](std::uint64_t version) {
+    auto full = key;
+    store::append_u64(full, version);
+    return full;
+  };
+
+  REQUIRE(db->put(family::models, with(1), "damaged", store::durability::synced).has_value());
+  CHECK(add("m", manifest(0.5)).error().code == ec::corrupt);
+  std::string nowhere;
+  store::append_u64(nowhere, 9);
+  REQUIRE(db->put(family::model_aliases, key + "production", nowhere, store::durability::synced).has_value());
+  CHECK(add("m", manifest(0.5)).error().code == ec::corrupt);
 }
 
 TEST_CASE_FIXTURE(fixture, "an alias stands at one version and moves in one step") {
@@ -305,11 +347,14 @@ TEST_CASE_FIXTURE(fixture, "the quality gate compares with production on the sam
   auto worse = add("m", manifest(0.35));
   REQUIRE(!worse.has_value());
   CHECK(worse.error().text.find("0.36") != std::string::npos);
-  CHECK(add("m", manifest(0.5, "random")).error().text.find("cannot be compared") != std::string::npos);
+  auto other = add("m", manifest(0.2, "random"));
+  REQUIRE(other.has_value());
+  CHECK(other->gate.at(0)->reason.find("nothing was compared: it was measured on the split 'random'") !=
+        std::string::npos);
 }
 
-TEST_CASE_FIXTURE(fixture, "the quality gate takes what a run measured of production's configuration, and "
-                           "does not compare across data") {
+TEST_CASE_FIXTURE(fixture, "the quality gate takes what a run measured of production, does not compare "
+                           "across data, and says so") {
   gate("[[check]]\nmetric = 'ndcg_at_10'\nagainst = 'production'\n");
   auto measured = [&](double ndcg, const char* data, const char* more) {
     return fmt::format(
@@ -320,10 +365,40 @@ TEST_CASE_FIXTURE(fixture, "the quality gate takes what a run measured of produc
   REQUIRE(add("m", measured(0.40, "first", "")).has_value());
   REQUIRE(alias("m", 1, "production").has_value());
 
-  CHECK(add("m", measured(0.50, "second", "")).error().text.find("on the data second") != std::string::npos);
+  auto grown = add("m", measured(0.20, "second", ""));
+  REQUIRE(grown.has_value());
+  CHECK(grown->gate.at(0)->passed);
+  CHECK(grown->gate.at(0)->reason.find("nothing was compared: it was measured on the data second") !=
+        std::string::npos);
   CHECK(add("m", measured(0.30, "second", R"(,"production_ndcg_at_10":0.29)")).has_value());
   CHECK(add("m", measured(0.50, "third", R"(,"production_ndcg_at_10":0.6)")).error().text.find("below 0.6") !=
         std::string::npos);
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "the first model of a name is compared with the model of the production release that "
+                  "the run measured, or the gate says that nothing was compared") {
+  gate("[[check]]\nmetric = 'ndcg_at_10'\nagainst = 'production'\n");
+  auto measured = [&](double ndcg, const char* more) {
+    return fmt::format(R"({{"kind":"ease","metrics":{{"ndcg_at_10":{}{}}},)"
+                       R"("files":{{"weights.safetensors":{{"sha256":"{}","bytes":7}}}}}})",
+                       ndcg, more, blob("weights"));
+  };
+
+  auto worse =
+      add("ease",
+          measured(0.30, R"(,"production_ndcg_at_10":0.4},"beside":{"production":{"model":"popular:1"})"));
+  auto better =
+      add("ease",
+          measured(0.50, R"(,"production_ndcg_at_10":0.4},"beside":{"production":{"model":"popular:1"})"));
+  auto not_measured =
+      add("sasrec", measured(0.1, R"(},"beside":{"production":{"reason":"sasrec:3 is a network"})"));
+
+  CHECK(worse.error().text.find("below 0.4 (the 'production' model popular:1") != std::string::npos);
+  CHECK(better.has_value());
+  REQUIRE(not_measured.has_value());
+  CHECK(not_measured->gate.at(0)->reason.find("nothing was compared") != std::string::npos);
+  CHECK(not_measured->gate.at(0)->reason.find("sasrec:3 is a network") != std::string::npos);
 }
 
 TEST_CASE_FIXTURE(fixture,

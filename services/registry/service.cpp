@@ -1,6 +1,9 @@
 #include "services/registry/service.hpp"
 
 #include "common/event/record.hpp"
+#include "common/log/log.hpp"
+
+#include <exception>
 
 namespace troupe::registry {
 
@@ -55,6 +58,16 @@ expected<std::unique_ptr<service>> service::open(const std::filesystem::path& da
 }
 
 expected<chunk> service::answer(wire::Kind kind, const chunk& payload) {
+  try {
+    return answer_as(kind, payload);
+  } catch (const std::exception& thrown) {
+    log::error("request-threw", "the registry answers {} with an error: {}", net::to_string(kind),
+               thrown.what());
+    return fail(ec::internal, "answering {} failed: {}", net::to_string(kind), thrown.what());
+  }
+}
+
+expected<chunk> service::answer_as(wire::Kind kind, const chunk& payload) {
   if (kind < wire::Kind::blob_put)
     return answer_about_runs(kind, payload);
   if (kind < wire::Kind::model_register)

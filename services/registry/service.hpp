@@ -13,10 +13,12 @@ public:
   static expected<std::unique_ptr<service>>
   open(const std::filesystem::path& data, std::filesystem::path gate_file, std::uint64_t max_blob_bytes);
 
-  /// The payload of the answer; ec::corrupt for a payload that is not the message of `kind`.
+  /// The payload of the answer; ec::corrupt for a payload that is not the message of `kind`, ec::internal
+  /// where a part of us threw: one request never ends the process.
   expected<chunk> answer(wire::Kind kind, const chunk& payload);
 
 private:
+  expected<chunk> answer_as(wire::Kind kind, const chunk& payload);
   service(std::shared_ptr<store::database> db, blob_store blobs, std::filesystem::path gate_file)
       : blobs_{std::move(blobs)}, runs_{db}, models_{db, blobs_, std::move(gate_file)} {}
 
