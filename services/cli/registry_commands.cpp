@@ -82,18 +82,19 @@ expected<void> show_metric(context& with, const metric_options& options) {
   question.name = options.metric;
   question.every = options.every;
   json::array all;
-  for (bool last = false; !last;) {
+  // The page thins from where it begins: the next one begins with the last point again, which is left out.
+  std::size_t seen = 0;
+  for (bool last = false; !last; seen = 1) {
     TROUPE_TRY(page,
                (ask_registry<wire::MetricPage, wire::MetricQuery>(with, wire::Kind::metric_read, question)));
-    for (auto& each : page.points)
-      if (with.json)
+    for (auto i = seen; i < page.points.size(); ++i)
+      if (auto& each = page.points[i]; with.json)
         all.push_back(to_json(*each));
       else
         std::cout << fmt::format("{:>12} {}\n", each->step, each->value);
-    last = page.last || page.points.empty();
-    // The page thins from where it begins: the next one begins a whole stride after the last point.
+    last = page.last || page.points.size() <= seen;
     if (!last)
-      question.from_step = page.points.back()->step + 1;
+      question.from_step = page.points.back()->step;
   }
   if (with.json)
     std::cout << json::serialize(all) << '\n';

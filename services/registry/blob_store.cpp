@@ -1,7 +1,7 @@
 #include "services/registry/blob_store.hpp"
 
 #include "common/artefact/canonical.hpp"
-#include "common/core/hash.hpp"
+#include "common/log/log.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -14,6 +14,12 @@ namespace troupe::registry {
 namespace fs = std::filesystem;
 
 namespace {
+
+constexpr std::size_t most_arrivals = 64;
+constexpr std::uint64_t read_step = 1 << 20;
+constexpr std::uint64_t hashed_a_part = 32 << 20; ///< Of what had arrived before this life.
+constexpr auto abandoned_after = std::chrono::hours{24};
+constexpr auto look_every = std::chrono::hours{1};
 
 unexpected<error> refused(std::string_view doing, const fs::path& path) {
   auto number = errno;
@@ -102,7 +108,9 @@ expected<void> make_folder(const fs::path& path) {
 
 expected<blob_store> blob_store::open(fs::path folder, std::uint64_t largest) {
   TROUPE_CHECK(make_folder(folder / "arriving"));
-  return blob_store{std::move(folder), largest};
+  blob_store made{std::move(folder), largest};
+  made.drop_abandoned();
+  return made;
 }
 
 fs::path blob_store::place(std::string_view sha256) const {
@@ -132,8 +140,11 @@ expected<blob_store::progress> blob_store::put(std::string_view sha256, std::uin
       return fail(ec::conflict, "blob {} has {} bytes, not {}", sha256, *there, size);
     return progress{size, size, true};
   }
+  drop_abandoned();
   // The size is part of the name: two ideas of it cannot mix.
-  auto path = folder_ / "arriving" / fmt::format("{}.{}", sha256, size);
+  auto name = fmt::format("{}.{}", sha256, size);
+  auto path = folder_ / "arriving" / name;
+  std::string is;
   {
     open_file file{path, O_RDWR | O_CREAT};
     if (!file)
@@ -144,35 +155,60 @@ expected<blob_store::progress> blob_store::put(std::string_view sha256, std::uin
       return fail(ec::io_failed, "cannot read the size of {}: {}", path.string(), failed.message());
     if (offset > have)
       return progress{size, have, false};
+    if (arrivals_.size() >= most_arrivals && !arrivals_.contains(name))
+      arrivals_.erase(arrivals_.begin());
+    auto& arrived = arrivals_[name];
+    if (arrived.bytes > have) // the file was removed under us: from its beginning again
+      arrived = {};
     auto end = offset + bytes.size();
     if (end > have) {
-      TROUPE_CHECK(file.write(have, bytes.subspan(have - offset)));
+      auto fresh = bytes.subspan(have - offset);
+      TROUPE_CHECK(file.write(have, fresh));
       TROUPE_CHECK(file.sync());
+      if (arrived.bytes == have) {
+        arrived.hash.add(fresh);
+        arrived.bytes = end;
+      }
       have = end;
+    }
+    auto until = have < size ? std::min(have, arrived.bytes + hashed_a_part) : size;
+    while (arrived.bytes < until) {
+      TROUPE_TRY(part, file.read(arrived.bytes, std::min<std::uint64_t>(until - arrived.bytes, read_step)));
+      if (part.empty())
+        return fail(ec::corrupt, "{} has become shorter than the {} bytes that arrived", path.string(), have);
+      arrived.hash.add(as_bytes(part));
+      arrived.bytes += part.size();
     }
     if (have < size)
       return progress{size, have, false};
+    auto digest = arrived.hash.finish();
+    is = to_hex(byte_view{digest});
+    arrivals_.erase(name);
   }
-  TROUPE_CHECK(complete(path, sha256));
+  TROUPE_CHECK(complete(path, sha256, is));
   return progress{size, size, true};
 }
 
-expected<void> blob_store::complete(const fs::path& arrived, std::string_view sha256) {
-  troupe::sha256 hash;
-  {
-    open_file file{arrived, O_RDONLY};
-    if (!file)
-      return refused("open", arrived);
-    constexpr std::size_t step = 1 << 20;
-    for (std::uint64_t at = 0;; at += step) {
-      TROUPE_TRY(part, file.read(at, step));
-      hash.add(as_bytes(part));
-      if (part.size() < step)
-        break;
-    }
+void blob_store::drop_abandoned() {
+  auto now = std::chrono::steady_clock::now();
+  if (now < next_look_)
+    return;
+  next_look_ = now + look_every;
+  std::error_code failed;
+  for (auto& each : fs::directory_iterator{folder_ / "arriving", failed}) {
+    auto touched = each.last_write_time(failed);
+    if (failed || fs::file_time_type::clock::now() - touched < abandoned_after)
+      continue;
+    arrivals_.erase(each.path().filename().string());
+    fs::remove(each.path(), failed);
+    log::info("blob-abandoned",
+              "the registry removed what had arrived as {}: nobody went on with it for a day",
+              each.path().filename().string());
   }
-  auto digest = hash.finish();
-  if (auto is = to_hex(byte_view{digest}); is != sha256) {
+}
+
+expected<void> blob_store::complete(const fs::path& arrived, std::string_view sha256, const std::string& is) {
+  if (is != sha256) {
     std::error_code ignored;
     fs::remove(arrived, ignored);
     return fail(ec::corrupt, "what arrived as blob {} has the hash {}; it was thrown away, send it again",

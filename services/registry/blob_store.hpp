@@ -2,9 +2,12 @@
 
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
+#include "common/core/hash.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -14,9 +17,11 @@ namespace troupe::registry {
 /// under
 /// `<folder>/arriving`. One thread.
 ///
-/// Operation: parts arrive in order, each synced before it is acknowledged; the last one has the whole file
-/// hashed, and renamed into place when the hash is right. Reads see whole files only. Atomicity: by rename,
-/// with the folder synced. Limits: `largest` bytes a blob.
+/// Operation: parts arrive in order, each synced before it is acknowledged, and hashed as they come, so that
+/// the last one takes no longer than the others; after a start what had arrived is hashed from disk, some of
+/// it with each part. The file is renamed into place when the hash is right. Reads see whole files only. What
+/// nobody went on with for a day is removed. Atomicity: by rename, with the folder synced. Limits: `largest`
+/// bytes a blob; the hashes of 64 arriving blobs are kept, of more they are computed again.
 class blob_store {
 public:
   /// How far a blob is.
@@ -46,9 +51,19 @@ private:
   blob_store(std::filesystem::path folder, std::uint64_t largest)
       : folder_{std::move(folder)}, largest_{largest} {}
   std::filesystem::path place(std::string_view sha256) const;
-  expected<void> complete(const std::filesystem::path& arrived, std::string_view sha256);
+  expected<void> complete(const std::filesystem::path& arrived, std::string_view sha256,
+                          const std::string& is);
+  void drop_abandoned();
+
+  /// The hash of the first `bytes` bytes of what is arriving.
+  struct arrival {
+    troupe::sha256 hash;
+    std::uint64_t bytes = 0;
+  };
 
   std::filesystem::path folder_;
+  std::map<std::string, arrival> arrivals_; ///< By file name.
+  std::chrono::steady_clock::time_point next_look_{};
   std::uint64_t largest_;
 };
 

@@ -237,6 +237,42 @@ TEST_CASE_FIXTURE(fixture, "a blob is complete when every byte is there and its 
   CHECK(blobs.put(nothing, 0, 0, {})->complete);
 }
 
+TEST_CASE_FIXTURE(fixture,
+                  "blobs that arrive side by side, one of them across a restart, are each held against "
+                  "their own hash") {
+  std::string one(300, 'a'), other(300, 'b');
+  one += "end";
+  other += "fin";
+  auto send = [&](const std::string& text, std::size_t from, std::size_t bytes) {
+    return blobs.put(sha256_hex(as_bytes(text)), text.size(), from,
+                     as_bytes(std::string_view{text}.substr(from, bytes)));
+  };
+
+  CHECK(send(one, 0, 100)->next_offset == 100);
+  CHECK(send(other, 0, 150)->next_offset == 150);
+  CHECK(send(one, 50, 150)->next_offset == 200); // half of it is there already
+  blobs = blob_store::open(dir / "blobs", 1 << 20).value();
+  CHECK(send(other, 150, 50)->next_offset == 200);
+  CHECK(send(one, 200, 103)->complete);
+  CHECK(send(other, 200, 103)->complete);
+  CHECK(blobs.read(sha256_hex(as_bytes(other)), 0, 1000)->bytes == other);
+}
+
+TEST_CASE_FIXTURE(fixture, "what nobody went on with for a day is removed from the arriving blobs") {
+  auto name = [](char each) { return std::string(64, each); };
+  REQUIRE(blobs.put(name('a'), 10, 0, as_bytes(std::string_view{"abc"})).has_value());
+  REQUIRE(blobs.put(name('b'), 10, 0, as_bytes(std::string_view{"abc"})).has_value());
+  auto old = dir / "blobs" / "arriving" / (name('a') + ".10");
+  std::filesystem::last_write_time(old,
+                                   std::filesystem::file_time_type::clock::now() - std::chrono::hours{25});
+
+  blobs = blob_store::open(dir / "blobs", 1 << 20).value();
+
+  CHECK(!std::filesystem::exists(old));
+  CHECK(blobs.put(name('b'), 10, 0, {})->next_offset == 3);
+  CHECK(blobs.put(name('a'), 10, 0, {})->next_offset == 0);
+}
+
 TEST_CASE_FIXTURE(fixture, "versions of a model count from 1, and the same manifest is the same version") {
   CHECK(add("m", manifest(0.3))->version == 1);
   CHECK(add("m", manifest(0.4))->version == 2);
