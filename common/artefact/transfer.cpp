@@ -1,6 +1,5 @@
 #include "common/artefact/transfer.hpp"
 
-#include "common/core/hash.hpp"
 #include "common/net/client.hpp"
 
 #include "schemas/registry_generated.h"
@@ -49,25 +48,6 @@ expected<position> put(net::client& registry, const file_hash& of, std::uint64_t
 }
 
 } // namespace
-
-expected<file_hash> hash_file(const fs::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(errno_code(errno), "cannot open {}: {}", file.string(), errno_text(errno));
-  sha256 hash;
-  std::string buffer(1 << 20, '\0');
-  file_hash made;
-  while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || in.gcount() > 0) {
-    auto got = static_cast<std::size_t>(in.gcount());
-    hash.add(as_bytes(std::string_view{buffer}.substr(0, got)));
-    made.bytes += got;
-  }
-  if (in.bad())
-    return fail(ec::io_failed, "cannot read {}", file.string());
-  auto digest = hash.finish();
-  made.sha256 = to_hex(byte_view{digest});
-  return made;
-}
 
 expected<file_hash> upload(net::client& registry, const fs::path& file, const on_progress& progress) {
   TROUPE_TRY(of, hash_file(file));

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "common/core/error.hpp"
+#include "common/core/file_hash.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -13,14 +13,6 @@ class client;
 } // namespace troupe::net
 
 namespace troupe::artefact {
-
-/// A file by content.
-struct file_hash {
-  std::string sha256;
-  std::uint64_t bytes = 0;
-};
-
-expected<file_hash> hash_file(const std::filesystem::path& file);
 
 /// Told after each part: bytes done of all.
 using on_progress = std::function<void(std::uint64_t done, std::uint64_t all)>;

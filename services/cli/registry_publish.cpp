@@ -34,7 +34,7 @@ artefact::on_progress bar_of(const fs::path& file) {
   };
 }
 
-json::object file_entry(const artefact::file_hash& of) {
+json::object file_entry(const file_hash& of) {
   return {{"sha256", of.sha256}, {"bytes", of.bytes}};
 }
 

@@ -228,11 +228,13 @@ expected<std::string> order_from(const json::object& manifest, const std::string
   TROUPE_TRY(source, text_in(about, "source"));
   TROUPE_TRY(hash, text_in(about, "sha256"));
   auto* ranks = manifest.if_contains("ranks");
-  auto order = fmt::format("{}[run]\nname = {}\nexperiment = \"reproduce\"\nregister = false\nranks = {}\n"
-                           "data = {}\ndata_sha256 = \"{}\"\n",
-                           config, to_text(name),
-                           ranks != nullptr && ranks->is_number() ? ranks->to_number<std::int64_t>() : 1,
-                           to_text(source), hash);
+  auto order =
+      fmt::format("{}[run]\nname = {}\nexperiment = \"reproduce\"\nregister = false\nranks = {}\n"
+                  "data_sha256 = \"{}\"\n",
+                  config, to_text(name),
+                  ranks != nullptr && ranks->is_number() ? ranks->to_number<std::int64_t>() : 1, hash);
+  if (source != "training-set") // the configuration names that one
+    order += fmt::format("data = {}\n", to_text(source));
   for (auto* key : {"event_types", "exclude_arms"})
     if (auto texts = texts_in(about, key); !texts.empty())
       order += fmt::format("{} = {}\n", key, to_text(texts));

@@ -1,5 +1,6 @@
 #include "services/ranker/release.hpp"
 
+#include "common/core/file_hash.hpp"
 #include "common/core/hash.hpp"
 #include "common/model/load.hpp"
 
@@ -42,23 +43,6 @@ bool stays_inside(std::string_view path) {
   std::filesystem::path parts{path};
   return !path.empty() && !parts.is_absolute() &&
          std::none_of(parts.begin(), parts.end(), [](auto& part) { return part == ".." || part == "."; });
-}
-
-expected<std::string> file_hash(const std::filesystem::path& path, std::uint64_t& bytes) {
-  std::ifstream in{path, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot open {}", path.string());
-  sha256 sum;
-  std::vector<char> buffer(1 << 20);
-  bytes = 0;
-  while (in) {
-    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    auto got = static_cast<std::size_t>(in.gcount());
-    sum.add(as_bytes({buffer.data(), got}));
-    bytes += got;
-  }
-  auto digest = sum.finish();
-  return to_hex(byte_view{digest});
 }
 
 expected<void> check_signature(const json::object& root) {
@@ -275,13 +259,12 @@ expected<release_ptr> load_release(const std::filesystem::path& folder, const lo
   auto out = std::make_shared<release>();
   out->manifest = std::move(*manifest);
   for (auto& file : out->manifest.files) {
-    std::uint64_t bytes = 0;
-    TROUPE_TRY(hash, file_hash(folder / file.path, bytes));
-    if (bytes != file.bytes || hash != file.sha256)
+    TROUPE_TRY(is, hash_file(folder / file.path));
+    if (is.bytes != file.bytes || is.sha256 != file.sha256)
       return fail(ec::corrupt, "file {} of release {} has {} bytes and hash {}, the manifest says {} and {}",
-                  file.path, out->manifest.id.substr(0, 12), bytes, hash.substr(0, 12), file.bytes,
+                  file.path, out->manifest.id.substr(0, 12), is.bytes, is.sha256.substr(0, 12), file.bytes,
                   file.sha256.substr(0, 12));
-    out->bytes += bytes;
+    out->bytes += is.bytes;
   }
   std::map<std::string, std::shared_ptr<const model::vocabulary>> vocabularies;
   for (auto& entry : out->manifest.models) {

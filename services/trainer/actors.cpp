@@ -51,7 +51,8 @@ public:
       self_->quit(std::move(message.reason));
     });
     return {[this](begin_atom) { train(); }, [this](told_atom, const status_ptr& now) { told(*now); },
-            [this](net::request_atom, net::request_ptr& asked) { answer(*asked); }};
+            [this](net::request_atom, net::request_ptr& asked) { answer(*asked); },
+            [this](leave_atom) { self_->quit(); }};
   }
 
   const char* name = "run";
@@ -88,6 +89,7 @@ private:
         // One small synced write, rare.
         if (auto saved = from_->parts->journal->save(from_->order, status_); !saved)
           return asked.respond.finish(unexpected<error>{saved.error()});
+        from_->ended(status_.id);
       }
     }
     asked.respond.reply(encode(status_));
@@ -106,27 +108,30 @@ public:
 
   runs_actor::behavior_type make_behavior(std::shared_ptr<const run_parts> parts,
                                           std::shared_ptr<run_threads> threads,
-                                          const std::vector<run_journal::entry>& unfinished) {
+                                          const std::vector<run_journal::entry>& open) {
     parts_ = std::move(parts);
     threads_ = std::move(threads);
     self_->set_exit_handler([this](caf::exit_msg& message) {
       for (auto& [id, run] : runs_)
         caf::anon_send_exit(caf::actor_cast<caf::actor>(run), caf::exit_reason::user_shutdown);
       runs_.clear();
+      *offering_wanted_ = wish::stop;
       self_->quit(message.reason == caf::exit_reason::user_shutdown ? caf::error{}
                                                                     : std::move(message.reason));
     });
-    for (auto& each : unfinished)
-      add(each.order, each.status);
+    for (auto& each : open)
+      if (each.status.ended())
+        unpublished_.insert(each.status.id);
+      else
+        add(each.order, each.status);
     take_turns();
+    offer();
     return {[this](net::request_atom, net::request_ptr& asked) {
               if (auto done = answer(asked); !done)
                 asked->respond.fail(std::move(done).error());
             },
-            [this](ended_atom, const std::string& id) {
-              running_.erase(id);
-              take_turns();
-            }};
+            [this](ended_atom, const std::string& id) { ended(id); }, [this](again_atom) { offer(); },
+            [this](offered_atom, const std::vector<std::string>& published) { offered(published); }};
   }
 
   const char* name = "runs";
@@ -145,6 +150,53 @@ private:
     };
     runs_[id] = self_->home_system().spawn(behaviour, seed);
     waiting_.push_back(id);
+  }
+
+  void ended(const std::string& id) {
+    running_.erase(id);
+    std::erase(waiting_, id);
+    if (auto run = runs_.find(id); run != runs_.end()) {
+      caf::anon_send(run->second, leave_atom::value); // behind what was passed on to it
+      runs_.erase(run);
+    }
+    if (auto entry = parts_->journal->find(id);
+        entry && *entry && (*entry)->status.publication == publication::waiting) {
+      unpublished_.insert(id);
+      offer_later();
+    }
+    take_turns();
+  }
+
+  /// On a thread of its own, one after the other: it waits for the registry, and no turn waits for it.
+  void offer() {
+    offer_is_set_ = false;
+    if (unpublished_.empty() || !parts_->registry || std::exchange(offering_, true))
+      return;
+    auto weak = caf::actor_cast<caf::weak_actor_ptr>(runs_actor{self_});
+    threads_->start([parts = parts_, wanted = offering_wanted_, ids = unpublished_, weak] {
+      std::vector<std::string> published;
+      for (auto& id : ids) {
+        if (*wanted != wish::go_on)
+          break;
+        auto entry = parts->journal->find(id);
+        if (entry && *entry && publish_again(*parts, **entry, *wanted))
+          published.push_back(id);
+      }
+      if (auto strong = weak.lock())
+        caf::anon_send(caf::actor_cast<runs_actor>(strong), offered_atom::value, std::move(published));
+    });
+  }
+
+  void offered(const std::vector<std::string>& published) {
+    offering_ = false;
+    for (auto& id : published)
+      unpublished_.erase(id);
+    offer_later();
+  }
+
+  void offer_later() {
+    if (!unpublished_.empty() && !std::exchange(offer_is_set_, true))
+      self_->delayed_send(self_, parts_->settings->publish_again, again_atom::value);
   }
 
   void take_turns() {
@@ -184,6 +236,12 @@ private:
       return fail(ec::conflict, "run {} exists with another configuration", order.id);
     auto id = order.id;
     if (!entry) {
+      if (waiting_.size() >= parts_->settings->max_waiting)
+        return fail(
+            ec::overloaded,
+            "{} runs wait for their turn already (max_waiting); run {} was not taken, order it again when "
+            "one of them has begun",
+            waiting_.size(), id);
       run_status status;
       status.id = id;
       TROUPE_CHECK(parts_->journal->save(order, status));
@@ -198,38 +256,56 @@ private:
   runs_actor::stateful_pointer<runs_state> self_;
   std::shared_ptr<const run_parts> parts_;
   std::shared_ptr<run_threads> threads_;
-  std::map<std::string, run_actor> runs_; ///< Of this life.
+  std::map<std::string, run_actor> runs_; ///< Those that have not ended.
   std::deque<std::string> waiting_;
   std::set<std::string> running_;
+  std::set<std::string> unpublished_; ///< Ended, and the registry has not all of it.
+  bool offering_ = false;
+  bool offer_is_set_ = false;
+  std::shared_ptr<std::atomic<wish>> offering_wanted_ = std::make_shared<std::atomic<wish>>(wish::go_on);
 };
 
 } // namespace
 
 void run_threads::start(std::function<void()> work) {
   std::lock_guard lock{mutex_};
-  threads_.emplace_back(std::move(work));
+  for (auto& each : workers_)
+    if (*each.done)
+      each.thread.join();
+  std::erase_if(workers_, [](auto& each) { return !each.thread.joinable(); });
+  auto done = std::make_shared<std::atomic<bool>>(false);
+  workers_.push_back({std::thread{[work = std::move(work), done] {
+                        work();
+                        *done = true;
+                      }},
+                      done});
 }
 
 void run_threads::join() {
   std::lock_guard lock{mutex_};
-  for (auto& each : threads_)
-    each.join();
-  threads_.clear();
+  for (auto& each : workers_)
+    each.thread.join();
+  workers_.clear();
+}
+
+std::size_t run_threads::size() const {
+  std::lock_guard lock{mutex_};
+  return workers_.size();
 }
 
 expected<runs_actor> spawn_runs(caf::actor_system& system, std::shared_ptr<const run_parts> parts,
                                 std::shared_ptr<run_threads> threads) {
   TROUPE_TRY(all, parts->journal->all());
-  auto unfinished = std::make_shared<std::vector<run_journal::entry>>();
+  auto open = std::make_shared<std::vector<run_journal::entry>>();
   for (auto& each : all)
-    if (!each.status.ended())
-      unfinished->push_back(std::move(each));
+    if (!each.status.ended() || each.status.publication == publication::waiting)
+      open->push_back(std::move(each));
   auto behaviour = [](runs_actor::stateful_pointer<runs_state> self, std::shared_ptr<const run_parts> with,
                       std::shared_ptr<run_threads> on,
                       const std::shared_ptr<std::vector<run_journal::entry>>& from) {
     return self->state.make_behavior(std::move(with), std::move(on), *from);
   };
-  return system.spawn(behaviour, std::move(parts), std::move(threads), unfinished);
+  return system.spawn(behaviour, std::move(parts), std::move(threads), open);
 }
 
 } // namespace troupe::trainer

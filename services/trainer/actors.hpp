@@ -7,10 +7,12 @@
 #include <caf/fwd.hpp>
 #include <caf/typed_actor.hpp>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::trainer::status_ptr)
 
@@ -19,16 +21,27 @@ namespace troupe::trainer {
 using begin_atom = caf::atom_constant<caf::atom("begin")>;
 using told_atom = caf::atom_constant<caf::atom("told")>;
 using ended_atom = caf::atom_constant<caf::atom("ended")>;
+using leave_atom = caf::atom_constant<caf::atom("leave")>;
+using again_atom = caf::atom_constant<caf::atom("again")>;
+using offered_atom = caf::atom_constant<caf::atom("offered")>;
 
-/// The threads on which runs do their blocking work. Joined by the service after its actors have ended.
+/// The threads on which runs do their blocking work: one that has done its work is joined when the next one
+/// starts, the rest by the service after its actors have ended.
 class run_threads {
 public:
   void start(std::function<void()> work);
   void join();
 
+  /// Threads that are not joined yet.
+  std::size_t size() const;
+
 private:
-  std::mutex mutex_;
-  std::vector<std::thread> threads_;
+  struct worker {
+    std::thread thread;
+    std::shared_ptr<std::atomic<bool>> done;
+  };
+  mutable std::mutex mutex_;
+  std::vector<worker> workers_;
 };
 
 /// One run, from its order to its end. Owned by the actor of all runs.
@@ -38,14 +51,23 @@ using run_actor = caf::typed_actor<
     // How far the run's thread is; the last of them has ended.
     caf::reacts_to<told_atom, status_ptr>,
     // Answer train_start and train_status with the state; train_cancel ends the run.
-    caf::reacts_to<net::request_atom, net::request_ptr>>;
+    caf::reacts_to<net::request_atom, net::request_ptr>,
+    // Behind the last request that was passed on: the journal answers from now on.
+    caf::reacts_to<leave_atom>>;
 
-/// All runs: takes orders, writes them down, gives them their turns. Owned by the root.
+/// All runs: takes orders, writes them down, gives them their turns, and offers those that the registry could
+/// not hear of to it again. Of the ended runs it holds nothing: the journal answers for them. Owned by the
+/// root.
 using runs_actor = caf::typed_actor<
-    // Answer one request: train_start, train_status, train_cancel.
+    // Answer one request: train_start, train_status, train_cancel. An order beyond `max_waiting` is refused
+    // as overloaded.
     caf::reacts_to<net::request_atom, net::request_ptr>,
     // A run has ended: the next one's turn.
-    caf::reacts_to<ended_atom, std::string>>;
+    caf::reacts_to<ended_atom, std::string>,
+    // Offer the runs whose publication waits to the registry.
+    caf::reacts_to<again_atom>,
+    // That was done; these wait no longer.
+    caf::reacts_to<offered_atom, std::vector<std::string>>>;
 
 /// Goes on with the runs that the journal says are not ended.
 expected<runs_actor> spawn_runs(caf::actor_system& system, std::shared_ptr<const run_parts> parts,

@@ -12,6 +12,9 @@ struct config {
   std::string worker = "troupe-trainer-worker";
   std::uint32_t runs_at_once = 1;
   std::chrono::seconds registry_patience{60};
+  std::chrono::seconds publish_again{60};
+  std::uint32_t max_waiting = 100;
+  std::uint32_t keep_runs = 20;
   std::uint64_t snapshot_memory_bytes = std::uint64_t{512} << 20;
 
   void bind(config_keys& keys);

@@ -1,12 +1,16 @@
 #include "services/trainer/publisher.hpp"
 
+#include "common/artefact/canonical.hpp"
+#include "common/artefact/transfer.hpp"
+#include "common/log/log.hpp"
+
 #include "schemas/registry_generated.h"
 
-#include <boost/json/parse.hpp>
-
-#include <fstream>
+#include <algorithm>
 
 namespace troupe::trainer {
+
+namespace json = boost::json;
 
 namespace {
 
@@ -15,7 +19,8 @@ using builder = flatbuffers::FlatBufferBuilder;
 
 constexpr std::size_t most_points = 100'000;
 constexpr std::size_t points_an_update = 10'000;
-constexpr std::size_t part_bytes = 4 << 20;
+constexpr std::uint32_t versions_a_page = 100;
+constexpr auto production_alias = "production";
 constexpr auto identifier = "TRPR";
 
 chunk bytes_of(const builder& out) {
@@ -28,6 +33,27 @@ expected<const T*> answer(const chunk& payload, const char* name) {
   if (!verifier.VerifyBuffer<T>(nullptr))
     return fail(ec::corrupt, "the registry's answer is no {}", name);
   return flatbuffers::GetRoot<T>(payload.data());
+}
+
+std::string text_of(const flatbuffers::String* text) {
+  return text ? text->str() : std::string{};
+}
+
+bool has_alias(const wire::ModelVersion& version) {
+  if (version.aliases() != nullptr)
+    for (auto* each : *version.aliases())
+      if (each->string_view() == production_alias)
+        return true;
+  return false;
+}
+
+publisher::in_production as_production(const wire::ModelVersion& version) {
+  publisher::in_production made{fmt::format("{}:{}", text_of(version.name()), version.version()), {}};
+  auto manifest = artefact::parse(text_of(version.manifest()));
+  if (manifest && manifest->is_object())
+    if (auto* config = manifest->get_object().if_contains("config"); config != nullptr && config->is_string())
+      made.config = config->get_string();
+  return made;
 }
 
 } // namespace
@@ -83,7 +109,7 @@ expected<void> publisher::send(int state, const std::string& error) {
                                            nullptr, nullptr, &points, &artefacts),
                identifier);
     pending_ = bytes_of(out);
-    points_.erase(points_.begin(), points_.begin() + static_cast<std::ptrdiff_t>(count));
+    sent_points_ = count;
     artefacts_.clear();
   }
   TROUPE_TRY(got, ask(wire::Kind::run_update, pending_));
@@ -91,6 +117,8 @@ expected<void> publisher::send(int state, const std::string& error) {
   (void)reply;
   ++number_;
   pending_ = chunk{};
+  points_.erase(points_.begin(), points_.begin() + static_cast<std::ptrdiff_t>(sent_points_));
+  sent_points_ = 0;
   return {};
 }
 
@@ -102,51 +130,64 @@ expected<void> publisher::flush() {
 
 expected<void> publisher::end(int state, std::string error) {
   TROUPE_CHECK(flush());
+  if (auto dropped = std::exchange(dropped_, 0); dropped > 0)
+    log::warn("points-dropped", "{} metric points of run {} were dropped while the registry was away",
+              dropped, order_.id);
   return send(state, error);
 }
 
-expected<void> publisher::upload(const std::filesystem::path& file, const std::string& sha256,
-                                 std::uint64_t bytes) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot read {}", file.string());
-  std::vector<std::uint8_t> buffer;
-  std::uint64_t offset = 0;
-  for (;;) {
-    buffer.resize(static_cast<std::size_t>(std::min<std::uint64_t>(part_bytes, bytes - offset)));
-    in.clear();
-    in.seekg(static_cast<std::streamoff>(offset));
-    in.read(reinterpret_cast<char*>(buffer.data()), static_cast<std::streamsize>(buffer.size()));
-    if (static_cast<std::size_t>(in.gcount()) != buffer.size())
-      return fail(ec::io_failed, "{} has become shorter", file.string());
-    builder out{buffer.size() + 1024};
-    out.Finish(wire::CreateBlobPutDirect(out, sha256.c_str(), bytes, offset, &buffer), identifier);
-    TROUPE_TRY(got, ask(wire::Kind::blob_put, bytes_of(out)));
-    TROUPE_TRY(status, answer<wire::BlobStatus>(got.payload, "BlobStatus"));
-    if (status->complete())
-      return {};
-    if (status->next_offset() > bytes || (status->next_offset() == offset && !buffer.empty()) ||
-        status->next_offset() == bytes)
-      return fail(ec::corrupt, "the registry does not take {}: it asks for byte {} of {}", file.string(),
-                  status->next_offset(), bytes);
-    offset = status->next_offset();
+json::array publisher::unsent() const {
+  json::array out;
+  for (auto& each : points_)
+    out.push_back(json::array{each.name, each.step, each.value, each.at});
+  return out;
+}
+
+void publisher::add_unsent(const json::array& points) {
+  for (auto& each : points) {
+    auto* one = each.if_array();
+    if (one != nullptr && one->size() == 4 && (*one)[0].is_string() && (*one)[1].is_number() &&
+        (*one)[2].is_number() && (*one)[3].is_number() && points_.size() < most_points)
+      points_.push_back({std::string{(*one)[0].get_string()}, (*one)[1].to_number<std::uint64_t>(),
+                         (*one)[2].to_number<double>(), (*one)[3].to_number<std::int64_t>()});
   }
 }
 
-expected<std::string> publisher::production_config() {
+expected<void> publisher::upload(const std::filesystem::path& file, const std::string& sha256) {
+  TROUPE_TRY(sent, artefact::upload(*registry_, file));
+  if (sent.sha256 != sha256)
+    return fail(ec::conflict, "{} has changed since it was trained: its hash is {}, not {}", file.string(),
+                sent.sha256, sha256);
+  return {};
+}
+
+expected<std::vector<publisher::in_production>> publisher::production() {
   builder out;
-  out.Finish(wire::CreateModelQueryDirect(out, order_.model_name.c_str(), "production"), identifier);
+  out.Finish(wire::CreateModelQueryDirect(out, order_.model_name.c_str(), production_alias), identifier);
   auto got = ask(wire::Kind::model_show, bytes_of(out));
-  if (!got && got.error().code == ec::not_found)
-    return std::string{};
-  if (!got)
+  if (got) {
+    TROUPE_TRY(version, answer<wire::ModelVersion>(got->payload, "ModelVersion"));
+    return std::vector{as_production(*version)};
+  }
+  if (got.error().code != ec::not_found)
     return unexpected<error>{std::move(got).error()};
-  TROUPE_TRY(version, answer<wire::ModelVersion>(got->payload, "ModelVersion"));
-  boost::system::error_code problem;
-  auto text = version->manifest() ? version->manifest()->string_view() : std::string_view{};
-  auto manifest = boost::json::parse({text.data(), text.size()}, problem);
-  auto* config = !problem && manifest.is_object() ? manifest.get_object().if_contains("config") : nullptr;
-  return config != nullptr && config->is_string() ? std::string{config->get_string()} : std::string{};
+  std::vector<in_production> found;
+  std::string after;
+  for (bool last = false; !last;) {
+    builder question;
+    question.Finish(wire::CreateModelListDirect(question, "", after.c_str(), versions_a_page), identifier);
+    TROUPE_TRY(page, ask(wire::Kind::model_list, bytes_of(question)));
+    TROUPE_TRY(list, answer<wire::ModelPage>(page.payload, "ModelPage"));
+    last = list->last() || list->versions() == nullptr || list->versions()->size() == 0;
+    if (list->versions() == nullptr)
+      continue;
+    for (auto* each : *list->versions()) {
+      after = fmt::format("{}:{}", text_of(each->name()), each->version());
+      if (has_alias(*each))
+        found.push_back(as_production(*each));
+    }
+  }
+  return found;
 }
 
 expected<std::uint64_t> publisher::register_model(const std::string& manifest) {
@@ -157,6 +198,10 @@ expected<std::uint64_t> publisher::register_model(const std::string& manifest) {
              identifier);
   TROUPE_TRY(got, ask(wire::Kind::model_register, bytes_of(out)));
   TROUPE_TRY(version, answer<wire::ModelVersion>(got.payload, "ModelVersion"));
+  if (version->gate() != nullptr)
+    for (auto* each : *version->gate())
+      log::info("model-gated", "the quality gate on {} version {}: {}", order_.model_name, version->version(),
+                text_of(each->reason()));
   return version->version();
 }
 

@@ -5,6 +5,8 @@
 #include "common/core/time.hpp"
 #include "common/net/client.hpp"
 
+#include <boost/json/array.hpp>
+
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -28,20 +30,30 @@ public:
   /// Sends what waits.
   expected<void> flush();
 
-  /// Sends a file as a blob, from where the registry has it.
-  expected<void> upload(const std::filesystem::path& file, const std::string& sha256, std::uint64_t bytes);
+  /// The points that wait, to be kept on disk, and such points again.
+  boost::json::array unsent() const;
+  void add_unsent(const boost::json::array& points);
 
-  /// The configuration of the version that is in production under this model's name; empty where there is
-  /// none, or where it was not trained here.
-  expected<std::string> production_config();
+  /// Sends a file as a blob, from where the registry has it. ec::conflict where it is not the file `sha256`
+  /// any more.
+  expected<void> upload(const std::filesystem::path& file, const std::string& sha256);
 
-  /// Registers the model; gives its version.
+  /// A version with the alias production, and the configuration it was trained with; empty where it was not
+  /// trained here.
+  struct in_production {
+    std::string version; ///< name:number
+    std::string config;
+  };
+
+  /// What is in production under this model's name; where that is nothing, all models of the release in
+  /// production: the deployer sets the alias at each of them.
+  expected<std::vector<in_production>> production();
+
+  /// Registers the model; gives its version. What the gate said is in the log.
   expected<std::uint64_t> register_model(const std::string& manifest);
 
   /// The last update: the run has ended. `state` is of wire::RunState.
   expected<void> end(int state, std::string error);
-
-  std::uint64_t dropped() const noexcept { return dropped_; }
 
 private:
   struct point {
@@ -61,7 +73,8 @@ private:
   std::uint64_t number_ = 0;
   std::vector<point> points_;
   std::map<std::string, std::string> artefacts_;
-  chunk pending_; ///< An update that may have arrived.
+  std::size_t sent_points_ = 0; ///< Those of `pending_`, which stand first in `points_`.
+  chunk pending_;               ///< An update that may have arrived.
   std::uint64_t dropped_ = 0;
 };
 

@@ -1,18 +1,21 @@
 #include "services/trainer/run.hpp"
 
 #include "services/feature_store/log_stream.hpp"
+#include "services/feature_store/training_set.hpp"
 #include "services/trainer/publisher.hpp"
+#include "services/trainer/run_folders.hpp"
 #include "services/trainer/snapshot.hpp"
 #include "services/trainer/worker_group.hpp"
 
+#include "common/artefact/canonical.hpp"
+#include "common/core/file_hash.hpp"
 #include "common/core/hash.hpp"
 #include "common/log/log.hpp"
+#include "common/tensor/safetensors.hpp"
 
 #include <boost/json/array.hpp>
-#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
-#include <algorithm>
 #include <fstream>
 #include <thread>
 
@@ -25,8 +28,8 @@ using clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr store::family_id runs = 0;
 constexpr auto publish_every = 2s;
+constexpr auto unsent = "unsent.json"; ///< Metric points that the registry has not.
 
 std::string text_in(const json::object& from, std::string_view key) {
   auto* value = from.if_contains(key);
@@ -40,21 +43,21 @@ expected<std::string> read_text(const fs::path& file) {
   return std::string{std::istreambuf_iterator<char>{in}, {}};
 }
 
-/// Whole or not at all.
+/// Whole or not at all, and durable.
 expected<void> write_text(const fs::path& file, std::string_view text) {
-  auto part = file;
-  part += ".part";
-  {
-    std::ofstream out{part, std::ios::binary};
-    out << text;
-    if (!out.flush())
-      return fail(ec::io_failed, "cannot write {}", part.string());
-  }
-  std::error_code problem;
-  fs::rename(part, file, problem);
-  if (problem)
-    return fail(ec::io_failed, "cannot write {}: {}", file.string(), problem.message());
-  return {};
+  return tensor::write_file_atomically(file, as_bytes(text));
+}
+
+expected<json::object> read_object(const fs::path& file) {
+  TROUPE_TRY(text, read_text(file));
+  TROUPE_TRY(value, artefact::parse(text));
+  if (!value.is_object())
+    return fail(ec::corrupt, "{} is not a JSON object", file.string());
+  return std::move(value.get_object());
+}
+
+bool can_come_later(const error& err) {
+  return remedy_of(err.code) == remedy::retry_later;
 }
 
 class carrier {
@@ -82,15 +85,48 @@ public:
     return publish();
   }
 
+  /// Tells the registry how the run ended; what it does not hear now waits on disk.
   void end() {
     if (!publisher_)
       return;
     auto state = status_.state == wire::TrainState::done     ? 1
                  : status_.state == wire::TrainState::failed ? 2
                                                              : 3;
-    if (auto told = publisher_->end(state, status_.error); !told)
-      log::warn("run-not-published", "trainer could not tell the registry how run {} ended: {}", order_.id,
-                render(told.error()));
+    // A model that waits for the registry is told with its end, later.
+    auto told = status_.publication == publication::waiting
+                    ? expected<void>{unexpected<error>{error{ec::unavailable, "the registry is away"}}}
+                    : publisher_->end(state, status_.error);
+    if (told) {
+      status_.publication = publication::complete;
+      std::error_code problem;
+      fs::remove(folder_ / unsent, problem);
+      return;
+    }
+    status_.publication = can_come_later(told.error()) ? publication::waiting : publication::complete;
+    if (auto kept = write_text(folder_ / unsent, json::serialize(publisher_->unsent())); !kept)
+      log::warn("points-not-kept", "trainer cannot keep the metrics of run {}: {}", order_.id,
+                render(kept.error()));
+    log::warn("run-not-published", "trainer could not tell the registry how run {} ended{}: {}", order_.id,
+              status_.publication == publication::waiting ? ", and tries again" : "", render(told.error()));
+  }
+
+  /// The rest of what the registry shall know, from what an earlier `run` left on disk.
+  void publish_rest() {
+    if (!publisher_)
+      return;
+    if (auto text = read_text(folder_ / unsent))
+      if (auto points = artefact::parse(*text); points && points->is_array())
+        publisher_->add_unsent(points->get_array());
+    if (status_.state == wire::TrainState::done && !status_.metrics.contains("model_version")) {
+      auto done = read_object(folder_ / "result.json");
+      model_ = model_folder(done ? *done : json::object{});
+      auto published = publish_once();
+      if (!published)
+        return not_published_yet(published.error());
+      status_.error.clear();
+    }
+    status_.publication = publication::complete;
+    end();
   }
 
 private:
@@ -101,23 +137,32 @@ private:
     tell_(status_);
   }
 
-  /// Puts the configuration that is in production where the ranks measure it beside the new one. A registry
-  /// that is away costs the comparison, not the run: the gate says so.
+  /// Puts the configurations that are in production where the ranks measure them beside the new one. A
+  /// registry that is away costs the comparison, not the run: the gate says so.
   void note_production() {
-    auto file = folder_ / "production.toml";
-    if (!publisher_ || !order_.run.register_model || fs::exists(file))
+    auto file = folder_ / "production.json";
+    if (!publisher_ || !order_.run.register_model || order_.on_rows || fs::exists(file))
       return;
-    auto config = publisher_->production_config();
-    if (config && !config->empty())
-      config = write_text(file, *config).map([&] { return *config; });
-    if (!config)
-      log::warn("production-not-known", "trainer does not measure production beside run {}: {}", order_.id,
-                render(config.error()));
+    auto known = publisher_->production();
+    auto noted = known ? expected<void>{} : expected<void>{unexpected<error>{known.error()}};
+    if (known && !known->empty()) {
+      json::array all;
+      for (auto& each : *known)
+        all.push_back(json::object{{"model", each.version}, {"config", each.config}});
+      noted = write_text(file, json::serialize(all));
+    }
+    if (noted)
+      return;
+    not_measured_ = fmt::format("the registry did not say what is in production: {}", noted.error().text);
+    log::warn("production-not-known", "trainer does not measure production beside run {}: {}", order_.id,
+              render(noted.error()));
   }
 
   /// The file to train on; what is known of it stands beside it, written last.
   expected<json::object> prepare_data() {
     stage("loading");
+    if (order_.on_rows)
+      return training_set();
     if (order_.run.data != "log") {
       file_ = order_.run.data;
       TROUPE_TRY(hash, hash_file(file_));
@@ -127,12 +172,8 @@ private:
     }
     file_ = folder_ / "interactions.parquet";
     auto note = folder_ / "interactions.json";
-    if (auto text = read_text(note)) {
-      boost::system::error_code problem;
-      auto known = json::parse(*text, problem);
-      if (!problem && known.is_object() && fs::exists(file_))
-        return known.get_object();
-    }
+    if (auto known = read_object(note); known && fs::exists(file_))
+      return std::move(*known);
     if (!parts_.log)
       return fail(ec::unavailable, "the catalog has no ingest: there is no log to train on");
     feature_store::log_stream log{parts_.log};
@@ -157,26 +198,48 @@ private:
                 dropped, order_.id);
     }
     TROUPE_CHECK(check_data(known));
-    TROUPE_CHECK(write_text(note, canonical(known)));
+    TROUPE_CHECK(write_text(note, artefact::canonical(known)));
+    return known;
+  }
+
+  /// The rows that a training set holds, hashed again: one that was changed is found before the training.
+  expected<json::object> training_set() {
+    file_ = order_.training_set;
+    if (!file_.is_absolute())
+      return fail(
+          ec::invalid_argument,
+          "dcn.training_set = \"{}\": a DCN is trained on the rows of a training set, say its absolute "
+          "path; `troupe training-set build` makes one",
+          order_.training_set);
+    TROUPE_TRY(about, read_object(file_ / "manifest.json"));
+    TROUPE_TRY(check, feature_store::verify_training_set(file_));
+    if (!check.same)
+      return fail(
+          ec::corrupt,
+          "the parts of training set {} have the content hash {}, its manifest says {}: build it again",
+          file_.string(), check.computed, check.stated);
+    json::object known{{"source", "training-set"},
+                       {"path", file_.string()},
+                       {"sha256", check.computed},
+                       {"rows", check.rows}};
+    if (auto* views = about.if_contains("views"); views != nullptr && views->is_object())
+      known["views"] = *views;
+    TROUPE_CHECK(check_data(known));
     return known;
   }
 
   expected<void> check_data(const json::object& known) const {
     if (auto hash = text_in(known, "sha256");
         !order_.run.data_sha256.empty() && hash != order_.run.data_sha256)
-      return fail(ec::conflict, "the data of {} have the hash {}, not {}", order_.run.data, hash,
-                  order_.run.data_sha256);
+      return fail(ec::conflict, "the data of {} have the hash {}, not {}",
+                  order_.on_rows ? order_.training_set : order_.run.data, hash, order_.run.data_sha256);
     return {};
   }
 
   expected<json::object> train() {
     auto result = folder_ / "result.json";
-    if (auto text = read_text(result)) { // trained in an earlier life
-      boost::system::error_code problem;
-      auto done = json::parse(*text, problem);
-      if (!problem && done.is_object())
-        return done.get_object();
-    }
+    if (auto done = read_object(result)) // trained in an earlier life
+      return std::move(*done);
     group_options options;
     options.program = parts_.worker;
     options.config = folder_ / "config.toml";
@@ -236,9 +299,7 @@ private:
 
   expected<std::string> describe(const json::object& data, const json::object& done) {
     stage("publishing");
-    model_ = text_in(done, "model");
-    if (model_.empty())
-      model_ = folder_ / "model";
+    model_ = model_folder(done);
     json::object manifest;
     manifest["format"] = 1;
     manifest["name"] = order_.model_name;
@@ -249,10 +310,17 @@ private:
     manifest["config_sha256"] = sha256_hex(
         {reinterpret_cast<const std::byte*>(order_.worker_config.data()), order_.worker_config.size()});
     auto known = data;
-    known["event_types"] = json::array(order_.run.event_types.begin(), order_.run.event_types.end());
-    known["exclude_arms"] = json::array(order_.run.exclude_arms.begin(), order_.run.exclude_arms.end());
+    if (!order_.on_rows) {
+      known["event_types"] = json::array(order_.run.event_types.begin(), order_.run.event_types.end());
+      known["exclude_arms"] = json::array(order_.run.exclude_arms.begin(), order_.run.exclude_arms.end());
+    }
+    auto* views = known.if_contains("views");
+    manifest["views"] = views != nullptr ? *views : json::value(json::object());
     manifest["data"] = std::move(known);
-    manifest["views"] = json::object{};
+    if (auto* beside = done.if_contains("beside"); beside != nullptr && beside->is_object())
+      manifest["beside"] = *beside;
+    else if (!not_measured_.empty())
+      manifest["beside"] = json::object{{"production", json::object{{"reason", not_measured_}}}};
     TROUPE_TRY(binary, hash_file(parts_.worker));
     manifest["binary"] =
         json::object{{"program", parts_.worker.filename().string()}, {"sha256", binary.sha256}};
@@ -285,23 +353,25 @@ private:
       return fail(ec::corrupt, "the worker left no model in {}", model_.string());
     manifest["files"] = std::move(files);
     std::string kind = "unknown";
-    if (auto text = read_text(model_ / "model.json")) {
-      auto about = json::parse(*text, problem_);
-      if (!problem_ && about.is_object()) {
-        kind = text_in(about.get_object(), "kind");
-        if (auto* views = about.get_object().if_contains("views"); views != nullptr && views->is_object())
-          manifest["views"] = *views; // those whose features the model reads
-        if (auto* of = about.get_object().if_contains("data"); of != nullptr && of->is_object())
-          if (auto split = text_in(of->get_object(), "split"); !split.empty())
-            manifest["data"].get_object()["split"] = split;
-      }
+    if (auto about = read_object(model_ / "model.json")) {
+      kind = text_in(*about, "kind");
+      if (auto* read = about->if_contains("views"); read != nullptr && read->is_object())
+        manifest["views"] = *read; // those whose features the model reads
+      if (auto* of = about->if_contains("data"); of != nullptr && of->is_object())
+        if (auto split = text_in(of->get_object(), "split"); !split.empty())
+          manifest["data"].get_object()["split"] = split;
     }
     manifest["kind"] = kind;
-    return canonical(manifest);
+    return artefact::canonical(manifest);
+  }
+
+  fs::path model_folder(const json::object& done) const {
+    auto named = text_in(done, "model");
+    return named.empty() ? folder_ / "model" : fs::path{named};
   }
 
   /// Tries for `registry_patience`. A registry that is not there does not cost the model: it stays in its
-  /// folder, and the status says so.
+  /// folder, the status says so, and the registry is tried again later.
   expected<void> publish() {
     if (!publisher_) {
       status_.error =
@@ -311,28 +381,48 @@ private:
     auto until = deadline::in(parts_.settings->registry_patience);
     for (;;) {
       auto done = publish_once();
-      if (done)
+      if (done) {
+        status_.publication = publication::complete;
         return {};
+      }
       if (!go_on())
         return fail(ec::canceled, "publishing was stopped");
-      if (remedy_of(done.error().code) != remedy::retry_later || until.passed()) {
-        status_.error =
-            fmt::format("not registered: {}; the model is in {}", done.error().text, model_.string());
-        log::warn("model-not-registered", "trainer keeps the model of run {} in {}: {}", order_.id,
-                  model_.string(), render(done.error()));
+      if (!can_come_later(done.error()) || until.passed()) {
+        not_published(done.error());
         return {};
       }
       std::this_thread::sleep_for(500ms);
     }
   }
 
+  /// Of a later attempt: the same again says nothing new, and what is final ends the run for the registry
+  /// too.
+  void not_published_yet(const error& why) {
+    if (can_come_later(why))
+      return;
+    not_published(why);
+    end();
+  }
+
+  void not_published(const error& why) {
+    bool waits = can_come_later(why);
+    status_.publication = waits ? publication::waiting : publication::complete;
+    status_.error = fmt::format("not registered{}: {}; the model is in {}",
+                                waits ? " yet, it is tried again" : "", why.text, model_.string());
+    log::warn("model-not-registered", "trainer keeps the model of run {} in {}: {}", order_.id,
+              model_.string(), render(why));
+  }
+
   expected<void> publish_once() {
     TROUPE_CHECK(publisher_->flush());
-    auto manifest = json::parse(status_.manifest, problem_).get_object();
-    for (auto& [name, about] : manifest["files"].get_object()) {
-      auto sha256 = text_in(about.get_object(), "sha256");
-      TROUPE_CHECK(publisher_->upload(model_ / std::string{name}, sha256,
-                                      about.get_object()["bytes"].to_number<std::uint64_t>()));
+    TROUPE_TRY(manifest, artefact::parse(status_.manifest));
+    auto* fields = manifest.if_object();
+    auto* files = fields != nullptr ? fields->if_contains("files") : nullptr;
+    if (files == nullptr || !files->is_object())
+      return fail(ec::corrupt, "the manifest of run {} names no files", order_.id);
+    for (auto& [name, about] : files->get_object()) {
+      auto sha256 = about.is_object() ? text_in(about.get_object(), "sha256") : std::string{};
+      TROUPE_CHECK(publisher_->upload(model_ / std::string{name}, sha256));
       publisher_->artefact(std::string{name}, sha256);
     }
     TROUPE_CHECK(publisher_->flush());
@@ -353,105 +443,21 @@ private:
   fs::path folder_;
   fs::path file_;
   fs::path model_;
+  std::string not_measured_; ///< Why the ranks are not asked to measure production.
   std::unique_ptr<publisher> publisher_;
-  boost::system::error_code problem_;
 };
 
 } // namespace
 
-std::string canonical(const json::value& value) {
-  std::string out;
-  if (value.is_object()) {
-    std::vector<std::string> names;
-    for (auto& [name, inner] : value.get_object())
-      names.emplace_back(name);
-    std::ranges::sort(names);
-    for (auto& name : names)
-      out += fmt::format("{}{}:{}", out.empty() ? "" : ",", json::serialize(json::value(name)),
-                         canonical(value.get_object().at(name)));
-    return "{" + out + "}";
-  }
-  if (value.is_array()) {
-    for (auto& each : value.get_array())
-      out += (out.empty() ? "" : ",") + canonical(each);
-    return "[" + out + "]";
-  }
-  return json::serialize(value);
-}
-
-expected<std::shared_ptr<run_journal>> run_journal::open(const fs::path& folder) {
-  store::options options;
-  options.families = {"runs"};
-  options.layout = "trainer-journal 1";
-  options.cache_bytes = 4 << 20;
-  options.write_buffer_bytes = 4 << 20;
-  TROUPE_TRY(db, store::database::open(folder, options));
-  auto made = std::make_shared<run_journal>();
-  made->db_ = std::move(db);
-  return made;
-}
-
-expected<void> run_journal::save(const run_order& order, const run_status& status) {
-  json::object metrics;
-  for (auto& [name, value] : status.metrics)
-    metrics[name] = value;
-  json::object entry{{"config", order.config},
-                     {"parent", order.parent},
-                     {"state", static_cast<int>(status.state)},
-                     {"error", status.error},
-                     {"stage", status.stage},
-                     {"step", status.step},
-                     {"steps_total", status.steps_total},
-                     {"restarts", status.restarts},
-                     {"manifest", status.manifest},
-                     {"metrics", std::move(metrics)}};
-  return db_->put(runs, order.id, json::serialize(entry), store::durability::synced);
-}
-
 namespace {
 
-expected<run_journal::entry> decode(const std::string& id, std::string_view text) {
-  boost::system::error_code problem;
-  auto value = json::parse({text.data(), text.size()}, problem);
-  if (problem || !value.is_object())
-    return fail(ec::corrupt, "the journal's entry of run {} cannot be read", id);
-  auto& from = value.get_object();
-  auto number = [&](const char* key) { return from.at(key).to_number<std::uint64_t>(); };
-  TROUPE_TRY(order, read_order(id, text_in(from, "config"), text_in(from, "parent")));
-  run_status status;
-  status.id = id;
-  status.state = static_cast<wire::TrainState>(number("state"));
-  status.error = text_in(from, "error");
-  status.stage = text_in(from, "stage");
-  status.step = number("step");
-  status.steps_total = number("steps_total");
-  status.restarts = static_cast<std::uint32_t>(number("restarts"));
-  status.manifest = text_in(from, "manifest");
-  for (auto& [name, each] : from.at("metrics").get_object())
-    status.metrics[std::string{name}] = each.to_number<double>();
-  return run_journal::entry{std::move(order), std::move(status)};
+void tidy(const run_parts& parts, const run_order& order, const run_status& status) {
+  if (status.state == wire::TrainState::done && status.publication == publication::complete)
+    drop_work_files(parts.folder / order.id);
+  drop_old_folders(parts.folder, *parts.journal, parts.settings->keep_runs);
 }
 
 } // namespace
-
-expected<std::optional<run_journal::entry>> run_journal::find(const std::string& id) const {
-  TROUPE_TRY(text, db_->find(runs, id));
-  if (!text)
-    return std::optional<entry>{};
-  TROUPE_TRY(read, decode(id, *text));
-  return std::optional<entry>{std::move(read)};
-}
-
-expected<std::vector<run_journal::entry>> run_journal::all() const {
-  std::vector<entry> out;
-  auto at = db_->scan(runs);
-  for (; at.valid(); at.next()) {
-    TROUPE_TRY(read, decode(std::string{at.key()}, at.value()));
-    out.push_back(std::move(read));
-  }
-  TROUPE_CHECK(at.check());
-  return out;
-}
 
 std::optional<run_status> carry_out(const run_parts& parts, const run_order& order, run_status status,
                                     const std::atomic<wish>& wanted,
@@ -477,9 +483,30 @@ std::optional<run_status> carry_out(const run_parts& parts, const run_order& ord
   work.end();
   if (auto saved = parts.journal->save(order, status); !saved)
     log::error("run-not-saved", "trainer cannot write how run {} ended: {}", order.id, render(saved.error()));
+  else
+    tidy(parts, order, status);
   log::info("run-ended", "run {} of trainer is {}{}{}", order.id, wire::EnumNameTrainState(status.state),
             status.error.empty() ? "" : ": ", status.error);
   return status;
+}
+
+bool publish_again(const run_parts& parts, const run_journal::entry& ended, const std::atomic<wish>& wanted) {
+  auto& order = ended.order;
+  auto status = ended.status;
+  std::function<void(const run_status&)> nobody = [](const run_status&) {};
+  carrier work{parts, order, status, wanted, nobody};
+  work.publish_rest();
+  if (status.publication == publication::waiting)
+    return false;
+  if (auto saved = parts.journal->save(order, status); !saved) {
+    log::error("run-not-saved", "trainer cannot write that run {} is published: {}", order.id,
+               render(saved.error()));
+    return false;
+  }
+  tidy(parts, order, status);
+  log::info("run-published", "the registry has run {} of trainer now{}{}", order.id,
+            status.error.empty() ? "" : ": ", status.error);
+  return true;
 }
 
 } // namespace troupe::trainer

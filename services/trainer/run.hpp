@@ -1,44 +1,17 @@
 #pragma once
 
 #include "services/trainer/config.hpp"
-#include "services/trainer/run_order.hpp"
-#include "services/trainer/run_status.hpp"
+#include "services/trainer/run_journal.hpp"
 
 #include "common/net/client.hpp"
-#include "common/store/database.hpp"
-
-#include <boost/json/value.hpp>
 
 #include <atomic>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <vector>
 
 namespace troupe::trainer {
-
-/// JSON with sorted keys and no blanks: what hashes are taken over.
-std::string canonical(const boost::json::value& value);
-
-/// Orders and states of runs, on disk. Any thread.
-class run_journal {
-public:
-  struct entry {
-    run_order order;
-    run_status status;
-  };
-
-  static expected<std::shared_ptr<run_journal>> open(const std::filesystem::path& folder);
-
-  /// Durable when it returns.
-  expected<void> save(const run_order& order, const run_status& status);
-  expected<std::optional<entry>> find(const std::string& id) const;
-  expected<std::vector<entry>> all() const;
-
-private:
-  std::unique_ptr<store::database> db_;
-};
 
 /// What runs share. `log` and `registry` may be null: the catalog has no such service.
 struct run_parts {
@@ -58,5 +31,9 @@ enum class wish : std::uint8_t { go_on, cancel, stop };
 std::optional<run_status> carry_out(const run_parts& parts, const run_order& order, run_status status,
                                     const std::atomic<wish>& wanted,
                                     const std::function<void(const run_status&)>& tell);
+
+/// Offers an ended run, whose publication waits, to the registry once more: its model, its metrics and its
+/// end. The journal has what came of it. Gives whether it waits no longer.
+bool publish_again(const run_parts& parts, const run_journal::entry& ended, const std::atomic<wish>& wanted);
 
 } // namespace troupe::trainer

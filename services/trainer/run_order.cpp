@@ -54,11 +54,15 @@ expected<run_order> read_order(std::string id, std::string config, std::string p
   for (auto& each : order.run.offsets)
     if (each.empty() || each.size() > 19 || each.find_first_not_of("0123456789") != std::string::npos)
       return fail(ec::invalid_argument, "run.offsets: \"{}\" is no offset", each);
-  order.model_name = order.run.name;
-  auto kind = section.values.find("model");
-  if (order.model_name.empty() && kind != section.values.end())
-    if (auto* text = std::get_if<std::string>(&kind->second))
-      order.model_name = *text;
+  auto text_at = [&](const char* key) {
+    auto at = section.values.find(key);
+    auto* text = at != section.values.end() ? std::get_if<std::string>(&at->second) : nullptr;
+    return text != nullptr ? *text : std::string{};
+  };
+  auto kind = text_at("model");
+  order.model_name = order.run.name.empty() ? kind : order.run.name;
+  order.on_rows = kind == "dcn";
+  order.training_set = text_at("dcn.training_set");
   if (order.model_name.empty())
     return fail(ec::invalid_argument, "the configuration names no model; say model = \"ease\"");
   if (!is_safe_name(order.model_name))

@@ -38,6 +38,8 @@ struct run_order {
   std::string
       worker_config; ///< TOML, one key a line, sorted: the same for configurations that mean the same.
   std::string model_name;
+  bool on_rows = false;     ///< Trained on the rows of a training set, not on interactions.
+  std::string training_set; ///< Its folder.
   std::uint64_t seed = 1;
 };
 

@@ -12,6 +12,13 @@
 
 namespace troupe::trainer {
 
+/// What the registry knows of a run that has ended. The numbers are in the journal.
+enum class publication : std::uint8_t {
+  none = 0,     ///< Nothing that is durable here: the run goes on, or the catalog has no registry.
+  waiting = 1,  ///< The registry was away: it is told again until it has all of it.
+  complete = 2, ///< All of it, or all that it takes.
+};
+
 /// How far a run is.
 struct run_status {
   std::string id;
@@ -25,6 +32,7 @@ struct run_status {
   std::uint32_t restarts = 0;
   std::map<std::string, double> metrics;
   std::string manifest;
+  trainer::publication publication = trainer::publication::none;
 
   bool ended() const noexcept { return state >= wire::TrainState::done; }
 };

@@ -1,92 +1,42 @@
-#include "services/trainer/actors.hpp"
+#include "services/feature_store/training_set.hpp"
+#include "services/feature_store/view.hpp"
+#include "services/trainer/testing/life.hpp"
 
 #include "common/testing/temp_dir.hpp"
 
-#include <boost/json/parse.hpp>
-#include <caf/actor_system.hpp>
-#include <caf/actor_system_config.hpp>
-#include <caf/send.hpp>
-#include <doctest/doctest.h>
-
-#include <fstream>
-#include <future>
-#include <optional>
-#include <thread>
-
 using namespace troupe;
 using namespace troupe::trainer;
-using namespace std::chrono_literals;
+using namespace troupe::trainer::testing;
 
 namespace {
 
-/// One life of the service without its endpoint.
-struct life {
-  caf::actor_system_config config;
-  caf::actor_system system{config};
-  std::shared_ptr<run_parts> parts = std::make_shared<run_parts>();
-  std::shared_ptr<run_threads> threads = std::make_shared<run_threads>();
-  std::optional<runs_actor> runs;
-
-  explicit life(const std::filesystem::path& folder) {
-    parts->folder = folder / "runs";
-    parts->worker = TROUPE_TEST_WORKER;
-    parts->settings = std::make_shared<const trainer::config>();
-    parts->journal = *run_journal::open(folder / "journal");
-    runs = *spawn_runs(system, parts, threads);
-  }
-
-  ~life() {
-    caf::anon_send_exit(caf::actor_cast<caf::actor>(*runs), caf::exit_reason::user_shutdown);
-    runs.reset();
-    system.await_all_actors_done();
-    threads->join();
-  }
-
-  expected<chunk> ask(wire::Kind kind, const flatbuffers::FlatBufferBuilder& out) {
-    auto answer = std::make_shared<std::promise<expected<chunk>>>();
-    auto asked = std::make_shared<net::request>();
-    asked->info.kind = kind;
-    asked->payload = chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-    asked->respond = net::responder::to([answer](expected<chunk> got) { answer->set_value(std::move(got)); });
-    caf::anon_send(*runs, net::request_atom::value, std::move(asked));
-    return answer->get_future().get();
-  }
-
-  expected<wire::TrainState> start(const std::string& id, const std::string& toml) {
-    flatbuffers::FlatBufferBuilder out;
-    out.Finish(wire::CreateTrainStartDirect(out, id.c_str(), toml.c_str()), "TRPT");
-    TROUPE_TRY(got, ask(wire::Kind::train_start, out));
-    return flatbuffers::GetRoot<wire::TrainStatus>(got.data())->state();
-  }
-
-  /// Asks until `enough` says yes; gives the last answer.
-  chunk ask_until(const std::string& id, wire::Kind kind,
-                  const std::function<bool(const wire::TrainStatus&)>& enough) {
-    for (;;) {
-      flatbuffers::FlatBufferBuilder out;
-      out.Finish(wire::CreateTrainQueryDirect(out, id.c_str()), "TRPT");
-      auto got = ask(kind, out);
-      REQUIRE(got);
-      if (enough(*flatbuffers::GetRoot<wire::TrainStatus>(got->data())))
-        return *got;
-      std::this_thread::yield();
-    }
-  }
-
-  chunk end_of(const std::string& id) {
-    return ask_until(id, wire::Kind::train_status,
-                     [](auto& now) { return now.state() >= wire::TrainState::done; });
-  }
-};
-
-std::string config_in(const std::filesystem::path& folder, const std::string& more) {
-  std::ofstream{folder / "data.tsv"} << "u\ti\t1\n";
-  return more + "model = \"test\"\nseed = 7\n[run]\nranks = 2\ndata = \"" + (folder / "data.tsv").string() +
-         "\"\n";
+std::size_t folders_in(const std::filesystem::path& where) {
+  return static_cast<std::size_t>(
+      std::distance(std::filesystem::directory_iterator{where}, std::filesystem::directory_iterator{}));
 }
 
-const wire::TrainStatus& read(const chunk& bytes) {
-  return *flatbuffers::GetRoot<wire::TrainStatus>(bytes.data());
+void write_training_set(const std::filesystem::path& folder) {
+  std::vector<record> events;
+  for (int i = 0; i < 40; ++i) {
+    record each;
+    each.id = "e" + std::to_string(i);
+    each.type = "click";
+    each.user = "u" + std::to_string(i % 4);
+    each.item = "i" + std::to_string(i % 3);
+    each.event_time = from_micros(1'000'000 * (i + 1));
+    events.push_back(each);
+  }
+  auto views = feature_store::parse_views("[[view]]\nname = \"a\"\nentity = \"user\"\nsource = [\"click\"]\n"
+                                          "ttl = \"90d\"\n[[view.feature]]\nname = \"n\"\noperator = "
+                                          "\"count\"\nwindow = \"7d\"\n",
+                                          "views");
+  REQUIRE_MESSAGE(views, (views ? std::string{} : render(views.error())));
+  auto spec = feature_store::parse_training_spec(
+      "name = \"clicks\"\nfeatures = [\"a.n\"]\n[labels]\nevent = \"click\"\n", "spec");
+  REQUIRE_MESSAGE(spec, (spec ? std::string{} : render(spec.error())));
+  feature_store::memory_stream log{events, 1};
+  auto built = feature_store::build_training_set(*spec, *views, log, folder);
+  REQUIRE_MESSAGE(built, (built ? std::string{} : render(built.error())));
 }
 
 } // namespace
@@ -154,8 +104,90 @@ TEST_CASE("an order that cannot be right is refused with the key") {
   CHECK(unknown.error().text.find("ranks") != std::string::npos);
 }
 
-TEST_CASE("canonical JSON has sorted keys and no blanks") {
-  auto value = boost::json::parse(R"({"b": [1, {"d": 2, "c": null}], "a": "x y"})");
+TEST_CASE("an ended run leaves no thread and no actor behind, and the journal answers for it") {
+  troupe::testing::temp_dir dir;
+  life one{dir.path()};
+  auto config = config_in(dir.path(), "steps = 1\n");
+  for (int i = 0; i < 6; ++i) {
+    auto id = "r" + std::to_string(i);
+    REQUIRE(one.start(id, config));
+    CHECK(read(one.end_of(id)).state() == wire::TrainState::done);
+  }
 
-  CHECK(canonical(value) == R"({"a":"x y","b":[1,{"c":null,"d":2}]})");
+  CHECK(one.threads->size() <= 2);
+  CHECK(read(one.end_of("r0")).manifest()->size() > 100);
+}
+
+TEST_CASE("more runs than may wait are refused as overloaded, and one that was canceled makes room") {
+  troupe::testing::temp_dir dir;
+  trainer::config settings;
+  settings.max_waiting = 2;
+  life one{dir.path(), settings};
+  auto config = config_in(dir.path(), "steps = 3\nwait = true\n");
+  REQUIRE(one.start("r0", config)); // has its turn
+  REQUIRE(one.start("r1", config));
+  REQUIRE(one.start("r2", config));
+
+  auto refused = one.start("r3", config);
+  auto known = one.start("r2", config);
+  auto canceled = [](auto& now) { return now.state() == wire::TrainState::canceled; };
+  one.ask_until("r1", wire::Kind::train_cancel, canceled);
+  one.ask_until("r1", wire::Kind::train_status, canceled);
+  auto taken = one.start("r4", config);
+
+  REQUIRE(!refused);
+  CHECK(refused.error().code == ec::overloaded);
+  CHECK(known.has_value());
+  CHECK(taken.has_value());
+  for (auto* id : {"r0", "r2", "r4"})
+    one.ask_until(id, wire::Kind::train_cancel, canceled);
+}
+
+TEST_CASE("old folders of runs go, but for models that are nowhere else") {
+  troupe::testing::temp_dir dir;
+  trainer::config settings;
+  settings.keep_runs = 1;
+  life one{dir.path(), settings};
+  REQUIRE(one.start("kept", config_in(dir.path(), "steps = 1\n"))); // the catalog has no registry
+  one.end_of("kept");
+  auto failing = config_in(dir.path(), "steps = 3\nexit_at = 1\ncode = 2\nalways = true\n");
+  for (auto* id : {"f1", "f2", "f3"}) {
+    REQUIRE(one.start(id, failing));
+    CHECK(read(one.end_of(id)).state() == wire::TrainState::failed);
+  }
+
+  CHECK(folders_in(dir / "runs") == 2);
+  CHECK(std::filesystem::exists(dir / "runs" / "kept" / "model"));
+  CHECK(std::filesystem::exists(dir / "runs" / "f3"));
+}
+
+TEST_CASE(
+    "a DCN's manifest names the training set it was trained on, and one that was changed stops the run") {
+  troupe::testing::temp_dir dir;
+  auto set = dir / "clicks";
+  write_training_set(set);
+  life one{dir.path()}; // there is no log to take a snapshot of
+  auto config = "steps = 1\nmodel = \"dcn\"\n[dcn]\ntraining_set = \"" + set.string() + "\"\n";
+
+  REQUIRE(one.start("r1", config));
+  auto last = one.end_of("r1");
+  REQUIRE(one.start("r2", config + "[run]\ndata_sha256 = \"" + std::string(64, 'a') + "\"\n"));
+  auto other = one.end_of("r2");
+  std::filesystem::path part;
+  for (auto& each : std::filesystem::directory_iterator{set})
+    if (each.path().extension() == ".parquet")
+      part = each.path();
+  std::filesystem::resize_file(part, std::filesystem::file_size(part) / 2);
+  REQUIRE(one.start("r3", config + "# again\n"));
+  auto changed = one.end_of("r3");
+
+  REQUIRE_MESSAGE(read(last).state() == wire::TrainState::done, read(last).error()->str());
+  auto manifest = read(last).manifest()->str();
+  for (auto part_of : {std::string{"\"source\":\"training-set\""}, "\"path\":\"" + set.string() + "\"",
+                       std::string{"\"views\":{\"a\":"}, std::string{"\"rows\":40"}})
+    CHECK_MESSAGE(manifest.find(part_of) != std::string::npos, part_of, " in ", manifest);
+  CHECK(manifest.find("interactions") == std::string::npos);
+  CHECK(read(other).state() == wire::TrainState::failed);
+  CHECK(read(other).error()->str().find("not aaaa") != std::string::npos);
+  CHECK(read(changed).state() == wire::TrainState::failed);
 }

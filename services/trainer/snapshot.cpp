@@ -1,13 +1,12 @@
 #include "services/trainer/snapshot.hpp"
 
-#include "common/core/hash.hpp"
+#include "common/core/file_hash.hpp"
 #include "common/table/connection.hpp"
 #include "common/table/parquet.hpp"
 
 #include <boost/json/array.hpp>
 
 #include <algorithm>
-#include <fstream>
 #include <numeric>
 
 namespace troupe::trainer {
@@ -146,26 +145,6 @@ expected<boost::json::object> take_snapshot(feature_store::record_stream& log,
   known["dropped_events"] = dropped_events;
   known["offsets"] = std::move(offsets);
   return known;
-}
-
-expected<file_hash> hash_file(const std::filesystem::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot read {}", file.string());
-  sha256 hash;
-  file_hash out;
-  std::vector<char> buffer(1 << 20);
-  while (in) {
-    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    auto n = static_cast<std::size_t>(in.gcount());
-    hash.add({reinterpret_cast<const std::byte*>(buffer.data()), n});
-    out.bytes += n;
-  }
-  if (in.bad())
-    return fail(ec::io_failed, "cannot read {} to its end", file.string());
-  auto digest = hash.finish();
-  out.sha256 = to_hex(byte_view{digest.data(), digest.size()});
-  return out;
 }
 
 } // namespace troupe::trainer

@@ -29,11 +29,4 @@ expected<boost::json::object> take_snapshot(feature_store::record_stream& log,
                                             const std::filesystem::path& file,
                                             const snapshot_options& options);
 
-/// SHA-256 of a file, and its size.
-struct file_hash {
-  std::string sha256;
-  std::uint64_t bytes = 0;
-};
-expected<file_hash> hash_file(const std::filesystem::path& file);
-
 } // namespace troupe::trainer

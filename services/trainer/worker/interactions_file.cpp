@@ -1,10 +1,9 @@
 #include "services/trainer/worker/interactions_file.hpp"
 
-#include "common/core/hash.hpp"
+#include "common/core/file_hash.hpp"
 #include "common/table/connection.hpp"
 
 #include <algorithm>
-#include <fstream>
 #include <numeric>
 #include <unordered_map>
 
@@ -13,22 +12,6 @@ namespace troupe::trainer {
 namespace {
 
 constexpr std::uint64_t read_memory = std::uint64_t{512} << 20;
-
-expected<std::string> digest_of(const std::filesystem::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot read {}: it is absent or not readable", file.string());
-  sha256 hash;
-  std::vector<char> buffer(1 << 20);
-  while (in) {
-    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    hash.add(as_bytes({buffer.data(), static_cast<std::size_t>(in.gcount())}));
-  }
-  if (in.bad())
-    return fail(ec::io_failed, "cannot read {} to its end", file.string());
-  auto digest = hash.finish();
-  return to_hex(byte_view{digest});
-}
 
 /// Rows as they stand in the file; numbers of names by first appearance in it.
 struct file_rows {
@@ -98,7 +81,7 @@ expected<file_rows> read_rows(const std::filesystem::path& file) {
 expected<interactions> read_interactions_file(const std::filesystem::path& file) {
   if (file.extension() != ".parquet")
     return read_interactions(file);
-  TROUPE_TRY(digest, digest_of(file));
+  TROUPE_TRY(content, hash_file(file));
   TROUPE_TRY(read, read_rows(file));
   if (read.user.empty())
     return fail(ec::invalid_argument, "cannot train on {}: it holds no interactions", file.string());
@@ -123,7 +106,7 @@ expected<interactions> read_interactions_file(const std::filesystem::path& file)
     out.user.push_back(renumber(user_at[user], read.users[user], out.users));
     out.item.push_back(renumber(item_at[item], read.items[item], out.items));
   }
-  out.digest = std::move(digest);
+  out.digest = std::move(content.sha256);
   return out;
 }
 

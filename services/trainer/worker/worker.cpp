@@ -9,9 +9,13 @@
 
 #include "common/log/log.hpp"
 
+#include <boost/json/parse.hpp>
+
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <thread>
 
 namespace troupe::trainer {
@@ -87,6 +91,27 @@ std::vector<ranking_case> sample(std::vector<ranking_case> cases, std::uint64_t 
   return out;
 }
 
+struct in_production {
+  std::string model, config;
+};
+
+expected<std::vector<in_production>> read_production(const std::filesystem::path& file) {
+  std::ifstream in{file, std::ios::binary};
+  boost::system::error_code problem;
+  auto list = json::parse(std::string{std::istreambuf_iterator<char>{in}, {}}, problem);
+  std::vector<in_production> out;
+  if (!in || problem || !list.is_array())
+    return fail(ec::corrupt, "cannot read {}: it is no list", file.string());
+  for (auto& each : list.get_array()) {
+    auto text = [&](const char* key) {
+      auto* value = each.is_object() ? each.get_object().if_contains(key) : nullptr;
+      return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
+    };
+    out.push_back({text("model"), text("config")});
+  }
+  return out;
+}
+
 /// One rank's run: what its parts share.
 class run {
 public:
@@ -111,18 +136,11 @@ public:
     if (config_.model != "popularity") {
       auto plain = config_;
       plain.model = "popularity";
-      TROUPE_CHECK(measure_beside("popularity", plain, split, metrics));
+      TROUPE_TRY(beside, measured_beside(plain, split));
+      for (auto* metric : {"hr_at_10", "ndcg_at_10"})
+        metrics[fmt::format("popularity_{}", metric)] = beside.at(metric);
     }
-    if (auto file = options_.out / "production.toml"; std::filesystem::exists(file)) {
-      TROUPE_TRY(section, read_config(file));
-      auto production = load_config<train_config>(section);
-      // A network takes too long to be trained twice, and an older program's keys may be unknown here.
-      if (production && !neural::is_neural(production->model) && production->model != "dcn")
-        TROUPE_CHECK(measure_beside("production", *production, split, metrics));
-      else
-        log::warn("production-not-measured", "worker does not measure what is in production: {}",
-                  production ? "it is a network" : render(production.error()));
-    }
+    TROUPE_CHECK(measure_production(split, metrics));
     speak_.next_fit();
     return metrics;
   }
@@ -134,6 +152,10 @@ public:
   }
 
   const std::string& split() const noexcept { return split_; }
+
+  /// What was measured as production, or why nothing was: {"model": NAME} or {"reason": TEXT}; empty where
+  /// nothing is in production.
+  const json::object& production() const noexcept { return production_; }
 
 private:
   expected<neural::fitted> fit(const char* name, const interactions& data,
@@ -148,14 +170,47 @@ private:
   }
 
   /// Another configuration on the same part of the data, asked the same questions.
-  expected<void> measure_beside(const char* name, const train_config& config, const benchmark& split,
-                                std::map<std::string, double>& into) {
+  expected<std::map<std::string, double>> measured_beside(const train_config& config,
+                                                          const benchmark& split) {
     neural::fit_setting how;
     how.threads = threads_;
     TROUPE_TRY(other, neural::fit(config, split.train, {}, how, {}));
-    TROUPE_TRY(beside, ask(std::move(other.model), split.test));
-    for (auto* metric : {"hr_at_10", "ndcg_at_10"})
-      into[fmt::format("{}_{}", name, metric)] = beside.at(metric);
+    return ask(std::move(other.model), split.test);
+  }
+
+  /// Of what is in production (`production.json`: a list of {model, config}) the one with the best
+  /// ndcg_at_10, as `production_*`.
+  expected<void> measure_production(const benchmark& split, std::map<std::string, double>& into) {
+    auto file = options_.out / "production.json";
+    if (!std::filesystem::exists(file))
+      return {};
+    TROUPE_TRY(list, read_production(file));
+    std::map<std::string, double> best;
+    std::string reasons;
+    for (auto& each : list) {
+      auto section = parse_config(each.config, each.model);
+      auto config = section ? load_config<train_config>(*section) : tl::unexpected{section.error()};
+      // A network takes too long to be trained twice, and an older program's keys may be unknown here.
+      auto why = each.config.empty()                                          ? "it was not trained here"
+                 : !config                                                    ? config.error().text
+                 : neural::is_neural(config->model) || config->model == "dcn" ? "it is a network"
+                                                                              : std::string{};
+      if (!why.empty()) {
+        reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", each.model, why);
+        continue;
+      }
+      TROUPE_TRY(measured, measured_beside(*config, split));
+      if (best.empty() || measured.at("ndcg_at_10") > best.at("ndcg_at_10")) {
+        best = std::move(measured);
+        production_["model"] = each.model;
+      }
+    }
+    for (auto& [metric, value] : best)
+      into["production_" + metric] = value;
+    if (best.empty()) {
+      production_["reason"] = reasons;
+      log::warn("production-not-measured", "worker does not measure what is in production: {}", reasons);
+    }
     return {};
   }
 
@@ -183,6 +238,7 @@ private:
   progress_sink sink_;
   std::string split_ = "none";
   std::uint64_t epochs_ = 0;
+  json::object production_;
 };
 
 /// Writes the model; gives what the last line says.
@@ -237,7 +293,10 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
   model.metrics = metrics;
   model.data = fmt::format(R"({{"sha256":"{}","interactions":{},"split":"{}"}})", data.digest, data.size(),
                            work.split());
-  return written(model, options.out / "model");
+  TROUPE_TRY(done, written(model, options.out / "model"));
+  if (!work.production().empty())
+    done["beside"] = json::object{{"production", work.production()}};
+  return std::move(done);
 }
 
 } // namespace troupe::trainer

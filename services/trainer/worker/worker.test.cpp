@@ -123,6 +123,37 @@ TEST_CASE("Parquet and text give the same model, however the rows of one are sor
   CHECK(second->metrics.empty());
 }
 
+TEST_CASE("what is in production is measured on the same questions: the best of what can be, or the reason") {
+  auto with_production = [](const char* production) {
+    auto with = std::make_unique<setting>("model = \"ease\"\nease.l2 = 5.0\n");
+    std::filesystem::create_directories(with->options.out);
+    std::ofstream{with->options.out / "production.json"} << production;
+    return with;
+  };
+  auto some = with_production(R"([{"model":"popular:1","config":"model = \"popularity\"\n"},)"
+                              R"({"model":"knn:2","config":"model = \"item_knn\"\n"},)"
+                              R"({"model":"old:3","config":"model = \"ease\"\nease.gone = 1\n"},)"
+                              R"({"model":"net:4","config":"model = \"sasrec\"\n"}])");
+  auto none = with_production(R"([{"model":"net:4","config":"model = \"sasrec\"\n"},)"
+                              R"({"model":"bought:1","config":""}])");
+
+  auto measured = some->run();
+  auto not_measured = none->run();
+
+  REQUIRE_MESSAGE(measured, (measured ? std::string{} : measured.error().text));
+  REQUIRE_MESSAGE(not_measured, (not_measured ? std::string{} : not_measured.error().text));
+  CHECK(measured->at("beside").at("production").at("model") == "knn:2");
+  auto& metrics = measured->at("metrics").as_object();
+  for (auto* metric : {"hr_at_10", "ndcg_at_10", "mrr", "recall_at_10", "ndcg_at_100"})
+    if (metrics.contains(metric))
+      CHECK(metrics.contains(std::string{"production_"} + metric));
+  CHECK(metrics.contains("production_mrr"));
+  CHECK(metrics.at("production_ndcg_at_10").as_double() > metrics.at("popularity_ndcg_at_10").as_double());
+  CHECK(!not_measured->at("metrics").as_object().contains("production_ndcg_at_10"));
+  auto reason = std::string{not_measured->at("beside").at("production").at("reason").as_string()};
+  CHECK(reason == "net:4: it is a network; bought:1: it was not trained here");
+}
+
 TEST_CASE("a worker that is told to stop ends with canceled and leaves no model") {
   setting with{"model = \"bpr\"\nbpr.epochs = 100000\n"};
   with.stop = true;

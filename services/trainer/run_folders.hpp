@@ -1,0 +1,19 @@
+#pragma once
+
+#include "services/trainer/run_journal.hpp"
+
+#include <cstddef>
+#include <filesystem>
+
+namespace troupe::trainer {
+
+/// Removes from the folder of a run that the registry has what the model does not need: the snapshot of the
+/// log and the checkpoints.
+void drop_work_files(const std::filesystem::path& folder);
+
+/// Keeps the newest `keep` of the folders of runs, and every folder that is still needed: that of a run that
+/// has not ended, and of a model that is nowhere else. The others are removed. Any thread; a folder that
+/// cannot be removed is logged.
+void drop_old_folders(const std::filesystem::path& runs, const run_journal& journal, std::size_t keep);
+
+} // namespace troupe::trainer
