@@ -9,6 +9,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 namespace troupe::trainer {
@@ -45,37 +46,71 @@ void keep_largest(std::span<const float> row, std::uint32_t keep, std::vector<st
   }
 }
 
-void put_neighbours(trained_model& out, std::uint64_t items, std::uint32_t keep,
-                    std::span<const std::int32_t> neighbours, std::span<const float> similarity) {
-  out.weights.emplace("neighbours", array::of<std::int32_t>({items, keep}, neighbours));
-  out.weights.emplace("similarity", array::of<float>({items, keep}, similarity));
+/// The weights of a model of neighbours, [items, width] each, filled in place: they are the largest thing in
+/// memory.
+struct neighbour_table {
+  array neighbours, similarity;
+  std::uint64_t width;
+
+  neighbour_table(std::uint64_t items, std::uint64_t wide)
+      : neighbours{tensor::dtype::i32, {items, wide}, std::vector<std::byte>(items * wide * 4)},
+        similarity{tensor::dtype::f32, {items, wide}, std::vector<std::byte>(items * wide * 4)}, width{wide} {
+  }
+
+  std::int32_t* neighbours_of(std::uint64_t item) {
+    return reinterpret_cast<std::int32_t*>(neighbours.bytes.data()) + item * width;
+  }
+  float* similarity_of(std::uint64_t item) {
+    return reinterpret_cast<float*>(similarity.bytes.data()) + item * width;
+  }
+
+  void move_to(trained_model& out) {
+    out.weights.insert_or_assign("neighbours", std::move(neighbours));
+    out.weights.insert_or_assign("similarity", std::move(similarity));
+  }
+};
+
+/// Bytes of what was taken: as it was read, by user and by item.
+double held(const rows& by_user, const rows& by_item) {
+  return 16.0 * static_cast<double>(by_user.values.size()) +
+         8.0 * static_cast<double>(by_user.size() + by_item.size());
 }
 
-expected<void> within_memory(const train_config& config, double bytes) {
+expected<void> within_memory(const train_config& config, double bytes, std::string_view advice) {
   if (bytes > static_cast<double>(config.memory_cap))
     return fail(ec::invalid_argument,
-                "training {} on this data takes {:.1f} GiB, more than memory_cap ({:.1f} GiB)", config.model,
-                bytes / 0x1p30, static_cast<double>(config.memory_cap) / 0x1p30);
+                "training {} on this data takes {:.2f} GiB, more than memory_cap ({:.2f} GiB): {}",
+                config.model, bytes / 0x1p30, static_cast<double>(config.memory_cap) / 0x1p30, advice);
   return {};
+}
+
+unexpected<error> canceled_while(std::string_view stage) {
+  return fail(ec::canceled, "the training was canceled while {}", stage);
 }
 
 /// Calls `use(item, row)` with how often each other item was taken by the same users, weighed by user.
 template <class Use>
-void co_occurrences(const rows& by_user, const rows& by_item, std::span<const float> user_weight,
-                    unsigned threads, Use use) {
+expected<void> co_occurrences(const rows& by_user, const rows& by_item, std::span<const float> user_weight,
+                              unsigned threads, const progress_sink& sink, Use use) {
   auto items = by_item.size();
   // Popular items take longest: deal the items out instead of cutting them into parts.
   std::atomic<std::uint64_t> next{0};
-  parallel_for(std::max(1U, threads), threads, [&](std::uint64_t, std::uint64_t, std::uint64_t) {
+  std::atomic<bool> canceled{false};
+  parallel_for(std::max(1U, threads), threads, [&](std::uint64_t, std::uint64_t, std::uint64_t worker) {
     std::vector<float> row(items);
-    for (auto item = next++; item < items; item = next++) {
+    for (auto item = next++; item < items && !canceled; item = next++) {
       std::fill(row.begin(), row.end(), 0.0f);
       for (auto user : by_item[item])
         for (auto other : by_user[user])
           row[other] += user_weight[user];
       use(item, std::span{row});
+      if (worker == 0 && sink && !sink({"counting", item + 1, items}))
+        canceled = true;
     }
   });
+  if (canceled || (sink && !sink({"counting", items, items})))
+    return canceled_while("counting");
+  return {};
 }
 
 expected<void> fit_popularity(const rows& by_item, trained_model& out) {
@@ -86,13 +121,60 @@ expected<void> fit_popularity(const rows& by_item, trained_model& out) {
   return {};
 }
 
+/// From the nearest items of each candidate [items, keep] to the candidates of each item, nearest first and
+/// `most` at most.
+expected<void> turn_round(std::vector<std::int32_t> nearest, std::vector<float> nearness, std::uint32_t keep,
+                          std::uint32_t most, std::uint64_t items, const progress_sink& sink,
+                          trained_model& out) {
+  using candidate = std::pair<float, std::int32_t>;
+  std::vector<std::uint64_t> begin(items + 1);
+  for (auto item : nearest)
+    if (item >= 0)
+      ++begin[static_cast<std::size_t>(item) + 1];
+  std::uint64_t widest = 1;
+  for (std::uint64_t i = 0; i < items; ++i) {
+    widest = std::max(widest, std::min<std::uint64_t>(begin[i + 1], most));
+    begin[i + 1] += begin[i];
+  }
+  std::vector<candidate> turned(begin[items]);
+  auto end = begin;
+  for (std::uint64_t at = 0; at < nearest.size(); ++at)
+    if (nearest[at] >= 0)
+      turned[end[static_cast<std::size_t>(nearest[at])]++] = {nearness[at],
+                                                              static_cast<std::int32_t>(at / keep)};
+  std::vector<std::int32_t>{}.swap(nearest); // Room for the table.
+  std::vector<float>{}.swap(nearness);
+  neighbour_table table{items, widest};
+  for (std::uint64_t i = 0; i < items; ++i) {
+    std::span row{turned.data() + begin[i], turned.data() + begin[i + 1]};
+    std::stable_sort(row.begin(), row.end(), [](auto& a, auto& b) { return a.first > b.first; });
+    auto* neighbours = table.neighbours_of(i);
+    auto* similarity = table.similarity_of(i);
+    for (std::uint64_t k = 0; k < widest; ++k) {
+      neighbours[k] = k < row.size() ? row[k].second : -1;
+      similarity[k] = k < row.size() ? row[k].first : 0;
+    }
+    if (sink && !sink({"sorting", i + 1, items}))
+      return canceled_while("sorting");
+  }
+  table.move_to(out);
+  return {};
+}
+
 /// Cosine between items with shrinkage and an exponent on popularity (Sarwar et al., 2001; Aiolli, 2013).
 expected<void> fit_item_knn(const train_config& config, const rows& by_user, const rows& by_item,
-                            unsigned threads, trained_model& out) {
+                            unsigned threads, const progress_sink& sink, trained_model& out) {
   auto& how = config.item_knn;
   auto items = by_item.size();
   auto keep = static_cast<std::uint32_t>(std::min<std::uint64_t>(how.neighbours, items));
-  TROUPE_CHECK(within_memory(config, static_cast<double>(items) * (8.0 * keep + 4.0 * threads)));
+  // The lists as they are counted and turned round; then these and the table, which one popular item makes as
+  // wide as it may be, and which is there twice while it is written.
+  auto widest = static_cast<double>(std::min<std::uint64_t>(how.serve_neighbours, items));
+  TROUPE_CHECK(within_memory(
+      config,
+      held(by_user, by_item) + static_cast<double>(items) *
+                                   (8.0 * keep + 16 + std::max(8.0 * keep + 4.0 * threads, 2 * 8.0 * widest)),
+      "lower item_knn.serve_neighbours or item_knn.neighbours, or raise memory_cap"));
   std::vector<float> user_weight(by_user.size());
   for (std::uint64_t u = 0; u < by_user.size(); ++u)
     user_weight[u] = static_cast<float>(
@@ -110,74 +192,62 @@ expected<void> fit_item_knn(const train_config& config, const rows& by_user, con
   // the lists are turned round.
   std::vector<std::int32_t> nearest(items * keep);
   std::vector<float> nearness(items * keep);
-  co_occurrences(by_user, by_item, user_weight, threads, [&](std::uint64_t item, std::span<float> row) {
-    thread_local std::vector<std::uint32_t> order;
-    for (std::uint64_t other = 0; other < items; ++other)
-      if (row[other] != 0)
-        row[other] = static_cast<float>(row[other] / (std::pow(norm[other], 1 - how.popularity_power) *
-                                                          std::pow(norm[item], how.popularity_power) +
-                                                      shrink));
-    row[item] = 0;
-    keep_largest(row, keep, order, nearest.data() + item * keep, nearness.data() + item * keep);
-  });
-  std::vector<std::vector<std::pair<float, std::int32_t>>> turned(items);
-  for (std::uint64_t at = 0; at < nearest.size(); ++at)
-    if (nearest[at] >= 0)
-      turned[static_cast<std::size_t>(nearest[at])].emplace_back(nearness[at],
-                                                                 static_cast<std::int32_t>(at / keep));
-  std::size_t width = 1;
-  for (auto& row : turned) {
-    std::stable_sort(row.begin(), row.end(), [](auto& a, auto& b) { return a.first > b.first; });
-    row.resize(std::min<std::size_t>(row.size(), how.serve_neighbours));
-    width = std::max(width, row.size());
-  }
-  std::vector<std::int32_t> neighbours(items * width, -1);
-  std::vector<float> similarity(items * width);
-  for (std::uint64_t i = 0; i < items; ++i)
-    for (std::size_t k = 0; k < turned[i].size(); ++k) {
-      neighbours[i * width + k] = turned[i][k].second;
-      similarity[i * width + k] = turned[i][k].first;
-    }
-  put_neighbours(out, items, static_cast<std::uint32_t>(width), neighbours, similarity);
-  return {};
+  TROUPE_CHECK(co_occurrences(
+      by_user, by_item, user_weight, threads, sink, [&](std::uint64_t item, std::span<float> row) {
+        thread_local std::vector<std::uint32_t> order;
+        for (std::uint64_t other = 0; other < items; ++other)
+          if (row[other] != 0)
+            row[other] = static_cast<float>(row[other] / (std::pow(norm[other], 1 - how.popularity_power) *
+                                                              std::pow(norm[item], how.popularity_power) +
+                                                          shrink));
+        row[item] = 0;
+        keep_largest(row, keep, order, nearest.data() + item * keep, nearness.data() + item * keep);
+      }));
+  return turn_round(std::move(nearest), std::move(nearness), keep, how.serve_neighbours, items, sink, out);
 }
 
 /// EASE (Steck, 2019): B = I - P / diag(P) with P = (X'X + l2 I)^-1, diagonal zero.
 expected<void> fit_ease(const train_config& config, const rows& by_user, const rows& by_item,
-                        unsigned threads, trained_model& out) {
+                        unsigned threads, const progress_sink& sink, trained_model& out) {
   auto& how = config.ease;
   auto items = by_item.size();
-  if (how.dense && items > 20'000)
-    return fail(ec::invalid_argument, "ease.dense is for up to 20,000 items, and there are {}", items);
-  TROUPE_CHECK(within_memory(config, 3 * 4.0 * static_cast<double>(items) * static_cast<double>(items)));
+  auto keep = static_cast<std::uint32_t>(std::min<std::uint64_t>(how.serve_neighbours, items));
+  auto count = static_cast<double>(items);
+  TROUPE_CHECK(
+      within_memory(config,
+                    held(by_user, by_item) + count * (4 * count + 4.0 * tensor::numbers_to_invert_by +
+                                                      4.0 * threads + 2 * 8.0 * keep),
+                    "EASE is for up to some 20,000 items; item_knn and ials take more"));
   std::vector<float> matrix(items * items);
   std::vector<float> ones(by_user.size(), 1.0f);
-  co_occurrences(by_user, by_item, ones, threads, [&](std::uint64_t item, std::span<float> row) {
-    row[item] += static_cast<float>(how.l2);
-    std::copy(row.begin(), row.end(), matrix.begin() + static_cast<std::ptrdiff_t>(item * items));
-  });
+  TROUPE_CHECK(
+      co_occurrences(by_user, by_item, ones, threads, sink, [&](std::uint64_t item, std::span<float> row) {
+        row[item] += static_cast<float>(how.l2);
+        std::copy(row.begin(), row.end(), matrix.begin() + static_cast<std::ptrdiff_t>(item * items));
+      }));
   tensor::use_threads(threads);
-  TROUPE_CHECK(tensor::invert_spd(matrix, items));
+  TROUPE_CHECK(tensor::invert_spd(matrix, items, [&](std::uint64_t done, std::uint64_t of) {
+    return !sink || sink({"inverting", done, of});
+  }));
   std::vector<float> diagonal(items);
   for (std::uint64_t i = 0; i < items; ++i)
     diagonal[i] = matrix[i * items + i];
-  auto keep = static_cast<std::uint32_t>(std::min<std::uint64_t>(how.serve_neighbours, items));
-  std::vector<std::int32_t> neighbours(how.dense ? 0 : items * keep);
-  std::vector<float> similarity(how.dense ? 0 : items * keep);
-  parallel_for(items, threads, [&](std::uint64_t begin, std::uint64_t end, std::uint64_t) {
+  neighbour_table table{items, keep};
+  std::atomic<bool> canceled{false};
+  parallel_for(items, threads, [&](std::uint64_t begin, std::uint64_t end, std::uint64_t worker) {
     std::vector<std::uint32_t> order;
-    for (auto i = begin; i < end; ++i) {
+    for (auto i = begin; i < end && !canceled; ++i) {
       std::span<float> row{matrix.data() + i * items, items};
       for (std::uint64_t j = 0; j < items; ++j)
         row[j] = i == j ? 0 : -row[j] / diagonal[j];
-      if (!how.dense)
-        keep_largest(row, keep, order, neighbours.data() + i * keep, similarity.data() + i * keep);
+      keep_largest(row, keep, order, table.neighbours_of(i), table.similarity_of(i));
+      if (worker == 0 && sink && !sink({"sorting", i + 1, end}))
+        canceled = true;
     }
   });
-  if (how.dense)
-    out.weights.emplace("dense", array::of<float>({items, items}, matrix));
-  else
-    put_neighbours(out, items, keep, neighbours, similarity);
+  if (canceled)
+    return canceled_while("sorting");
+  table.move_to(out);
   return {};
 }
 
@@ -262,18 +332,22 @@ std::vector<float> gram_of(const std::vector<float>& factors, std::uint64_t widt
   return out;
 }
 
-/// One half of an iteration: the best factors of each row given the other side's.
-void solve_side(const train_config& config, const rows& by_row, const std::vector<float>& other,
-                std::vector<float>& own, unsigned threads) {
+/// One half of an iteration: the best factors of each row given the other side's. `tell` hears of the rows
+/// that are done, from the calling thread; false where it asks for the end.
+bool solve_side(const train_config& config, const rows& by_row, const std::vector<float>& other,
+                std::vector<float>& own, unsigned threads, const std::function<bool(std::uint64_t)>& tell) {
   auto& how = config.ials;
   std::uint64_t width = how.dimensions;
   auto gram = gram_of(other, width, threads);
   auto other_rows = other.size() / width;
   std::atomic<std::uint64_t> next{0};
-  parallel_for(std::max(1U, threads), threads, [&](std::uint64_t, std::uint64_t, std::uint64_t) {
+  std::atomic<bool> canceled{false};
+  parallel_for(std::max(1U, threads), threads, [&](std::uint64_t, std::uint64_t, std::uint64_t worker) {
     std::vector<float> matrix(width * width);
     std::vector<const float*> pointers;
-    for (auto row = next++; row < by_row.size(); row = next++) {
+    for (auto row = next++; row < by_row.size() && !canceled; row = next++) {
+      if (worker == 0 && !tell(row))
+        canceled = true;
       auto taken = by_row[row];
       for (std::uint64_t i = 0; i < matrix.size(); ++i)
         matrix[i] = static_cast<float>(how.alpha) * gram[i];
@@ -296,6 +370,7 @@ void solve_side(const train_config& config, const rows& by_row, const std::vecto
       solve_spd(matrix.data(), right, width);
     }
   });
+  return !canceled;
 }
 
 /// iALS (Hu, Koren, Volinsky, 2008) with the regularization of Rendle et al. (2021).
@@ -305,22 +380,37 @@ expected<void> fit_ials(const train_config& config, const rows& by_user, const r
   std::uint64_t width = how.dimensions;
   auto users = by_user.size();
   auto items = by_item.size();
-  TROUPE_CHECK(within_memory(config, 4.0 * static_cast<double>((users + items) * width)));
+  // The factors, and their copies in the model and in its file while that is written.
+  TROUPE_CHECK(
+      within_memory(config,
+                    held(by_user, by_item) +
+                        3 * 4.0 * static_cast<double>((users + items + (threads + 2ULL) * width) * width),
+                    "lower ials.dimensions, or raise memory_cap"));
   random_source random{config.seed};
   auto deviation = how.deviation / std::sqrt(static_cast<double>(width));
   auto user_factors = normal_matrix(users, width, deviation, random);
   auto item_factors = normal_matrix(items, width, deviation, random);
   auto begun = std::chrono::steady_clock::now();
-  for (std::uint32_t i = 0; i < how.iterations; ++i) {
-    solve_side(config, by_user, item_factors, user_factors, threads);
-    solve_side(config, by_item, user_factors, item_factors, threads);
+  // A step is a row: an iteration of a large log takes minutes.
+  auto steps = how.iterations * (users + items) + users;
+  std::uint64_t before = 0;
+  auto tell = [&](std::uint64_t row) {
     auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-    if (sink && !sink({"fitting", i + 1, how.iterations, 0, 0, 0,
-                       static_cast<double>(by_user.values.size()) * (i + 1) / std::max(seconds, 1e-9)}))
-      return fail(ec::canceled, "the training was canceled after {} of {} iterations", i + 1, how.iterations);
-  }
+    auto share = static_cast<double>(before + row) / static_cast<double>(users + items);
+    return !sink || sink({"fitting", before + row, steps, 0, 0, 0,
+                          static_cast<double>(by_user.values.size()) * share / std::max(seconds, 1e-9)});
+  };
+  auto solve = [&](const rows& by_row, const std::vector<float>& other, std::vector<float>& own) {
+    auto whole = solve_side(config, by_row, other, own, threads, tell);
+    before += by_row.size();
+    return whole && tell(0);
+  };
+  for (std::uint32_t i = 0; i < how.iterations; ++i)
+    if (!solve(by_user, item_factors, user_factors) || !solve(by_item, user_factors, item_factors))
+      return fail(ec::canceled, "the training was canceled in iteration {} of {}", i + 1, how.iterations);
   // The users once more, so that they fit the items that are served.
-  solve_side(config, by_user, item_factors, user_factors, threads);
+  if (!solve(by_user, item_factors, user_factors))
+    return canceled_while("fitting the users to the last items");
   auto gram = gram_of(item_factors, width, threads);
   out.weights.emplace("item_factors", array::of<float>({items, width}, item_factors));
   out.weights.emplace("user_factors", array::of<float>({users, width}, user_factors));
@@ -334,8 +424,11 @@ expected<void> fit_bpr(const train_config& config, const rows& by_user, std::uin
   auto& how = config.bpr;
   std::uint64_t width = how.dimensions;
   auto users = by_user.size();
-  TROUPE_CHECK(
-      within_memory(config, 4.0 * static_cast<double>((users + items) * width + 2 * by_user.values.size())));
+  // The factors, and their copies in the model and in its file while that is written.
+  TROUPE_CHECK(within_memory(config,
+                             3 * 4.0 * static_cast<double>((users + items) * width) +
+                                 6 * 4.0 * static_cast<double>(by_user.values.size()),
+                             "lower bpr.dimensions, or raise memory_cap"));
   random_source random{config.seed};
   auto user_factors = normal_matrix(users, width, 0.1, random);
   auto item_factors = normal_matrix(items, width, 0.1, random);
@@ -349,7 +442,16 @@ expected<void> fit_bpr(const train_config& config, const rows& by_user, std::uin
               user_of.begin() + static_cast<std::ptrdiff_t>(sorted.begin[u + 1]), u);
   }
   auto samples = user_of.size();
+  // A step is an epoch, or where that takes long a part of one.
+  constexpr std::uint64_t part_samples = 1 << 20;
+  auto parts = std::max<std::uint64_t>(1, (samples + part_samples - 1) / part_samples);
   auto begun = std::chrono::steady_clock::now();
+  auto tell = [&](std::uint64_t step, double loss, double rate) {
+    auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    return !sink || sink({"fitting", step, how.epochs * parts, loss, rate, 0,
+                          static_cast<double>(samples) * static_cast<double>(step) /
+                              static_cast<double>(parts) / std::max(seconds, 1e-9)});
+  };
   for (std::uint32_t epoch = 0; epoch < how.epochs; ++epoch) {
     auto part = how.epochs == 1 ? 0 : static_cast<double>(epoch) / (how.epochs - 1);
     auto rate = static_cast<float>(how.learning_rate + part * (how.last_learning_rate - how.learning_rate));
@@ -357,6 +459,9 @@ expected<void> fit_bpr(const train_config& config, const rows& by_user, std::uin
     auto other_ridge = static_cast<float>(how.item_regularization);
     double loss = 0;
     for (std::uint64_t s = 0; s < samples; ++s) {
+      if (s > 0 && s % part_samples == 0 &&
+          !tell(epoch * parts + s / part_samples, loss / static_cast<double>(s), rate))
+        return fail(ec::canceled, "the training was canceled in epoch {} of {}", epoch + 1, how.epochs);
       auto at = random.below(samples);
       auto user = user_of[at];
       auto taken = sorted.values[at];
@@ -386,10 +491,7 @@ expected<void> fit_bpr(const train_config& config, const rows& by_user, std::uin
       bias[taken] += rate * (gradient - ridge * bias[taken]);
       bias[other] += rate * (-gradient - other_ridge * bias[other]);
     }
-    auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-    if (sink && !sink({"fitting", epoch + 1, how.epochs,
-                       loss / static_cast<double>(std::max<std::uint64_t>(1, samples)), rate, 0,
-                       static_cast<double>(samples) * (epoch + 1) / std::max(seconds, 1e-9)}))
+    if (!tell((epoch + 1) * parts, loss / static_cast<double>(std::max<std::uint64_t>(1, samples)), rate))
       return fail(ec::canceled, "the training was canceled after {} of {} epochs", epoch + 1, how.epochs);
   }
   out.weights.emplace("item_factors", array::of<float>({items, width}, item_factors));
@@ -413,9 +515,9 @@ expected<trained_model> fit_classic(const train_config& config, const interactio
   if (config.model == "popularity")
     TROUPE_CHECK(fit_popularity(by_item, out));
   else if (config.model == "item_knn")
-    TROUPE_CHECK(fit_item_knn(config, by_user, by_item, threads, out));
+    TROUPE_CHECK(fit_item_knn(config, by_user, by_item, threads, sink, out));
   else if (config.model == "ease")
-    TROUPE_CHECK(fit_ease(config, by_user, by_item, threads, out));
+    TROUPE_CHECK(fit_ease(config, by_user, by_item, threads, sink, out));
   else if (config.model == "ials" || config.model == "bpr") {
     out.users = data.users;
     if (config.model == "ials")

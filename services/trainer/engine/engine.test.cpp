@@ -156,6 +156,86 @@ TEST_CASE("a model whose weights were changed is refused") {
   CHECK(read.error().code == ec::corrupt);
 }
 
+TEST_CASE("every part of a training makes steps, and ends where it is asked to") {
+  auto data = two_tastes();
+  std::map<std::string, std::vector<std::string>> parts{{"item_knn", {"counting", "sorting"}},
+                                                        {"ease", {"counting", "inverting", "sorting"}},
+                                                        {"ials", {"fitting"}},
+                                                        {"bpr", {"fitting"}}};
+  for (auto& [kind, wanted] : parts) {
+    CAPTURE(kind);
+    train_config config;
+    config.model = kind;
+    std::map<std::string, std::uint64_t> steps, last;
+    REQUIRE(fit_classic(config, data, 1, [&](const progress& now) {
+      ++steps[now.stage];
+      CHECK(now.step >= last[now.stage]);
+      CHECK(now.step <= now.steps);
+      last[now.stage] = now.step;
+      return true;
+    }));
+    for (auto& stage : wanted) {
+      CAPTURE(stage);
+      CHECK(steps[stage] >= 1);
+      auto stopped = fit_classic(config, data, 1, [&](const progress& now) { return now.stage != stage; });
+      REQUIRE(!stopped);
+      CHECK(stopped.error().code == ec::canceled);
+    }
+    // An iteration over more than a few rows is more than one step.
+    if (kind == "ials")
+      CHECK(steps["fitting"] > config.ials.iterations * 10);
+  }
+}
+
+TEST_CASE("an epoch over a long log is more than one step") {
+  interactions data;
+  for (std::uint32_t i = 0; i < 1200; ++i)
+    data.items.push_back(std::to_string(i));
+  for (std::uint32_t u = 0; u < 2000; ++u) {
+    data.users.push_back(std::to_string(u));
+    for (std::uint32_t i = 0; i < 600; ++i) {
+      data.user.push_back(u);
+      data.item.push_back((u + i) % 1200);
+    }
+  }
+  train_config config;
+  config.model = "bpr";
+  config.bpr.epochs = 1;
+  config.bpr.dimensions = 1;
+  std::vector<std::uint64_t> steps;
+
+  REQUIRE(fit_classic(config, data, 1, [&](const progress& now) {
+    steps.push_back(now.step);
+    return now.steps == 2;
+  }));
+
+  CHECK(steps == std::vector<std::uint64_t>{1, 2});
+}
+
+TEST_CASE("item_knn counts the table that is served before it is made") {
+  // One item that all users took is near to every other: the table is as wide as it may be.
+  interactions data;
+  for (std::uint32_t i = 0; i < 3000; ++i)
+    data.items.push_back(std::to_string(i));
+  for (std::uint32_t u = 0; u < 2999; ++u) {
+    data.users.push_back(std::to_string(u));
+    data.user.insert(data.user.end(), {u, u});
+    data.item.insert(data.item.end(), {0, u + 1});
+  }
+  train_config config;
+  config.model = "item_knn";
+  auto fitted = fit_classic(config, data, 1, {});
+  REQUIRE(fitted);
+  auto table = fitted->weights.at("neighbours").bytes.size() + fitted->weights.at("similarity").bytes.size();
+  CHECK(table == 3000ULL * 1000 * 8);
+
+  config.memory_cap = table;
+  auto refused = fit_classic(config, data, 1, {});
+
+  REQUIRE(!refused);
+  CHECK(refused.error().text.find("item_knn.serve_neighbours") != std::string::npos);
+}
+
 TEST_CASE("more memory than the cap is refused before it is taken") {
   train_config config;
   config.memory_cap = 1024;

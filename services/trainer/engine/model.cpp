@@ -79,32 +79,6 @@ private:
   std::uint64_t width_;
 };
 
-class dense_scorer final : public scorer {
-public:
-  dense_scorer(std::shared_ptr<const trained_model> model, const array& weights)
-      : model_{std::move(model)}, weights_{weights.values<float>()} {}
-
-  std::uint64_t items() const noexcept override { return model_->items.size(); }
-
-  void score(std::span<const query> queries, std::span<float> out) const override {
-    std::fill(out.begin(), out.end(), 0.0f);
-    for (std::size_t q = 0; q < queries.size(); ++q) {
-      float* row = out.data() + q * items();
-      for (auto item : distinct(queries[q].seen)) {
-        if (item >= items())
-          continue;
-        const float* weights = weights_.data() + item * items();
-        for (std::uint64_t i = 0; i < items(); ++i)
-          row[i] += weights[i];
-      }
-    }
-  }
-
-private:
-  std::shared_ptr<const trained_model> model_;
-  std::span<const float> weights_;
-};
-
 /// The same score for everybody.
 class constant_scorer final : public scorer {
 public:
@@ -295,10 +269,6 @@ expected<std::unique_ptr<scorer>> make_scorer(std::shared_ptr<const trained_mode
   if (kind == "popularity") {
     TROUPE_TRY(score, weight_of(*model, "item_score", dtype::f32, {items}));
     return std::make_unique<constant_scorer>(model, *score);
-  }
-  if (kind == "ease" && model->weights.contains("dense")) {
-    TROUPE_TRY(dense, weight_of(*model, "dense", dtype::f32, {items, items}));
-    return std::make_unique<dense_scorer>(model, *dense);
   }
   if (kind == "item_knn" || kind == "ease") {
     TROUPE_TRY(neighbours, weight_of(*model, "neighbours", dtype::i32, {items, 0}));

@@ -6,9 +6,10 @@
 
 namespace troupe::trainer {
 
-/// How far a run is; called from one thread, some times a second at most. False asks for the end.
+/// How far a run is. Called from one thread, as often as a loop goes round: who shows it looks at the clock.
+/// Whatever takes long makes steps, since a rank without one counts as hung. False asks for the end.
 struct progress {
-  std::string stage;
+  std::string stage; ///< loading, counting, inverting, sorting, fitting, validating, comparing, evaluating.
   std::uint64_t step = 0;
   std::uint64_t steps = 0;
   double loss = 0;

@@ -28,7 +28,6 @@ void train_config::bind(config_keys& keys) {
            "How far the length of a user's history is divided out.", between(0, 2));
   keys.add("ease.l2", ease.l2, "Ridge on the weights.", between(1e-6, 1e9));
   keys.add("ease.serve_neighbours", ease.serve_neighbours, "Weights kept of each item.", between(1, 100'000));
-  keys.add("ease.dense", ease.dense, "Keep all weights; up to 20,000 items.");
   keys.add("ials.dimensions", ials.dimensions, "Of the factors.", between(1, 1024));
   keys.add("ials.iterations", ials.iterations, "Over users and items.", between(1, 10'000));
   keys.add("ials.alpha", ials.alpha, "Weight of what was not taken beside what was.", between(1e-6, 1e3));

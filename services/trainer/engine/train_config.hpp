@@ -34,7 +34,6 @@ struct train_config {
   struct {
     double l2 = 1320;
     std::uint32_t serve_neighbours = 1000;
-    bool dense = false;
   } ease;
 
   struct {
