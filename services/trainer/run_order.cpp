@@ -32,7 +32,9 @@ void run_settings::bind(config_keys& keys) {
   keys.add("offsets", offsets, "Where the snapshot ends, by partition; empty: at the end of the log.");
   keys.add("data_sha256", data_sha256, "The run fails unless its data have this hash; empty: any data.");
   keys.add("ranks", ranks, "Worker processes that train together.", between(1, 64));
-  keys.add("hang_after", hang_after, "A rank that makes no step for so long is killed.", between(1s, 24h));
+  keys.add("hang_after", hang_after,
+           "A rank that makes no step for so long is killed; loading and measuring make steps too.",
+           between(1s, 24h));
   keys.add("max_restarts", max_restarts, "How often lost ranks are started again.", between(0, 1000));
   keys.add("register", register_model, "Register the model; false: only publish the run.");
   keys.add("skip_gate", skip_gate, "Register the model without the quality gate.");

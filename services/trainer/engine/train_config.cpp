@@ -8,7 +8,7 @@ void train_config::bind(config_keys& keys) {
   keys.add("model", model, "What to train.",
            one_of({"popularity", "item_knn", "ease", "ials", "bpr", "sasrec", "two_tower", "dcn"}));
   keys.add("seed", seed, "Of every random number.");
-  keys.add("threads", threads, "Of one process; 0: one a processor.", between(0, 1024));
+  keys.add("threads", threads, "Of one process; 0: one a processor, divided by the ranks.", between(0, 1024));
   keys.add("memory_cap", memory_cap, "A run that would need more is refused.", at_least(1 << 20), "bytes");
   keys.add("evaluation.split", evaluation.split,
            "How a run on the fleet measures its model before it trains on everything: by the last item that "

@@ -11,6 +11,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <thread>
 
 namespace troupe::trainer {
 
@@ -64,19 +65,6 @@ private:
   clock::time_point next_{};
 };
 
-expected<train_config> read_options(const command_options& options) {
-  config_section section{"the command line", {}};
-  if (!options.config_file.empty()) {
-    TROUPE_TRY(read, read_config(options.config_file));
-    section = std::move(read);
-  }
-  for (auto& setting : options.settings)
-    TROUPE_CHECK(section.set(setting));
-  if (!options.model.empty())
-    section.values.insert_or_assign("model", options.model);
-  return load_config<train_config>(section);
-}
-
 void say_kernels(const tensor::blas_setting& blas) {
   log::info("blas-kernels", "OpenBLAS runs its {} kernels ({}) on {} threads",
             blas.kernels.empty() ? "own choice of" : blas.kernels,
@@ -87,11 +75,29 @@ expected<neural::fitted> train(const command_options& options, const train_confi
                                const interactions& data, std::span<const ranking_case> validation) {
   progress_line line{!options.quiet && ::isatty(STDERR_FILENO) == 1};
   neural::fit_setting how;
-  how.threads = options.threads;
+  how.threads = config.threads;
   return neural::fit(config, data, validation, how, [&](const progress& now) { return line.show(now); });
 }
 
 } // namespace
+
+expected<train_config> read_options(const command_options& options) {
+  config_section section{"the command line", {}};
+  if (!options.config_file.empty()) {
+    TROUPE_TRY(read, read_config(options.config_file));
+    section = std::move(read);
+  }
+  for (auto& setting : options.settings)
+    TROUPE_CHECK(section.set(setting));
+  if (!options.model.empty())
+    section.values.insert_or_assign("model", options.model);
+  TROUPE_TRY(config, load_config<train_config>(section));
+  if (options.threads > 0)
+    config.threads = options.threads;
+  if (config.threads == 0)
+    config.threads = std::max(1U, std::thread::hardware_concurrency());
+  return config;
+}
 
 std::string help_on_keys() {
   train_config config;
@@ -100,8 +106,8 @@ std::string help_on_keys() {
   return keys.help();
 }
 
-expected<void> run_evaluate(const command_options& options, const tensor::blas_setting& blas) {
-  TROUPE_TRY(config, read_options(options));
+expected<void> run_evaluate(const command_options& options, const train_config& config,
+                            const tensor::blas_setting& blas) {
   log::start({"troupe-train", log::level::info, 20, true});
   say_kernels(blas);
   auto begun = clock::now();
@@ -113,7 +119,7 @@ expected<void> run_evaluate(const command_options& options, const tensor::blas_s
   begun = clock::now();
   auto model = std::make_shared<trained_model>(std::move(trained.model));
   TROUPE_TRY(asked, neural::open_scorer(model));
-  TROUPE_TRY(metrics, evaluate(*asked, data.test, cutoffs, options.threads));
+  TROUPE_TRY(metrics, evaluate(*asked, data.test, cutoffs, config.threads));
   auto evaluating = seconds_since(begun);
   model->metrics = metrics;
   std::string hash;
@@ -144,10 +150,10 @@ expected<void> run_evaluate(const command_options& options, const tensor::blas_s
   return {};
 }
 
-expected<void> run_fit(const command_options& options, const tensor::blas_setting& blas) {
+expected<void> run_fit(const command_options& options, const train_config& config,
+                       const tensor::blas_setting& blas) {
   if (options.out.empty())
     return fail(ec::invalid_argument, "say with --out where the model goes");
-  TROUPE_TRY(config, read_options(options));
   log::start({"troupe-train", log::level::info, 20, true});
   say_kernels(blas);
   TROUPE_TRY(data, read_interactions(options.data));

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "services/trainer/engine/train_config.hpp"
+
 #include "common/core/error.hpp"
 #include "common/tensor/blas_kernels.hpp"
 
@@ -17,13 +19,19 @@ struct command_options {
   std::vector<std::string> settings;
   std::string model;
   std::filesystem::path out;
-  unsigned threads = 0;
+  unsigned threads = 0; ///< 0: those of the configuration.
   bool json = false;
   bool quiet = false;
 };
 
-expected<void> run_evaluate(const command_options& options, const tensor::blas_setting& blas);
-expected<void> run_fit(const command_options& options, const tensor::blas_setting& blas);
+/// The configuration that the options make up, with the threads that are computed with: those of --threads,
+/// or of the configuration, or one a processor.
+expected<train_config> read_options(const command_options& options);
+
+expected<void> run_evaluate(const command_options& options, const train_config& config,
+                            const tensor::blas_setting& blas);
+expected<void> run_fit(const command_options& options, const train_config& config,
+                       const tensor::blas_setting& blas);
 
 /// Name, default, bounds and meaning of every key of a training configuration.
 std::string help_on_keys();

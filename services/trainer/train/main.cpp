@@ -6,7 +6,6 @@
 
 #include <exception>
 #include <iostream>
-#include <thread>
 
 namespace {
 
@@ -23,7 +22,7 @@ int run(int argc, char** argv) {
   app.add_option("--config", options.config_file, "TOML file; `troupe-train keys` lists its keys");
   app.add_option("--set", options.settings, "key=value over the file");
   app.add_option("--model", options.model, "What to train, over the file");
-  app.add_option("--threads", options.threads, "Of this process; 0: one a processor");
+  app.add_option("--threads", options.threads, "Of this process, over the file; 0: as the file says");
   app.add_option("--out", options.out, "Folder for the model");
   app.add_flag("--json", options.json, "Print JSON");
   app.add_flag("--quiet", options.quiet, "No progress line");
@@ -47,10 +46,15 @@ int run(int argc, char** argv) {
     std::cout << trainer::help_on_keys();
     return 0;
   }
-  if (options.threads == 0)
-    options.threads = std::max(1U, std::thread::hardware_concurrency());
-  auto blas = tensor::choose_blas_kernels(argv, options.threads);
-  auto done = evaluate->parsed() ? trainer::run_evaluate(options, blas) : trainer::run_fit(options, blas);
+  auto config = trainer::read_options(options);
+  expected<void> done;
+  if (config) {
+    auto blas = tensor::choose_blas_kernels(argv, config->threads);
+    done = evaluate->parsed() ? trainer::run_evaluate(options, *config, blas)
+                              : trainer::run_fit(options, *config, blas);
+  } else {
+    done = unexpected<error>{config.error()};
+  }
   if (done)
     return 0;
   std::cerr << "troupe-train: " << render(done.error()) << '\n';

@@ -37,7 +37,7 @@ private:
   std::unordered_map<std::string, std::uint32_t> known_;
 };
 
-expected<file_rows> read_rows(const std::filesystem::path& file) {
+expected<file_rows> read_rows(const std::filesystem::path& file, const progress_sink& sink) {
   TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = read_memory, .threads = 1}));
   TROUPE_TRY(found, db.query(fmt::format("SELECT * FROM read_parquet({})", table::sql_text(file.string()))));
   auto user_column = found.find("user");
@@ -73,16 +73,18 @@ expected<file_rows> read_rows(const std::filesystem::path& file) {
       out.item.push_back(item_number(item.text(i)));
       out.time.push_back(whole ? time.integer(i) : micros_of(time.time(i)));
     }
+    if (sink && !sink({"loading", out.user.size()}))
+      return fail(ec::canceled, "reading {} was canceled", file.string());
   }
 }
 
 } // namespace
 
-expected<interactions> read_interactions_file(const std::filesystem::path& file) {
+expected<interactions> read_interactions_file(const std::filesystem::path& file, const progress_sink& sink) {
   if (file.extension() != ".parquet")
     return read_interactions(file);
   TROUPE_TRY(content, hash_file(file));
-  TROUPE_TRY(read, read_rows(file));
+  TROUPE_TRY(read, read_rows(file, sink));
   if (read.user.empty())
     return fail(ec::invalid_argument, "cannot train on {}: it holds no interactions", file.string());
   std::vector<std::uint32_t> order(read.user.size());

@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
-#include <thread>
 
 namespace {
 
@@ -53,8 +52,7 @@ int run(int argc, char** argv) {
     std::cerr << "troupe-trainer-worker: " << err.what() << "; see troupe-trainer-worker --help\n";
     return exit_bad_input;
   }
-  auto processors = std::max(1U, std::thread::hardware_concurrency());
-  auto blas = tensor::choose_blas_kernels(argv, std::max(1U, processors / options.world));
+  auto blas = tensor::choose_blas_kernels(argv, trainer::threads_of(options));
   log::start({fmt::format("worker/{}", options.rank)});
   log::info("blas-kernels", "OpenBLAS runs its {} kernels ({}) on {} threads",
             blas.kernels.empty() ? "own choice of" : blas.kernels,

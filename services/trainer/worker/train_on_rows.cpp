@@ -55,7 +55,7 @@ expected<trained_model> train_on_rows(const train_config& config, const rows_set
                 "dcn.training_set is not set: a DCN is trained on the rows of a training set, "
                 "see `troupe training-set build`");
   TROUPE_TRY(rows, read_training_set(config.dcn.training_set,
-                                     {config.dcn.label, config.dcn.positive_at_least, config.dcn.ids}));
+                                     {config.dcn.label, config.dcn.positive_at_least, config.dcn.ids}, sink));
   log::info("rows-loaded", "worker read {} rows with {} features from {}", rows.size(), rows.columns.size(),
             config.dcn.training_set);
   tensor::use_threads(setting.threads);

@@ -77,7 +77,7 @@ void add_words(feature_column& to, const table::column_view& from, const table::
 } // namespace
 
 expected<labelled_rows> read_training_set(const std::filesystem::path& folder,
-                                          const training_table_options& options) {
+                                          const training_table_options& options, const progress_sink& sink) {
   TROUPE_TRY(about, read_manifest(folder));
   labelled_rows out;
   out.digest = about.digest;
@@ -137,6 +137,8 @@ expected<labelled_rows> read_training_set(const std::filesystem::path& folder,
             to.numbers.push_back(from.is_null(r) ? std::numeric_limits<float>::quiet_NaN()
                                                  : static_cast<float>(from.number(r)));
       }
+      if (sink && !sink({"loading", out.size()}))
+        return fail(ec::canceled, "reading {} was canceled", folder.string());
     }
   }
   if (out.size() == 0)

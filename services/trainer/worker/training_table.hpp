@@ -1,6 +1,7 @@
 #pragma once
 
 #include "services/trainer/engine/labelled_rows.hpp"
+#include "services/trainer/engine/progress.hpp"
 
 #include "common/core/error.hpp"
 
@@ -19,8 +20,9 @@ struct training_table_options {
 /// Reads a finished training set of the feature store: its manifest and its Parquet parts, in their order. A
 /// number that is missing becomes NaN, a text or list that is missing or empty has no words. Fails with
 /// ec::not_found where the folder holds none and with ec::invalid_argument on a label that is no column of
-/// it.
+/// it. `sink` hears of the rows as they are read; ec::canceled where it gives false.
 expected<labelled_rows> read_training_set(const std::filesystem::path& folder,
-                                          const training_table_options& options);
+                                          const training_table_options& options,
+                                          const progress_sink& sink = {});
 
 } // namespace troupe::trainer

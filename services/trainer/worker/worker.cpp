@@ -28,6 +28,12 @@ namespace {
 constexpr std::array<std::uint32_t, 4> cutoffs{5, 10, 20, 100};
 constexpr auto say_every = std::chrono::milliseconds{100};
 
+/// Threads of a rank: what the configuration says, or this machine's divided by its ranks.
+unsigned threads_for(const train_config& config, std::uint32_t world) {
+  auto processors = std::max(1U, std::thread::hardware_concurrency());
+  return config.threads > 0 ? config.threads : std::max(1U, processors / std::max(1U, world));
+}
+
 /// Turns the progress of the parts of a run into lines, not too many of them.
 class speaker {
 public:
@@ -45,7 +51,7 @@ public:
     auto at = clock::now();
     if (now.stage == "fitting")
       last_ = now.step;
-    if (at >= next_ || now.stage != stage_ || now.step == now.steps) {
+    if (at >= next_ || now.stage != stage_ || (now.step == now.steps && now.step != 0)) {
       next_ = at + say_every;
       stage_ = now.stage;
       json::object line{{"stage", now.stage}};
@@ -174,7 +180,11 @@ private:
                                                           const benchmark& split) {
     neural::fit_setting how;
     how.threads = threads_;
-    TROUPE_TRY(other, neural::fit(config, split.train, {}, how, {}));
+    auto heard = [this](progress now) {
+      now.stage = "comparing"; // No step of the fits that are counted.
+      return speak_(now);
+    };
+    TROUPE_TRY(other, neural::fit(config, split.train, {}, how, heard));
     return ask(std::move(other.model), split.test);
   }
 
@@ -254,6 +264,13 @@ expected<json::object> written(const trained_model& model, const std::filesystem
 
 } // namespace
 
+unsigned threads_of(const worker_options& options) {
+  // What is wrong with it `run_worker` says.
+  auto section = read_config(options.config);
+  auto config = section ? load_config<train_config>(*section) : expected<train_config>{train_config{}};
+  return threads_for(config ? *config : train_config{}, options.world);
+}
+
 expected<json::object> run_worker(const worker_options& options, const std::atomic<bool>& stop,
                                   const std::function<void(const json::object&)>& say) {
   speaker speak{stop, say};
@@ -265,14 +282,13 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
     return fail(ec::invalid_argument,
                 "run.ranks = {}, but {} is trained by one process; it uses all its threads", options.world,
                 config.model);
-  auto processors = std::max(1U, std::thread::hardware_concurrency());
-  auto threads = config.threads > 0 ? config.threads : std::max(1U, processors / options.world);
+  auto threads = threads_for(config, options.world);
   if (config.model == "dcn") {
     TROUPE_TRY(trained, train_on_rows(config, {threads, options.out / "checkpoints", options.resume},
                                       std::ref(speak)));
     return written(trained, options.out / "model");
   }
-  TROUPE_TRY(data, read_interactions_file(options.data));
+  TROUPE_TRY(data, read_interactions_file(options.data, std::ref(speak)));
   log::info("data-loaded", "worker read {} interactions of {} users with {} items", data.size(),
             data.users.size(), data.items.size());
   neural::group_settings join{options.rank, options.world, options.rendezvous.string()};

@@ -22,9 +22,14 @@ struct worker_options {
   bool resume = false;
 };
 
+/// Threads that this rank computes with: the configuration's, or this machine's divided by the ranks. BLAS
+/// wants to know it before anything else runs.
+unsigned threads_of(const worker_options& options);
+
 /// Trains as one rank. Says how far it is through `say`, one JSON object a line, at most ten times a second:
-/// stage (loading, fitting, evaluating), step, steps_total, and while fitting loss, learning_rate,
-/// gradient_norm, samples_per_second. Gives what the last line says:
+/// stage (loading, counting, inverting, sorting, fitting, validating, comparing, evaluating), step,
+/// steps_total, and while fitting loss, learning_rate, gradient_norm, samples_per_second. Gives what the last
+/// line says:
 /// {"done":true,"metrics":{...},"model":...}.
 ///
 /// The model is measured by leaving out the last item of each user (see `evaluation.split`), beside

@@ -8,7 +8,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <thread>
 #include <vector>
 
 using namespace troupe;
@@ -88,7 +90,13 @@ TEST_CASE("a worker measures its model beside popularity, trains on everything a
   CHECK(model->data.find("\"interactions\":240") != std::string::npos);
   CHECK(model->data.find("\"split\":\"leave-last-out\"") != std::string::npos);
   CHECK(with.said.front().at("stage") == "loading");
-  CHECK(with.said.back().at("stage") == "evaluating");
+  auto said = [&](const char* stage) {
+    return std::any_of(with.said.begin(), with.said.end(),
+                       [&](auto& line) { return line.at("stage") == stage; });
+  };
+  for (auto* stage : {"counting", "inverting", "sorting", "evaluating"})
+    CHECK_MESSAGE(said(stage), stage);
+  CHECK(with.said.back().at("stage") == "sorting");
 }
 
 TEST_CASE("the steps of the fit that is measured and of the last fit go on counting") {
@@ -152,6 +160,53 @@ TEST_CASE("what is in production is measured on the same questions: the best of 
   CHECK(!not_measured->at("metrics").as_object().contains("production_ndcg_at_10"));
   auto reason = std::string{not_measured->at("beside").at("production").at("reason").as_string()};
   CHECK(reason == "net:4: it is a network; bought:1: it was not trained here");
+}
+
+TEST_CASE("what is in production is measured beside, and makes steps that are not those of the run") {
+  setting with{"model = \"popularity\"\n"};
+  std::filesystem::create_directories(with.options.out);
+  std::ofstream{with.options.out / "production.json"}
+      << R"([{"model":"bpr:1","config":"model = \"bpr\"\nbpr.epochs = 2\n"}])";
+
+  auto done = with.run();
+
+  REQUIRE(done);
+  CHECK(done->at("metrics").as_object().contains("production_hr_at_10"));
+  std::uint64_t loaded = 0, compared = 0;
+  for (auto& line : with.said) {
+    CHECK(line.at("stage") != "fitting");
+    compared += line.at("stage") == "comparing" ? 1 : 0;
+    if (line.at("stage") == "loading")
+      loaded = line.at("step").to_number<std::uint64_t>();
+  }
+  CHECK(compared >= 1);
+  CHECK(loaded <= 240);
+}
+
+TEST_CASE("rows make steps as they are read, and reading ends where it is asked to") {
+  setting with{""};
+  std::vector<std::uint64_t> steps;
+  auto read = read_interactions_file(with.options.data, [&](auto& now) {
+    CHECK(now.stage == "loading");
+    steps.push_back(now.step);
+    return true;
+  });
+  REQUIRE(read);
+  REQUIRE(!steps.empty());
+  CHECK(steps.back() == 240);
+
+  auto stopped = read_interactions_file(with.options.data, [](auto&) { return false; });
+  REQUIRE(!stopped);
+  CHECK(stopped.error().code == ec::canceled);
+}
+
+TEST_CASE("a rank computes with the threads of its configuration, or with its share of the machine's") {
+  setting with{"threads = 3\n"};
+  setting without{""};
+  CHECK(threads_of(with.options) == 3);
+  CHECK(threads_of(without.options) == std::max(1U, std::thread::hardware_concurrency()));
+  without.options.world = 1000;
+  CHECK(threads_of(without.options) == 1);
 }
 
 TEST_CASE("a worker that is told to stop ends with canceled and leaves no model") {

@@ -149,10 +149,14 @@ public:
 
   std::uint64_t validation_cases() const override { return tested_on_ - trained_on_; }
 
-  expected<double> validate(std::uint64_t begin, std::uint64_t end) override {
+  expected<double> validate(std::uint64_t begin, std::uint64_t end, const progress_sink& sink) override {
     double sum = 0;
-    for (auto from = begin; from < end; from += piece)
-      sum -= loss_of(numbers(trained_on_ + from, trained_on_ + std::min(end, from + piece))).item<double>();
+    for (auto from = begin; from < end; from += piece) {
+      auto to = std::min(end, from + piece);
+      sum -= loss_of(numbers(trained_on_ + from, trained_on_ + to)).item<double>();
+      if (sink && !sink({"validating", to - begin, end - begin}))
+        return fail(ec::canceled, "the validation was canceled");
+    }
     return sum;
   }
 

@@ -172,7 +172,13 @@ private:
     torch::NoGradGuard off;
     task_.module().eval();
     auto begin = cases * group_.rank() / group_.world();
-    TROUPE_TRY(part, task_.validate(begin, cases * (group_.rank() + 1) / group_.world()));
+    auto heard = [&](progress now) {
+      now.stage = "validating";
+      if (sink_ && !sink_(now))
+        stop_ = true; // All ranks stop together, after the next step.
+      return true;
+    };
+    TROUPE_TRY(part, task_.validate(begin, cases * (group_.rank() + 1) / group_.world(), heard));
     std::array<double, 1> sum{part};
     TROUPE_CHECK(group_.add_up(sum));
     auto figure = sum[0] / static_cast<double>(cases);

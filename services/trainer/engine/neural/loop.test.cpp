@@ -60,7 +60,8 @@ public:
     return (wrong * wrong * torch::tensor(weights)).sum();
   }
   std::uint64_t validation_cases() const override { return validated ? 100 : 0; }
-  expected<double> validate(std::uint64_t begin, std::uint64_t end) override {
+  expected<double> validate(std::uint64_t begin, std::uint64_t end, const progress_sink& sink) override {
+    sink({"evaluating", end - begin, end - begin});
     auto part = torch::arange(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end));
     auto wrong = forward(x_.index_select(0, part)) - y_.index_select(0, part);
     return -(wrong * wrong).sum().item<double>();
@@ -250,7 +251,8 @@ TEST_CASE("a training that is stopped and goes on ends with the bytes of one tha
     how.resume = true;
     for (std::uint64_t stop : {20, 50}) {
       auto stopped = train_with(
-          world, how, [&](const progress& now) { return now.step < stop; }, validated);
+          world, how, [&](const progress& now) { return now.stage == "validating" || now.step < stop; },
+          validated);
       for (auto& rank : stopped) {
         REQUIRE(!rank.loop);
         CHECK(rank.loop.error().code == ec::canceled);
@@ -264,6 +266,19 @@ TEST_CASE("a training that is stopped and goes on ends with the bytes of one tha
     CHECK(same_bytes(last[0], undisturbed[0]));
     CHECK(last[0].loop->validated == undisturbed[0].loop->validated);
   }
+}
+
+TEST_CASE("validation makes steps, and a training told to stop in it stops after the next step") {
+  std::uint64_t validating = 0;
+  auto how = setting();
+
+  auto got = train_with(
+      1, how, [&](const progress& now) { return now.stage != "validating" || ++validating < 2; }, true);
+
+  REQUIRE(!got[0].loop);
+  CHECK(got[0].loop.error().code == ec::canceled);
+  CHECK(got[0].loop.error().text.find("after 33 of 64 steps") != std::string::npos);
+  CHECK(validating == 2);
 }
 
 TEST_CASE("training stops early when validation gains no more, and keeps the best weights") {

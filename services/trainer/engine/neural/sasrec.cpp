@@ -235,12 +235,12 @@ public:
 
   std::uint64_t validation_cases() const override { return validation_.size(); }
 
-  expected<double> validate(std::uint64_t begin, std::uint64_t end) override {
+  expected<double> validate(std::uint64_t begin, std::uint64_t end, const progress_sink& sink) override {
     constexpr std::array<std::uint32_t, 1> cutoff{10};
     auto part = validation_.subspan(begin, end - begin);
     if (part.empty())
       return 0.0;
-    TROUPE_TRY(metrics, evaluate(sasrec_scorer{network_}, part, cutoff, 1));
+    TROUPE_TRY(metrics, evaluate(sasrec_scorer{network_}, part, cutoff, 1, sink));
     return metrics.at("ndcg_at_10") * static_cast<double>(part.size());
   }
 

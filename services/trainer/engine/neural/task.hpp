@@ -1,6 +1,7 @@
 #pragma once
 
 #include "services/trainer/engine/model.hpp"
+#include "services/trainer/engine/progress.hpp"
 
 #include <torch/nn/module.h>
 #include <torch/types.h>
@@ -46,8 +47,11 @@ public:
   virtual std::uint64_t validation_cases() const { return 0; }
 
   /// The sum, over the cases [begin, end), of a figure that is better when it is higher (NDCG@10). Called
-  /// with the module in evaluation mode and without gradients.
-  virtual expected<double> validate(std::uint64_t /*begin*/, std::uint64_t /*end*/) { return 0.0; }
+  /// with the module in evaluation mode and without gradients. `sink` hears of the cases done.
+  virtual expected<double> validate(std::uint64_t /*begin*/, std::uint64_t /*end*/,
+                                    const progress_sink& /*sink*/) {
+    return 0.0;
+  }
 
   /// The weights as serving takes them.
   virtual expected<trained_model> finish() = 0;

@@ -303,12 +303,12 @@ public:
 
   std::uint64_t validation_cases() const override { return validation_.size(); }
 
-  expected<double> validate(std::uint64_t begin, std::uint64_t end) override {
+  expected<double> validate(std::uint64_t begin, std::uint64_t end, const progress_sink& sink) override {
     TROUPE_TRY(model, finish());
     auto shared = std::make_shared<const trained_model>(std::move(model));
     tower_scorer asked{shared, net_->user()};
     static constexpr std::array<std::uint32_t, 1> cutoffs{10};
-    TROUPE_TRY(got, evaluate(asked, validation_.subspan(begin, end - begin), cutoffs, 1));
+    TROUPE_TRY(got, evaluate(asked, validation_.subspan(begin, end - begin), cutoffs, 1, sink));
     return got["ndcg_at_10"] * static_cast<double>(end - begin);
   }
 
