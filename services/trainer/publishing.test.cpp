@@ -16,8 +16,9 @@ namespace {
 /// A real registry behind a real socket, without its actor.
 class open_registry {
 public:
-  open_registry(const std::filesystem::path& data, const std::string& address)
-      : service_{registry::service::open(data, data / "gate.toml", 1 << 30).value()} {
+  open_registry(const std::filesystem::path& data, const std::string& address,
+                std::uint64_t max_blob_bytes = 1 << 30)
+      : service_{registry::service::open(data, data / "gate.toml", max_blob_bytes).value()} {
     net::handler_map handlers;
     for (auto kind : {wire::Kind::run_create, wire::Kind::run_update, wire::Kind::run_show,
                       wire::Kind::metric_read, wire::Kind::blob_put, wire::Kind::model_register,
@@ -151,4 +152,32 @@ TEST_CASE("the first model of a name gets what is in production under other name
   std::string noted{std::istreambuf_iterator<char>{in}, {}};
   CHECK_MESSAGE(noted.find("\"model\":\"first:1\"") != std::string::npos, noted);
   CHECK_MESSAGE(noted.find("model = ") != std::string::npos, noted);
+}
+
+TEST_CASE("of a model that the registry does not take the folder stays, of one that the gate stops it goes") {
+  troupe::testing::temp_dir dir;
+  auto address = "ipc://" + (dir / "registry").string();
+  auto settings = impatient(24h);
+  settings.keep_runs = 1;
+  auto config = config_in(dir.path(), "steps = 1\n"); // ends in its table [run]
+  std::filesystem::create_directories(dir / "data");
+  std::ofstream{dir / "data" / "gate.toml"} << "[[check]]\nmetric = \"hr_at_10\"\nat_least = 0.9\n";
+  life one{dir / "trainer", settings, client_of(address)};
+  {
+    open_registry small{dir / "small", address, 3};
+    REQUIRE(one.start("large", config));
+    CHECK(read(one.end_of("large")).error()->str().find("max_blob_bytes") != std::string::npos);
+  }
+  open_registry gated{dir / "data", address};
+  for (auto* id : {"g1", "g2"}) {
+    REQUIRE(one.start(id, config + "experiment = \"" + id + "\"\n"));
+    auto last = one.end_of(id);
+    CHECK_MESSAGE(read(last).error()->str().find("quality gate") != std::string::npos,
+                  read(last).error()->str());
+  }
+
+  auto runs = dir / "trainer" / "runs";
+  CHECK(std::filesystem::exists(runs / "large" / "model"));
+  CHECK(!std::filesystem::exists(runs / "g1"));
+  CHECK(std::filesystem::exists(runs / "g2"));
 }

@@ -96,13 +96,17 @@ public:
     auto told = status_.publication == publication::waiting
                     ? expected<void>{unexpected<error>{error{ec::unavailable, "the registry is away"}}}
                     : publisher_->end(state, status_.error);
+    bool refused = status_.publication == publication::refused;
     if (told) {
-      status_.publication = publication::complete;
+      if (!refused)
+        status_.publication = publication::complete;
       std::error_code problem;
       fs::remove(folder_ / unsent, problem);
       return;
     }
-    status_.publication = can_come_later(told.error()) ? publication::waiting : publication::complete;
+    status_.publication = can_come_later(told.error()) ? publication::waiting
+                          : refused                    ? publication::refused
+                                                       : publication::complete;
     if (auto kept = write_text(folder_ / unsent, json::serialize(publisher_->unsent())); !kept)
       log::warn("points-not-kept", "trainer cannot keep the metrics of run {}: {}", order_.id,
                 render(kept.error()));
@@ -141,6 +145,8 @@ private:
   /// registry that is away costs the comparison, not the run: the gate says so.
   void note_production() {
     auto file = folder_ / "production.json";
+    if (order_.on_rows)
+      not_measured_ = "a DCN is asked about the rows of its training set, which no other model answers";
     if (!publisher_ || !order_.run.register_model || order_.on_rows || fs::exists(file))
       return;
     auto known = publisher_->production();
@@ -406,7 +412,9 @@ private:
 
   void not_published(const error& why) {
     bool waits = can_come_later(why);
-    status_.publication = waits ? publication::waiting : publication::complete;
+    status_.publication = waits       ? publication::waiting
+                          : uploaded_ ? publication::complete
+                                      : publication::refused;
     status_.error = fmt::format("not registered{}: {}; the model is in {}",
                                 waits ? " yet, it is tried again" : "", why.text, model_.string());
     log::warn("model-not-registered", "trainer keeps the model of run {} in {}: {}", order_.id,
@@ -426,6 +434,7 @@ private:
       publisher_->artefact(std::string{name}, sha256);
     }
     TROUPE_CHECK(publisher_->flush());
+    uploaded_ = true;
     if (!order_.run.register_model)
       return {};
     TROUPE_TRY(version, publisher_->register_model(status_.manifest));
@@ -444,12 +453,9 @@ private:
   fs::path file_;
   fs::path model_;
   std::string not_measured_; ///< Why the ranks are not asked to measure production.
+  bool uploaded_ = false;    ///< The registry has every file of the model.
   std::unique_ptr<publisher> publisher_;
 };
-
-} // namespace
-
-namespace {
 
 void tidy(const run_parts& parts, const run_order& order, const run_status& status) {
   if (status.state == wire::TrainState::done && status.publication == publication::complete)

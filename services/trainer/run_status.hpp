@@ -16,7 +16,8 @@ namespace troupe::trainer {
 enum class publication : std::uint8_t {
   none = 0,     ///< Nothing that is durable here: the run goes on, or the catalog has no registry.
   waiting = 1,  ///< The registry was away: it is told again until it has all of it.
-  complete = 2, ///< All of it, or all that it takes.
+  complete = 2, ///< All of it; of a model that the quality gate stops, its files.
+  refused = 3,  ///< It does not take the files of the model: they are in the folder of the run only.
 };
 
 /// How far a run is.
