@@ -152,6 +152,7 @@ expected<void> show(context& context) {
 expected<void> render(context& context, const std::string& out, const rendering& renders) {
   TROUPE_TRY(fleet, context.catalog());
   TROUPE_TRY(files, renders(*fleet));
+  std::vector<std::string> wrote;
   auto folder = out.empty() ? fleet->folder() : std::filesystem::path{out};
   for (const auto& [path, text] : files) {
     auto file = folder / path;
@@ -161,8 +162,12 @@ expected<void> render(context& context, const std::string& out, const rendering&
     written << text;
     if (!written.flush())
       return fail(ec::io_failed, "cannot write {}: {}", file.string(), errno_text(errno));
-    fmt::print("wrote {}\n", file.string());
+    wrote.push_back(file.string());
+    if (!context.json)
+      fmt::print("wrote {}\n", wrote.back());
   }
+  if (context.json)
+    fmt::print("{{\"wrote\":{}}}\n", list_json(wrote));
   return {};
 }
 

@@ -1,5 +1,6 @@
 #include "services/cli/context.hpp"
 
+#include "common/core/time.hpp"
 #include "common/log/log.hpp"
 #include "common/net/client.hpp"
 #include "common/net/component.hpp"
@@ -20,9 +21,11 @@ namespace fs = std::filesystem;
 
 std::atomic<bool> interrupt_seen = false;
 
+constexpr int exit_interrupted = 130; // As a shell says of a program that Ctrl-C ended.
+
 void on_interrupt(int) {
   if (interrupt_seen.exchange(true))
-    ::_exit(130);
+    ::_exit(exit_interrupted);
 }
 
 /// compose/catalog.toml in `from` or a folder above it.
@@ -105,6 +108,8 @@ void context::command(CLI::App& sub, std::function<expected<void>()> body, std::
   sub.callback([this, name = sub.get_name(), parent = sub.get_parent(), body = std::move(body),
                 hint = std::move(hint)] {
     auto done = body();
+    if (interrupted())
+      exit_code_ = exit_interrupted;
     if (done)
       return;
     std::string path = name;
@@ -114,7 +119,8 @@ void context::command(CLI::App& sub, std::function<expected<void>()> body, std::
     std::string next{hint.empty() ? advice(err.code) : std::string_view{hint}};
     std::cout.flush();
     std::cerr << fmt::format("troupe {}: {}{}{}\n", path, render(err), next.empty() ? "" : "; ", next);
-    exit_code_ = 1;
+    if (exit_code_ == 0)
+      exit_code_ = 1;
   });
 }
 
@@ -128,6 +134,11 @@ void context::watch_interrupt() {
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+}
+
+std::string check_duration(const std::string& text) {
+  auto read = parse_duration(text);
+  return read ? std::string{} : read.error().text;
 }
 
 std::string json_string(std::string_view text) {

@@ -24,7 +24,7 @@ class client;
 ///     void add_ingest_commands(CLI::App& app, cli::context& context);
 ///
 /// in which every command ends with `context.command(*sub, [&context, options] { return run(context,
-/// *options); });`. Exit codes: 0 it worked, 1 it failed, 2 the usage was wrong.
+/// *options); });`. Exit codes: 0 it worked, 1 it failed, 2 the usage was wrong, 130 it was interrupted.
 namespace troupe::cli {
 
 class context {
@@ -53,11 +53,17 @@ public:
   expected<net::client*> client(std::string_view service);
 
   /// Runs `body` when the command is given. An error ends in one line on stderr (what failed, why, what to do
-  /// next) and exit code 1; `hint` says what to do next where the error does not.
+  /// next) and exit code 1; `hint` says what to do next where the error does not. Ctrl-C ends in 130.
   void command(CLI::App& sub, std::function<expected<void>()> body, std::string hint = {});
 
   /// Exit 1 although nothing went wrong: a check that found something, a service that is not ready.
   void say_no() noexcept { exit_code_ = 1; }
+
+  /// The error of a command that was given in a way that cannot be: exit code 2.
+  unexpected<error> wrong_usage(std::string text) {
+    exit_code_ = 2;
+    return unexpected<error>{error{ec::invalid_argument, std::move(text)}};
+  }
 
   int exit_code() const noexcept { return exit_code_; }
 
@@ -71,6 +77,9 @@ private:
   std::unique_ptr<clients> clients_;
   int exit_code_ = 0;
 };
+
+/// For `->check` of an option that takes a duration: what is wrong with `text`, empty where nothing is.
+std::string check_duration(const std::string& text);
 
 /// `text` as a JSON string, quotes included.
 std::string json_string(std::string_view text);

@@ -328,7 +328,9 @@ void add_feature_commands(CLI::App& app, context& with) {
   get_command->add_option(
       "--at", get_with->at,
       "Instant (RFC 3339), or watermark: the newest event applied; else the service's clock");
-  get_command->add_option("--timeout", get_with->timeout, "How long to wait")->capture_default_str();
+  get_command->add_option("--timeout", get_with->timeout, "How long to wait")
+      ->check(check_duration)
+      ->capture_default_str();
   with.command(*get_command, [&with, get_with] { return get(with, *get_with); });
   with.command(*features->add_subcommand("state-hash", "One SHA-256 over every feature state"),
                [&with] { return state_hash(with); });

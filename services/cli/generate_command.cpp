@@ -141,6 +141,7 @@ void add_generate_commands(CLI::App& app, context& context) {
   sub->add_option("--events", how.events, "Impressions, clicks and ratings together")->capture_default_str();
   sub->add_option("--start", options->start, "Time of the first session, RFC 3339")->capture_default_str();
   sub->add_option("--span", options->span, "From the first session to about the last: 12h, 30d")
+      ->check(check_duration)
       ->capture_default_str();
   sub->add_option("--item-skew", how.item_skew, "Zipf exponent of item popularity")->capture_default_str();
   sub->add_option("--user-skew", how.user_skew, "Zipf exponent of user activity")->capture_default_str();
@@ -148,7 +149,9 @@ void add_generate_commands(CLI::App& app, context& context) {
       ->capture_default_str();
   sub->add_option("--slate", how.slate, "Positions shown at once")->capture_default_str();
   sub->add_option("--late", how.late, "Share of events that arrive behind later ones")->capture_default_str();
-  sub->add_option("--mean-delay", options->mean_delay, "Mean delay of late events")->capture_default_str();
+  sub->add_option("--mean-delay", options->mean_delay, "Mean delay of late events")
+      ->check(check_duration)
+      ->capture_default_str();
   sub->add_option("--drift-at", options->drift_at,
                   "Share of the span after which tastes and popularity change")
       ->check(CLI::Range(0.0, 1.0));

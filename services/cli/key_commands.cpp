@@ -14,13 +14,31 @@ struct key_options {
   double rate = 0;
 };
 
-std::filesystem::path file_of(const context& context) {
-  return context.data / "api-keys.toml";
+/// Where the gateways of the catalog look for keys: their setting api_keys, else api-keys.toml of the data
+/// folder.
+expected<std::filesystem::path> file_of(context& context) {
+  TROUPE_TRY(fleet, context.catalog());
+  TROUPE_TRY(gateway, fleet->find("gateway"));
+  auto set = gateway->settings.values.find("api_keys");
+  const auto* file = set == gateway->settings.values.end() ? nullptr : std::get_if<std::string>(&set->second);
+  return file == nullptr || file->empty() ? context.data / "api-keys.toml" : fleet->resolve(*file);
 }
 
-expected<void> create(const context& context, const key_options& given) {
+/// A file that cannot be changed here, such as that of a container, is changed where it was made.
+template <class T>
+expected<T> changed_file(expected<T> done) {
+  if (!done && done.error().code == ec::io_failed)
+    return fail(ec::io_failed,
+                "{}; gateways read that file, so make keys where it can be written (containers: docker/keys)",
+                done.error().text);
+  return done;
+}
+
+expected<void> create(context& context, const key_options& given) {
   TROUPE_TRY(scopes, security::parse_scopes(given.scopes));
-  TROUPE_TRY(key, security::create_api_key(file_of(context), given.name, scopes, given.rate));
+  TROUPE_TRY(file, file_of(context));
+  TROUPE_TRY(before, security::read_api_keys(file));
+  TROUPE_TRY(key, changed_file(security::create_api_key(file, given.name, scopes, given.rate)));
   if (context.json)
     fmt::print("{{\"name\":{},\"key\":{},\"scopes\":{}}}\n", json_string(given.name), json_string(key),
                json_string(given.scopes));
@@ -30,12 +48,16 @@ expected<void> create(const context& context, const key_options& given) {
         stderr,
         "keep it: it is stored nowhere. Gateways know it within a second, and from now on ask everybody "
         "for a key\n");
+    if (before.empty())
+      fmt::print(stderr, "it is the first: a gateway that runs listens on 127.0.0.1 only until it is started "
+                         "again\n");
   }
   return {};
 }
 
-expected<void> list(const context& context) {
-  TROUPE_TRY(keys, security::read_api_keys(file_of(context)));
+expected<void> list(context& context) {
+  TROUPE_TRY(file, file_of(context));
+  TROUPE_TRY(keys, security::read_api_keys(file));
   std::string out;
   for (const auto& each : keys) {
     if (context.json)
@@ -56,8 +78,9 @@ expected<void> list(const context& context) {
   return {};
 }
 
-expected<void> revoke(const context& context, const key_options& given) {
-  TROUPE_CHECK(security::revoke_api_key(file_of(context), given.name));
+expected<void> revoke(context& context, const key_options& given) {
+  TROUPE_TRY(file, file_of(context));
+  TROUPE_CHECK(changed_file(security::revoke_api_key(file, given.name)));
   if (context.json)
     fmt::print("{{\"revoked\":{}}}\n", json_string(given.name));
   else
@@ -74,6 +97,10 @@ void add_key_commands(CLI::App& app, context& context) {
   auto* make = group->add_subcommand("create", "Make a key and print it once");
   make->add_option("name", options->name, "What it is for")->required();
   make->add_option("--scopes", options->scopes, "read, write, admin; several with commas; admin includes all")
+      ->check([](const std::string& text) {
+        auto read = security::parse_scopes(text);
+        return read ? std::string{} : read.error().text;
+      })
       ->capture_default_str();
   make->add_option("--rate", options->rate, "Requests a second; 0: as the gateway is set")
       ->capture_default_str();

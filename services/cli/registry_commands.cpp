@@ -29,12 +29,15 @@ std::string when(std::int64_t micros) {
   return to_rfc3339(from_micros(micros)).substr(0, 19);
 }
 
+/// One page of a list; `next` is what --before or --after takes to go on, empty after the last.
 template <class List>
-void print_json(const List& list) {
+void print_json(const char* name, const List& list, const std::string& next) {
   json::array out;
   for (auto& each : list)
     out.push_back(to_json(*each));
-  std::cout << json::serialize(out) << '\n';
+  std::cout << json::serialize(json::object{
+                   {name, std::move(out)}, {"next", next.empty() ? json::value(nullptr) : json::value(next)}})
+            << '\n';
 }
 
 expected<void> list_runs(context& with, const list_options& options) {
@@ -43,8 +46,9 @@ expected<void> list_runs(context& with, const list_options& options) {
   question.before = options.before;
   question.limit = options.limit;
   TROUPE_TRY(page, (ask_registry<wire::RunPage, wire::RunList>(with, wire::Kind::run_list, question)));
+  auto next = page.last ? std::string{} : page.runs.back()->run_id;
   if (with.json) {
-    print_json(page.runs);
+    print_json("runs", page.runs, next);
     return {};
   }
   for (auto& run : page.runs) {
@@ -55,8 +59,8 @@ expected<void> list_runs(context& with, const list_options& options) {
                              std::string{to_json(*run).at("state").get_string()}, when(run->created),
                              metrics);
   }
-  if (!page.last)
-    std::cout << fmt::format("more: --before {}\n", page.runs.back()->run_id);
+  if (!next.empty())
+    std::cout << fmt::format("more: --before {}\n", next);
   return {};
 }
 
@@ -107,8 +111,10 @@ expected<void> list_models(context& with, const list_options& options) {
   question.after = options.before;
   question.limit = options.limit;
   TROUPE_TRY(page, (ask_registry<wire::ModelPage, wire::ModelList>(with, wire::Kind::model_list, question)));
+  auto next = page.last ? std::string{}
+                        : fmt::format("{}:{}", page.versions.back()->name, page.versions.back()->version);
   if (with.json) {
-    print_json(page.versions);
+    print_json("models", page.versions, next);
     return {};
   }
   for (auto& each : page.versions) {
@@ -120,9 +126,8 @@ expected<void> list_models(context& with, const list_options& options) {
     std::cout << fmt::format("{:<32} {} {}{}\n", fmt::format("{}:{}", each->name, each->version),
                              each->manifest_sha256.substr(0, 12), when(each->created), marks);
   }
-  if (!page.last)
-    std::cout << fmt::format("more: --after {}:{}\n", page.versions.back()->name,
-                             page.versions.back()->version);
+  if (!next.empty())
+    std::cout << fmt::format("more: --after {}\n", next);
   return {};
 }
 
@@ -186,7 +191,7 @@ expected<void> change_model(context& with, const change_options& options) {
   for (auto& each : options.tags) {
     auto equals = each.find('=');
     if (equals == each.npos)
-      return fail(ec::invalid_argument, "a tag is NAME=TEXT, got '{}'", each);
+      return with.wrong_usage(fmt::format("a tag is NAME=TEXT, got '{}'", each));
     auto tag = std::make_unique<wire::NamedTextT>();
     tag->name = each.substr(0, equals);
     tag->text = each.substr(equals + 1);
@@ -208,14 +213,15 @@ expected<void> list_releases(context& with, const list_options& options) {
   question.limit = options.limit;
   TROUPE_TRY(page,
              (ask_registry<wire::ReleasePage, wire::ReleaseList>(with, wire::Kind::release_list, question)));
+  auto next = page.last ? std::string{} : page.releases.back()->id;
   if (with.json) {
-    print_json(page.releases);
+    print_json("releases", page.releases, next);
     return {};
   }
   for (auto& each : page.releases)
     std::cout << fmt::format("{} {:<24} {}\n", each->id.substr(0, 16), each->name, when(each->created));
-  if (!page.last)
-    std::cout << fmt::format("more: --before {}\n", page.releases.back()->id);
+  if (!next.empty())
+    std::cout << fmt::format("more: --before {}\n", next);
   return {};
 }
 

@@ -93,7 +93,7 @@ expected<void> register_model(context& with, const register_options& options) {
   for (auto& each : options.tags) {
     auto equals = each.find('=');
     if (equals == each.npos)
-      return fail(ec::invalid_argument, "a tag is NAME=TEXT, got '{}'", each);
+      return with.wrong_usage(fmt::format("a tag is NAME=TEXT, got '{}'", each));
     auto tag = std::make_unique<wire::NamedTextT>();
     tag->name = each.substr(0, equals);
     tag->text = each.substr(equals + 1);

@@ -244,7 +244,7 @@ expected<void> finish(context& with, const wire::RolloutT& last) {
 
 expected<void> start(context& with, const start_options& given) {
   if (given.release.empty() && given.file.empty())
-    return fail(ec::invalid_argument, "say what to roll out: --release R, or --spec FILE");
+    return with.wrong_usage("say what to roll out: --release R, or --spec FILE");
   TROUPE_TRY(spec, spec_of(given));
   wire::RolloutStartT question;
   question.rollout_id = given.id.empty() ? fresh_id(given) : given.id;
@@ -278,7 +278,11 @@ expected<void> list(context& with, const list_options& given) {
       std::cout << line_of(*each) << '\n';
   }
   if (with.json)
-    std::cout << json::serialize(out) << '\n';
+    std::cout << json::serialize(
+                     json::object{{"rollouts", std::move(out)},
+                                  {"next", page.last ? json::value(nullptr)
+                                                     : json::value(page.rollouts.back()->rollout_id)}})
+              << '\n';
   else if (!page.last)
     std::cout << fmt::format("more: --before {}\n", page.rollouts.back()->rollout_id);
   return {};
@@ -352,7 +356,8 @@ constexpr auto spec_help =
   rank_correlation = -1.0  # shadow: least mean rank correlation
 
 It is never promoted without data. The first release of a fleet is promoted as soon as it is loaded.
-With --follow: exit code 0 when promoted (shadow: passed), 1 when rolled back or failed.)";
+With --follow: exit code 0 when promoted (shadow: passed), 1 when rolled back or failed, 130 when Ctrl-C ended the
+following; the rollout goes on.)";
 
 void add_start(CLI::App& rollouts, context& with) {
   auto given = std::make_shared<start_options>();
@@ -363,8 +368,9 @@ void add_start(CLI::App& rollouts, context& with) {
   sub->add_option("--steps", given->steps, "Percent of users, step by step: 5,25,50,100")
       ->delimiter(',')
       ->check(CLI::Range(0.01, 100.0));
-  sub->add_option("--pause", given->pause, "Least time of a step: 30s");
-  sub->add_option("--give-up", given->give_up, "Without a verdict for so long it is rolled back: 7d");
+  sub->add_option("--pause", given->pause, "Least time of a step: 30s")->check(check_duration);
+  sub->add_option("--give-up", given->give_up, "Without a verdict for so long it is rolled back: 7d")
+      ->check(check_duration);
   sub->add_option("--min-sample", given->min_sample, "Answers per arm and step before anything passes")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000}));
   sub->add_flag("--baseline", given->baseline, "canary: judge against a fresh arm of the old release");
@@ -384,7 +390,7 @@ void add_rollout_commands(CLI::App& app, context& with) {
 
   auto page = std::make_shared<list_options>();
   auto* all = rollouts->add_subcommand("list", "Rollouts, newest first");
-  all->add_option("--before", page->before, "Go on after this rollout");
+  all->add_option("--before", page->before, "Go on after this rollout: `next` of the JSON");
   all->add_option("--limit", page->limit, "How many")->check(CLI::Range(1, 1000))->capture_default_str();
   with.command(*all, [&with, page] { return list(with, *page); });
 

@@ -179,8 +179,11 @@ void add_status_commands(CLI::App& app, context& context) {
   auto* sub = app.add_subcommand(
       "status", "Show each service: ready or not, lag, last error; exit 1 when one is not ready");
   auto options = std::make_shared<status_options>();
-  sub->add_option("--timeout", options->timeout, "How long to wait for answers")->capture_default_str();
+  sub->add_option("--timeout", options->timeout, "How long to wait for answers")
+      ->check(check_duration)
+      ->capture_default_str();
   sub->add_option("--wait", options->wait, "Ask again until every service is ready, for so long")
+      ->check(check_duration)
       ->capture_default_str();
   context.command(*sub, [&context, options] { return status(context, *options); });
 }

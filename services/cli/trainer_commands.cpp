@@ -172,7 +172,7 @@ expected<void> finish(context& with, const wire::TrainStatus& status) {
 
 expected<void> train(context& with, const train_flags& flags) {
   if (flags.config.empty())
-    return fail(ec::invalid_argument, "say what to train: troupe train CONFIG");
+    return with.wrong_usage("say what to train: troupe train CONFIG");
   std::ifstream in{flags.config, std::ios::binary};
   if (!in)
     return fail(ec::not_found, "cannot read {}", flags.config);

@@ -34,8 +34,8 @@ expected<void> up(context& context, const up_options& given) {
   for (const auto& assignment : given.set) {
     auto dot = assignment.find('.');
     if (dot == std::string::npos || assignment.find('=') == std::string::npos || assignment.find('=') < dot)
-      return fail(ec::invalid_argument, "--set {}: expected service.key=value, such as ingest.threads=2",
-                  assignment);
+      return context.wrong_usage(
+          fmt::format("--set {}: expected service.key=value, such as ingest.threads=2", assignment));
     auto service = assignment.substr(0, dot);
     TROUPE_CHECK(fleet->find(service).map([](auto) {}));
     options.set[service].push_back(assignment.substr(dot + 1));
@@ -57,7 +57,8 @@ void add_up_commands(CLI::App& app, context& context) {
   sub->add_flag("--any-admin-port", options->any_admin_port,
                 "Free ports for metrics and health, instead of those of the catalog; see <data>/run/*.admin");
   sub->add_option("--longest-delay", options->longest_delay,
-                  "Longest wait before a service that died starts again, such as 500ms (10s)");
+                  "Longest wait before a service that died starts again, such as 500ms (10s)")
+      ->check(check_duration);
   sub->add_flag("--no-colour", options->no_colour, "Plain prefixes");
   sub->footer("Prints \"ready\" when every service is. Ctrl-C stops them in order; twice kills them.");
   context.command(*sub, [&context, options] { return up(context, *options); });

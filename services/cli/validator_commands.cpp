@@ -177,8 +177,7 @@ expected<std::string> ask_profile(net::client& from, std::uint32_t replica, cons
 /// The live profile as JSON. Each replica profiles the batches it judged: of several, a list in their order.
 expected<void> live_profile(context& context, const profile_options& given) {
   if (!given.out.empty())
-    return fail(ec::invalid_argument,
-                "--out stores the profile of a file or a lake; a live one is printed as JSON");
+    return context.wrong_usage("--out stores the profile of a file or a lake; a live one is printed as JSON");
   TROUPE_TRY(client, context.client("validator"));
   std::string text;
   for (std::uint32_t i = 0; i < client->replicas(); ++i) {
@@ -191,7 +190,7 @@ expected<void> live_profile(context& context, const profile_options& given) {
 
 expected<void> show_profile(context& context, const profile_options& given) {
   if ((given.file.empty() ? 0 : 1) + (given.lake.empty() ? 0 : 1) + (given.source.empty() ? 0 : 1) > 1)
-    return fail(ec::invalid_argument, "name one of FILE, --lake and --source");
+    return context.wrong_usage("name one of FILE, --lake and --source");
   if (given.file.empty() && given.lake.empty())
     return live_profile(context, given);
   TROUPE_TRY(read, profile_path(given.lake.empty() ? given.file : given.lake, given.mapping));
