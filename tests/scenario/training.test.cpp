@@ -123,3 +123,38 @@ TEST_CASE(
   CHECK(services.ask({"reproduce", "sasrec:1"}, 180s).at("equal").as_bool());
   CHECK(services.down());
 }
+
+TEST_CASE(
+    "a DCN is trained on a training set that its manifest names, reproduced from it, and not from another") {
+  fleet services{"scenario_training_rows"};
+  configure(services, "interactions");
+  services.up();
+  auto world = services.temp() / "world";
+  generate(services, world, 20'000);
+  ingest(services, world);
+  auto set = services.temp() / "rows";
+  auto spec = source_dir() / "services" / "feature_store" / "training" / "interactions.toml";
+  // Clicks have no value: how much the user had been shown is the label.
+  services.ask({"training-set", "build", spec.string(), "--out", set.string()}, 120s);
+  auto config = order(services, "dcn",
+                      "model = \"dcn\"\n[dcn]\nepochs = 1\nlabel = "
+                      "\"user_activity.impressions_7d\"\npositive_at_least = 8\ntraining_set = \"" +
+                          set.string() + "\"\n");
+
+  services.ask({"train", config.string(), "--run", "dcn-1"});
+  auto dcn = end_of(services, "dcn-1");
+
+  REQUIRE_MESSAGE(text(dcn, "state") == "done", boost::json::serialize(dcn));
+  CHECK_MESSAGE(text(dcn, "error").empty(), text(dcn, "error"));
+  auto& data = dcn.at("manifest").at("data");
+  CHECK(text(data, "source") == "training-set");
+  CHECK(text(data, "path") == set.string());
+  CHECK(data.at("views").as_object().size() == 2);
+  CHECK(!std::filesystem::exists(services.data() / "trainer-0" / "runs" / "dcn-1" / "interactions.parquet"));
+  CHECK(services.ask({"reproduce", "dcn:1"}, 120s).at("equal").as_bool());
+  std::filesystem::remove_all(set);
+  auto gone = services.troupe({"reproduce", "dcn:1"});
+  CHECK(gone.code == 1);
+  CHECK_MESSAGE(gone.err.find("manifest.json") != std::string::npos, gone.err);
+  CHECK(services.down());
+}
