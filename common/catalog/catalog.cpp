@@ -48,6 +48,9 @@ struct raw_service {
     keys.add("contract", entry.contract, "File identifier of its schema.", between(4, 4));
     keys.add("contract_version", entry.contract_version, "Version of its schema.", between(1, 65'535));
     keys.add("replicas", entry.replicas, "How many processes of it run.", between(1, 1'000));
+    keys.add("least_replicas", entry.least_replicas,
+             "So many of the replicas always run, the others come and go with load; 0: all of them.",
+             between(0, 1'000));
     keys.add("shard_key", entry.shard_key, "What its replicas are sharded by; empty: any replica answers.");
     keys.add("needs", entry.needs, "Services that are started before it.");
     keys.add("calls", entry.calls, "Services it sends requests to.");
@@ -234,6 +237,11 @@ expected<service_entry> read_service(const std::string& name, const config_secti
     return fail(ec::invalid_argument,
                 "{}: key replicas = {}: must be 1, as one process owns every partition of the log", where,
                 entry.replicas);
+  if (entry.least_replicas > entry.replicas || (entry.least_replicas != 0 && !entry.shard_key.empty()))
+    return fail(ec::invalid_argument, "{}: key least_replicas = {}: {}", where, entry.least_replicas,
+                entry.shard_key.empty()
+                    ? fmt::format("must be at most {}, its replicas", entry.replicas)
+                    : fmt::format("replicas that are sharded by {} cannot come and go", entry.shard_key));
   TROUPE_CHECK(check_container(where, entry));
   entry.container.port = static_cast<std::uint16_t>(raw.container_port);
   if (raw.admin_port != 0 && raw.admin_port + entry.replicas - 1 > 65'535)

@@ -53,6 +53,7 @@ struct service_entry {
   std::string contract; ///< The file identifier of its schema: `TRPF`.
   std::uint32_t contract_version = 1;
   std::uint32_t replicas = 1;
+  std::uint32_t least_replicas = 0; ///< So many always run, the others come and go with load; 0: all run.
   std::string shard_key;          ///< What the replicas are sharded by: `entity`; empty: any replica answers.
   std::vector<std::string> needs; ///< Services that are started before this one.
   std::vector<std::string> calls; ///< Services it sends requests to: who lets it in follows from this.
@@ -75,6 +76,11 @@ struct service_entry {
   /// base. 0 stays 0: any free one.
   std::uint16_t port_of(std::uint16_t base, std::uint32_t replica) const noexcept {
     return base == 0 || own_hosts ? base : static_cast<std::uint16_t>(base + replica);
+  }
+
+  /// Whether a replica may be absent while all is well.
+  bool comes_and_goes(std::uint32_t replica) const noexcept {
+    return least_replicas != 0 && replica >= least_replicas;
   }
 
   friend bool operator==(const service_entry&, const service_entry&) = default;

@@ -1,5 +1,6 @@
 #include "services/cli/catalog_commands.hpp"
 
+#include "services/cli/container_fleet.hpp"
 #include "services/cli/render.hpp"
 
 #include "common/core/time.hpp"
@@ -86,23 +87,28 @@ std::string json_of(const config_value& value) {
   return to_text(value);
 }
 
+std::string settings_json(const config_section& settings) {
+  std::string out = "{";
+  for (const auto& [key, value] : settings.values)
+    out += fmt::format("{}{}:{}", out.size() > 1 ? "," : "", json_string(key), json_of(value));
+  return out + "}";
+}
+
 std::string entry_json(const service_entry& entry) {
-  auto out = fmt::format(
-      R"({{"name":{},"binary":{},"contract":{},"contract_version":{},"replicas":{},"shard_key":{},"needs":{},"endpoints":{},)"
+  return fmt::format(
+      R"({{"name":{},"binary":{},"contract":{},"contract_version":{},"replicas":{},"least_replicas":{},"shard_key":{},"needs":{},"calls":{},"endpoints":{},)"
       R"("binds":{},"admin_address":{},"admin_port":{},"call_timeout":{},"start_timeout":{},"drain_timeout":{},)"
-      R"("retry_budget":{},"max_in_flight":{},"encrypted":{},"memory_bytes":{},"cpus":{},"settings":{{)",
+      R"("retry_budget":{},"max_in_flight":{},"encrypted":{},"memory_bytes":{},"cpus":{},"container":{{)"
+      R"("replicas":{},"most_replicas":{},"volume_bytes":{},"port":{},"settings":{}}},"settings":{}}})",
       json_string(entry.name), json_string(entry.binary), json_string(entry.contract), entry.contract_version,
-      entry.replicas, json_string(entry.shard_key), list_json(entry.needs), list_json(entry.endpoints),
-      list_json(entry.binds), json_string(entry.admin_address), entry.admin_port,
-      json_string(text_of(entry.call_timeout)), json_string(text_of(entry.start_timeout)),
-      json_string(text_of(entry.drain_timeout)), entry.retry_budget, entry.max_in_flight,
-      entry.curve.enabled(), entry.resources.memory_bytes, entry.resources.cpus);
-  bool first = true;
-  for (const auto& [key, value] : entry.settings.values) {
-    out += fmt::format("{}{}:{}", first ? "" : ",", json_string(key), json_of(value));
-    first = false;
-  }
-  return out + "}}";
+      entry.replicas, entry.least_replicas, json_string(entry.shard_key), list_json(entry.needs),
+      list_json(entry.calls), list_json(entry.endpoints), list_json(entry.binds),
+      json_string(entry.admin_address), entry.admin_port, json_string(text_of(entry.call_timeout)),
+      json_string(text_of(entry.start_timeout)), json_string(text_of(entry.drain_timeout)),
+      entry.retry_budget, entry.max_in_flight, entry.curve.enabled(), entry.resources.memory_bytes,
+      entry.resources.cpus, entry.container.replicas, entry.container.most_replicas,
+      entry.container.volume_bytes, entry.container.port, settings_json(entry.container.settings),
+      settings_json(entry.settings));
 }
 
 void print_entry(const service_entry& entry) {
@@ -110,10 +116,12 @@ void print_entry(const service_entry& entry) {
   auto line = [](std::string_view key, const std::string& value) { fmt::print("  {:<16} {}\n", key, value); };
   line("contract", fmt::format("{} version {}", entry.contract, entry.contract_version));
   line("binary", entry.binary);
-  line("replicas", fmt::format("{}", entry.replicas));
+  line("replicas", entry.least_replicas == 0 ? fmt::format("{}", entry.replicas)
+                                             : fmt::format("{} to {}", entry.least_replicas, entry.replicas));
   if (!entry.shard_key.empty())
     line("shard_key", entry.shard_key);
   line("needs", entry.needs.empty() ? "-" : fmt::format("{}", fmt::join(entry.needs, ", ")));
+  line("calls", entry.calls.empty() ? "-" : fmt::format("{}", fmt::join(entry.calls, ", ")));
   for (std::uint32_t replica = 0; replica < entry.replicas; ++replica) {
     auto bind = entry.binds[replica] == entry.endpoints[replica]
                     ? ""
@@ -130,6 +138,22 @@ void print_entry(const service_entry& entry) {
        entry.curve.enabled() ? fmt::format("yes, {} callers allowed", entry.curve.allow.size()) : "no");
   for (const auto& [key, value] : entry.settings.values)
     line("settings." + key, to_text(value));
+  const auto& box = entry.container;
+  auto mebibytes = [](std::uint64_t bytes) {
+    return bytes == 0 ? std::string{"none"} : fmt::format("{} MiB", bytes >> 20);
+  };
+  auto limit = [](double value, std::string text) { return value == 0 ? "not limited" : std::move(text); };
+  line("resources", fmt::format("memory {}, processors {}",
+                                limit(static_cast<double>(entry.resources.memory_bytes),
+                                      mebibytes(entry.resources.memory_bytes)),
+                                limit(entry.resources.cpus, fmt::format("{}", entry.resources.cpus))));
+  auto least = containers_of(entry), most = endpoints_of(entry, container_target::kubernetes);
+  line("container", fmt::format("{} of it{}, volume {}{}", least,
+                                most > least ? fmt::format(", under load up to {}", most) : "",
+                                mebibytes(box.volume_bytes),
+                                box.port == 0 ? "" : fmt::format(", HTTP port {}", box.port)));
+  for (const auto& [key, value] : box.settings.values)
+    line("container.settings." + key, to_text(value));
 }
 
 expected<void> show(context& context) {
@@ -149,9 +173,10 @@ expected<void> show(context& context) {
   return {};
 }
 
-expected<void> render(context& context, const std::string& out, const rendering& renders) {
+expected<void> write_files(context& context, const std::string& out,
+                           const expected<rendered_files>& rendered) {
   TROUPE_TRY(fleet, context.catalog());
-  TROUPE_TRY(files, renders(*fleet));
+  TROUPE_TRY(files, rendered);
   std::vector<std::string> wrote;
   auto folder = out.empty() ? fleet->folder() : std::filesystem::path{out};
   for (const auto& [path, text] : files) {
@@ -190,9 +215,21 @@ void add_catalog_commands(CLI::App& app, context& context) {
     return sub;
   };
   context.command(*describe("compose", "compose.yaml, fleet/catalog.toml and prometheus/prometheus.yml"),
-                  [&context, out] { return cli::render(context, *out, render_compose); });
-  context.command(*describe("kubernetes", "kubernetes.yaml, with the files of fleet/ in it"),
-                  [&context, out] { return cli::render(context, *out, render_kubernetes); });
+                  [&context, out]() -> expected<void> {
+                    TROUPE_TRY(fleet, context.catalog());
+                    return write_files(context, *out, render_compose(*fleet));
+                  });
+  auto images = std::make_shared<image_names>();
+  auto* kubernetes = describe("kubernetes", "kubernetes.yaml, with the files of fleet/ in it");
+  kubernetes
+      ->add_option("--images", images->prefix, "Where the images lie, as TROUPE_IMAGES of scripts/images")
+      ->capture_default_str();
+  kubernetes->add_option("--tag", images->tag, "Their tag, as TROUPE_TAG of scripts/images")
+      ->capture_default_str();
+  context.command(*kubernetes, [&context, out, images]() -> expected<void> {
+    TROUPE_TRY(fleet, context.catalog());
+    return write_files(context, *out, render_kubernetes(*fleet, *images));
+  });
 }
 
 } // namespace troupe::cli

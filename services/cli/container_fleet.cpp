@@ -34,6 +34,8 @@ void write_service(std::string& out, const catalog& fleet, const service_entry& 
   line("contract", toml_text(entry.contract));
   line("contract_version", fmt::format("{}", entry.contract_version));
   line("replicas", fmt::format("{}", endpoints_of(entry, target)));
+  if (containers_of(entry) < endpoints_of(entry, target))
+    line("least_replicas", fmt::format("{}", containers_of(entry)));
   if (!entry.shard_key.empty())
     line("shard_key", toml_text(entry.shard_key));
   if (!entry.needs.empty())

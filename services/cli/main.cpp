@@ -36,10 +36,15 @@ int run(int argc, char** argv) {
   app.fallthrough();
   app.set_version_flag("--version", "troupe 0.1.0");
   app.add_option("--catalog", context.catalog_file,
-                 "Catalog of the fleet; else compose/catalog.toml here or above");
-  app.add_option("--data", context.data, "Data folder of the fleet")->capture_default_str();
+                 "Catalog of the fleet; else compose/catalog.toml here or above")
+      ->envname("TROUPE_CATALOG");
+  // Not TROUPE_DATA: there scripts/test looks for data sets.
+  app.add_option("--data", context.data, "Data folder of the fleet")
+      ->envname("TROUPE_FLEET_DATA")
+      ->capture_default_str();
   app.add_option("--key", context.own_secret,
-                 "Our secret key for services that ask for one: file:PATH or env:NAME");
+                 "Our secret key for services that ask for one: file:PATH or env:NAME")
+      ->envname("TROUPE_KEY");
   app.add_flag("--json", context.json, "Print JSON");
   cli::add_up_commands(app, context);
   cli::add_status_commands(app, context);

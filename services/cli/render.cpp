@@ -29,12 +29,16 @@ constexpr std::string_view start_compose = R"(#
 #   docker compose -f compose/compose.yaml run --rm cli status
 )";
 constexpr std::string_view start_kubernetes =
-    R"(# Kubernetes 1.28 or later. What it names and does not hold, made from what docker/keys writes:
+    R"(# Kubernetes 1.28 or later, with a metrics server for the autoscalers. From the source tree to a fleet that runs:
 #
-#   kubectl create configmap troupe-public-keys --from-file=compose/fleet/keys
-#   kubectl create secret generic troupe-api-keys --from-file=compose/fleet/api-keys.toml
-#   for each of compose/secrets/NAME.secret: kubectl create secret generic troupe-NAME-key --from-file=compose/secrets/NAME.secret
+#   export TROUPE_IMAGES=registry.example/troupe TROUPE_TAG=0.1.0     where your nodes pull from
+#   scripts/images                                                    build, then push each of what it lists:
+#   docker push $TROUPE_IMAGES/gateway:$TROUPE_TAG                    and so on
+#   troupe catalog render kubernetes --images $TROUPE_IMAGES --tag $TROUPE_TAG
+#   docker/keys web read,write                                        keys of the services, and one API key, which is printed
+#   docker/keys --kubernetes | kubectl apply -f -                     what this file names and does not hold
 #   kubectl apply -f compose/kubernetes.yaml
+#   kubectl exec deploy/cli -- troupe status
 #
 # Metrics are open to the namespace `monitoring`.
 )";
@@ -67,10 +71,10 @@ expected<rendered_files> render_compose(const catalog& fleet) {
       {"prometheus/prometheus.yml", head("compose") + to_yaml(prometheus_file(fleet))}};
 }
 
-expected<rendered_files> render_kubernetes(const catalog& fleet) {
+expected<rendered_files> render_kubernetes(const catalog& fleet, const image_names& images) {
   TROUPE_TRY(files, read_fleet_files(fleet.folder() / "fleet"));
   auto text = head("kubernetes") + std::string{start_kubernetes};
-  for (const auto& object : kubernetes_objects(fleet, files))
+  for (const auto& object : kubernetes_objects(fleet, files, images))
     text += "---\n" + to_yaml(object);
   return rendered_files{{"kubernetes.yaml", std::move(text)}};
 }

@@ -10,13 +10,17 @@ namespace troupe::cli {
 /// Files by their path below the folder of the catalog.
 using rendered_files = std::map<std::string, std::string>;
 
-using rendering = expected<rendered_files> (*)(const catalog&);
+/// The images of a fleet: `<prefix>/<service>:<tag>`. The tag is fixed, so that no node runs another build.
+struct image_names {
+  std::string prefix = "troupe";
+  std::string tag = "0.1.0";
+};
 
 /// compose.yaml, the catalog of its containers and what their Prometheus scrapes.
 expected<rendered_files> render_compose(const catalog& fleet);
 
 /// kubernetes.yaml. The files below `fleet/` beside the catalog, but for catalog and keys, go into its config
 /// map; fails where one cannot be read.
-expected<rendered_files> render_kubernetes(const catalog& fleet);
+expected<rendered_files> render_kubernetes(const catalog& fleet, const image_names& images = {});
 
 } // namespace troupe::cli

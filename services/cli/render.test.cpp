@@ -175,6 +175,58 @@ TEST_CASE("Kubernetes keeps the state of a service, its name, and the doors that
         std::string::npos);
 }
 
+TEST_CASE("Kubernetes runs the images that were asked for, and lets a door finish what it was sent") {
+  auto objects = cli::kubernetes_objects(read(small), {}, {"registry.example/t", "7"});
+
+  auto pod_of = [&](std::string_view kind, std::string_view name) -> const json::object& {
+    return find(objects, kind, name)->at("spec").at("template").at("spec").as_object();
+  };
+  auto& door = pod_of("StatefulSet", "door");
+  auto& box = door.at("containers").as_array()[0].as_object();
+  CHECK(box.at("image") == "registry.example/t/door:7");
+  CHECK(box.at("imagePullPolicy") == "IfNotPresent");
+  CHECK(json::serialize(box.at("lifecycle")) == R"({"preStop":{"exec":{"command":["sleep","5"]}}})");
+  CHECK(door.at("terminationGracePeriodSeconds") == 25); // 10 s to drain, 10 s of reserve
+  auto& store = pod_of("StatefulSet", "store");
+  CHECK_FALSE(store.at("containers").as_array()[0].as_object().contains("lifecycle"));
+  CHECK(store.at("terminationGracePeriodSeconds") == 30);
+}
+
+TEST_CASE("the command line in Kubernetes knows its catalog and key, and reaches the door") {
+  auto objects = cli::kubernetes_objects(read(small), {});
+
+  auto& box = find(objects, "Deployment", "cli")
+                  ->at("spec")
+                  .at("template")
+                  .at("spec")
+                  .at("containers")
+                  .as_array()[0]
+                  .as_object();
+  auto text = json::serialize(box.at("env"));
+  CHECK(text.find(R"({"name":"TROUPE_CATALOG","value":"/etc/troupe/catalog.toml"})") != std::string::npos);
+  CHECK(text.find(R"({"name":"TROUPE_KEY","value":"file:/run/secrets/cli.secret"})") != std::string::npos);
+  auto egress = json::serialize(find(objects, "NetworkPolicy", "cli")->at("spec").at("egress"));
+  CHECK(
+      egress.find(
+          R"("app.kubernetes.io/name":"door","app.kubernetes.io/part-of":"troupe"}}}],"ports":[{"protocol":"TCP","port":8080}])") !=
+      std::string::npos);
+}
+
+TEST_CASE("under Kubernetes the catalog says how many of a service always run") {
+  auto text = cli::container_catalog(read(small), cli::container_target::kubernetes);
+  auto made = catalog::parse(text, "/etc/troupe/catalog.toml", "/data");
+
+  REQUIRE_MESSAGE(made, made.error().text);
+  const auto& door = **made->find("door");
+  CHECK(door.replicas == 3);
+  CHECK(door.least_replicas == 2);
+  CHECK_FALSE(door.comes_and_goes(1));
+  CHECK(door.comes_and_goes(2));
+  CHECK_FALSE((*made->find("store"))->comes_and_goes(1));
+  CHECK(cli::container_catalog(read(small), cli::container_target::compose).find("least_replicas") ==
+        std::string::npos);
+}
+
 TEST_CASE("every object of Kubernetes hangs together") {
   auto objects = cli::kubernetes_objects(read(small), {});
   std::set<std::string> seen;
@@ -211,8 +263,7 @@ TEST_CASE("the files in compose/ are those that the catalog renders") {
   auto fleet = catalog::load(folder / "catalog.toml", "/data");
   REQUIRE_MESSAGE(fleet, fleet.error().text);
 
-  for (auto* renders : {cli::render_compose, cli::render_kubernetes}) {
-    auto files = renders(*fleet);
+  for (const auto& files : {cli::render_compose(*fleet), cli::render_kubernetes(*fleet)}) {
     REQUIRE(files);
     for (const auto& [path, text] : *files) {
       std::ifstream in{folder / path, std::ios::binary};
@@ -227,5 +278,8 @@ TEST_CASE("replicas that are shards do not come and go") {
   auto text = std::string{small} + "[bad]\ncontract = \"TRPX\"\nshard_key = \"x\"\nadmin_port = 0\n"
                                    "[bad.container]\nmost_replicas = 2\n";
   CHECK(catalog::parse(text, "c.toml", "/d").error().text.find("sharded by x cannot come and go") !=
+        std::string::npos);
+  text = "version = 1\n[bad]\ncontract = \"TRPX\"\nadmin_port = 0\nreplicas = 2\nleast_replicas = 3\n";
+  CHECK(catalog::parse(text, "c.toml", "/d").error().text.find("must be at most 2, its replicas") !=
         std::string::npos);
 }

@@ -24,6 +24,8 @@ constexpr std::string_view monitoring_namespace = "monitoring";
 constexpr auto probe_every = 5s;
 /// What a pod has left after its drain budget until it is killed.
 constexpr auto stop_reserve = 10s;
+/// A pod that is to stop answers on for so long, until everybody has heard that it leaves its Service.
+constexpr auto leave_time = 5s;
 /// Part of its processors at which an autoscaler adds a pod.
 constexpr int busy_percent = 70;
 
@@ -117,8 +119,9 @@ json::object container_security() {
           {"capabilities", json::object{{"drop", json::array{"ALL"}}}}};
 }
 
-std::string image_of(std::string_view name) {
-  return fmt::format("troupe/{}:latest", name);
+void set_image(json::object& container, const image_names& images, std::string_view name) {
+  container["image"] = fmt::format("{}/{}:{}", images.prefix, name, images.tag);
+  container["imagePullPolicy"] = "IfNotPresent";
 }
 
 json::object http_get(std::string_view path) {
@@ -134,12 +137,17 @@ json::object resources_of(const service_entry& entry) {
   return {{"requests", limits}, {"limits", limits}};
 }
 
-json::object container(const service_entry& entry, bool numbered) {
+bool has_door(const service_entry& entry) {
+  return entry.container.port != 0;
+}
+
+json::object container(const service_entry& entry, const image_names& images, bool numbered) {
   json::array ports{json::object{{"name", "endpoint"}, {"containerPort", container_port}},
                     json::object{{"name", "admin"}, {"containerPort", entry.admin_port}}};
-  if (entry.container.port != 0)
+  if (has_door(entry))
     ports.push_back(json::object{{"name", "http"}, {"containerPort", entry.container.port}});
-  json::object out{{"name", entry.name}, {"image", image_of(entry.name)}};
+  json::object out{{"name", entry.name}};
+  set_image(out, images, entry.name);
   if (numbered) {
     out["args"] = json::array{"--replica", "$(TROUPE_REPLICA)"};
     out["env"] = json::array{json::object{
@@ -159,6 +167,12 @@ json::object container(const service_entry& entry, bool numbered) {
                                       {"failureThreshold", 6}};
   out["readinessProbe"] = json::object{
       {"httpGet", http_get("/health/ready")}, {"periodSeconds", probe_every.count()}, {"timeoutSeconds", 3}};
+  if (has_door(entry))
+    out["lifecycle"] = json::object{
+        {"preStop",
+         json::object{
+             {"exec",
+              json::object{{"command", json::array{"sleep", fmt::format("{}", leave_time.count())}}}}}}};
   out["resources"] = resources_of(entry);
   out["securityContext"] = container_security();
   out["volumeMounts"] = mounts();
@@ -174,7 +188,8 @@ bool is_deployment(const service_entry& entry) {
   return !keeps_state(entry) && endpoints_of(entry, container_target::kubernetes) == 1;
 }
 
-json::object pod_template(const catalog& fleet, const fleet_files& files, const service_entry& entry) {
+json::object pod_template(const catalog& fleet, const fleet_files& files, const image_names& images,
+                          const service_entry& entry) {
   json::array volumes{fleet_volume(fleet, files, container_settings(entry)), key_volume(entry.name),
                       empty_volume("tmp")};
   if (!keeps_state(entry))
@@ -189,9 +204,11 @@ json::object pod_template(const catalog& fleet, const fleet_files& files, const 
                                                                  {"whenUnsatisfiable", "ScheduleAnyway"},
                                                                  {"labelSelector", selector(entry.name)}}};
   spec["terminationGracePeriodSeconds"] =
-      std::chrono::ceil<std::chrono::seconds>(entry.drain_timeout + stop_reserve).count();
+      std::chrono::ceil<std::chrono::seconds>(entry.drain_timeout + stop_reserve +
+                                              (has_door(entry) ? leave_time : 0s))
+          .count();
   spec["securityContext"] = pod_security();
-  spec["containers"] = json::array{container(entry, !is_deployment(entry))};
+  spec["containers"] = json::array{container(entry, images, !is_deployment(entry))};
   spec["volumes"] = std::move(volumes);
   json::object annotations{{"prometheus.io/scrape", "true"},
                            {"prometheus.io/port", std::to_string(entry.admin_port)},
@@ -201,19 +218,20 @@ json::object pod_template(const catalog& fleet, const fleet_files& files, const 
       {"spec", std::move(spec)}};
 }
 
-json::object workload(const catalog& fleet, const fleet_files& files, const service_entry& entry) {
+json::object workload(const catalog& fleet, const fleet_files& files, const image_names& images,
+                      const service_entry& entry) {
   json::object spec;
   if (entry.container.most_replicas == 0) // else the autoscaler says how many
     spec["replicas"] = containers_of(entry);
   spec["selector"] = selector(entry.name);
   if (is_deployment(entry)) {
     spec["strategy"] = json::object{{"type", "Recreate"}};
-    spec["template"] = pod_template(fleet, files, entry);
+    spec["template"] = pod_template(fleet, files, images, entry);
     return object("apps/v1", "Deployment", entry.name, entry.name, {{"spec", std::move(spec)}});
   }
   spec["serviceName"] = entry.name;
   spec["podManagementPolicy"] = "Parallel";
-  spec["template"] = pod_template(fleet, files, entry);
+  spec["template"] = pod_template(fleet, files, images, entry);
   if (keeps_state(entry))
     spec["volumeClaimTemplates"] = json::array{json::object{
         {"metadata", json::object{{"name", "data"}}},
@@ -309,7 +327,7 @@ json::object network_policy(const catalog& fleet, const service_entry& entry) {
                                  json::object{{"matchLabels", json::object{{"kubernetes.io/metadata.name",
                                                                             monitoring_namespace}}}}}}}},
                    {"ports", json::array{port(entry.admin_port)}}}};
-  if (entry.container.port != 0)
+  if (has_door(entry))
     ingress.push_back(json::object{{"ports", json::array{port(entry.container.port)}}});
   return object("networking.k8s.io/v1", "NetworkPolicy", entry.name, entry.name,
                 {{"spec", json::object{{"podSelector", selector(entry.name)},
@@ -319,15 +337,22 @@ json::object network_policy(const catalog& fleet, const service_entry& entry) {
 }
 
 /// The command line inside the cluster: `kubectl exec deploy/cli -- troupe status`.
-std::vector<json::object> command_line(const catalog& fleet, const fleet_files& files) {
+std::vector<json::object> command_line(const catalog& fleet, const fleet_files& files,
+                                       const image_names& images) {
+  auto variable = [](std::string_view name, std::string_view value) {
+    return json::object{{"name", name}, {"value", value}};
+  };
   json::object container{
       {"name", "cli"},
-      {"image", image_of("cli")},
       {"command", json::array{"sleep", "infinity"}},
+      {"env", json::array{variable("TROUPE_CATALOG", "/etc/troupe/catalog.toml"),
+                          variable("TROUPE_FLEET_DATA", "/data"),
+                          variable("TROUPE_KEY", "file:/run/secrets/cli.secret")}},
       {"resources", json::object{{"requests", json::object{{"cpu", "10m"}, {"memory", "64Mi"}}},
                                  {"limits", json::object{{"memory", "1Gi"}}}}},
       {"securityContext", container_security()},
       {"volumeMounts", mounts()}};
+  set_image(container, images, "cli");
   json::object spec{{"automountServiceAccountToken", false},
                     {"terminationGracePeriodSeconds", 1},
                     {"securityContext", pod_security()},
@@ -338,11 +363,16 @@ std::vector<json::object> command_line(const catalog& fleet, const fleet_files& 
   std::vector<std::string> all;
   for (const auto& entry : fleet.services())
     all.push_back(entry.name);
+  auto egress = egress_to(all);
+  for (const auto& entry : fleet.services()) // for `troupe recommend` and `troupe visit`
+    if (has_door(entry))
+      egress.push_back(json::object{{"to", json::array{pods(entry.name)}},
+                                    {"ports", json::array{port(entry.container.port)}}});
   return {
       object("networking.k8s.io/v1", "NetworkPolicy", "cli", "cli",
              {{"spec", json::object{{"podSelector", selector("cli")},
                                     {"policyTypes", json::array{"Ingress", "Egress"}},
-                                    {"egress", egress_to(all)}}}}),
+                                    {"egress", std::move(egress)}}}}),
       object("apps/v1", "Deployment", "cli", "cli",
              {{"spec",
                json::object{{"replicas", 1}, {"selector", selector("cli")}, {"template", std::move(pod)}}}})};
@@ -350,19 +380,20 @@ std::vector<json::object> command_line(const catalog& fleet, const fleet_files& 
 
 } // namespace
 
-std::vector<json::object> kubernetes_objects(const catalog& fleet, const fleet_files& files) {
+std::vector<json::object> kubernetes_objects(const catalog& fleet, const fleet_files& files,
+                                             const image_names& images) {
   std::vector<json::object> out{config_map(fleet, files), deny_all(fleet)};
   for (const auto& entry : fleet.services()) {
     out.push_back(network_policy(fleet, entry));
     out.push_back(names(entry));
-    if (entry.container.port != 0)
+    if (has_door(entry))
       out.push_back(door(entry));
-    out.push_back(workload(fleet, files, entry));
+    out.push_back(workload(fleet, files, images, entry));
     out.push_back(disruption_budget(entry));
     if (entry.container.most_replicas != 0)
       out.push_back(autoscaler(entry));
   }
-  for (auto& each : command_line(fleet, files))
+  for (auto& each : command_line(fleet, files, images))
     out.push_back(std::move(each));
   return out;
 }

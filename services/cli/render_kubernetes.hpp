@@ -1,5 +1,7 @@
 #pragma once
 
+#include "services/cli/render.hpp"
+
 #include "common/catalog/catalog.hpp"
 
 #include <boost/json/object.hpp>
@@ -18,6 +20,7 @@ using fleet_files = std::map<std::string, std::string>;
 /// nothing), its disruption budget and, where the catalog gives most_replicas, its autoscaler. Secrets are
 /// named, not made: `troupe-<service>-key` with the key
 /// `<service>.secret`, `troupe-api-keys`, and the config map `troupe-public-keys`.
-std::vector<boost::json::object> kubernetes_objects(const catalog& fleet, const fleet_files& files);
+std::vector<boost::json::object> kubernetes_objects(const catalog& fleet, const fleet_files& files,
+                                                    const image_names& images = {});
 
 } // namespace troupe::cli

@@ -28,12 +28,16 @@ struct replica_status {
   std::string service;
   std::uint32_t replica = 0;
   std::string endpoint;
+  bool may_be_absent = false; ///< It comes and goes with load.
   bool ready = false;
   std::string state = "unreachable";
   std::chrono::microseconds uptime{};
   std::vector<std::pair<std::string, double>> gauges;
   std::string last_error;
   std::int64_t last_error_at = 0;
+
+  /// Nothing is wrong with it.
+  bool well() const { return ready || state == "absent"; }
 };
 
 chunk status_query() {
@@ -79,6 +83,7 @@ expected<std::vector<replica_status>> ask_all(context& context, std::chrono::mic
       row.service = entry.name;
       row.replica = replica;
       row.endpoint = entry.endpoints[replica];
+      row.may_be_absent = entry.comes_and_goes(replica);
       auto promise = std::make_shared<std::promise<expected<net::reply>>>();
       answers.push_back(promise->get_future());
       if (!client) {
@@ -93,6 +98,9 @@ expected<std::vector<replica_status>> ask_all(context& context, std::chrono::mic
     auto got = answers[i].get();
     if (got)
       take(rows[i], got->payload);
+    else if (rows[i].may_be_absent &&
+             (got.error().code == ec::unavailable || got.error().code == ec::too_late))
+      rows[i].state = "absent";
     else
       rows[i].last_error = render(got.error());
   }
@@ -123,8 +131,10 @@ void print_text(const std::vector<replica_status>& rows) {
     for (const auto& [name, value] : row.gauges)
       numbers += fmt::format("{}{}={}", numbers.empty() ? "" : " ", name, number(value));
     fmt::print("{:<{}}  {:<5}  {:<11}  {:>6}  {}\n", fmt::format("{}/{}", row.service, row.replica), widest,
-               row.ready ? "yes" : "no", row.state, row.uptime.count() == 0 ? "-" : short_span(row.uptime),
-               numbers);
+               row.ready    ? "yes"
+               : row.well() ? "-"
+                            : "no",
+               row.state, row.uptime.count() == 0 ? "-" : short_span(row.uptime), numbers);
     if (row.last_error.empty())
       continue;
     auto ago = row.last_error_at == 0
@@ -139,9 +149,9 @@ void print_json(const std::vector<replica_status>& rows, bool ready) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
     out += fmt::format(
-        R"({}{{"service":{},"replica":{},"endpoint":{},"ready":{},"state":{},"uptime_s":{:.3f},"gauges":{{)",
+        R"({}{{"service":{},"replica":{},"endpoint":{},"ready":{},"may_be_absent":{},"state":{},"uptime_s":{:.3f},"gauges":{{)",
         i == 0 ? "" : ",", json_string(row.service), row.replica, json_string(row.endpoint), row.ready,
-        json_string(row.state), static_cast<double>(row.uptime.count()) / 1e6);
+        row.may_be_absent, json_string(row.state), static_cast<double>(row.uptime.count()) / 1e6);
     for (std::size_t g = 0; g < row.gauges.size(); ++g)
       out +=
           fmt::format("{}{}:{}", g == 0 ? "" : ",", json_string(row.gauges[g].first), row.gauges[g].second);
@@ -158,7 +168,7 @@ expected<void> status(context& context, const status_options& given) {
   auto until = deadline::in(wait);
   for (;;) {
     TROUPE_TRY(rows, ask_all(context, timeout));
-    bool ready = std::ranges::all_of(rows, &replica_status::ready);
+    bool ready = std::ranges::all_of(rows, &replica_status::well);
     if (!ready && !until.passed()) {
       std::this_thread::sleep_for(std::min<deadline::clock::duration>(100ms, until.left()));
       continue;
@@ -178,6 +188,9 @@ expected<void> status(context& context, const status_options& given) {
 void add_status_commands(CLI::App& app, context& context) {
   auto* sub = app.add_subcommand(
       "status", "Show each service: ready or not, lag, last error; exit 1 when one is not ready");
+  sub->footer("A replica above the catalog's least_replicas comes and goes with load: while nobody answers "
+              "there it is "
+              "\"absent\", which is not an error.");
   auto options = std::make_shared<status_options>();
   sub->add_option("--timeout", options->timeout, "How long to wait for answers")
       ->check(check_duration)

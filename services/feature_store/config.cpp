@@ -6,7 +6,7 @@ void config::bind(config_keys& keys) {
   using namespace std::chrono_literals;
   keys.add("views", views,
            "File or folder of the feature views, relative to the catalog. Empty: the folder `views` in the "
-           "data folder of the fleet when it holds any, else those shipped.");
+           "data folder of the fleet or else beside the catalog when it holds any, else those shipped.");
   keys.add("clock", clock,
            "When a read happens that names no instant: wall (now) or watermark (the newest event applied).",
            one_of({"wall", "watermark"}));

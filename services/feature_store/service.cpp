@@ -70,17 +70,28 @@ expected<chunk> state_page(state_engine& engine, const wire::StateQuery& query) 
   return bytes_of(out);
 }
 
-/// Where the setting says; else what the user has put into the data folder; else what is shipped.
+/// Where the images have the views that are shipped; a source tree has them beside its services.
+constexpr auto shipped_views = "/usr/share/troupe/views";
+
+bool holds_views(const std::filesystem::path& folder) {
+  std::error_code problem;
+  for (auto& each : std::filesystem::directory_iterator{folder, problem})
+    if (each.path().extension() == ".toml")
+      return true;
+  return false;
+}
+
+/// Where the setting says; else what the user has put into the data folder or beside the catalog; else what
+/// is shipped.
 std::filesystem::path views_folder(const service_context& context) {
   auto& settings = context.config<config>();
   if (!settings.views.empty())
     return context.catalog()->resolve(settings.views);
-  auto own = context.data().parent_path() / "views";
-  std::error_code problem;
-  for (auto& each : std::filesystem::directory_iterator{own, problem})
-    if (each.path().extension() == ".toml")
-      return own;
-  return context.catalog()->resolve("../services/feature_store/views");
+  for (auto& each : {context.data().parent_path() / "views", context.catalog()->resolve("views"),
+                     context.catalog()->resolve("../services/feature_store/views")})
+    if (holds_views(each))
+      return each;
+  return shipped_views;
 }
 
 } // namespace

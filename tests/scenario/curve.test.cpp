@@ -64,15 +64,14 @@ std::string loopback_catalog(const fleet& services) {
   for (std::string port; numbers >> port;)
     text = std::regex_replace(text, endpoint, "tcp://127.0.0.1:" + port,
                               std::regex_constants::format_first_only);
-  for (auto& [from, to] : std::map<std::string, std::string>{
-           {"replicas = [0-9]+", "replicas = 1"},
-           {"0\\.0\\.0\\.0", "127.0.0.1"},
-           {"(admin|http)_port = [0-9]+", "$1_port = 0"},
-           {"file:/run/secrets/", "file:secrets/"},
-           {"file:keys/", "file:fleet/keys/"},
-           {"/usr/share/troupe/views", (source_dir() / "services/feature_store/views").string()}})
+  for (auto& [from, to] : std::map<std::string, std::string>{{"replicas = [0-9]+", "replicas = 1"},
+                                                             {"0\\.0\\.0\\.0", "127.0.0.1"},
+                                                             {"(admin|http)_port = [0-9]+", "$1_port = 0"},
+                                                             {"file:/run/secrets/", "file:secrets/"},
+                                                             {"file:keys/", "file:fleet/keys/"}})
     text = std::regex_replace(text, std::regex{from}, to);
-  return text;
+  return text + "\n[feature-store.settings]\nviews = \"" +
+         (source_dir() / "services/feature_store/views").string() + "\"\n";
 }
 
 std::string metrics_of(const fleet& services, const std::string& service) {
