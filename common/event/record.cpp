@@ -154,6 +154,19 @@ std::string_view to_string(record_kind kind) noexcept {
   return "unknown";
 }
 
+const wire::Attribute* find_attribute(const wire::Record& from, std::string_view name) noexcept {
+  if (from.attributes())
+    for (auto* each : *from.attributes())
+      if (text_of(each->name()) == name)
+        return each;
+  return nullptr;
+}
+
+std::string_view text_attribute(const wire::Record& from, std::string_view name) noexcept {
+  auto* found = find_attribute(from, name);
+  return found ? text_of(found->text()) : std::string_view{};
+}
+
 void normalise(record& rec) {
   auto& all = rec.attributes;
   std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.name < b.name; });

@@ -109,4 +109,10 @@ inline std::string_view text_of(const flatbuffers::String* text) noexcept {
   return text ? std::string_view{text->data(), text->size()} : std::string_view{};
 }
 
+/// An attribute on the wire by its name; nullptr where there is none.
+const wire::Attribute* find_attribute(const wire::Record& from, std::string_view name) noexcept;
+
+/// The text of an attribute on the wire; empty where there is none, or where it is no text.
+std::string_view text_attribute(const wire::Record& from, std::string_view name) noexcept;
+
 } // namespace troupe

@@ -259,7 +259,9 @@ TEST_CASE("an idle connection is closed after its time, and costs little before"
     std::this_thread::yield();
 
   CHECK(server->counters().connections == many);
+#ifndef __SANITIZE_ADDRESS__ // whose red zones weigh more than the connection
   CHECK(resident_kib() - before < 8 * many);
+#endif
 
   for (int fd : open)
     ::close(fd);

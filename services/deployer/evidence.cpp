@@ -14,19 +14,6 @@ namespace {
 /// Another seed than that of the arms: a bucket says nothing about an arm.
 constexpr std::uint64_t bucket_seed = 0x7472'6f75'7065'6465;
 
-const wire::Attribute* attribute_of(const wire::Record& from, std::string_view name) {
-  if (from.attributes())
-    for (auto* each : *from.attributes())
-      if (text_of(each->name()) == name)
-        return each;
-  return nullptr;
-}
-
-std::string_view text_at(const wire::Record& from, std::string_view name) {
-  auto* found = attribute_of(from, name);
-  return found ? text_of(found->text()) : std::string_view{};
-}
-
 auto offsets_of(flatbuffers::FlatBufferBuilder& out, const latency_histogram& from) {
   return std::pair{out.CreateVector(from.bounds), out.CreateVector(from.counts)};
 }
@@ -79,7 +66,7 @@ bool window::count(const wire::Record& seen) {
   bool shown = type == "impression";
   if (!shown && type != "click")
     return false;
-  auto arm = text_at(seen, "arm"), release = text_at(seen, "release");
+  auto arm = text_attribute(seen, "arm"), release = text_attribute(seen, "release");
   for (auto& each : arms) {
     if (each.arm != arm || each.release != release)
       continue;
@@ -89,7 +76,7 @@ bool window::count(const wire::Record& seen) {
       return true;
     }
     ++cell.impressions;
-    auto* position = attribute_of(seen, "position");
+    auto* position = find_attribute(seen, "position");
     cell.answers += position != nullptr && position->number() == 1; // Each answer has one first item.
     return true;
   }

@@ -1,5 +1,7 @@
 #include "services/deployer/journal.hpp"
 
+#include "common/store/packed.hpp"
+
 #include <algorithm>
 
 namespace troupe::deployer {
@@ -22,23 +24,8 @@ constexpr std::uint64_t most_kept_decisions = 10'000; ///< Of one rollout, the n
 constexpr std::uint32_t most_listed = 1'000;
 constexpr std::uint32_t write_offset_every = 64;
 
-template <class Table>
-std::string packed(const typename Table::NativeTableType& value) {
-  flatbuffers::FlatBufferBuilder out;
-  out.Finish(Table::Pack(out, &value));
-  return {reinterpret_cast<const char*>(out.GetBufferPointer()), out.GetSize()};
-}
-
-template <class Table>
-expected<typename Table::NativeTableType> unpacked(std::string_view bytes, std::string_view what) {
-  auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
-  flatbuffers::Verifier verifier{data, bytes.size()};
-  if (!verifier.VerifyBuffer<Table>(nullptr))
-    return fail(ec::corrupt, "the deployer's record of {} is damaged", what);
-  typename Table::NativeTableType value;
-  flatbuffers::GetRoot<Table>(data)->UnPackTo(&value);
-  return value;
-}
+using store::packed;
+using store::unpacked;
 
 std::string number_key(std::uint64_t number) {
   std::string key;

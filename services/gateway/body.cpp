@@ -149,8 +149,8 @@ expected<void> fill(record& rec, bool& timed, const json::object& from, record_k
     std::string_view name{key.data(), key.size()};
     if (value.is_null())
       continue;
-    auto take = [&](std::string& to) -> expected<void> {
-      TROUPE_TRY(text, text_in(name, value));
+    auto take = [&name, &given = value](std::string& to) -> expected<void> {
+      TROUPE_TRY(text, text_in(name, given));
       to = std::move(text);
       return {};
     };

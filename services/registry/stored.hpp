@@ -2,6 +2,7 @@
 
 #include "common/core/error.hpp"
 #include "common/store/database.hpp"
+#include "common/store/packed.hpp"
 
 #include "schemas/registry_generated.h"
 
@@ -25,24 +26,8 @@ enum family : store::family_id {
 
 expected<std::shared_ptr<store::database>> open_database(const std::filesystem::path& path);
 
-/// Values are kept as the tables that travel.
-template <class Table>
-std::string packed(const typename Table::NativeTableType& value) {
-  flatbuffers::FlatBufferBuilder out;
-  out.Finish(Table::Pack(out, &value));
-  return {reinterpret_cast<const char*>(out.GetBufferPointer()), out.GetSize()};
-}
-
-template <class Table>
-expected<typename Table::NativeTableType> unpacked(std::string_view bytes, std::string_view what) {
-  auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
-  flatbuffers::Verifier verifier{data, bytes.size(), 64, 1u << 30};
-  if (!verifier.VerifyBuffer<Table>(nullptr))
-    return fail(ec::corrupt, "the registry's record of {} is damaged", what);
-  typename Table::NativeTableType value;
-  flatbuffers::GetRoot<Table>(data)->UnPackTo(&value);
-  return value;
-}
+using store::packed;
+using store::unpacked;
 
 /// What a person may call a run, a model, an alias, a metric: 1 to 200 bytes without control characters and
 /// `:`.

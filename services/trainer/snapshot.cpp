@@ -31,11 +31,7 @@ bool wanted(const wire::Record& rec, const snapshot_options& options) {
   auto type = troupe::text_of(rec.type());
   if (options.event_types.empty() ? type == impression : !is_one_of(options.event_types, type))
     return false;
-  if (!options.exclude_arms.empty() && rec.attributes() != nullptr)
-    for (auto* each : *rec.attributes())
-      if (troupe::text_of(each->name()) == "arm")
-        return !is_one_of(options.exclude_arms, troupe::text_of(each->text()));
-  return true;
+  return options.exclude_arms.empty() || !is_one_of(options.exclude_arms, text_attribute(rec, "arm"));
 }
 
 bool can_be_named(std::string_view identity) {
