@@ -52,8 +52,8 @@ bool same_name(std::string_view a, std::string_view b) {
 class connection {
 public:
   virtual ~connection() = default;
-  /// Closes it, from any thread.
-  virtual void end() = 0;
+  /// Closes it, from any thread; where `only_idle`, unless it has begun a request by then.
+  virtual void end(bool only_idle) = 0;
 
   std::atomic<clock_type::rep> expires{0};
   std::atomic<bool> idle{true};
@@ -79,10 +79,14 @@ struct hub {
 
   std::vector<std::shared_ptr<connection>> select(const std::function<bool(const connection&)>& wanted) {
     std::vector<std::shared_ptr<connection>> out;
-    std::lock_guard lock{mutex};
-    for (auto& [who, weak] : open)
-      if (auto held = weak.lock(); held && wanted(*held))
-        out.push_back(std::move(held));
+    {
+      std::lock_guard lock{mutex};
+      for (auto& [who, weak] : open)
+        if (auto held = weak.lock())
+          out.push_back(std::move(held));
+    }
+    // Ours may be the last hold on one, whose end takes the lock.
+    std::erase_if(out, [&](auto& each) { return !wanted(*each); });
     return out;
   }
 };
@@ -117,8 +121,10 @@ public:
     }
   }
 
-  void end() override {
-    asio::post(socket().get_executor(), [self = this->shared_from_this()] {
+  void end(bool only_idle) override {
+    asio::post(socket().get_executor(), [self = this->shared_from_this(), only_idle] {
+      if (only_idle && !self->idle)
+        return; // It closes after its answer: we drain.
       beast::error_code ignored;
       self->socket().close(ignored);
     });
@@ -434,7 +440,7 @@ struct server::state {
       for (auto& late : shared->select([now](const connection& each) { return each.expires < now; })) {
         ++shared->timed_out;
         late->expires = std::numeric_limits<clock_type::rep>::max();
-        late->end();
+        late->end(false);
       }
       watch();
     });
@@ -467,7 +473,7 @@ bool server::drain(deadline until) {
     state->acceptor.close(ignored);
   });
   for (auto& each : shared.select([](const connection& one) { return one.idle.load(); }))
-    each->end();
+    each->end(true);
   std::unique_lock lock{shared.mutex};
   return shared.emptied.wait_until(lock, until.at(), [&] { return shared.open.empty(); });
 }
