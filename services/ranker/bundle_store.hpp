@@ -27,6 +27,13 @@ public:
   /// The folder of release `id`.
   expected<std::filesystem::path> fetch(const std::string& id);
 
+  /// Release `id` was fetched and is not what its manifest says: it goes, and every file that is not what its
+  /// name says, to be fetched again when it is wanted again. Reads all of them.
+  void forget(const std::string& id);
+
+  /// Of what was fetched, what none of these needs goes.
+  void keep_only(const std::vector<std::string>& ids);
+
 private:
   expected<void> fetch_blob(const std::string& sha256, std::uint64_t bytes);
   std::filesystem::path blob(const std::string& sha256) const;

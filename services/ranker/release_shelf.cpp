@@ -84,11 +84,6 @@ std::vector<release_shelf::entry> release_shelf::entries() const {
   return out;
 }
 
-std::vector<std::string> release_shelf::wanted() const {
-  std::lock_guard lock{mutex_};
-  return wanted_;
-}
-
 std::vector<std::string> release_shelf::item_features() const {
   std::lock_guard lock{mutex_};
   std::vector<std::string> out;

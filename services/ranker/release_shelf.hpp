@@ -54,7 +54,6 @@ public:
   release_ptr newest() const;
 
   std::vector<entry> entries() const;
-  std::vector<std::string> wanted() const;
 
   /// Features of items that the releases held need.
   std::vector<std::string> item_features() const;

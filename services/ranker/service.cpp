@@ -1,6 +1,6 @@
 #include "services/ranker/service.hpp"
 
-#include "services/feature_store/feature_client.hpp"
+#include "services/feature_store/client/feature_client.hpp"
 #include "services/ranker/bundle_store.hpp"
 #include "services/ranker/catalogue_keeper.hpp"
 #include "services/ranker/config.hpp"
@@ -131,11 +131,14 @@ expected<component> spawn_shelf(service_context& context) {
                                                : context.catalog()->resolve(settings.release_folder);
   auto store = std::make_shared<bundle_store>(context.data(), local, registry, settings.fetch_timeout);
   auto report = context.report();
+  auto held = std::make_shared<std::weak_ptr<release_shelf>>();
   auto shelf = std::make_shared<release_shelf>(
       [store](const std::string& id) { return store->fetch(id); }, load_options{settings.flat_up_to},
       settings.load_retry,
-      [metrics, report](const std::string& id, const error* failed) {
+      [metrics, report, store, held](const std::string& id, const error* failed) {
         if (failed) {
+          if (failed->code == ec::corrupt)
+            store->forget(id);
           metrics->load_failures.add();
           log::warn("release-refused", "ranker cannot serve release {}: {}", id.substr(0, 12),
                     render(*failed));
@@ -143,14 +146,21 @@ expected<component> spawn_shelf(service_context& context) {
         } else {
           metrics->loads.add();
           log::info("release-ready", "ranker serves release {}", id.substr(0, 12));
+          if (auto all = held->lock()) {
+            std::vector<std::string> needed;
+            for (auto& each : all->entries())
+              needed.push_back(each.id);
+            store->keep_only(needed);
+          }
         }
       },
       [features, keeper, settings = context.shared_config<config>()](const release& with) {
         return check_features(with, *features, *keeper, *settings);
       });
-  keeper->follow([weak = std::weak_ptr{shelf}] {
-    auto held = weak.lock();
-    return held ? held->item_features() : std::vector<std::string>{};
+  *held = shelf;
+  keeper->follow([held] {
+    auto all = held->lock();
+    return all ? all->item_features() : std::vector<std::string>{};
   });
   context.metrics().on_read([shelf, metrics] {
     auto all = shelf->entries();
