@@ -517,6 +517,7 @@ TEST_CASE_FIXTURE(house, "the reader gives the log to the desk from where it was
     run();
     return flatbuffers::GetRoot<wire::Fetch>(asked.payload.data())->offset();
   };
+  auto routed_by = version();
   auto seen = [&](const char* type, int position) {
     record out;
     out.id = fmt::format("{}{}", type, position);
@@ -524,9 +525,12 @@ TEST_CASE_FIXTURE(house, "the reader gives the log to the desk from where it was
     out.user = "u1";
     out.item = "i1";
     out.event_time = wall_now();
-    out.attributes = {{"arm", std::string{"canary"}},
-                      {"position", static_cast<double>(position)},
-                      {"release", new_release}};
+    out.request_id = "request";
+    if (out.type == "impression")
+      out.attributes = {{"arm", std::string{"canary"}},
+                        {"position", static_cast<double>(position)},
+                        {"release", new_release},
+                        {"routing_version", static_cast<double>(routed_by)}};
     return out;
   };
   auto clicks = [&] {

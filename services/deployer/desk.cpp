@@ -133,6 +133,10 @@ private:
   }
 
   caf::result<std::uint64_t> write(const commit& what) {
+    if (what.next.id != rollout_id_)
+      return to_caf(
+          error{ec::conflict, fmt::format("rollout {} has been replaced by {}: nothing of it is written",
+                                          what.next.id, rollout_id_)});
     if (auto done = journal().write(what); !done) {
       parts_.report.failed(done.error());
       return to_caf(done.error());

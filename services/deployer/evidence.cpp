@@ -14,6 +14,10 @@ namespace {
 /// Another seed than that of the arms: a bucket says nothing about an arm.
 constexpr std::uint64_t bucket_seed = 0x7472'6f75'7065'6465;
 
+std::size_t bucket_of(std::string_view user) {
+  return hash64(user, bucket_seed) % user_buckets;
+}
+
 auto offsets_of(flatbuffers::FlatBufferBuilder& out, const latency_histogram& from) {
   return std::pair{out.CreateVector(from.bounds), out.CreateVector(from.counts)};
 }
@@ -59,28 +63,29 @@ const arm_evidence* window::find(std::string_view arm) const noexcept {
   return nullptr;
 }
 
-bool window::count(const wire::Record& seen) {
-  if (seen.kind() != wire::RecordKind::event || seen.event_time() < begins)
-    return false;
-  auto type = text_of(seen.type());
-  bool shown = type == "impression";
-  if (!shown && type != "click")
-    return false;
+std::optional<std::size_t> window::count_impression(const wire::Record& seen) {
+  if (seen.kind() != wire::RecordKind::event || text_of(seen.type()) != "impression" ||
+      seen.event_time() < begins)
+    return std::nullopt;
+  auto* routed_by = find_attribute(seen, "routing_version");
+  if (routed_by == nullptr || routed_by->number() != static_cast<double>(routing_version))
+    return std::nullopt;
   auto arm = text_attribute(seen, "arm"), release = text_attribute(seen, "release");
-  for (auto& each : arms) {
-    if (each.arm != arm || each.release != release)
+  for (std::size_t i = 0; i < arms.size(); ++i) {
+    if (arms[i].arm != arm || arms[i].release != release)
       continue;
-    auto& cell = each.cells[hash64(text_of(seen.user()), bucket_seed) % user_buckets];
-    if (!shown) {
-      ++cell.clicks;
-      return true;
-    }
+    auto& cell = arms[i].cells[bucket_of(text_of(seen.user()))];
     ++cell.impressions;
     auto* position = find_attribute(seen, "position");
     cell.answers += position != nullptr && position->number() == 1; // Each answer has one first item.
-    return true;
+    return i;
   }
-  return false;
+  return std::nullopt;
+}
+
+void window::count_clicks(std::size_t arm, std::string_view user, std::uint32_t clicks) {
+  if (arm < arms.size())
+    arms[arm].cells[bucket_of(user)].clicks += clicks;
 }
 
 bool window::count(const wire::ArmReport& seen, std::int64_t now) {
@@ -132,7 +137,7 @@ std::string window::packed() const {
                                         shadow.correlation_sum, shadow.errors, bounds, counts);
   auto id = out.CreateString(rollout);
   auto all = out.CreateVector(list);
-  out.Finish(wire::CreateWindow(out, id, step, begins, all, other));
+  out.Finish(wire::CreateWindow(out, id, step, begins, all, other, routing_version));
   return {reinterpret_cast<const char*>(out.GetBufferPointer()), out.GetSize()};
 }
 
@@ -145,6 +150,7 @@ expected<window> window::unpacked(std::string_view bytes) {
   out.rollout = text_of(from->rollout());
   out.step = from->step();
   out.begins = from->begins();
+  out.routing_version = from->routing_version();
   if (from->arms())
     for (auto* each : *from->arms()) {
       auto* seen = each->seen();

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,16 +51,20 @@ struct shadow_evidence {
 struct window {
   std::string rollout;
   std::uint32_t step = 0;
-  std::int64_t begins = 0; ///< Microseconds since 1970 UTC. What happened before is not counted.
+  std::int64_t begins = 0;           ///< Microseconds since 1970 UTC. What happened before is not counted.
+  std::uint64_t routing_version = 0; ///< Of the step's table: answers by another one are not counted.
   std::vector<arm_evidence> arms;
   shadow_evidence shadow;
 
   const arm_evidence* find(std::string_view arm) const noexcept;
 
-  /// Counts an impression or a click of one of the arms, by the time it happened. False for anything else.
-  /// Every answer of an arm counts, the degraded ones too: users were assigned to the arm, whatever became of
-  /// it.
-  bool count(const wire::Record& seen);
+  /// Counts an impression of one of the arms, by the time it happened and the table it was routed by; which
+  /// arm. Nothing for anything else. Every answer of an arm counts, the degraded ones too: users were
+  /// assigned to the arm, whatever became of it.
+  std::optional<std::size_t> count_impression(const wire::Record& seen);
+
+  /// Counts clicks of a user on an answer of an arm.
+  void count_clicks(std::size_t arm, std::string_view user, std::uint32_t clicks);
 
   /// Counts what a gateway reports about the arms, unless it is before the beginning.
   bool count(const wire::ArmReport& seen, std::int64_t now);

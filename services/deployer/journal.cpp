@@ -1,8 +1,10 @@
 #include "services/deployer/journal.hpp"
 
+#include "common/core/hash.hpp"
 #include "common/store/packed.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace troupe::deployer {
 
@@ -15,7 +17,8 @@ enum : store::family_id {
   decisions, ///< id 0 number (8 bytes) -> Decision
   facts,     ///< "routing" -> RoutingTable, "window" -> Window
   reports,   ///< gateway -> number of its last report (8 bytes)
-  offsets    ///< partition (4 bytes) -> one past the last record taken (8 bytes)
+  offsets,   ///< partition (4 bytes) -> one past the last record taken (8 bytes)
+  answered   ///< hash of a request id (8 bytes) -> an `answer`: of the step under way
 };
 } // namespace family
 
@@ -23,6 +26,7 @@ constexpr std::size_t most_decisions = 1'000;         ///< Shown at once.
 constexpr std::uint64_t most_kept_decisions = 10'000; ///< Of one rollout, the newest.
 constexpr std::uint32_t most_listed = 1'000;
 constexpr std::uint32_t write_offset_every = 64;
+constexpr std::size_t most_early = 100'000; ///< Requests whose clicks may wait for their impressions.
 
 using store::packed;
 using store::unpacked;
@@ -70,7 +74,7 @@ chunk encode(const routing& from, std::uint64_t version) {
 
 expected<std::unique_ptr<journal>> journal::open(const std::filesystem::path& path) {
   store::options options;
-  options.families = {"rollouts", "order", "decisions", "facts", "reports", "offsets"};
+  options.families = {"rollouts", "order", "decisions", "facts", "reports", "offsets", "answered"};
   options.layout = "deployer 1";
   options.cache_bytes = std::size_t{8} << 20;
   options.write_buffer_bytes = std::size_t{16} << 20;
@@ -136,12 +140,16 @@ expected<void> journal::write(const commit& what) {
   std::optional<window> counts;
   if (what.counts_from) {
     counts = window_of(what.next, *what.counts_from);
+    counts->routing_version = table.version;
+    batch.erase_range(family::answered, {}, std::string(9, '\xff'));
     batch.put(family::facts, "window", counts->packed());
   }
   TROUPE_CHECK(db_->write(batch, store::durability::synced));
   table_ = std::move(table);
-  if (counts)
+  if (counts) {
     seen_ = std::move(*counts);
+    early_ = 0;
+  }
   return {};
 }
 
@@ -220,18 +228,59 @@ expected<std::uint64_t> journal::take(const wire::ArmReport& report, std::int64_
   return report.number() + 1;
 }
 
+expected<journal::answer*> journal::answer_to(std::string_view request, answers& fresh) const {
+  auto key = number_key(hash64(request));
+  auto [at, is_new] = fresh.try_emplace(key);
+  if (is_new) {
+    TROUPE_TRY(kept, db_->find(family::answered, key));
+    if (kept && kept->size() == 2)
+      at->second = {static_cast<std::uint8_t>((*kept)[0]), static_cast<std::uint8_t>((*kept)[1])};
+  }
+  return &at->second;
+}
+
+expected<bool> journal::count(const wire::Record& seen, window& into, answers& fresh) {
+  auto request = text_of(seen.request_id());
+  if (auto arm = into.count_impression(seen)) {
+    if (request.empty())
+      return true;
+    TROUPE_TRY(to, answer_to(request, fresh));
+    to->arm = static_cast<std::uint8_t>(*arm);
+    into.count_clicks(*arm, text_of(seen.user()), std::exchange(to->early_clicks, std::uint8_t{0}));
+    return true;
+  }
+  bool click = seen.kind() == wire::RecordKind::event && text_of(seen.type()) == "click";
+  if (!click || request.empty() || into.arms.empty() || seen.event_time() < into.begins)
+    return false;
+  TROUPE_TRY(to, answer_to(request, fresh));
+  if (to->arm != answer::no_arm) {
+    into.count_clicks(to->arm, text_of(seen.user()), 1);
+    return true;
+  }
+  if (to->early_clicks == 0 && ++early_ > most_early)
+    return false;
+  to->early_clicks += to->early_clicks < 255;
+  return false;
+}
+
 expected<std::uint64_t> journal::take(std::uint32_t partition, std::span<const batch> batches,
                                       std::uint64_t end) {
   auto from = offsets_.contains(partition) ? offsets_[partition] : end;
   auto seen = seen_;
+  answers fresh;
   std::uint64_t counted = 0;
   for (auto& each : batches)
     for (std::size_t i = 0; i < each.size(); ++i)
-      if (auto offset = each.base_offset() + i; offset >= from && offset < end)
-        counted += seen.count(each[i]);
+      if (auto offset = each.base_offset() + i; offset >= from && offset < end) {
+        TROUPE_TRY(counts, count(each[i], seen, fresh));
+        counted += counts;
+      }
   bool first = !offsets_.contains(partition);
-  if (first || counted > 0 || ++unwritten_[partition] >= write_offset_every) {
+  if (first || counted > 0 || !fresh.empty() || ++unwritten_[partition] >= write_offset_every) {
     store::write_batch batch;
+    for (auto& [key, to] : fresh)
+      batch.put(family::answered, key,
+                std::string{static_cast<char>(to.arm), static_cast<char>(to.early_clicks)});
     batch.put(family::offsets, partition_key(partition), number_key(end));
     if (counted > 0)
       batch.put(family::facts, "window", seen.packed());

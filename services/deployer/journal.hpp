@@ -67,10 +67,22 @@ private:
   expected<void> load();
   expected<std::uint64_t> next_decision(std::string_view id) const;
 
+  /// What is known of the answer to a request: a click counts for the arm whose impression of this step it
+  /// follows, whenever it comes, and waits for the impression where it is in the log first.
+  struct answer {
+    static constexpr std::uint8_t no_arm = 255;
+    std::uint8_t arm = no_arm;
+    std::uint8_t early_clicks = 0;
+  };
+  using answers = std::map<std::string, answer>; ///< By key of the family `answered`.
+  expected<answer*> answer_to(std::string_view request, answers& fresh) const;
+  expected<bool> count(const wire::Record& seen, window& into, answers& fresh);
+
   std::unique_ptr<store::database> db_;
   routing_state table_;
   window seen_;
   std::map<std::uint32_t, std::uint64_t> offsets_;
+  std::size_t early_ = 0; ///< Requests of this step, in this life, whose clicks came first.
   std::map<std::uint32_t, std::uint32_t> unwritten_; ///< Batches since an offset was last written.
 };
 

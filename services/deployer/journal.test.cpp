@@ -53,7 +53,7 @@ std::uint64_t take(journal& into, const std::string& bytes, bool* again = nullpt
 /// Counted in the database itself.
 std::size_t kept_decisions(const std::filesystem::path& path) {
   store::options options;
-  options.families = {"rollouts", "order", "decisions", "facts", "reports", "offsets"};
+  options.families = {"rollouts", "order", "decisions", "facts", "reports", "offsets", "answered"};
   options.layout = "deployer 1";
   auto db = *store::database::open(path, std::move(options));
   std::size_t count = 0;
@@ -62,16 +62,21 @@ std::size_t kept_decisions(const std::filesystem::path& path) {
   return count;
 }
 
-record seen(const std::string& type, const std::string& user, int position, std::int64_t at) {
+/// What the log holds of one place of an answer: clicks know their request alone.
+record seen(const std::string& type, const std::string& user, int position, std::int64_t at,
+            std::uint64_t routed_by = 1) {
   record out;
   out.id = type + user + std::to_string(position) + std::to_string(at);
   out.type = type;
   out.user = user;
   out.item = "i";
+  out.request_id = "request of " + user + " by " + std::to_string(routed_by);
   out.event_time = from_micros(at);
-  out.attributes = {{"arm", std::string{"canary"}},
-                    {"position", static_cast<double>(position)},
-                    {"release", std::string{"new"}}};
+  if (type == "impression")
+    out.attributes = {{"arm", std::string{"canary"}},
+                      {"position", static_cast<double>(position)},
+                      {"release", std::string{"new"}},
+                      {"routing_version", static_cast<double>(routed_by)}};
   return out;
 }
 
@@ -180,6 +185,37 @@ TEST_CASE("impressions and clicks count once each, over every reopening and ever
   CHECK(rate.answers == 1); // The answer of u2 was shown before the step began to count.
   CHECK(rate.impressions == 2);
   CHECK(rate.clicks == 2);
+}
+
+TEST_CASE(
+    "a click counts for the answer that it follows, whichever is in the log first, and for no other step's") {
+  testing::temp_dir dir;
+  std::uint64_t offset = 0;
+  auto log = [&](journal& into, std::vector<record> list) {
+    std::vector<batch> one{batch::trusted(encode_batch(list, 0, offset))};
+    offset += list.size();
+    return *into.take(0, one, offset);
+  };
+  {
+    auto first = *journal::open(dir / "j");
+    REQUIRE(first->take(0, {}, 0));
+    REQUIRE(first->write({made("a", 1), {}, true, 50}));
+    log(*first, {seen("impression", "slow", 1, 100)});
+    log(*first, {seen("click", "quick", 1, 101)}); // Its impression is on its way.
+    auto next = made("a", 1);
+    next.step = 1;
+    REQUIRE(first->write({next, {}, true, 200}));
+    // Shown by the table of before, clicked after the change: neither arm's.
+    CHECK(log(*first, {seen("click", "slow", 1, 300), seen("impression", "late", 1, 300, 1)}) == 0);
+    log(*first, {seen("click", "quick", 1, 310, 2), seen("click", "quick", 1, 311, 2)});
+  }
+  auto second = *journal::open(dir / "j");
+  log(*second, {seen("impression", "quick", 1, 309, 2), seen("click", "quick", 1, 312, 2),
+                seen("click", "nobody", 1, 320, 2)});
+
+  auto rate = rate_of(second->seen().find("canary")->cells);
+  CHECK(rate.answers == 1);
+  CHECK(rate.clicks == 3);
 }
 
 TEST_CASE("a step begins to count at nothing") {
