@@ -1,6 +1,6 @@
 #include "services/cli/feature_commands.hpp"
 
-#include "services/feature_store/feature_client.hpp"
+#include "services/feature_store/client/feature_client.hpp"
 #include "services/feature_store/training_set.hpp"
 #include "services/feature_store/view.hpp"
 

@@ -86,7 +86,8 @@ void api::given_answer::show(const call& one, std::string item, double propensit
                        {"degraded", !degraded.empty()},
                        {"position", static_cast<double>(position)},
                        {"propensity", propensity},
-                       {"release", one.release}};
+                       {"release", one.release},
+                       {"routing_version", static_cast<double>(one.table->version)}};
     impressions.push_back(std::move(seen));
   }
   shown.push_back(std::move(item));
@@ -135,8 +136,11 @@ void api::give(const call_ptr& one, given_answer made) {
     bool lost = !kept && expects;
     if (lost)
       held->at("degraded").as_array().push_back("impressions: the queue is full, they were dropped");
-    if (personal && !one->arm.name.empty())
-      self->stats_.answered(one->arm.name, one->arm.release, one->us(), !ranked, degraded || lost);
+    // A caller in a hurry says nothing about the release. An answer by another release is none of this arm's.
+    bool by_another = one->release != one->arm.release;
+    if (personal && !one->arm.name.empty() && (ranked || !one->hurried))
+      self->stats_.answered(one->arm.name, one->arm.release, one->us(), !ranked || by_another,
+                            degraded || lost);
     self->finish(one, json_answer(*held));
     if (personal && ranked)
       self->shadow(one, std::move(shown));

@@ -5,6 +5,8 @@
 
 #include "schemas/ingest_generated.h"
 
+#include <boost/asio/ip/address.hpp>
+
 #include <algorithm>
 #include <charconv>
 
@@ -49,7 +51,9 @@ std::string_view host_in(std::string_view text) {
 bool local(const http::request& asked) {
   auto own = [](std::string_view text) {
     auto host = host_in(text);
-    return text.empty() || host == "localhost" || host.starts_with("127.") || host == "::1";
+    boost::system::error_code err;
+    auto address = boost::asio::ip::make_address(host, err);
+    return text.empty() || host == "localhost" || (!err && address.is_loopback());
   };
   return own(asked.header("host")) && own(asked.header("origin"));
 }

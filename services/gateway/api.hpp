@@ -113,6 +113,8 @@ private:
   void report_loop();
   void chores_loop();
   void report_arms();
+  /// Items by the trending feature, over all feature stores; not those that are hidden or gone.
+  expected<std::vector<std::pair<double, shown_item>>> scan_trending();
   void refresh_trending();
   void refresh_views();
   std::vector<std::string> features_of(const std::string& entity);

@@ -309,6 +309,7 @@ expected<filter> filter_in(const json::value& from) {
   static constexpr std::array ops{"equals", "contains", "at_least", "at_most", "one_of"};
   filter out;
   bool op = false, given = false;
+  std::string_view kind;
   for (const auto& [key, value] : from.get_object()) {
     std::string_view name{key.data(), key.size()};
     if (name == "attribute") {
@@ -338,15 +339,18 @@ expected<filter> filter_in(const json::value& from) {
         TROUPE_TRY(text, text_in(name, value));
         out.text = std::move(text);
       }
-      bool number = value.is_number();
-      if ((out.op == 2 || out.op == 3) && op && !number)
-        return fail(ec::invalid_argument, "the value of {} is {}, not a number", ops[out.op],
-                    kind_name(value));
+      kind = kind_name(value);
     } else
       return fail(ec::invalid_argument, "there is no field '{}' in a filter", name.substr(0, 64));
   }
   if (out.attribute.empty() || !op || !given)
     return fail(ec::invalid_argument, "a filter has attribute, op and value");
+  static constexpr std::array<std::string_view, ops.size()> takes{"", "a text", "a number", "a number",
+                                                                  "an array"};
+  if (auto wanted = takes[out.op]; !wanted.empty() && kind != wanted)
+    return fail(ec::invalid_argument, "the value of {} is {}, not {}", ops[out.op], kind, wanted);
+  if (takes[out.op].empty() && kind == "an array")
+    return fail(ec::invalid_argument, "the value of equals is an array; one_of takes one");
   return out;
 }
 

@@ -108,7 +108,11 @@ TEST_CASE("a request for recommendations is read with its filters, or refused wi
        {"[]", R"({"n":0})", R"({"n":2.5})", R"({"n":1001})", R"({"n":"3"})", R"({"user":7})",
         R"({"session":"a"})", R"({"filters":[{"attribute":"a"}]})",
         R"({"filters":[{"attribute":"a","op":"like","value":1}]})",
-        R"({"filters":[{"attribute":"a","op":"at_most","value":"x"}]})", R"({"limit":3})"}) {
+        R"({"filters":[{"attribute":"a","op":"at_most","value":"x"}]})",
+        R"({"filters":[{"attribute":"a","value":"10","op":"at_least"}]})",
+        R"({"filters":[{"attribute":"a","value":"x","op":"one_of"}]})",
+        R"({"filters":[{"attribute":"a","value":3,"op":"contains"}]})",
+        R"({"filters":[{"attribute":"a","value":["x"],"op":"equals"}]})", R"({"limit":3})"}) {
     auto read = read_ask(bad);
     REQUIRE_MESSAGE(!read, bad);
     CHECK(read.error().code == ec::invalid_argument);

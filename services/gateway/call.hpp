@@ -83,6 +83,7 @@ struct api::call {
   std::string release; ///< The one that answered; else that of the arm.
   routing_ptr table;
   bool detail = false;
+  bool hurried = false;       ///< Its caller gives it less time than it may take.
   std::uint64_t asked_us = 0; ///< When the ranker was asked, as `us()`.
   std::uint64_t us() const {
     return static_cast<std::uint64_t>(

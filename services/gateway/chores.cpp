@@ -1,3 +1,4 @@
+#include "services/feature_store/client/feature_client.hpp"
 #include "services/gateway/api.hpp"
 
 #include "common/http/problem.hpp"
@@ -110,65 +111,57 @@ void api::report_arms() {
     static_cast<void>(journal_->set_fact("report", ""));
 }
 
-void api::refresh_trending() {
+expected<std::vector<std::pair<double, api::shown_item>>> api::scan_trending() {
   std::vector<std::pair<double, shown_item>> list;
-  auto& features = parts_.behind.features;
-  std::string after;
   auto now = static_cast<double>(micros_of(wall_now()));
-  for (bool more = static_cast<bool>(features); more;) {
-    FlatBufferBuilder out;
-    auto entity = out.CreateString("item");
-    auto names = out.CreateVectorOfStrings({settings_.trending_feature, "item_card.hidden",
-                                            "item_card.deleted", "item_card.title", "item_card.expires"});
-    auto from = out.CreateString(after);
-    out.Finish(wire::CreateFeatureScan(out, entity, names, from, 10'000), "TRPF");
-    auto got = ask_and_wait(*features, wire::Kind::scan_features, bytes_of(out), 10s);
-    const auto* page = got ? root_of<wire::FeatureScanPage>(got->payload) : nullptr;
-    if (!page || !page->ids() || !page->features() || !page->features()->columns() ||
-        page->features()->columns()->size() != 5) {
-      list.clear();
-      break;
+  auto take = [&](feature_store::feature_page page) {
+    const auto& columns = page.features.columns;
+    for (std::size_t i = 0; i < page.ids.size() && columns.size() == 5; ++i) {
+      auto number = [&](std::size_t c) {
+        return columns[c].status[i] != wire::FeatureStatus::missing && i < columns[c].numbers.size()
+                   ? columns[c].numbers[i]
+                   : 0.0;
+      };
+      auto text = [&](std::size_t c) {
+        return columns[c].status[i] != wire::FeatureStatus::missing && i < columns[c].texts.size()
+                   ? columns[c].texts[i]
+                   : std::string{};
+      };
+      auto flag = [&](std::size_t c) { return number(c) != 0 || text(c) == "true" || text(c) == "1"; };
+      if (number(0) > 0 && !flag(1) && !flag(2) && (number(4) == 0 || number(4) > now))
+        list.emplace_back(number(0), shown_item{page.ids[i], text(3)});
     }
-    const auto& columns = *page->features()->columns();
-    auto present = [&](std::uint32_t c, std::uint32_t i) {
-      const auto* status = columns[c]->status();
-      return status && i < status->size() && status->Get(i) != wire::FeatureStatus::missing;
-    };
-    auto number_at = [&](std::uint32_t c, std::uint32_t i) {
-      const auto* numbers = columns[c]->numbers();
-      return present(c, i) && numbers && i < numbers->size() ? numbers->Get(i) : 0.0;
-    };
-    auto text_at = [&](std::uint32_t c, std::uint32_t i) -> std::string_view {
-      const auto* texts = columns[c]->texts();
-      return present(c, i) && texts && i < texts->size() ? text_of(texts->Get(i)) : std::string_view{};
-    };
-    auto flag_at = [&](std::uint32_t c, std::uint32_t i) {
-      return number_at(c, i) != 0 || text_at(c, i) == "true" || text_at(c, i) == "1";
-    };
-    for (std::uint32_t i = 0; i < page->ids()->size(); ++i)
-      if (auto score = number_at(0, i);
-          score > 0 && !flag_at(1, i) && !flag_at(2, i) && (number_at(4, i) == 0 || number_at(4, i) > now))
-        list.emplace_back(score, shown_item{page->ids()->Get(i)->str(), std::string{text_at(3, i)}});
-    more = !page->last() && page->ids()->size() > 0;
-    if (more)
-      after = page->ids()->Get(page->ids()->size() - 1)->str();
-  }
+  };
+  TROUPE_CHECK(feature_store::scan_sharded(*parts_.behind.features, "item",
+                                           {settings_.trending_feature, "item_card.hidden",
+                                            "item_card.deleted", "item_card.title", "item_card.expires"},
+                                           10'000, 0, deadline::in(5s), take));
+  return list;
+}
+
+void api::refresh_trending() {
+  auto list = parts_.behind.features ? scan_trending() : std::vector<std::pair<double, shown_item>>{};
+  bool known = list && !list->empty();
   std::lock_guard lock{mutex_};
-  if (list.empty()) // What callers used most is the next best.
+  if (!known) { // The list of before goes on; without one, what callers used most is the next best.
+    if (!trending_.empty())
+      return;
+    list.emplace();
     for (const auto& [item, count] : seen_)
-      list.emplace_back(count.first, shown_item{item, count.second});
-  if (list.empty())
-    return;
-  std::ranges::sort(list, [](const auto& a, const auto& b) {
+      list->emplace_back(count.first, shown_item{item, count.second});
+  }
+  std::ranges::sort(*list, [](const auto& a, const auto& b) {
     return a.first != b.first ? a.first > b.first : a.second.item < b.second.item;
   });
-  list.resize(std::min<std::size_t>(list.size(), 1'000));
-  trending_.clear();
+  list->resize(std::min<std::size_t>(list->size(), 1'000));
   json::array kept;
-  for (auto& each : list) {
+  trending_.clear();
+  for (auto& each : *list) {
     kept.push_back(json::array{each.second.item, each.second.title});
     trending_.push_back(std::move(each.second));
   }
+  if (!known)
+    return;
   if (auto done = journal_->set_fact("trending", json::serialize(kept)); !done)
     log::warn("trending-not-kept", "gateway cannot keep its fallback list: {}", render(done.error()));
 }

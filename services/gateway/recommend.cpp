@@ -131,6 +131,7 @@ void api::recommend(const call_ptr& one) {
   auto until = rank_deadline(one->asked, one->us(), settings_.rank_timeout);
   if (!until)
     return refuse(one, until.error());
+  one->hurried = until->at() + 10ms < deadline::in(settings_.rank_timeout).at();
   auto client = choose_arm(one, one->wanted.user);
   if (!client)
     return fall_back(one, client.error());
@@ -216,7 +217,8 @@ void api::shadow(const call_ptr& one, std::vector<std::string> shown) {
         --self->shadows_;
         auto reply = got ? read_as<wire::RankReply>(got->payload, "RankReply")
                          : expected<const wire::RankReply*>{unexpected<error>{got.error()}};
-        if (!reply)
+        // Where the release was not ready another one answered, perhaps the very one it is compared with.
+        if (!reply || text_of((*reply)->release()) != release)
           return self->stats_.shadow_failed(release);
         std::vector<std::string> other;
         if ((*reply)->items())

@@ -1,6 +1,6 @@
 #include "services/ranker/catalogue_keeper.hpp"
 
-#include "services/feature_store/feature_client.hpp"
+#include "services/feature_store/client/feature_client.hpp"
 
 #include "common/log/log.hpp"
 

@@ -2,7 +2,7 @@
 // packed values and Redis MGET over a unix socket, with the same entities in the same order.
 #include "tests/bench/report.hpp"
 
-#include "services/feature_store/feature_client.hpp"
+#include "services/feature_store/client/feature_client.hpp"
 #include "services/feature_store/read_pool.hpp"
 #include "services/feature_store/reader.hpp"
 #include "services/feature_store/state_engine.hpp"

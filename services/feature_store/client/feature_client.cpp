@@ -1,4 +1,4 @@
-#include "services/feature_store/feature_client.hpp"
+#include "services/feature_store/client/feature_client.hpp"
 
 #include "common/core/hash.hpp"
 
