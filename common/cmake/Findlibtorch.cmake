@@ -21,6 +21,10 @@ if(libtorch_FOUND AND NOT TARGET Troupe::libtorch)
   if(LIBTORCH_torch_cuda_LIBRARY AND LIBTORCH_c10_cuda_LIBRARY)
     # It registers itself when it is loaded; no symbol of ours asks for it.
     find_path(TROUPE_NCCL nccl.h HINTS ${TROUPE_LIBTORCH_ROOT} /usr/local/cuda PATH_SUFFIXES include)
+    find_path(TROUPE_CUDA_INCLUDE cuda_runtime_api.h HINTS /usr/local/cuda PATH_SUFFIXES include)
+    if(TROUPE_NCCL AND TROUPE_CUDA_INCLUDE) # What c10d's header of NCCL includes.
+      target_include_directories(troupe_libtorch SYSTEM INTERFACE ${TROUPE_NCCL} ${TROUPE_CUDA_INCLUDE})
+    endif()
     target_link_libraries(troupe_libtorch INTERFACE -Wl,--no-as-needed ${LIBTORCH_torch_cuda_LIBRARY} -Wl,--as-needed
       ${LIBTORCH_c10_cuda_LIBRARY})
   endif()

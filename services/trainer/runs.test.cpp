@@ -1,5 +1,7 @@
 #include "services/feature_store/training_set.hpp"
 #include "services/feature_store/view.hpp"
+#include "services/trainer/engine/train_config.hpp"
+#include "services/trainer/run_order.hpp"
 #include "services/trainer/testing/life.hpp"
 
 #include "common/testing/temp_dir.hpp"
@@ -190,4 +192,23 @@ TEST_CASE(
   CHECK(read(other).state() == wire::TrainState::failed);
   CHECK(read(other).error()->str().find("not aaaa") != std::string::npos);
   CHECK(read(changed).state() == wire::TrainState::failed);
+}
+
+TEST_CASE("configs has an order for each model, and each is read whole") {
+  std::set<std::string> models;
+  for (auto& each : std::filesystem::directory_iterator{TROUPE_CONFIGS}) {
+    CAPTURE(each.path().string());
+    std::ifstream in{each.path()};
+    std::string text{std::istreambuf_iterator<char>{in}, {}};
+    auto order = read_order("", text, "");
+    REQUIRE_MESSAGE(order, (order ? std::string{} : render(order.error())));
+    auto section = parse_config(order->worker_config, each.path().string());
+    REQUIRE(section);
+    auto config = load_config<train_config>(*section);
+    REQUIRE_MESSAGE(config, (config ? std::string{} : render(config.error())));
+    CHECK(order->model_name == config->model);
+    models.insert(config->model);
+  }
+  CHECK(models ==
+        std::set<std::string>{"popularity", "item_knn", "ease", "ials", "bpr", "sasrec", "two_tower", "dcn"});
 }

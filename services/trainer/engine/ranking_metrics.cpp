@@ -33,7 +33,6 @@ std::map<std::string, double> ranking_metrics(std::span<const placing> placings,
       gain += sum / static_cast<double>(equal + 1);
     }
     out[fmt::format("hr_at_{}", cutoff)] = hits / count;
-    out[fmt::format("recall_at_{}", cutoff)] = hits / count; // one positive a case
     out[fmt::format("ndcg_at_{}", cutoff)] = gain / count;
   }
   return out;

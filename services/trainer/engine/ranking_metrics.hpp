@@ -14,9 +14,9 @@ struct placing {
   std::uint64_t equal = 0;
 };
 
-/// HR@k, NDCG@k, MRR and recall@k of cases with one positive each. Items with the same score stand in a
-/// random order, and the value is the mean over these orders, exactly: no metric depends on the order of the
-/// items. MRR looks at all places.
+/// HR@k, NDCG@k and MRR of cases with one positive each, where recall@k is HR@k. Items with the same score
+/// stand in a random order, and the value is the mean over these orders, exactly: no metric depends on the
+/// order of the items. MRR looks at all places.
 std::map<std::string, double> ranking_metrics(std::span<const placing> placings,
                                               std::span<const std::uint32_t> cutoffs);
 

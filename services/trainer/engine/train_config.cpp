@@ -9,7 +9,14 @@ void train_config::bind(config_keys& keys) {
            one_of({"popularity", "item_knn", "ease", "ials", "bpr", "sasrec", "two_tower", "dcn"}));
   keys.add("seed", seed, "Of every random number.");
   keys.add("threads", threads, "Of one process; 0: one a processor, divided by the ranks.", between(0, 1024));
-  keys.add("memory_cap", memory_cap, "A run that would need more is refused.", at_least(1 << 20), "bytes");
+  keys.add("memory_cap", memory_cap,
+           "Of one process. What a training is about to take is reckoned before its first step and refused "
+           "where it "
+           "is more; a network that turns out to hold more is ended. Memory of a GPU is not counted.",
+           at_least(1 << 20), "bytes");
+  keys.add("device", device,
+           "Where networks are trained; the same bytes each time are promised on cpu alone.",
+           one_of({"cpu", "cuda"}));
   keys.add("evaluation.split", evaluation.split,
            "How a run on the fleet measures its model before it trains on everything: by the last item that "
            "each user took, or not at all.",

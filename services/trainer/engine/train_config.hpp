@@ -17,6 +17,7 @@ struct train_config {
   std::uint64_t seed = 1;
   std::uint32_t threads = 0;
   std::uint64_t memory_cap = std::uint64_t{8} << 30;
+  std::string device = "cpu";
 
   struct {
     std::string split = "leave-last-out";

@@ -141,9 +141,9 @@ expected<void> run_evaluate(const command_options& options, const train_config& 
   }
   fmt::print("{} on {}: {} interactions, {} users, {} items, {} questions\n", model->kind, data.protocol,
              data.train.size(), data.train.users.size(), data.train.items.size(), data.test.size());
-  fmt::print("  HR@10 {:.4f}  NDCG@10 {:.4f}  MRR {:.4f}  HR@5 {:.4f}  HR@20 {:.4f}  recall@100 {:.4f}\n",
+  fmt::print("  HR@10 {:.4f}  NDCG@10 {:.4f}  MRR {:.4f}  HR@5 {:.4f}  HR@20 {:.4f}  HR@100 {:.4f}\n",
              metrics["hr_at_10"], metrics["ndcg_at_10"], metrics["mrr"], metrics["hr_at_5"],
-             metrics["hr_at_20"], metrics["recall_at_100"]);
+             metrics["hr_at_20"], metrics["hr_at_100"]);
   fmt::print("  loading {:.1f} s, fitting {:.1f} s, evaluating {:.1f} s\n", loading, fitting, evaluating);
   if (!hash.empty())
     fmt::print("  {} (weights {})\n", options.out.string(), hash);

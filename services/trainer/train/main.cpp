@@ -21,7 +21,8 @@ int run(int argc, char** argv) {
   app.fallthrough();
   app.add_option("--config", options.config_file, "TOML file; `troupe-train keys` lists its keys");
   app.add_option("--set", options.settings, "key=value over the file");
-  app.add_option("--model", options.model, "What to train, over the file");
+  app.add_option("--model", options.model,
+                 "popularity, item_knn, ease, ials, bpr, sasrec or two_tower, over the file");
   app.add_option("--threads", options.threads, "Of this process, over the file; 0: as the file says");
   app.add_option("--out", options.out, "Folder for the model");
   app.add_flag("--json", options.json, "Print JSON");

@@ -46,6 +46,27 @@ void add_baselines(const labelled_rows& rows, std::uint64_t tested_on, std::map<
   to["item_rate_log_loss"] = item_rate["log_loss"];
 }
 
+struct fit_of_rows {
+  std::unique_ptr<neural::dcn_task> what;
+  neural::loop_result loop;
+};
+
+expected<fit_of_rows> trained(const train_config& config, const dcn_config& dcn, const labelled_rows& rows,
+                              neural::process_group& group, const rows_setting& setting, const char* name,
+                              const progress_sink& sink) {
+  TROUPE_TRY(what, neural::make_dcn({dcn, config.json(), config.seed, rows}));
+  neural::loop_setting how;
+  how.how = dcn.loop;
+  how.seed = config.seed;
+  how.memory_cap = config.memory_cap;
+  if (!setting.checkpoints.empty())
+    how.checkpoints = setting.checkpoints / name;
+  how.resume = setting.resume;
+  how.identity = fmt::format("dcn {} {} {}", name, config.json(), rows.digest);
+  TROUPE_TRY(loop, neural::train(*what, group, how, sink));
+  return fit_of_rows{std::move(what), std::move(loop)};
+}
+
 } // namespace
 
 expected<trained_model> train_on_rows(const train_config& config, const rows_setting& setting,
@@ -59,25 +80,37 @@ expected<trained_model> train_on_rows(const train_config& config, const rows_set
   log::info("rows-loaded", "worker read {} rows with {} features from {}", rows.size(), rows.columns.size(),
             config.dcn.training_set);
   tensor::use_threads(setting.threads);
-  TROUPE_TRY(what, neural::make_dcn({config.dcn, config.json(), config.seed, rows}));
-  TROUPE_TRY(group, neural::join_group({}));
-  neural::loop_setting how;
-  how.how = config.dcn.loop;
-  how.seed = config.seed;
-  how.memory_cap = config.memory_cap;
-  how.checkpoints = setting.checkpoints;
-  how.resume = setting.resume;
-  how.identity = fmt::format("dcn {} {}", config.json(), rows.digest);
-  TROUPE_TRY(loop, neural::train(*what, *group, how, sink));
-  TROUPE_TRY(model, what->finish());
-  auto tested_on = what->tested_on();
-  if (tested_on < rows.size()) {
-    auto logits = what->logits(tested_on, rows.size());
-    model.metrics = binary_metrics(logits, std::span{rows.labels}.subspan(tested_on));
-    add_baselines(rows, tested_on, model.metrics);
+  std::unique_ptr<neural::process_group> alone;
+  auto* group = setting.group;
+  if (group == nullptr) {
+    neural::group_settings lone;
+    lone.device = config.device;
+    TROUPE_TRY(joined, neural::join_group(lone));
+    alone = std::move(joined);
+    group = alone.get();
   }
+  TROUPE_TRY(measured, trained(config, config.dcn, rows, *group, setting, "measured", sink));
+  auto tested_on = measured.what->tested_on();
+  auto epochs = measured.loop.epochs;
+  std::map<std::string, double> metrics;
+  if (tested_on < rows.size()) {
+    auto logits = measured.what->logits(tested_on, rows.size());
+    metrics = binary_metrics(logits, std::span{rows.labels}.subspan(tested_on));
+    add_baselines(rows, tested_on, metrics);
+  }
+  if (measured.what->trained_on() < rows.size() && epochs > 0) {
+    if (setting.next_fit)
+      setting.next_fit();
+    auto how = config.dcn;
+    how.validation = how.test = 0;
+    how.loop.epochs = static_cast<std::uint32_t>(epochs);
+    TROUPE_TRY(last, trained(config, how, rows, *group, setting, "last", sink));
+    measured = std::move(last);
+  }
+  TROUPE_TRY(model, measured.what->finish());
+  model.metrics = std::move(metrics);
   model.data = fmt::format(R"({{"sha256":"{}","rows":{},"split":"by-time","tested":{},"epochs":{}}})",
-                           rows.digest, rows.size(), rows.size() - tested_on, loop.epochs);
+                           rows.digest, rows.size(), rows.size() - tested_on, epochs);
   return model;
 }
 

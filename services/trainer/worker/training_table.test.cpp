@@ -8,8 +8,10 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cmath>
 #include <fstream>
+#include <thread>
 
 using namespace troupe;
 using namespace troupe::trainer;
@@ -109,4 +111,78 @@ TEST_CASE("a folder without a training set, an old one and an unknown label are 
   auto unsaid = train_on_rows(config, {}, {});
   REQUIRE(!unsaid);
   CHECK(unsaid.error().text.find("dcn.training_set is not set") != std::string::npos);
+}
+
+TEST_CASE("a DCN that is measured on its newest rows is then trained on all, by any number of ranks") {
+  troupe::testing::temp_dir dir;
+  {
+    using table::cell;
+    auto writer =
+        table::parquet_writer::open(dir / "part-00000.parquet", {{"user", cell::text},
+                                                                 {"item", cell::text},
+                                                                 {"label_value", cell::float64},
+                                                                 {"user_ratings.mean", cell::float64}});
+    REQUIRE(writer);
+    for (int row = 0; row < 400; ++row) {
+      writer->get()->add(std::string_view{"u"});
+      writer->get()->add(std::string_view{row % 3 == 0 ? "a" : "b"});
+      writer->get()->add(row % 5 < 2 ? 1.0 : 0.0);
+      writer->get()->add(row % 5 + 0.1 * (row % 7));
+      REQUIRE(writer->get()->end_row());
+    }
+    REQUIRE(writer->get()->finish());
+  }
+  std::ofstream{dir / "manifest.json"} << R"({"content_sha256":"abc","views":{"user_ratings":"v1"},
+    "entities":{"user_ratings":"user"},"columns":[{"name":"user","type":"text"},{"name":"item","type":"text"},
+    {"name":"label_value","type":"number"},{"name":"user_ratings.mean","type":"number"}],
+    "parts":[{"file":"part-00000.parquet"}]})";
+  train_config config;
+  config.model = "dcn";
+  config.dcn.training_set = dir.path().string();
+  config.dcn.test = config.dcn.validation = 0.2;
+  config.dcn.loop.batch = 64;
+  config.dcn.loop.epochs = 4;
+  config.dcn.hidden = 8;
+  std::uint64_t fits = 1;
+
+  rows_setting setting;
+  setting.next_fit = [&] { ++fits; };
+  auto served = train_on_rows(config, setting, {});
+
+  REQUIRE_MESSAGE(served, (served ? std::string{} : render(served.error())));
+  CHECK(fits == 2);
+  CHECK(served->metrics.contains("auc"));
+  CHECK(served->data.find("\"tested\":80") != std::string::npos);
+  auto at = served->data.find("\"epochs\":");
+  REQUIRE(at != std::string::npos);
+  auto all = config;
+  all.dcn.test = all.dcn.validation = 0;
+  all.dcn.loop.epochs = static_cast<std::uint32_t>(std::stoul(served->data.substr(at + 9)));
+  auto on_all = train_on_rows(all, {}, {});
+  REQUIRE(on_all);
+  CHECK(on_all->metrics.empty());
+  for (auto& [name, weights] : served->weights)
+    CHECK_MESSAGE((weights.bytes == on_all->weights.at(name).bytes), name);
+
+  std::array<expected<trained_model>, 2> ranks{fail(ec::internal, "not run"), fail(ec::internal, "not run")};
+  {
+    std::vector<std::jthread> threads;
+    for (std::uint32_t r = 0; r < 2; ++r)
+      threads.emplace_back([&, r] {
+        auto group =
+            neural::join_group({r, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{20}});
+        rows_setting one;
+        one.group = group->get();
+        ranks[r] = train_on_rows(config, one, {});
+      });
+  }
+  for (auto& rank : ranks) {
+    REQUIRE_MESSAGE(rank, (rank ? std::string{} : render(rank.error())));
+    CHECK(rank->data == served->data);
+    for (auto& [name, weights] : served->weights) {
+      auto got = rank->weights.at(name).values<float>(), wanted = weights.values<float>();
+      for (std::size_t i = 0; i < wanted.size(); ++i)
+        CHECK(got[i] == doctest::Approx(wanted[i]).epsilon(1e-2).scale(1));
+    }
+  }
 }

@@ -277,26 +277,36 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
   speak({"loading"});
   TROUPE_TRY(section, read_config(options.config));
   TROUPE_TRY(config, load_config<train_config>(section));
-  auto neural_model = neural::is_neural(config.model);
-  if (options.world > 1 && !neural_model)
+  auto on_rows = config.model == "dcn";
+  auto network = on_rows || neural::is_neural(config.model);
+  if (options.world > 1 && !network)
     return fail(ec::invalid_argument,
                 "run.ranks = {}, but {} is trained by one process; it uses all its threads", options.world,
                 config.model);
   auto threads = threads_for(config, options.world);
-  if (config.model == "dcn") {
-    TROUPE_TRY(trained, train_on_rows(config, {threads, options.out / "checkpoints", options.resume},
-                                      std::ref(speak)));
-    return written(trained, options.out / "model");
+  interactions data;
+  if (!on_rows) {
+    TROUPE_TRY(read, read_interactions_file(options.data, std::ref(speak)));
+    data = std::move(read);
+    log::info("data-loaded", "worker read {} interactions of {} users with {} items", data.size(),
+              data.users.size(), data.items.size());
   }
-  TROUPE_TRY(data, read_interactions_file(options.data, std::ref(speak)));
-  log::info("data-loaded", "worker read {} interactions of {} users with {} items", data.size(),
-            data.users.size(), data.items.size());
   neural::group_settings join{options.rank, options.world, options.rendezvous.string()};
-  if (neural_model) {
+  if (network) {
     join.backend = neural::loop_of(config).backend;
     join.timeout = neural::loop_of(config).group_timeout;
+    join.device = config.device;
   }
   TROUPE_TRY(group, neural::join_group(join));
+  if (on_rows) {
+    auto fits_again = config.dcn.test > 0 || config.dcn.validation > 0;
+    speak.fits(fits_again ? 2 : 1);
+    TROUPE_TRY(trained, train_on_rows(config,
+                                      {threads, group.get(), options.out / "checkpoints", options.resume,
+                                       [&] { speak.next_fit(); }},
+                                      std::ref(speak)));
+    return options.rank == 0 ? written(trained, options.out / "model") : json::object{{"done", true}};
+  }
   run work{options, config, *group, threads, speak};
   std::map<std::string, double> metrics;
   if (config.evaluation.split != "none") {

@@ -1,22 +1,28 @@
 #pragma once
 
 #include <ATen/autocast_mode.h>
+#include <c10/core/Device.h>
 #include <torch/version.h>
 
 namespace troupe::trainer::neural {
 
-/// While it lives products of matrices run in bfloat16.
+// From 2.4 on the functions take the device; before it each device has its own.
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+#define TROUPE_AUTOCAST_BY_DEVICE
+#endif
+
+/// While it lives products of matrices on devices of this type run in bfloat16.
 class autocast {
 public:
-  static bool enabled() {
-#if TORCH_VERSION_MAJOR >= 2
-    return at::autocast::is_autocast_enabled(at::kCPU);
+  static bool enabled(c10::DeviceType on) {
+#ifdef TROUPE_AUTOCAST_BY_DEVICE
+    return at::autocast::is_autocast_enabled(on);
 #else
-    return at::autocast::is_cpu_enabled();
+    return on == at::kCUDA ? at::autocast::is_enabled() : at::autocast::is_cpu_enabled();
 #endif
   }
 
-  explicit autocast(bool on) : on_{on && !enabled()} {
+  autocast(bool on, c10::DeviceType device) : device_{device}, on_{on && !enabled(device)} {
     if (on_)
       set(true);
   }
@@ -30,16 +36,22 @@ public:
   autocast& operator=(const autocast&) = delete;
 
 private:
-  static void set(bool enabled) {
-#if TORCH_VERSION_MAJOR >= 2
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::set_autocast_enabled(at::kCPU, enabled);
+  void set(bool enabled) const {
+#ifdef TROUPE_AUTOCAST_BY_DEVICE
+    at::autocast::set_autocast_dtype(device_, at::kBFloat16);
+    at::autocast::set_autocast_enabled(device_, enabled);
 #else
-    at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
-    at::autocast::set_cpu_enabled(enabled);
+    if (device_ == at::kCUDA) {
+      at::autocast::set_autocast_gpu_dtype(at::kBFloat16);
+      at::autocast::set_enabled(enabled);
+    } else {
+      at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
+      at::autocast::set_cpu_enabled(enabled);
+    }
 #endif
   }
 
+  c10::DeviceType device_;
   bool on_;
 };
 

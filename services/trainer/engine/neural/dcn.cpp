@@ -133,17 +133,24 @@ class rows_task final : public dcn_task {
 public:
   rows_task(const dcn_input& from, std::uint64_t trained_on, std::uint64_t tested_on)
       : config_{from.config}, json_{from.config_json}, seed_{from.seed}, data_{from.data},
-        device_{from.device}, trained_on_{trained_on}, tested_on_{tested_on} {
+        trained_on_{trained_on}, tested_on_{tested_on} {
     for (auto& each : data_.columns)
       inputs_.push_back(input_of(each, trained_on_));
     net_ = std::make_shared<dcn_net>(config_, inputs_, seed_);
-    net_->to(device_);
   }
 
   torch::nn::Module& module() override { return *net_; }
   std::uint64_t samples() const override { return trained_on_; }
   std::uint64_t trained_on() const override { return trained_on_; }
   std::uint64_t tested_on() const override { return tested_on_; }
+
+  double pass_bytes(std::uint64_t mine, std::uint64_t /*all*/) const override {
+    double width = 0;
+    for (auto& each : inputs_)
+      width += each.from->category ? config_.dimensions : 2;
+    return 4 * 2.0 * static_cast<double>(std::max(mine, piece)) *
+           (width * (1 + 2.0 * config_.cross_layers) + 2.0 * config_.hidden * config_.deep_layers);
+  }
 
   Tensor loss(const batch& of) override { return loss_of({of.mine.begin(), of.mine.end()}); }
 
@@ -214,6 +221,9 @@ public:
 private:
   static constexpr std::uint64_t piece = 4096;
 
+  /// Where the loop moved the network to.
+  torch::Device device() const { return net_->parameters().front().device(); }
+
   static std::vector<std::uint32_t> numbers(std::uint64_t begin, std::uint64_t end) {
     std::vector<std::uint32_t> out;
     for (auto at = begin; at < end; ++at)
@@ -236,7 +246,7 @@ private:
     for (std::size_t i = 0; i < rows.size(); ++i)
       to[i] = data_.labels[rows[i]];
     return torch::binary_cross_entropy_with_logits(net_->forward(x0(rows)).to(torch::kFloat),
-                                                   labels.to(device_), {}, {}, at::Reduction::Sum);
+                                                   labels.to(device()), {}, {}, at::Reduction::Sum);
   }
 
   Tensor x0(const std::vector<std::uint32_t>& rows) const {
@@ -256,7 +266,7 @@ private:
         to[2 * i] = std::clamp((by.number(rows[i]) - by.mean) / by.deviation, -farthest, farthest);
       else
         to[2 * i + 1] = 1;
-    return out.to(device_);
+    return out.to(device());
   }
 
   Tensor embedded(const feature_column& column, const Tensor& table,
@@ -271,15 +281,14 @@ private:
         at.push_back(static_cast<std::int64_t>(1 + column.words[w] % (buckets - 1)));
     }
     constexpr std::int64_t mean = 1;
-    return std::get<0>(torch::embedding_bag(table, torch::tensor(at, torch::kLong).to(device_),
-                                            torch::tensor(offsets, torch::kLong).to(device_), false, mean));
+    return std::get<0>(torch::embedding_bag(table, torch::tensor(at, torch::kLong).to(device()),
+                                            torch::tensor(offsets, torch::kLong).to(device()), false, mean));
   }
 
   dcn_config config_;
   std::string json_;
   std::uint64_t seed_;
   const labelled_rows& data_;
-  torch::Device device_;
   std::uint64_t trained_on_, tested_on_;
   std::vector<input> inputs_;
   std::shared_ptr<dcn_net> net_;

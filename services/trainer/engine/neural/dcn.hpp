@@ -15,7 +15,6 @@ struct dcn_input {
   std::string config_json = "{}"; ///< What model.json shall say of it, beside its features.
   std::uint64_t seed = 1;
   const labelled_rows& data; ///< Must outlive the task.
-  torch::Device device = torch::kCPU;
 };
 
 /// A task over labelled rows: it can also be asked what it says of them.
@@ -32,8 +31,8 @@ public:
 /// Deep and cross network, version 2 (Wang et al., "DCN V2", 2021): x' = x0 * (W x + b) + x, a deep part
 /// beside it or behind it, binary cross-entropy. Numbers come as deviations from the mean of the rows trained
 /// on (of their logarithm, where none is below 0 and their deviation is above their mean), words as rows of a
-/// table by hash; what is missing has inputs of its own. Fails with ec::invalid_argument where a share of the
-/// rows has no label of one kind.
+/// table by hash; what is missing has inputs of its own. Fails with ec::invalid_argument where the
+/// rows trained on do not have labels of both kinds.
 expected<std::unique_ptr<dcn_task>> make_dcn(const dcn_input& from);
 
 } // namespace troupe::trainer::neural

@@ -12,6 +12,11 @@ expected<fitted> fit(const train_config& config, const interactions& data,
                      std::span<const ranking_case> validation, const fit_setting& setting,
                      const progress_sink& sink) {
   fitted out;
+  if (config.model == "dcn")
+    return fail(
+        ec::invalid_argument,
+        "a DCN is not trained on interactions but on the rows of a training set: build one with `troupe "
+        "training-set build` and order a run with `troupe train`, see services/trainer/configs/dcn.toml");
   if (!is_neural(config.model)) {
     if (setting.group != nullptr && setting.group->world() > 1)
       return fail(ec::invalid_argument,
@@ -37,7 +42,9 @@ expected<fitted> fit(const train_config& config, const interactions& data,
   std::unique_ptr<process_group> alone;
   auto* group = setting.group;
   if (group == nullptr) {
-    TROUPE_TRY(joined, join_group({}));
+    group_settings lone;
+    lone.device = config.device;
+    TROUPE_TRY(joined, join_group(lone));
     alone = std::move(joined);
     group = alone.get();
   }

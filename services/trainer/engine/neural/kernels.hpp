@@ -21,8 +21,8 @@ torch::Tensor drop(const torch::Tensor& x, double share, std::uint64_t layer_key
                    std::span<const std::uint64_t> row_keys);
 
 /// The sum over rows of the cross-entropy of softmax(`hidden` [rows, width] times `items`' [count, width]
-/// transposed) at `targets` [rows]. Gradients are made with the loss, in pieces of some rows: the [rows,
-/// count] matrix of scores is never whole in memory.
+/// transposed) at `targets` [rows]. On the CPU gradients are made with the loss, in pieces of some rows: the
+/// [rows, count] matrix of scores is never whole in memory. On a GPU it is.
 torch::Tensor softmax_loss(const torch::Tensor& hidden, const torch::Tensor& items,
                            const std::vector<std::int64_t>& targets);
 

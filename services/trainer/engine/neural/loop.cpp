@@ -62,6 +62,7 @@ public:
     if (setting_.resume && !setting_.checkpoints.empty())
       TROUPE_CHECK(restore());
     TROUPE_CHECK(begin_alike());
+    TROUPE_CHECK(within_memory());
     steps_ = sampler_.steps_per_epoch() * how_.epochs;
     begun_ = last_checkpoint_ = clock::now();
     auto first = step_;
@@ -99,6 +100,27 @@ private:
     return out;
   }
 
+  /// Before the first step: what is held, what validation keeps of the best weights, and what a pass takes.
+  /// `after_step` looks at what is really there. Memory of a GPU is not counted.
+  expected<void> within_memory() const {
+    if (setting_.memory_cap == 0 || !group_.device().is_cpu())
+      return {};
+    double best = 0;
+    for (auto& each : parameters_)
+      best += task_.validation_cases() > 0 ? static_cast<double>(each.nbytes()) : 0;
+    auto all = std::min<std::uint64_t>(how_.batch, task_.samples());
+    auto parts = static_cast<std::uint64_t>(group_.world()) * how_.accumulate;
+    auto pass = task_.pass_bytes((all + parts - 1) / parts, all);
+    auto bytes = static_cast<double>(resident_bytes()) + best + pass;
+    if (bytes > static_cast<double>(setting_.memory_cap))
+      return fail(ec::invalid_argument,
+                  "a step of {} samples takes {:.2f} GiB on rank {} ({:.2f} GiB of it in a pass), more than "
+                  "memory_cap ({:.2f} GiB): lower batch, or raise accumulate or memory_cap",
+                  all, bytes / 0x1p30, group_.rank(), pass / 0x1p30,
+                  static_cast<double>(setting_.memory_cap) / 0x1p30);
+    return {};
+  }
+
   bool stopped_early() const { return how_.patience > 0 && stale_ >= how_.patience; }
 
   /// Ranks that begin with other weights, or at another step, would train nothing of use. No rank begins
@@ -126,13 +148,12 @@ private:
     auto weight = task_.weight(all);
     gradients_.clear();
     task_.module().train();
-    torch::manual_seed(mix(key, group_.rank()));
     double loss = 0;
     auto passes = std::min<std::uint64_t>(how_.accumulate, std::max<std::uint64_t>(1, mine.size()));
     for (std::uint64_t pass = 0; pass < passes && !mine.empty(); ++pass) {
       torch::Tensor part;
       {
-        autocast reduced{how_.precision == "bf16"};
+        autocast reduced{how_.precision == "bf16", group_.device().type()};
         part = task_.loss({share(mine, pass, passes), all, key}) / weight;
       }
       if (pass + 1 == passes)

@@ -15,7 +15,8 @@ namespace troupe::trainer::neural {
 struct loop_setting {
   loop_config how;
   std::uint64_t seed = 1;
-  std::uint64_t memory_cap = 0;      ///< Bytes of this process; more ends the training. 0: no cap.
+  std::uint64_t memory_cap = 0;      ///< Bytes of this process, reckoned before the first step and looked at
+                                     ///< after each sixteenth; more ends the training. 0: no cap.
   std::filesystem::path checkpoints; ///< Empty: none are written.
   bool resume = false;
   std::string identity; ///< Of configuration and data: a checkpoint of another is refused.

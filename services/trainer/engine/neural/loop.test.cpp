@@ -8,6 +8,7 @@
 
 #include <ATen/Parallel.h>
 #include <doctest/doctest.h>
+#include <torch/cuda.h>
 #include <torch/nn/functional/loss.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
@@ -343,6 +344,22 @@ TEST_CASE("a checkpoint of another configuration, more memory than the cap and a
   CHECK(other[0].loop.error().code == ec::conflict);
   CHECK(capped[0].loop.error().text.find("memory_cap") != std::string::npos);
   CHECK(diverged[0].loop.error().text.find("diverged") != std::string::npos);
+}
+
+TEST_CASE("a device or backend that is not there is refused, with one rank too") {
+  auto refused = [](std::uint32_t world, const char* backend, const char* device) {
+    group_settings join{0, world, "nowhere", backend};
+    join.device = device;
+    auto got = join_group(join);
+    return got ? std::string{} : got.error().code == ec::invalid_argument ? got.error().text : "other";
+  };
+  CHECK(refused(1, "nccl", "cpu").find("device") != std::string::npos);
+  CHECK(refused(1, "gloo", "cpu").empty());
+  if (torch::cuda::is_available())
+    MESSAGE("skipped: this machine has a GPU");
+  else
+    for (std::uint32_t world : {1, 2})
+      CHECK(refused(world, "nccl", "cuda").find("no GPU") != std::string::npos);
 }
 
 TEST_CASE("ranks that begin with other weights are refused") {

@@ -11,8 +11,8 @@
 #ifdef TROUPE_WITH_NCCL
 #define USE_C10D_NCCL
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-#include <torch/cuda.h>
 #endif
+#include <torch/cuda.h>
 
 #include <atomic>
 #include <charconv>
@@ -26,6 +26,8 @@ constexpr std::string_view tcp = "tcp://";
 
 class lone_rank final : public process_group {
 public:
+  explicit lone_rank(torch::Device device) : device_{device} {}
+
   class done final : public sum {
   public:
     expected<void> wait() override { return {}; }
@@ -35,8 +37,11 @@ public:
   };
   std::uint32_t rank() const noexcept override { return 0; }
   std::uint32_t world() const noexcept override { return 1; }
-  torch::Device device() const noexcept override { return torch::kCPU; }
+  torch::Device device() const noexcept override { return device_; }
   expected<std::unique_ptr<sum>> begin_sum(torch::Tensor) override { return std::make_unique<done>(); }
+
+private:
+  torch::Device device_;
 };
 
 unexpected<error> lost(const std::exception& err) {
@@ -113,6 +118,30 @@ c10::intrusive_ptr<c10d::Store> open_store(const group_settings& settings) {
                                              options);
 }
 
+/// Where this rank computes.
+expected<torch::Device> device_of(const group_settings& settings) {
+  if (settings.device != "cuda") {
+    if (settings.backend == "nccl")
+      return fail(ec::invalid_argument,
+                  "backend = \"nccl\" joins ranks on GPUs, and device is {}: set device = "
+                  "\"cuda\", or take gloo",
+                  settings.device);
+    return torch::Device{torch::kCPU};
+  }
+  auto count = static_cast<std::uint64_t>(torch::cuda::device_count());
+  if (!torch::cuda::is_available() || count == 0)
+    return fail(ec::invalid_argument,
+                "device = \"cuda\": this machine has no GPU that this program's libtorch "
+                "can use; set device = \"cpu\"");
+  if (settings.world > count)
+    return fail(ec::invalid_argument, "device = \"cuda\": {} ranks need a GPU each, and there are {}",
+                settings.world, count);
+  if (settings.world > 1 && settings.backend != "nccl")
+    return fail(ec::invalid_argument, "device = \"cuda\" with {} ranks needs backend = \"nccl\", not {}",
+                settings.world, settings.backend);
+  return torch::Device{torch::kCUDA, static_cast<c10::DeviceIndex>(settings.rank)};
+}
+
 } // namespace
 
 expected<void> process_group::add_up(torch::Tensor values) {
@@ -129,8 +158,9 @@ expected<void> process_group::add_up(std::span<double> values) {
 }
 
 expected<std::unique_ptr<process_group>> join_group(const group_settings& settings) {
+  TROUPE_TRY(device, device_of(settings));
   if (settings.world == 1)
-    return std::make_unique<lone_rank>();
+    return std::make_unique<lone_rank>(device);
   if (settings.rendezvous.empty())
     return fail(ec::invalid_argument, "{} ranks need a rendezvous: a file, or tcp://HOST:PORT",
                 settings.world);
@@ -144,8 +174,6 @@ expected<std::unique_ptr<process_group>> join_group(const group_settings& settin
       using nccl = c10d::ProcessGroupNCCL;
       auto options = nccl::Options::create();
       options->timeout = settings.timeout;
-      torch::Device device{torch::kCUDA,
-                           static_cast<c10::DeviceIndex>(settings.rank % torch::cuda::device_count())};
       return std::make_unique<c10d_ranks<nccl>>(c10::make_intrusive<nccl>(store, rank, world, options),
                                                 settings, device);
 #else
@@ -159,7 +187,7 @@ expected<std::unique_ptr<process_group>> join_group(const group_settings& settin
     options->devices.push_back(settings.rendezvous.starts_with(tcp) ? gloo::createDefaultDevice()
                                                                     : gloo::createDeviceForInterface("lo"));
     return std::make_unique<c10d_ranks<gloo>>(c10::make_intrusive<gloo>(store, rank, world, options),
-                                              settings, torch::Device{torch::kCPU});
+                                              settings, device);
   } catch (const std::exception& err) {
     std::string why = err.what();
     return fail(ec::unavailable, "rank {} of {} cannot join its peers at {}: {}", settings.rank,

@@ -18,8 +18,9 @@ struct group_settings {
   /// A file that all ranks of one machine see and that is not there before, or "tcp://HOST:PORT" where rank 0
   /// listens.
   std::string rendezvous;
-  std::string backend = "gloo";
+  std::string backend = "gloo"; ///< Or "nccl", which joins ranks on GPUs and no others.
   std::chrono::milliseconds timeout{60'000};
+  std::string device = "cpu"; ///< Or "cuda": each rank has a GPU of its own.
 };
 
 /// The ranks of a run, joined by c10d. With one rank nothing is joined and every call returns at once. All
@@ -50,7 +51,8 @@ public:
   expected<void> add_up(std::span<double> values);
 };
 
-/// Waits for all ranks, `timeout` at most.
+/// Waits for all ranks, `timeout` at most. ec::invalid_argument where this machine or this program has no
+/// such device or backend.
 expected<std::unique_ptr<process_group>> join_group(const group_settings& settings);
 
 } // namespace troupe::trainer::neural

@@ -33,7 +33,7 @@ struct recomputed_pass : autograd::Function<recomputed_pass> {
     torch::Tensor y;
     {
       torch::AutoGradMode on{true};
-      autocast reduced{kept->reduced};
+      autocast reduced{kept->reduced, x.device().type()};
       y = kept->pass(x);
     }
     y.backward(gradient[0]);
@@ -46,7 +46,7 @@ struct recomputed_pass : autograd::Function<recomputed_pass> {
 torch::Tensor recomputed(pass_function pass, const torch::Tensor& x) {
   auto kept = c10::make_intrusive<kept_pass>();
   kept->pass = std::move(pass);
-  kept->reduced = autocast::enabled();
+  kept->reduced = autocast::enabled(x.device().type());
   return recomputed_pass::apply(x, kept);
 }
 

@@ -215,6 +215,21 @@ public:
     return sum;
   }
 
+  double pass_bytes(std::uint64_t mine, std::uint64_t /*all*/) const override {
+    std::uint64_t longest = 1;
+    for (auto& each : windows_)
+      longest = std::max<std::uint64_t>(longest, inputs_of(each).size());
+    auto length = static_cast<double>(longest);
+    auto places = static_cast<double>(mine) * length;
+    // Of a block: scores of attention, masked, as weights, and a gradient; what its layers keep for theirs.
+    auto block = 4 * places * length * how_.heads + places * (12.0 * how_.dimensions + 2.0 * how_.feed);
+    auto blocks = how_.recompute ? block + places * how_.dimensions * how_.blocks : block * how_.blocks;
+    auto items = static_cast<double>(items_);
+    auto scores = how_.softmax == "full" ? std::min(places, 512.0) * items + 2 * items * how_.dimensions
+                                         : 4 * places * how_.negatives;
+    return 4 * (blocks + scores);
+  }
+
   torch::Tensor loss(const batch& of) override {
     std::vector<sequence> sequences;
     for (auto each : of.mine)

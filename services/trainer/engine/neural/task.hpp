@@ -40,6 +40,10 @@ public:
     return static_cast<double>(samples.size());
   }
 
+  /// About how many bytes the loss of `mine` samples and its gradient take, of a step of `all`: what is made
+  /// in a pass and freed after it, at its highest. 0: not known.
+  virtual double pass_bytes(std::uint64_t /*mine*/, std::uint64_t /*all*/) const { return 0; }
+
   /// The sum of the losses of `of.mine`, a scalar with a gradient. Called with the module in training mode.
   virtual torch::Tensor loss(const batch& of) = 0;
 

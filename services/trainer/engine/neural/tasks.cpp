@@ -15,7 +15,9 @@ bool is_neural(const std::string& model) {
 }
 
 const loop_config& loop_of(const train_config& config) {
-  return config.model == "two_tower" ? config.two_tower.loop : config.sasrec.loop;
+  return config.model == "two_tower" ? config.two_tower.loop
+         : config.model == "dcn"     ? config.dcn.loop
+                                     : config.sasrec.loop;
 }
 
 expected<std::unique_ptr<task>> make_task(const train_config& config, const interactions& data,

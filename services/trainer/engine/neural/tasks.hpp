@@ -8,7 +8,7 @@ namespace troupe::trainer::neural {
 /// Whether `model` is a network that the loop trains.
 bool is_neural(const std::string& model);
 
-/// How the model of `config` is trained: the table of its kind.
+/// How the network of `config` is trained, a DCN too: the table of its kind.
 const loop_config& loop_of(const train_config& config);
 
 /// The network of `config.model` with its first weights, which the seed decides. `data` and `validation` must

@@ -174,9 +174,8 @@ Tensor tensor_of(const array& from) {
 class tower_scorer final : public scorer {
 public:
   tower_scorer(std::shared_ptr<const trained_model> model, user_side user)
-      : model_{std::move(model)}, user_{std::move(user)}, items_{tensor_of(
-                                                              model_->weights.find("item_vectors")->second)} {
-  }
+      : model_{std::move(model)}, user_{std::move(user)},
+        items_{tensor_of(model_->weights.find("item_vectors")->second).to(user_.item.device())} {}
 
   std::uint64_t items() const noexcept override { return model_->items.size(); }
   bool parallel() const noexcept override { return false; }
@@ -191,12 +190,18 @@ public:
       users.push_back(known ? static_cast<std::int64_t>(*each.user) : -1);
     }
     auto most = static_cast<std::size_t>(user_.recency.size(0));
-    auto vectors = user_.finish(user_.pool(pad(seen, most)), torch::tensor(users));
+    auto device = items_.device();
+    auto padded = pad(seen, most);
+    auto vectors = user_.finish(user_.pool({padded.items.to(device), padded.known.to(device)}),
+                                torch::tensor(users).to(device));
     for (std::size_t q = 0; q < queries.size(); ++q)
       if (queries[q].seen.empty() && users[q] < 0)
         vectors[static_cast<std::int64_t>(q)].zero_(); // Nothing is known.
     auto into = torch::from_blob(out.data(), {vectors.size(0), items_.size(0)}, torch::kFloat);
-    torch::matmul_out(into, vectors, items_.t());
+    if (device.is_cpu())
+      torch::matmul_out(into, vectors, items_.t());
+    else
+      into.copy_(torch::matmul(vectors, items_.t()));
   }
 
 private:
@@ -209,14 +214,13 @@ class two_tower_task final : public task {
 public:
   explicit two_tower_task(const two_tower_input& from)
       : config_{from.config}, json_{from.config_json}, seed_{from.seed}, data_{from.data},
-        validation_{from.validation}, device_{from.device}, by_user_{items_by_user(from.data, false)},
+        validation_{from.validation}, by_user_{items_by_user(from.data, false)},
         net_{std::make_shared<towers>(
             shape{static_cast<std::int64_t>(from.data.items.size()),
                   from.config.user_embedding ? static_cast<std::int64_t>(from.data.users.size()) : 0,
                   from.config.dimensions, from.config.hidden, from.config.output, from.config.history,
                   from.config.normalised, from.config.activation == "gelu"},
             from.seed)} {
-    net_->to(device_);
     // Windows overlap by one item: what is the last to be predicted in one is the first to predict from in
     // the next.
     for (std::uint32_t user = 0; user < by_user_.size(); ++user) {
@@ -229,7 +233,7 @@ public:
       ++counts[item];
     for (auto& each : counts)
       each = std::log(std::max(each, 1.0f) / static_cast<float>(std::max<std::uint64_t>(data_.size(), 1)));
-    log_frequency_ = torch::tensor(counts).to(device_);
+    log_frequency_ = torch::tensor(counts);
   }
 
   torch::nn::Module& module() override { return *net_; }
@@ -240,6 +244,18 @@ public:
     for (auto each : samples)
       sum += windows_[each].length - 1;
     return sum;
+  }
+
+  double pass_bytes(std::uint64_t mine, std::uint64_t all) const override {
+    std::uint64_t longest = 1;
+    for (auto& each : windows_)
+      longest = std::max<std::uint64_t>(longest, each.length - 1);
+    auto length = static_cast<double>(longest);
+    auto places = static_cast<double>(mine) * length, targets = static_cast<double>(all) * length;
+    // Scores, their logarithms and the gradients of both; the weights of the pooling likewise; the layers.
+    auto scores = 4 * places * targets + 4 * places * length;
+    auto layers = (places + targets) * 3.0 * (2.0 * config_.dimensions + config_.hidden + config_.output);
+    return 4 * (scores + layers);
   }
 
   Tensor loss(const batch& of) override {
@@ -288,9 +304,10 @@ public:
       }
     }
     auto side = net_->user();
-    auto pooled = side.pool_each(inputs.to(device_)).flatten(0, 1).index_select(0, on_device(places));
+    auto pooled = side.pool_each(inputs.to(device())).flatten(0, 1).index_select(0, on_device(places));
     auto user = side.finish(std::move(pooled), on_device(users));
     auto candidates = on_device(targets);
+    log_frequency_ = log_frequency_.to(device()); // Nothing to do but once.
     // As often as they occur: what an item's frequency makes too much of, its logarithm takes off again.
     auto correction = config_.logq ? -log_frequency_.index_select(0, candidates)
                                    : torch::zeros({candidates.size(0)}, log_frequency_.options());
@@ -320,7 +337,7 @@ public:
     out.seed = seed_;
     out.items = data_.items;
     auto count = static_cast<std::int64_t>(data_.items.size());
-    out.weights["item_vectors"] = array_of(net_->items(torch::arange(count, torch::kLong).to(device_)));
+    out.weights["item_vectors"] = array_of(net_->items(torch::arange(count, torch::kLong).to(device())));
     for (auto& each : net_->named_parameters()) {
       auto name = each.key();
       if (name == "item_embedding")
@@ -342,8 +359,11 @@ private:
     std::uint32_t user, from, length;
   };
 
+  /// Where the loop moved the network to.
+  torch::Device device() const { return net_->parameters().front().device(); }
+
   Tensor on_device(const std::vector<std::int64_t>& numbers) const {
-    return torch::tensor(numbers, torch::kLong).to(device_);
+    return torch::tensor(numbers, torch::kLong).to(device());
   }
 
   /// In their order; where there is none, any of the user's, in any order.
@@ -363,7 +383,6 @@ private:
   std::uint64_t seed_;
   const interactions& data_;
   std::span<const ranking_case> validation_;
-  torch::Device device_;
   rows by_user_;
   std::shared_ptr<towers> net_;
   std::vector<window> windows_;

@@ -17,7 +17,6 @@ struct two_tower_input {
   std::uint64_t seed = 1;
   const interactions& data;                 ///< Must outlive the task.
   std::span<const ranking_case> validation; ///< Likewise.
-  torch::Device device = torch::kCPU;
 };
 
 /// Two towers (Covington et al. 2016; Yi et al. 2019): one makes a vector of a user's history, the other of

@@ -192,3 +192,24 @@ TEST_CASE("the loss is a softmax over the step's items less their log frequency,
     CHECK(parts == doctest::Approx(got).epsilon(1e-5));
   }
 }
+
+TEST_CASE("scores that would take more than memory_cap are refused before the first step") {
+  auto data = small_world(300, 120, 100);
+  auto how = small_config();
+  how.history = 99;
+  how.loop.batch = 256;
+  auto what = make_two_tower({how, json_of(how), 5, data, {}});
+  auto group = join_group({});
+  REQUIRE(group);
+  loop_setting setting;
+  setting.how = how.loop;
+  setting.memory_cap = std::uint64_t{4} << 30; // The scores alone are (256 * 99)^2 * 4 bytes: 2.4 GiB.
+  std::uint64_t steps = 0;
+
+  auto done = train(*what, **group, setting, [&](auto&) { return ++steps > 0; });
+
+  REQUIRE(!done);
+  CHECK(done.error().code == ec::invalid_argument);
+  CHECK(done.error().text.find("memory_cap") != std::string::npos);
+  CHECK(steps == 0);
+}
