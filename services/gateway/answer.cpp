@@ -96,6 +96,8 @@ void api::given_answer::show(const call& one, std::string item, double propensit
 void api::give(const call_ptr& one, given_answer made) {
   bool personal = one->to->what != operation::similar;
   bool ranked = !made.reply.empty(), expects = !made.impressions.empty(), degraded = !made.degraded.empty();
+  if (degraded)
+    (ranked ? lesser_ : fallbacks_).add();
   json::array own_stages{json::object{{"name", "gateway"}, {"us", one->us() - made.asked_us}, {"count", 1}}};
   if (ranked)
     own_stages.push_back({{"name", "ranker call"}, {"us", made.asked_us}, {"count", 1}});

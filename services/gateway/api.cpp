@@ -61,6 +61,16 @@ bool local(const http::request& asked) {
 } // namespace
 
 api::api(api_parts parts) : parts_{std::move(parts)}, settings_{*parts_.settings} {
+  if (parts_.metrics) {
+    auto degraded = [&](const char* how) {
+      return parts_.metrics->counter("troupe_gateway_degraded_answers_total",
+                                     "Answers with items that say `degraded`: of the fallback list, or of a "
+                                     "ranker that lacked something.",
+                                     {{"how", how}});
+    };
+    fallbacks_ = degraded("fallback");
+    lesser_ = degraded("ranked");
+  }
   for (const auto& each : routes())
     router_.add(each.method, each.pattern);
 }

@@ -132,6 +132,7 @@ private:
   std::vector<shown_item> trending_;
   std::unordered_map<std::string, std::pair<double, std::string>> seen_;
   std::map<std::string, std::vector<std::string>> attributes_; ///< Entity to features.
+  metrics::counter fallbacks_, lesser_;                        ///< Answers that say they are degraded.
   std::mutex latencies_mutex_;
   std::map<std::tuple<const route*, unsigned, std::string>, metrics::histogram> latencies_;
   std::mutex stop_mutex_;
