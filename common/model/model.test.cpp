@@ -92,7 +92,7 @@ TEST_CASE(
   REQUIRE(near);
   taste who{{0, 1, 0}, {}, {}, {}};
   CHECK(scores(**near, who, {2, 3, 0, 1}) == std::vector<float>{1.25f, 0, 0.5f, 0.5f});
-  auto why = (*near)->because(who, 2, 1);
+  auto why = (*near)->because(who, std::vector<row>{3, 2}, 1)[1];
   REQUIRE(why.size() == 1);
   CHECK(why[0].item == 1);
   CHECK(why[0].weight == 1.0);
@@ -119,7 +119,8 @@ TEST_CASE("iALS solves for a user from the history, and its reasons add up to th
 
   taste two{{0, 1}, {}, {}, {}};
   double sum = 0;
-  for (auto& each : (*model)->because(two, 2, 10))
+  auto why = (*model)->because(two, std::vector<row>{2}, 10);
+  for (auto& each : why.front())
     sum += each.weight;
   CHECK(sum == doctest::Approx(scores(**model, two, {2})[0]));
 }

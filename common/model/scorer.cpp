@@ -61,13 +61,20 @@ public:
       out[i] = sums.find(static_cast<std::int32_t>(of.rows[i]))->second;
   }
 
-  std::vector<reason> because(const taste& who, row item, std::size_t most) const override {
-    std::vector<reason> all;
+  std::vector<std::vector<reason>> because(const taste& who, std::span<const row> of,
+                                           std::size_t most) const override {
+    std::unordered_map<std::int32_t, std::vector<reason>> all;
+    for (auto item : of)
+      all.try_emplace(static_cast<std::int32_t>(item));
     for (auto from : distinct(who.history))
-      for (std::size_t k = from * width_; from != item && k < (from + std::size_t{1}) * width_; ++k)
-        if (near_[k] == static_cast<std::int32_t>(item))
-          all.push_back({from, similarity_[k]});
-    return heaviest(std::move(all), most);
+      for (std::size_t k = from * width_; k < (from + std::size_t{1}) * width_; ++k)
+        if (auto found = all.find(near_[k]);
+            found != all.end() && near_[k] != static_cast<std::int32_t>(from))
+          found->second.push_back({from, similarity_[k]});
+    std::vector<std::vector<reason>> out;
+    for (auto item : of)
+      out.push_back(heaviest(all[static_cast<std::int32_t>(item)], most));
+    return out;
   }
 
   std::vector<reason> like(row item, std::size_t most) const override {
@@ -119,23 +126,30 @@ public:
   }
 
   // The score is linear in the history: y_i' W^-1 y_j for each j of it (Hu, Koren and Volinsky, section 5).
-  std::vector<reason> because(const taste& who, row item, std::size_t most) const override {
+  std::vector<std::vector<reason>> because(const taste& who, std::span<const row> of,
+                                           std::size_t most) const override {
+    std::vector<std::vector<reason>> out(of.size());
     auto history = distinct(who.history);
+    if (history.empty())
+      return out;
     auto matrix = system_of(history);
+    if (!factor_positive(matrix, width_))
+      return out;
     std::vector<double> pull(width_);
-    for (std::size_t d = 0; d < width_; ++d)
-      pull[d] = items_[item * width_ + d];
-    if (history.empty() || !solve_positive(matrix, pull))
-      return {};
-    std::vector<reason> all;
-    for (auto from : history) {
-      double weight = 0;
-      for (std::size_t d = 0; d < width_; ++d)
-        weight += items_[from * width_ + d] * pull[d];
-      if (from != item)
-        all.push_back({from, weight});
+    for (std::size_t i = 0; i < of.size(); ++i) {
+      std::copy_n(items_.data() + of[i] * width_, width_, pull.begin());
+      solve_factored(matrix, pull);
+      std::vector<reason> all;
+      for (auto from : history) {
+        double weight = 0;
+        for (std::size_t d = 0; d < width_; ++d)
+          weight += items_[from * width_ + d] * pull[d];
+        if (from != of[i])
+          all.push_back({from, weight});
+      }
+      out[i] = heaviest(std::move(all), most);
     }
-    return heaviest(std::move(all), most);
+    return out;
   }
 
 private:
@@ -244,8 +258,8 @@ const feature_needs& scorer::features() const noexcept {
   return none;
 }
 
-std::vector<reason> scorer::because(const taste&, row, std::size_t) const {
-  return {};
+std::vector<std::vector<reason>> scorer::because(const taste&, std::span<const row> of, std::size_t) const {
+  return std::vector<std::vector<reason>>(of.size());
 }
 
 std::vector<reason> scorer::like(row, std::size_t) const {
@@ -291,8 +305,7 @@ expected<std::unique_ptr<scorer>> load_bpr(tensor_file weights) {
   return std::make_unique<bpr>(weights, items, bias, users, width);
 }
 
-bool solve_positive(std::span<double> a, std::span<double> b) {
-  auto n = b.size();
+bool factor_positive(std::span<double> a, std::size_t n) {
   for (std::size_t c = 0; c < n; ++c) {
     for (std::size_t r = c; r < n; ++r) {
       double sum = a[r * n + c];
@@ -306,6 +319,11 @@ bool solve_positive(std::span<double> a, std::span<double> b) {
         a[c * n + c] = std::sqrt(sum);
     }
   }
+  return true;
+}
+
+void solve_factored(std::span<const double> a, std::span<double> b) {
+  auto n = b.size();
   for (std::size_t r = 0; r < n; ++r) {
     for (std::size_t k = 0; k < r; ++k)
       b[r] -= a[r * n + k] * b[k];
@@ -316,6 +334,12 @@ bool solve_positive(std::span<double> a, std::span<double> b) {
       b[r] -= a[k * n + r] * b[k];
     b[r] /= a[r * n + r];
   }
+}
+
+bool solve_positive(std::span<double> a, std::span<double> b) {
+  if (!factor_positive(a, b.size()))
+    return false;
+  solve_factored(a, b);
   return true;
 }
 

@@ -92,9 +92,10 @@ public:
   /// Whether its scores say anything where nothing is known of the user.
   virtual bool knows_strangers() const noexcept { return false; }
 
-  /// Items of the history that raised the score of `item` most, heaviest first; empty where the model cannot
-  /// tell.
-  virtual std::vector<reason> because(const taste& who, row item, std::size_t most) const;
+  /// For each of these items those of the history that raised its score most, heaviest first; empty where the
+  /// model cannot tell.
+  virtual std::vector<std::vector<reason>> because(const taste& who, std::span<const row> of,
+                                                   std::size_t most) const;
 
   /// Items that stand nearest to `item` in the model's own table, nearest first; empty where it has none.
   virtual std::vector<reason> like(row item, std::size_t most) const;
@@ -181,6 +182,13 @@ expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape how);
 
 /// The row of a table of `buckets` rows that a word of a category has. Row 0 is that of what is missing.
 std::size_t category_row(std::string_view word, std::size_t buckets) noexcept;
+
+/// The Cholesky factor of a symmetric positive definite A [n,n], in its lower triangle. False where A is
+/// none.
+bool factor_positive(std::span<double> a, std::size_t n);
+
+/// Solves A x = b in place by the factor of A; `b` becomes x.
+void solve_factored(std::span<const double> a, std::span<double> b);
 
 /// Solves A x = b in place for a symmetric positive definite A [n,n] by Cholesky; `b` becomes x and `a` the
 /// factor. False where A is not positive definite.

@@ -76,6 +76,7 @@ public:
     auto chosen = diversify();
     watch.end("rules", chosen.size());
     place(std::move(chosen));
+    give_reasons();
     watch.end("explore", answer_.items.size());
     return std::move(answer_);
   }
@@ -91,6 +92,7 @@ public:
       pool_.resize(asked_.n);
     for (auto& each : pool_)
       answer_.items.push_back(finish(std::move(each), 1));
+    give_reasons();
     watch.end("filter", answer_.items.size());
     return std::move(answer_);
   }
@@ -393,12 +395,28 @@ private:
     out.models = std::move(from.models);
     if (asked_.explain)
       out.notes = std::move(from.notes);
-    if (asked_.explain || asked_.n <= 50)
-      for (std::size_t m = 0; m < with_.models.size() && out.because.empty(); ++m)
-        if (auto row = with_.models[m].items->find(out.item))
-          for (auto& each : with_.models[m].scorer->because(models_.taste(m), *row, reasons_told))
-            out.because.push_back(with_.models[m].items->id(each.item));
     return out;
+  }
+
+  /// Of the first model that has any. All items at once, because a model may have to solve for the user
+  /// first.
+  void give_reasons() {
+    if (!asked_.explain && asked_.n > 50)
+      return;
+    for (std::size_t m = 0; m < with_.models.size(); ++m) {
+      std::vector<model::row> rows;
+      std::vector<ranked_item*> of;
+      for (auto& each : answer_.items)
+        if (auto row = each.because.empty() ? with_.models[m].items->find(each.item) : std::nullopt) {
+          rows.push_back(*row);
+          of.push_back(&each);
+        }
+      auto all = rows.empty() ? std::vector<std::vector<model::reason>>{}
+                              : with_.models[m].scorer->because(models_.taste(m), rows, reasons_told);
+      for (std::size_t i = 0; i < all.size(); ++i)
+        for (auto& each : all[i])
+          of[i]->because.push_back(with_.models[m].items->id(each.item));
+    }
   }
 
   void gather_like(const std::string& item) {
