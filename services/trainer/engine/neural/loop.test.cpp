@@ -17,6 +17,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <latch>
 #include <numeric>
 #include <thread>
 
@@ -387,12 +388,15 @@ TEST_CASE("a rank whose peer is lost says so") {
   troupe::testing::temp_dir dir;
   auto how = setting();
   expected<loop_result> left = fail(ec::internal, "not run");
+  std::latch both_joined{2};
   {
-    std::jthread lost{[&] { // joins, and goes away without a step
+    std::jthread lost{[&] { // goes away without a step, but not before its peer has joined
       auto group = join_group({1, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{5}});
+      both_joined.arrive_and_wait();
     }};
     auto group = join_group({0, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{5}});
-    REQUIRE(group);
+    both_joined.count_down(); // even where it could not join, so that the thread ends
+    REQUIRE_MESSAGE(group, (group ? std::string{} : render(group.error())));
     lost.join();
     curve what;
     left = train(what, **group, how, {});
