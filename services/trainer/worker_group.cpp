@@ -122,8 +122,14 @@ private:
       return fail(errno_code(errno), "cannot start rank {}: {}", r, errno_text(errno));
     auto log = ::open(log_of(r).c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
     auto parent = ::getpid();
+    // Until exec the child has the trainer's handlers: a signal sent to the rank must not run them.
+    sigset_t all, before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
     auto child = log < 0 ? -1 : ::fork();
     auto number = errno;
+    if (child != 0)
+      ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (child == 0) {
       // Between fork and exec: only calls that are safe in a signal handler.
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -132,6 +138,10 @@ private:
       ::setpgid(0, 0);
       ::dup2(lines[1], STDOUT_FILENO);
       ::dup2(log, STDERR_FILENO);
+      struct sigaction standard {};
+      standard.sa_handler = SIG_DFL;
+      ::sigaction(SIGTERM, &standard, nullptr);
+      ::sigaction(SIGINT, &standard, nullptr);
       sigset_t none;
       ::sigemptyset(&none);
       ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -3,8 +3,13 @@
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
 
+#include <atomic>
 #include <fstream>
+#include <new>
 
 using namespace troupe;
 using namespace troupe::trainer;
@@ -35,6 +40,13 @@ struct setting {
     });
   }
 };
+
+/// Seen by this process and by those that it forks.
+struct forking {
+  std::atomic<bool> told{false}; ///< The next child tells itself to stop, before it is another program.
+  std::atomic<int> handled{0};   ///< Signals that a handler of this program took.
+};
+forking* shared = nullptr;
 
 } // namespace
 
@@ -104,4 +116,28 @@ TEST_CASE("ranks that are told to stop end by themselves, and training is cancel
 
   REQUIRE(!done);
   CHECK(done.error().code == ec::canceled);
+}
+
+TEST_CASE(
+    "a rank that is told to stop before it is its own program ends, and runs no handler of the trainer") {
+  auto* page = ::mmap(nullptr, sizeof(forking), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(page != MAP_FAILED);
+  shared = new (page) forking; // for good: what runs at each fork stays
+  REQUIRE(::pthread_atfork(nullptr, nullptr, [] {
+            if (shared->told.exchange(false))
+              ::raise(SIGTERM);
+          }) == 0);
+  struct sigaction ours {
+  }, before{};
+  ours.sa_handler = [](int) { ++shared->handled; };
+  ::sigaction(SIGTERM, &ours, &before);
+  setting with{"steps = 3\n", 1};
+  shared->told = true;
+
+  auto done = with.train();
+
+  ::sigaction(SIGTERM, &before, nullptr);
+  REQUIRE(done);
+  CHECK(shared->handled.load() == 0);
+  CHECK(with.last.restarts == 1);
 }
