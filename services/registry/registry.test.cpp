@@ -427,14 +427,14 @@ TEST_CASE_FIXTURE(fixture,
   auto better =
       add("ease",
           measured(0.50, R"(,"production_ndcg_at_10":0.4},"beside":{"production":{"model":"popular:1"})"));
-  auto not_measured =
-      add("sasrec", measured(0.1, R"(},"beside":{"production":{"reason":"sasrec:3 is a network"})"));
+  auto not_measured = add(
+      "sasrec", measured(0.1, R"(},"beside":{"production":{"reason":"sasrec:3: it was not trained here"})"));
 
   CHECK(worse.error().text.find("below 0.4 (the 'production' model popular:1") != std::string::npos);
   CHECK(better.has_value());
   REQUIRE(not_measured.has_value());
   CHECK(not_measured->gate.at(0)->reason.find("nothing was compared") != std::string::npos);
-  CHECK(not_measured->gate.at(0)->reason.find("sasrec:3 is a network") != std::string::npos);
+  CHECK(not_measured->gate.at(0)->reason.find("sasrec:3: it was not trained here") != std::string::npos);
 }
 
 TEST_CASE_FIXTURE(fixture,

@@ -23,6 +23,9 @@ void train_config::bind(config_keys& keys) {
            one_of({"leave-last-out", "none"}));
   keys.add("evaluation.users", evaluation.users, "Asked at most; drawn by the seed where there are more.",
            at_least(1));
+  keys.add("evaluation.production", evaluation.production,
+           "Measure what is in production on the same questions, as the quality gate needs it; a network is "
+           "trained once more for that.");
   keys.add("item_knn.neighbours", item_knn.neighbours, "Items that a candidate is compared with.",
            between(1, 100'000));
   keys.add("item_knn.serve_neighbours", item_knn.serve_neighbours,

@@ -22,6 +22,7 @@ struct train_config {
   struct {
     std::string split = "leave-last-out";
     std::uint32_t users = 20'000;
+    bool production = true;
   } evaluation;
 
   struct {

@@ -67,10 +67,15 @@ expected<fit_of_rows> trained(const train_config& config, const dcn_config& dcn,
   return fit_of_rows{std::move(what), std::move(loop)};
 }
 
-} // namespace
+/// What it says of the newest rows; empty where none are held back.
+std::map<std::string, double> metrics_of(const fit_of_rows& fit, const labelled_rows& rows) {
+  auto tested_on = fit.what->tested_on();
+  if (tested_on >= rows.size())
+    return {};
+  return binary_metrics(fit.what->logits(tested_on, rows.size()), std::span{rows.labels}.subspan(tested_on));
+}
 
-expected<trained_model> train_on_rows(const train_config& config, const rows_setting& setting,
-                                      const progress_sink& sink) {
+expected<labelled_rows> read_rows(const train_config& config, const progress_sink& sink) {
   if (config.dcn.training_set.empty())
     return fail(ec::invalid_argument,
                 "dcn.training_set is not set: a DCN is trained on the rows of a training set, "
@@ -79,25 +84,35 @@ expected<trained_model> train_on_rows(const train_config& config, const rows_set
                                      {config.dcn.label, config.dcn.positive_at_least, config.dcn.ids}, sink));
   log::info("rows-loaded", "worker read {} rows with {} features from {}", rows.size(), rows.columns.size(),
             config.dcn.training_set);
+  return std::move(rows);
+}
+
+/// The group of `setting`, or this process alone, which `alone` then owns.
+expected<neural::process_group*> group_of(const train_config& config, const rows_setting& setting,
+                                          std::unique_ptr<neural::process_group>& alone) {
+  if (setting.group != nullptr)
+    return setting.group;
+  neural::group_settings lone;
+  lone.device = config.device;
+  TROUPE_TRY(joined, neural::join_group(lone));
+  alone = std::move(joined);
+  return alone.get();
+}
+
+} // namespace
+
+expected<trained_model> train_on_rows(const train_config& config, const rows_setting& setting,
+                                      const progress_sink& sink) {
+  TROUPE_TRY(rows, read_rows(config, sink));
   tensor::use_threads(setting.threads);
   std::unique_ptr<neural::process_group> alone;
-  auto* group = setting.group;
-  if (group == nullptr) {
-    neural::group_settings lone;
-    lone.device = config.device;
-    TROUPE_TRY(joined, neural::join_group(lone));
-    alone = std::move(joined);
-    group = alone.get();
-  }
+  TROUPE_TRY(group, group_of(config, setting, alone));
   TROUPE_TRY(measured, trained(config, config.dcn, rows, *group, setting, "measured", sink));
   auto tested_on = measured.what->tested_on();
   auto epochs = measured.loop.epochs;
-  std::map<std::string, double> metrics;
-  if (tested_on < rows.size()) {
-    auto logits = measured.what->logits(tested_on, rows.size());
-    metrics = binary_metrics(logits, std::span{rows.labels}.subspan(tested_on));
+  auto metrics = metrics_of(measured, rows);
+  if (!metrics.empty())
     add_baselines(rows, tested_on, metrics);
-  }
   if (measured.what->trained_on() < rows.size() && epochs > 0) {
     if (setting.next_fit)
       setting.next_fit();
@@ -112,6 +127,21 @@ expected<trained_model> train_on_rows(const train_config& config, const rows_set
   model.data = fmt::format(R"({{"sha256":"{}","rows":{},"split":"by-time","tested":{},"epochs":{}}})",
                            rows.digest, rows.size(), rows.size() - tested_on, epochs);
   return model;
+}
+
+expected<std::map<std::string, double>>
+measure_on_rows(const train_config& config, const rows_setting& setting, const progress_sink& sink) {
+  TROUPE_TRY(rows, read_rows(config, sink));
+  tensor::use_threads(setting.threads);
+  std::unique_ptr<neural::process_group> alone;
+  TROUPE_TRY(group, group_of(config, setting, alone));
+  TROUPE_TRY(measured, trained(config, config.dcn, rows, *group, setting, "measured", sink));
+  auto metrics = metrics_of(measured, rows);
+  std::map<std::string, double> out;
+  for (auto* metric : {"auc", "log_loss"})
+    if (auto found = metrics.find(metric); found != metrics.end())
+      out.insert(*found);
+  return out;
 }
 
 } // namespace troupe::trainer

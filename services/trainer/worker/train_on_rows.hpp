@@ -7,6 +7,8 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
+#include <string>
 
 namespace troupe::trainer {
 
@@ -25,5 +27,10 @@ struct rows_setting {
 /// that were best. Every rank of the group gives the same model.
 expected<trained_model> train_on_rows(const train_config& config, const rows_setting& setting,
                                       const progress_sink& sink);
+
+/// Trains the DCN of `config` likewise, but once, for what it says of the newest rows alone: auc and
+/// log_loss; nothing where no rows are held back.
+expected<std::map<std::string, double>>
+measure_on_rows(const train_config& config, const rows_setting& setting, const progress_sink& sink);
 
 } // namespace troupe::trainer

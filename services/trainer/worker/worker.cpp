@@ -5,18 +5,18 @@
 #include "services/trainer/engine/random.hpp"
 #include "services/trainer/engine/ranking_metrics.hpp"
 #include "services/trainer/worker/interactions_file.hpp"
+#include "services/trainer/worker/production.hpp"
 #include "services/trainer/worker/train_on_rows.hpp"
 
 #include "common/log/log.hpp"
 
-#include <boost/json/parse.hpp>
-
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <fstream>
-#include <iterator>
+#include <string>
 #include <thread>
+#include <utility>
 
 namespace troupe::trainer {
 
@@ -43,7 +43,7 @@ public:
   /// Fits that come, so that steps go on counting from one to the next.
   void fits(std::uint32_t count) { fits_ = count; }
   void next_fit() {
-    done_ += last_;
+    done_ += std::exchange(last_, 0);
     --fits_;
   }
 
@@ -97,27 +97,6 @@ std::vector<ranking_case> sample(std::vector<ranking_case> cases, std::uint64_t 
   return out;
 }
 
-struct in_production {
-  std::string model, config;
-};
-
-expected<std::vector<in_production>> read_production(const std::filesystem::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  boost::system::error_code problem;
-  auto list = json::parse(std::string{std::istreambuf_iterator<char>{in}, {}}, problem);
-  std::vector<in_production> out;
-  if (!in || problem || !list.is_array())
-    return fail(ec::corrupt, "cannot read {}: it is no list", file.string());
-  for (auto& each : list.get_array()) {
-    auto text = [&](const char* key) {
-      auto* value = each.is_object() ? each.get_object().if_contains(key) : nullptr;
-      return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
-    };
-    out.push_back({text("model"), text("config")});
-  }
-  return out;
-}
-
 /// One rank's run: what its parts share.
 class run {
 public:
@@ -135,8 +114,11 @@ public:
       return std::map<std::string, double>{};
     }
     split_ = config_.evaluation.split;
-    speak_.fits(2);
-    TROUPE_TRY(got, fit("measured", split.train, split.validation, 0));
+    TROUPE_TRY(list, read_production(options_.out / "production.json", config_));
+    auto networks = std::ranges::count_if(
+        list, [](auto& each) { return each.config && neural::is_neural(each.config->model); });
+    speak_.fits(2 + static_cast<std::uint32_t>(networks));
+    TROUPE_TRY(got, fit("measured", config_, split.train, split.validation, 0));
     epochs_ = got.loop.epochs;
     TROUPE_TRY(metrics, ask(std::move(got.model), split.test));
     if (config_.model != "popularity") {
@@ -146,36 +128,36 @@ public:
       for (auto* metric : {"hr_at_10", "ndcg_at_10"})
         metrics[fmt::format("popularity_{}", metric)] = beside.at(metric);
     }
-    TROUPE_CHECK(measure_production(split, metrics));
+    for (std::size_t i = 0; i < list.size(); ++i)
+      TROUPE_CHECK(measure_production(list[i], fmt::format("production/{}", i), split));
+    production_.put_into(metrics);
     speak_.next_fit();
     return metrics;
   }
 
   /// On everything; a network for as many epochs as were best where it was measured.
   expected<trained_model> last_fit(const interactions& data) {
-    TROUPE_TRY(got, fit("last", data, {}, epochs_));
+    TROUPE_TRY(got, fit("last", config_, data, {}, epochs_));
     return std::move(got.model);
   }
 
   const std::string& split() const noexcept { return split_; }
 
-  /// What was measured as production, or why nothing was: {"model": NAME} or {"reason": TEXT}; empty where
-  /// nothing is in production.
-  const json::object& production() const noexcept { return production_; }
+  const measured_production& production() const noexcept { return production_; }
 
 private:
-  expected<neural::fitted> fit(const char* name, const interactions& data,
+  expected<neural::fitted> fit(const std::string& name, const train_config& config, const interactions& data,
                                std::span<const ranking_case> validation, std::uint64_t epochs) {
     neural::fit_setting how;
     how.threads = threads_;
-    how.group = neural::is_neural(config_.model) ? &group_ : nullptr;
+    how.group = neural::is_neural(config.model) ? &group_ : nullptr;
     how.checkpoints = options_.out / "checkpoints" / name;
     how.resume = options_.resume;
     how.epochs = epochs;
-    return neural::fit(config_, data, validation, how, sink_);
+    return neural::fit(config, data, validation, how, sink_);
   }
 
-  /// Another configuration on the same part of the data, asked the same questions.
+  /// Another configuration, of a classic model, on the same part of the data, asked the same questions.
   expected<std::map<std::string, double>> measured_beside(const train_config& config,
                                                           const benchmark& split) {
     neural::fit_setting how;
@@ -188,39 +170,23 @@ private:
     return ask(std::move(other.model), split.test);
   }
 
-  /// Of what is in production (`production.json`: a list of {model, config}) the one with the best
-  /// ndcg_at_10, as `production_*`.
-  expected<void> measure_production(const benchmark& split, std::map<std::string, double>& into) {
-    auto file = options_.out / "production.json";
-    if (!std::filesystem::exists(file))
+  /// A network is trained as ours was: by all ranks, with checkpoints in the folder `name`.
+  expected<void> measure_production(const in_production& each, const std::string& name,
+                                    const benchmark& split) {
+    if (!each.config) {
+      production_.leave_out(each.model, each.config.error().text);
       return {};
-    TROUPE_TRY(list, read_production(file));
-    std::map<std::string, double> best;
-    std::string reasons;
-    for (auto& each : list) {
-      auto section = parse_config(each.config, each.model);
-      auto config = section ? load_config<train_config>(*section) : tl::unexpected{section.error()};
-      // A network takes too long to be trained twice, and an older program's keys may be unknown here.
-      auto why = each.config.empty()                                          ? "it was not trained here"
-                 : !config                                                    ? config.error().text
-                 : neural::is_neural(config->model) || config->model == "dcn" ? "it is a network"
-                                                                              : std::string{};
-      if (!why.empty()) {
-        reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", each.model, why);
-        continue;
-      }
-      TROUPE_TRY(measured, measured_beside(*config, split));
-      if (best.empty() || measured.at("ndcg_at_10") > best.at("ndcg_at_10")) {
-        best = std::move(measured);
-        production_["model"] = each.model;
-      }
     }
-    for (auto& [metric, value] : best)
-      into["production_" + metric] = value;
-    if (best.empty()) {
-      production_["reason"] = reasons;
-      log::warn("production-not-measured", "worker does not measure what is in production: {}", reasons);
-    }
+    auto measured = [&]() -> expected<std::map<std::string, double>> {
+      if (!neural::is_neural(each.config->model))
+        return measured_beside(*each.config, split);
+      speak_.next_fit();
+      TROUPE_TRY(got, fit(name, *each.config, split.train, split.validation, 0));
+      return ask(std::move(got.model), split.test);
+    }();
+    if (!measured)
+      return unexpected<error>{not_measured(each.model, std::move(measured).error())};
+    production_.add(each.model, std::move(*measured), "ndcg_at_10");
     return {};
   }
 
@@ -248,18 +214,52 @@ private:
   progress_sink sink_;
   std::string split_ = "none";
   std::uint64_t epochs_ = 0;
-  json::object production_;
+  measured_production production_;
 };
 
 /// Writes the model; gives what the last line says.
-expected<json::object> written(const trained_model& model, const std::filesystem::path& folder) {
+expected<json::object> written(const trained_model& model, const measured_production& production,
+                               const std::filesystem::path& folder) {
   TROUPE_TRY(hash, save_model(model, folder));
   log::info("model-written", "worker wrote the {} model to {}, weights {}", model.kind, folder.string(),
             hash);
   json::object numbers;
   for (auto& [name, value] : model.metrics)
     numbers[name] = value;
-  return json::object{{"done", true}, {"metrics", std::move(numbers)}, {"model", folder.string()}};
+  json::object line{{"done", true}, {"metrics", std::move(numbers)}, {"model", folder.string()}};
+  if (auto record = production.record(); !record.empty())
+    line["beside"] = json::object{{"production", std::move(record)}};
+  return line;
+}
+
+/// A DCN learns from the rows of a training set, and so do those of production that are measured beside it.
+expected<json::object> run_on_rows(const worker_options& options, const train_config& config,
+                                   neural::process_group& group, unsigned threads, speaker& speak) {
+  TROUPE_TRY(list, read_production(options.out / "production.json", config));
+  auto others = std::ranges::count_if(list, [](auto& each) { return each.config.has_value(); });
+  auto fits_again = config.dcn.test > 0 || config.dcn.validation > 0;
+  speak.fits((fits_again ? 2 : 1) + static_cast<std::uint32_t>(others));
+  auto checkpoints = options.out / "checkpoints";
+  rows_setting setting{threads, &group, checkpoints, options.resume, [&] { speak.next_fit(); }};
+  TROUPE_TRY(model, train_on_rows(config, setting, std::ref(speak)));
+  measured_production production;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    auto& each = list[i];
+    if (!each.config) {
+      production.leave_out(each.model, each.config.error().text);
+      continue;
+    }
+    speak.next_fit();
+    setting.checkpoints = checkpoints / "production" / std::to_string(i);
+    auto measured = measure_on_rows(*each.config, setting, std::ref(speak));
+    if (!measured)
+      return unexpected<error>{not_measured(each.model, std::move(measured).error())};
+    production.add(each.model, std::move(*measured), "auc");
+  }
+  if (options.rank != 0)
+    return json::object{{"done", true}};
+  production.put_into(model.metrics);
+  return written(model, production, options.out / "model");
 }
 
 } // namespace
@@ -298,15 +298,8 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
     join.device = config.device;
   }
   TROUPE_TRY(group, neural::join_group(join));
-  if (on_rows) {
-    auto fits_again = config.dcn.test > 0 || config.dcn.validation > 0;
-    speak.fits(fits_again ? 2 : 1);
-    TROUPE_TRY(trained, train_on_rows(config,
-                                      {threads, group.get(), options.out / "checkpoints", options.resume,
-                                       [&] { speak.next_fit(); }},
-                                      std::ref(speak)));
-    return options.rank == 0 ? written(trained, options.out / "model") : json::object{{"done", true}};
-  }
+  if (on_rows)
+    return run_on_rows(options, config, *group, threads, speak);
   run work{options, config, *group, threads, speak};
   std::map<std::string, double> metrics;
   if (config.evaluation.split != "none") {
@@ -319,10 +312,7 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
   model.metrics = metrics;
   model.data = fmt::format(R"({{"sha256":"{}","interactions":{},"split":"{}"}})", data.digest, data.size(),
                            work.split());
-  TROUPE_TRY(done, written(model, options.out / "model"));
-  if (!work.production().empty())
-    done["beside"] = json::object{{"production", work.production()}};
-  return std::move(done);
+  return written(model, work.production(), options.out / "model");
 }
 
 } // namespace troupe::trainer

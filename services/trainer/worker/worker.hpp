@@ -33,7 +33,8 @@ unsigned threads_of(const worker_options& options);
 /// {"done":true,"metrics":{...},"model":...}.
 ///
 /// The model is measured by leaving out the last item of each user (see `evaluation.split`), beside
-/// popularity on the same questions, and then trained again on everything. ec::canceled where `stop` was set.
+/// popularity and what is in production (`production.json` of the run's folder) on the same questions, and
+/// then trained again on everything. ec::canceled where `stop` was set.
 expected<boost::json::object> run_worker(const worker_options& options, const std::atomic<bool>& stop,
                                          const std::function<void(const boost::json::object&)>& say);
 

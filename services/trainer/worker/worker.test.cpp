@@ -6,11 +6,16 @@
 #include "common/table/parquet.hpp"
 #include "common/testing/temp_dir.hpp"
 
+#include <boost/json/serialize.hpp>
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
+#include <initializer_list>
+#include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace troupe;
@@ -72,6 +77,59 @@ struct setting {
   }
 };
 
+/// A run with this configuration, beside what is in production: models and their configurations.
+std::unique_ptr<setting> beside(const std::string& config,
+                                std::initializer_list<std::pair<const char*, std::string>> production) {
+  auto out = std::make_unique<setting>(config);
+  boost::json::array list;
+  for (auto& [model, how] : production)
+    list.push_back({{"model", model}, {"config", how}});
+  std::filesystem::create_directories(out->options.out);
+  std::ofstream{out->options.out / "production.json"} << boost::json::serialize(list);
+  return out;
+}
+
+const std::string small_network = "model = \"sasrec\"\nthreads = 1\nsasrec.dimensions = 8\nsasrec.feed = 8\n"
+                                  "sasrec.batch = 8\nsasrec.epochs = 6\nsasrec.patience = 2\n";
+const std::string other_network = "model = \"two_tower\"\nseed = 5\ntwo_tower.batch = 32\n"
+                                  "two_tower.epochs = 4\n";
+
+/// Fits that were told of.
+int fits_in(const std::vector<boost::json::object>& said) {
+  int fits = 0;
+  bool fitting = false;
+  for (auto& line : said) {
+    auto& stage = line.at("stage");
+    if (stage == "fitting" && !std::exchange(fitting, true))
+      ++fits;
+    // Validation belongs to a fit, all other stages lie between fits.
+    if (stage != "fitting" && stage != "validating")
+      fitting = false;
+  }
+  return fits;
+}
+
+/// 400 rows whose label depends on their one feature.
+void write_training_set(const std::filesystem::path& folder) {
+  using table::cell;
+  auto out =
+      table::parquet_writer::open(folder / "part-00000.parquet", {{"user", cell::text},
+                                                                  {"item", cell::text},
+                                                                  {"label_value", cell::float64},
+                                                                  {"user_ratings.mean", cell::float64}});
+  REQUIRE(out);
+  for (int i = 0; i < 400; ++i) {
+    auto number = (i * 37 % 100) / 10.0;
+    (*out)->add("u").add("i").add(number + (i % 7 == 0 ? 4 : 0) > 6 ? 1.0 : 0.0).add(number);
+    REQUIRE((*out)->end_row());
+  }
+  REQUIRE((*out)->finish());
+  std::ofstream{folder / "manifest.json"} << R"({"content_sha256":"abc","views":{"user_ratings":"v1"},
+    "entities":{"user_ratings":"user"},"columns":[{"name":"user","type":"text"},{"name":"item","type":"text"},
+    {"name":"label_value","type":"number"},{"name":"user_ratings.mean","type":"number"}],
+    "parts":[{"file":"part-00000.parquet"}]})";
+}
+
 } // namespace
 
 TEST_CASE("a worker measures its model beside popularity, trains on everything and writes the model") {
@@ -132,18 +190,10 @@ TEST_CASE("Parquet and text give the same model, however the rows of one are sor
 }
 
 TEST_CASE("what is in production is measured on the same questions: the best of what can be, or the reason") {
-  auto with_production = [](const char* production) {
-    auto with = std::make_unique<setting>("model = \"ease\"\nease.l2 = 5.0\n");
-    std::filesystem::create_directories(with->options.out);
-    std::ofstream{with->options.out / "production.json"} << production;
-    return with;
-  };
-  auto some = with_production(R"([{"model":"popular:1","config":"model = \"popularity\"\n"},)"
-                              R"({"model":"knn:2","config":"model = \"item_knn\"\n"},)"
-                              R"({"model":"old:3","config":"model = \"ease\"\nease.gone = 1\n"},)"
-                              R"({"model":"net:4","config":"model = \"sasrec\"\n"}])");
-  auto none = with_production(R"([{"model":"net:4","config":"model = \"sasrec\"\n"},)"
-                              R"({"model":"bought:1","config":""}])");
+  auto some = beside("model = \"ease\"\nease.l2 = 5.0\n", {{"popular:1", "model = \"popularity\"\n"},
+                                                           {"knn:2", "model = \"item_knn\"\n"},
+                                                           {"old:3", "model = \"ease\"\nease.gone = 1\n"}});
+  auto none = beside("model = \"ease\"\n", {{"dcn:4", "model = \"dcn\"\n"}, {"bought:1", ""}});
 
   auto measured = some->run();
   auto not_measured = none->run();
@@ -158,8 +208,128 @@ TEST_CASE("what is in production is measured on the same questions: the best of 
   CHECK(metrics.contains("production_mrr"));
   CHECK(metrics.at("production_ndcg_at_10").as_double() > metrics.at("popularity_ndcg_at_10").as_double());
   CHECK(!not_measured->at("metrics").as_object().contains("production_ndcg_at_10"));
-  auto reason = std::string{not_measured->at("beside").at("production").at("reason").as_string()};
-  CHECK(reason == "net:4: it is a network; bought:1: it was not trained here");
+  CHECK(not_measured->at("beside").at("production").at("reason") ==
+        "dcn:4: it is a DCN, which learns from the labels of a training set; bought:1: it was not trained "
+        "here");
+}
+
+TEST_CASE("a network in production is trained on the same part of the data and stops early alike") {
+  auto same = beside(small_network, {{"net:1", small_network}});
+  auto classic = beside("model = \"ease\"\n", {{"net:1", small_network}});
+  auto unwanted = beside("model = \"ease\"\nevaluation.production = false\n", {{"net:1", small_network}});
+
+  auto done = same->run();
+  auto beside_ease = classic->run();
+  auto left_out = unwanted->run();
+
+  REQUIRE_MESSAGE(done, (done ? std::string{} : render(done.error())));
+  REQUIRE_MESSAGE(beside_ease, (beside_ease ? std::string{} : render(beside_ease.error())));
+  REQUIRE(left_out);
+  CHECK(done->at("beside").at("production").at("model") == "net:1");
+  auto& metrics = done->at("metrics").as_object();
+  for (auto* metric : {"hr_at_10", "ndcg_at_10", "mrr"}) {
+    auto name = std::string{"production_"} + metric;
+    CHECK_MESSAGE(metrics.at(name) == metrics.at(metric), metric);
+    CHECK(beside_ease->at("metrics").at(name) == metrics.at(metric));
+  }
+  CHECK(std::filesystem::exists(same->options.out / "checkpoints" / "production"));
+  CHECK(!left_out->at("metrics").as_object().contains("production_ndcg_at_10"));
+  CHECK(left_out->at("beside").at("production").at("reason") == "net:1: evaluation.production = false");
+  std::uint64_t step = 0;
+  for (auto& line : same->said)
+    if (line.at("stage") == "fitting") {
+      CHECK(line.at("step").to_number<std::uint64_t>() >= step);
+      step = line.at("step").to_number<std::uint64_t>();
+    }
+  CHECK(same->said.back().at("stage") == "fitting");
+  CHECK(same->said.back().at("steps_total").to_number<std::uint64_t>() == step);
+  CHECK(fits_in(same->said) == 3);
+}
+
+TEST_CASE("a run that is stopped while production is measured goes on there, and ends as one never stopped") {
+  auto through = beside(small_network, {{"net:1", other_network}});
+  auto stopped = beside(small_network, {{"net:1", other_network}});
+  auto expected_end = through->run();
+  REQUIRE_MESSAGE(expected_end, (expected_end ? std::string{} : render(expected_end.error())));
+
+  auto first = run_worker(stopped->options, stopped->stop, [&](auto& line) {
+    stopped->said.push_back(line);
+    if (fits_in(stopped->said) == 2)
+      stopped->stop = true;
+  });
+  REQUIRE(!first);
+  CHECK(first.error().code == ec::canceled);
+  CHECK(!std::filesystem::is_empty(stopped->options.out / "checkpoints" / "production" / "0"));
+  stopped->stop = false;
+  stopped->said.clear();
+  stopped->options.resume = true;
+  auto second = stopped->run();
+
+  REQUIRE_MESSAGE(second, (second ? std::string{} : render(second.error())));
+  CHECK(second->at("metrics") == expected_end->at("metrics"));
+  auto model = load_model(stopped->options.out / "model");
+  auto wanted = load_model(through->options.out / "model");
+  REQUIRE((model && wanted));
+  for (auto& [name, weights] : wanted->weights)
+    CHECK_MESSAGE((weights.bytes == model->weights.at(name).bytes), name);
+}
+
+TEST_CASE("ranks measure a network of production together, as one rank does alone") {
+  auto alone = beside(small_network, {{"net:1", other_network}});
+  auto together = beside(small_network, {{"net:1", other_network}});
+  auto one = alone->run();
+  REQUIRE_MESSAGE(one, (one ? std::string{} : render(one.error())));
+
+  std::array<expected<boost::json::object>, 2> ranks{fail(ec::internal, "not run"),
+                                                     fail(ec::internal, "not run")};
+  {
+    std::vector<std::jthread> threads;
+    for (std::uint32_t r = 0; r < 2; ++r)
+      threads.emplace_back([&, r] {
+        auto options = together->options;
+        options.rank = r;
+        options.world = 2;
+        options.rendezvous = together->dir / "rendezvous";
+        ranks[r] = run_worker(options, together->stop, [](auto&) {});
+      });
+  }
+
+  for (auto& rank : ranks)
+    REQUIRE_MESSAGE(rank, (rank ? std::string{} : render(rank.error())));
+  for (auto* metric : {"production_hr_at_10", "production_ndcg_at_10"})
+    CHECK(ranks[0]->at("metrics").at(metric).as_double() ==
+          doctest::Approx(one->at("metrics").at(metric).as_double()).epsilon(0.1));
+}
+
+TEST_CASE(
+    "a DCN in production learns from the training set of the new one, and is measured on its newest rows") {
+  troupe::testing::temp_dir set;
+  write_training_set(set.path());
+  auto dcn = [&](const std::string& more) {
+    return "model = \"dcn\"\n[dcn]\nepochs = 3\nbatch = 64\nhidden = 8\ntest = 0.2\n" + more;
+  };
+  auto ours = dcn("training_set = \"" + set.path().string() + "\"\n");
+  auto same =
+      beside(ours, {{"ease:1", "model = \"ease\"\n"},
+                    {"dcn:2", "memory_cap = 1048576\nmodel = \"dcn\"\n[dcn]\nepochs = 3\nbatch = 64\n"
+                              "hidden = 8\ntest = 0.5\nlabel = \"gone\"\ntraining_set = \"/gone\"\n"}});
+  auto none = beside(ours, {{"ease:1", "model = \"ease\"\n"}});
+
+  auto done = same->run();
+  auto not_measured = none->run();
+
+  REQUIRE_MESSAGE(done, (done ? std::string{} : render(done.error())));
+  REQUIRE_MESSAGE(not_measured, (not_measured ? std::string{} : render(not_measured.error())));
+  CHECK(done->at("beside").at("production").at("model") == "dcn:2");
+  auto& metrics = done->at("metrics").as_object();
+  CHECK(metrics.at("auc").as_double() > 0.6);
+  CHECK(metrics.at("production_auc") == metrics.at("auc"));
+  CHECK(metrics.at("production_log_loss") == metrics.at("log_loss"));
+  CHECK(same->said.back().at("step") == same->said.back().at("steps_total"));
+  CHECK(std::filesystem::exists(same->options.out / "checkpoints" / "production" / "1"));
+  CHECK(!not_measured->at("metrics").as_object().contains("production_auc"));
+  CHECK(not_measured->at("beside").at("production").at("reason") ==
+        "ease:1: it does not learn from labels, as a DCN does");
 }
 
 TEST_CASE("what is in production is measured beside, and makes steps that are not those of the run") {
