@@ -138,9 +138,31 @@ expected<void> add_file(context& with, json::object& files, const std::string& a
   return {};
 }
 
+/// Adds the versions of views that a model was trained on: one release cannot have two of one view.
+expected<void> add_views(json::object& to, const json::object& model, std::string_view name) {
+  auto* views = model.if_contains("views");
+  if (views == nullptr || !views->is_object())
+    return {};
+  for (auto& [view, version] : views->get_object()) {
+    auto [at, is_new] = to.emplace(view, version);
+    if (!is_new && at->value() != version)
+      return fail(ec::conflict, "model '{}' was trained on view {} {}, another model of the release on {}",
+                  name, std::string_view{view}, json::serialize(version), json::serialize(at->value()));
+  }
+  return {};
+}
+
+/// What the models are given and give: a ranker that does not know one of these refuses the release.
+json::object signature_of(const json::object& views) {
+  json::array inputs{"history", "user"};
+  for (auto& [view, version] : views)
+    inputs.push_back(json::value(std::string{view} + ".*"));
+  return {{"inputs", std::move(inputs)}, {"outputs", json::array{"scores"}}};
+}
+
 expected<void> build_release(context& with, const build_options& options) {
   json::array models;
-  json::object files;
+  json::object files, views;
   json::array parents;
   for (auto& each : options.models) {
     TROUPE_TRY(wanted, read_weighted(each));
@@ -151,6 +173,7 @@ expected<void> build_release(context& with, const build_options& options) {
       return fail(ec::invalid_argument, "model '{}' is given twice", version.name);
     for (auto& [file, about] : manifest.at("files").as_object())
       files[path + "/" + std::string{file}] = about;
+    TROUPE_CHECK(add_views(views, manifest, version.name));
     auto* kind = manifest.if_contains("kind");
     models.push_back(json::object{{"name", version.name},
                                   {"kind", kind != nullptr ? *kind : json::value{}},
@@ -166,6 +189,8 @@ expected<void> build_release(context& with, const build_options& options) {
                         {"name", options.name},
                         {"models", std::move(models)},
                         {"files", std::move(files)},
+                        {"signature", signature_of(views)},
+                        {"views", std::move(views)},
                         {"parents", std::move(parents)}};
   wire::ReleaseRegisterT question;
   question.name = options.name;

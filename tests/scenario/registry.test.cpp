@@ -58,6 +58,9 @@ TEST_CASE("models become versions and a release; the gate stops a bad one; all o
   REQUIRE(wait_until(
       [&] { return services.pid_of("registry").value_or(*pid) != *pid && services.ready_now(); }, 30s));
   CHECK(services.ask({"releases", "show", "first"}) == release);
+  auto& signature = release.at("manifest").at("signature");
+  CHECK(signature.at("inputs") == boost::json::array{"history", "user"});
+  CHECK(signature.at("outputs") == boost::json::array{"scores"});
   CHECK(number(services.ask({"releases", "verify", "first"}), "right") == 3);
   CHECK(number(services.ask({"models", "verify", "ease:2"}), "right") == 3);
   CHECK(services.ask({"models", "list"}).at("models").as_array().size() == 2);
