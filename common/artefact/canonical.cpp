@@ -60,9 +60,9 @@ expected<json::value> parse(std::string_view text) {
   return value;
 }
 
-expected<std::string> make_canonical(std::string_view text) {
-  TROUPE_TRY(value, parse(text));
-  return canonical(value);
+std::string text_at(const json::object& in, std::string_view key) {
+  auto* value = in.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
 }
 
 bool is_sha256(std::string_view text) noexcept {

@@ -2,6 +2,7 @@
 
 #include "common/core/error.hpp"
 
+#include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
 #include <string>
@@ -18,9 +19,8 @@ std::string canonical(const boost::json::value& from);
 /// on what is not one JSON value.
 expected<boost::json::value> parse(std::string_view text);
 
-/// As `canonical`, from text. Fails with ec::invalid_argument on what is not one JSON value. Of a key given
-/// twice the last counts.
-expected<std::string> make_canonical(std::string_view text);
+/// A member that is a text; empty where there is none, or where it is no text.
+std::string text_at(const boost::json::object& in, std::string_view key);
 
 /// Whether `text` is 64 lower-case hexadecimal digits.
 bool is_sha256(std::string_view text) noexcept;

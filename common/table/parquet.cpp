@@ -1,8 +1,8 @@
 #include "common/table/parquet.hpp"
 
+#include "common/core/file_sync.hpp"
+
 #include <duckdb.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <condition_variable>
 #include <cstring>
@@ -139,17 +139,6 @@ expected<void> register_feed(const connection& at, const std::shared_ptr<feed>& 
   return {};
 }
 
-expected<void> sync_path(const std::filesystem::path& path) {
-  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  bool good = fd >= 0 && ::fsync(fd) == 0;
-  int number = errno;
-  if (fd >= 0)
-    ::close(fd);
-  if (!good)
-    return fail(errno_code(number), "cannot sync {}: {}", path.string(), errno_text(number));
-  return {};
-}
-
 } // namespace
 
 struct parquet_writer::state {
@@ -242,7 +231,7 @@ expected<std::uint64_t> parquet_writer::finish() {
   if (!state_->outcome)
     return fail_while(fmt::format("writing {}", state_->path.string()), state_->outcome.error());
   state_->base.reset();
-  TROUPE_CHECK(sync_path(state_->part));
+  TROUPE_CHECK(sync_file(state_->part));
   std::error_code why;
   auto size = std::filesystem::file_size(state_->part, why);
   if (!why)
@@ -252,7 +241,7 @@ expected<std::uint64_t> parquet_writer::finish() {
                 why.message());
   state_->finished = true;
   auto folder = state_->path.parent_path();
-  TROUPE_CHECK(sync_path(folder.empty() ? std::filesystem::path{"."} : folder));
+  TROUPE_CHECK(sync_file(folder.empty() ? std::filesystem::path{"."} : folder));
   return size;
 }
 

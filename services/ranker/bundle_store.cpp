@@ -3,15 +3,12 @@
 #include "services/ranker/release.hpp"
 
 #include "common/core/file_hash.hpp"
+#include "common/core/file_sync.hpp"
 #include "common/core/hash.hpp"
 
 #include "schemas/registry_generated.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <fstream>
 #include <map>
 #include <utility>
@@ -45,18 +42,6 @@ std::map<std::string, fs::path> bundles_in(const fs::path& local) {
       if (auto text = read_file(each.path() / "release.json"))
         out.emplace(sha256_hex(as_bytes(*text)), each.path());
   return out;
-}
-
-/// To the disk: after a rename nobody looks into a file again before its models are hashed.
-expected<void> sync(const fs::path& file) {
-  int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  bool good = fd >= 0 && ::fsync(fd) == 0;
-  auto number = errno;
-  if (fd >= 0)
-    ::close(fd);
-  if (!good)
-    return fail(errno_code(number), "cannot write {} to the disk: {}", file.string(), errno_text(number));
-  return {};
 }
 
 bool is_hash(const std::string& text) {
@@ -114,7 +99,7 @@ expected<void> bundle_store::fetch_blob(const std::string& sha, std::uint64_t by
   auto digest = sum.finish();
   if (auto hash = to_hex(byte_view{digest}); hash != sha)
     return fail(ec::corrupt, "blob {} arrived with hash {}", sha, hash);
-  TROUPE_CHECK(sync(part));
+  TROUPE_CHECK(sync_file(part));
   std::error_code problem;
   fs::rename(part, blob(sha), problem);
   if (problem)
@@ -176,7 +161,7 @@ expected<fs::path> bundle_store::fetch(const std::string& id) {
       return fail(ec::io_failed, "cannot link {}: {}", to.string(), problem.message());
   }
   std::ofstream{fresh / "release.json", std::ios::binary} << text;
-  TROUPE_CHECK(sync(fresh / "release.json"));
+  TROUPE_CHECK(sync_file(fresh / "release.json"));
   if (fs::file_size(fresh / "release.json", problem) != text.size())
     return fail(ec::io_failed, "cannot write {}", (fresh / "release.json").string());
   fs::rename(fresh, folder, problem);

@@ -43,10 +43,7 @@ expected<json::object> fields_of(const wire::ModelVersionT& version) {
   return std::move(value->get_object());
 }
 
-std::string text_at(const json::object& in, std::string_view key) {
-  auto* value = in.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
-}
+using artefact::text_at;
 
 std::string joined(std::string_view name, std::string_view rest) {
   std::string key{name};

@@ -31,10 +31,7 @@ namespace {
 constexpr auto publish_every = 2s;
 constexpr auto unsent = "unsent.json"; ///< Metric points that the registry has not.
 
-std::string text_in(const json::object& from, std::string_view key) {
-  auto* value = from.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
-}
+using artefact::text_at;
 
 expected<std::string> read_text(const fs::path& file) {
   std::ifstream in{file, std::ios::binary};
@@ -233,7 +230,7 @@ private:
   }
 
   expected<void> check_data(const json::object& known) const {
-    if (auto hash = text_in(known, "sha256");
+    if (auto hash = text_at(known, "sha256");
         !order_.run.data_sha256.empty() && hash != order_.run.data_sha256)
       return fail(ec::conflict, "the data of {} have the hash {}, not {}",
                   order_.on_rows ? order_.training_set : order_.run.data, hash, order_.run.data_sha256);
@@ -358,11 +355,11 @@ private:
     manifest["files"] = std::move(files);
     std::string kind = "unknown";
     if (auto about = read_object(model_ / "model.json")) {
-      kind = text_in(*about, "kind");
+      kind = text_at(*about, "kind");
       if (auto* read = about->if_contains("views"); read != nullptr && read->is_object())
         manifest["views"] = *read; // those whose features the model reads
       if (auto* of = about->if_contains("data"); of != nullptr && of->is_object())
-        if (auto split = text_in(of->get_object(), "split"); !split.empty())
+        if (auto split = text_at(of->get_object(), "split"); !split.empty())
           manifest["data"].get_object()["split"] = split;
     }
     manifest["kind"] = kind;
@@ -370,7 +367,7 @@ private:
   }
 
   fs::path model_folder(const json::object& done) const {
-    auto named = text_in(done, "model");
+    auto named = text_at(done, "model");
     return named.empty() ? folder_ / "model" : fs::path{named};
   }
 
@@ -427,7 +424,7 @@ private:
     if (files == nullptr || !files->is_object())
       return fail(ec::corrupt, "the manifest of run {} names no files", order_.id);
     for (auto& [name, about] : files->get_object()) {
-      auto sha256 = about.is_object() ? text_in(about.get_object(), "sha256") : std::string{};
+      auto sha256 = about.is_object() ? text_at(about.get_object(), "sha256") : std::string{};
       TROUPE_CHECK(publisher_->upload(model_ / std::string{name}, sha256));
       publisher_->artefact(std::string{name}, sha256);
     }

@@ -1,5 +1,7 @@
 #include "services/trainer/run_journal.hpp"
 
+#include "common/artefact/canonical.hpp"
+
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -12,10 +14,7 @@ namespace {
 
 constexpr store::family_id runs = 0;
 
-std::string text_in(const json::object& from, std::string_view key) {
-  auto* value = from.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
-}
+using artefact::text_at;
 
 expected<run_journal::entry> decode(const std::string& id, std::string_view text) {
   boost::system::error_code problem;
@@ -24,16 +23,16 @@ expected<run_journal::entry> decode(const std::string& id, std::string_view text
     return fail(ec::corrupt, "the journal's entry of run {} cannot be read", id);
   auto& from = value.get_object();
   auto number = [&](const char* key) { return from.at(key).to_number<std::uint64_t>(); };
-  TROUPE_TRY(order, read_order(id, text_in(from, "config"), text_in(from, "parent")));
+  TROUPE_TRY(order, read_order(id, text_at(from, "config"), text_at(from, "parent")));
   run_status status;
   status.id = id;
   status.state = static_cast<wire::TrainState>(number("state"));
-  status.error = text_in(from, "error");
-  status.stage = text_in(from, "stage");
+  status.error = text_at(from, "error");
+  status.stage = text_at(from, "stage");
   status.step = number("step");
   status.steps_total = number("steps_total");
   status.restarts = static_cast<std::uint32_t>(number("restarts"));
-  status.manifest = text_in(from, "manifest");
+  status.manifest = text_at(from, "manifest");
   if (from.contains("publication")) // entries of older versions say nothing
     status.publication = static_cast<publication>(number("publication"));
   for (auto& [name, each] : from.at("metrics").get_object())
