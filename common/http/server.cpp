@@ -478,10 +478,6 @@ bool server::drain(deadline until) {
   return shared.emptied.wait_until(lock, until.at(), [&] { return shared.open.empty(); });
 }
 
-void server::post(std::function<void()> work) {
-  asio::post(state_->io, std::move(work));
-}
-
 server_counters server::counters() const noexcept {
   auto& shared = *state_->shared;
   server_counters out;

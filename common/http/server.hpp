@@ -114,9 +114,6 @@ public:
   /// their answer. False when some had none by the deadline.
   bool drain(deadline until);
 
-  /// Runs `work` on a thread of the server.
-  void post(std::function<void()> work);
-
   server_counters counters() const noexcept;
 
 private:

@@ -37,9 +37,6 @@ public:
     }
   }
 
-  /// When an open breaker lets a probe pass.
-  clock::time_point open_until() const noexcept { return open_until_; }
-
   void reset() noexcept {
     failures_ = 0;
     open_ = probing_ = false;

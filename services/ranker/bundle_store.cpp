@@ -44,10 +44,6 @@ std::map<std::string, fs::path> bundles_in(const fs::path& local) {
   return out;
 }
 
-bool is_hash(const std::string& text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 } // namespace
 
 bundle_store::bundle_store(fs::path data, fs::path local, std::shared_ptr<net::client> registry,
@@ -72,7 +68,7 @@ fs::path bundle_store::blob(const std::string& sha256) const {
 }
 
 expected<void> bundle_store::fetch_blob(const std::string& sha, std::uint64_t bytes) {
-  if (!is_hash(sha))
+  if (!artefact::is_sha256(sha))
     return fail(ec::corrupt, "{} is no SHA-256", sha);
   if (fs::exists(blob(sha)))
     return {};
@@ -121,7 +117,7 @@ void bundle_store::keep_only(const std::vector<std::string>& ids) {
   std::error_code ignored;
   for (auto& each : fs::directory_iterator{data_ / "releases", ignored})
     if (auto name = each.path().filename().string();
-        is_hash(name) && std::ranges::find(ids, name) == ids.end())
+        artefact::is_sha256(name) && std::ranges::find(ids, name) == ids.end())
       fs::remove_all(each.path(), ignored);
   for (auto& each : fs::directory_iterator{data_ / "blobs", ignored})
     if (fs::hard_link_count(each.path(), ignored) == 1 && !ignored)
@@ -132,7 +128,7 @@ expected<fs::path> bundle_store::fetch(const std::string& id) {
   auto near = bundles_in(local_);
   if (auto found = near.find(id); found != near.end())
     return found->second;
-  if (!is_hash(id))
+  if (!artefact::is_sha256(id))
     return fail(ec::invalid_argument, "{} is no release: a release is named by its SHA-256", id);
   auto folder = data_ / "releases" / id;
   if (fs::exists(folder / "release.json"))

@@ -66,7 +66,8 @@ expected<component> desk_component(service_context& context) {
   auto& settings = context.config<config>();
   auto gate_file = settings.gate.empty() ? context.data().parent_path() / "gate.toml"
                                          : std::filesystem::path{settings.gate};
-  TROUPE_TRY(made, service::open(context.data(), std::move(gate_file), settings.max_blob_bytes));
+  TROUPE_TRY(made, service::open(context.data(), std::move(gate_file), settings.max_blob_bytes,
+                                 service_metrics{context.metrics()}));
   return component{spawn_desk(context.system(), std::move(made))};
 }
 

@@ -106,9 +106,9 @@ expected<void> make_folder(const fs::path& path) {
 
 } // namespace
 
-expected<blob_store> blob_store::open(fs::path folder, std::uint64_t largest) {
+expected<blob_store> blob_store::open(fs::path folder, std::uint64_t largest, metrics::counter taken) {
   TROUPE_CHECK(make_folder(folder / "arriving"));
-  blob_store made{std::move(folder), largest};
+  blob_store made{std::move(folder), largest, taken};
   made.drop_abandoned();
   return made;
 }
@@ -186,6 +186,7 @@ expected<blob_store::progress> blob_store::put(std::string_view sha256, std::uin
     arrivals_.erase(name);
   }
   TROUPE_CHECK(complete(path, sha256, is));
+  taken_.add(static_cast<double>(size));
   return progress{size, size, true};
 }
 

@@ -3,6 +3,7 @@
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
 #include "common/core/hash.hpp"
+#include "common/metrics/metrics.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -31,7 +32,9 @@ public:
     bool complete = false;
   };
 
-  static expected<blob_store> open(std::filesystem::path folder, std::uint64_t largest);
+  /// `taken` counts the bytes of blobs that became whole.
+  static expected<blob_store> open(std::filesystem::path folder, std::uint64_t largest,
+                                   metrics::counter taken = {});
 
   /// Takes the part of `sha256` that begins at `offset`. A part that is there already changes nothing; one
   /// that leaves a gap is not taken, and `next_offset` says where to go on. `size` is that of the whole blob;
@@ -48,8 +51,8 @@ public:
   expected<std::uint64_t> size_of(std::string_view sha256) const;
 
 private:
-  blob_store(std::filesystem::path folder, std::uint64_t largest)
-      : folder_{std::move(folder)}, largest_{largest} {}
+  blob_store(std::filesystem::path folder, std::uint64_t largest, metrics::counter taken)
+      : folder_{std::move(folder)}, largest_{largest}, taken_{taken} {}
   std::filesystem::path place(std::string_view sha256) const;
   expected<void> complete(const std::filesystem::path& arrived, std::string_view sha256,
                           const std::string& is);
@@ -65,6 +68,7 @@ private:
   std::map<std::string, arrival> arrivals_; ///< By file name.
   std::chrono::steady_clock::time_point next_look_{};
   std::uint64_t largest_;
+  metrics::counter taken_;
 };
 
 } // namespace troupe::registry

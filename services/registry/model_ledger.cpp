@@ -179,8 +179,10 @@ expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegiste
     return &(others[alias] = std::move(fields));
   };
   TROUPE_TRY(lines, rules.judge(name, manifest.fields, with_alias));
-  if (!passed(lines) && !ask.skip_gate())
+  if (!passed(lines) && !ask.skip_gate()) {
+    seen_.models.stopped.add();
     return fail(ec::conflict, "the quality gate stops model '{}': {}", name, what_failed(lines));
+  }
 
   TROUPE_TRY(last, newest(name));
   wire::ModelVersionT made;
@@ -193,6 +195,7 @@ expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegiste
     TROUPE_CHECK(check_name("tag", text_of(ask.tags()->Get(i)->name())));
     set_tag(made, text_of(ask.tags()->Get(i)->name()), text_of(ask.tags()->Get(i)->text()));
   }
+  auto& verdict = passed(lines) ? seen_.models.passed : seen_.models.skipped;
   if (!passed(lines))
     set_tag(made, "gate", "skipped");
   made.gate = std::move(lines);
@@ -200,6 +203,7 @@ expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegiste
   batch.put(models, version_key(name, made.version), packed<wire::ModelVersion>(made));
   batch.put(model_hashes, joined(name, made.manifest_sha256), as_key(made.version));
   TROUPE_CHECK(db_->write(batch, store::durability::synced));
+  verdict.add();
   return made;
 }
 
@@ -324,13 +328,16 @@ expected<wire::ReleaseT> model_ledger::add_release(const wire::ReleaseRegister& 
   TROUPE_CHECK(check_name("release name", made.name));
   TROUPE_CHECK(check_files(manifest.fields));
   TROUPE_CHECK(check_models(manifest.fields, made));
-  if (!passed(made.gate) && !ask.skip_gate())
+  if (!passed(made.gate) && !ask.skip_gate()) {
+    seen_.releases.stopped.add();
     return fail(ec::conflict, "the quality gate stops release '{}': {}", made.name, what_failed(made.gate));
+  }
   made.manifest = std::move(manifest.text);
   store::write_batch batch;
   batch.put(family::releases, made.id, packed<wire::Release>(made));
   batch.put(release_order, order_key(made), {});
   TROUPE_CHECK(db_->write(batch, store::durability::synced));
+  (passed(made.gate) ? seen_.releases.passed : seen_.releases.skipped).add();
   return made;
 }
 

@@ -2,6 +2,7 @@
 
 #include "services/registry/blob_store.hpp"
 #include "services/registry/gate.hpp"
+#include "services/registry/metrics.hpp"
 #include "services/registry/stored.hpp"
 
 #include <boost/json/object.hpp>
@@ -19,8 +20,9 @@ namespace troupe::registry {
 /// hashed as canonical JSON.
 class model_ledger {
 public:
-  model_ledger(std::shared_ptr<store::database> db, const blob_store& blobs, std::filesystem::path gate_file)
-      : db_{std::move(db)}, blobs_{blobs}, gate_file_{std::move(gate_file)} {}
+  model_ledger(std::shared_ptr<store::database> db, const blob_store& blobs, std::filesystem::path gate_file,
+               const service_metrics& seen = {})
+      : db_{std::move(db)}, blobs_{blobs}, gate_file_{std::move(gate_file)}, seen_{seen} {}
 
   /// A new version, or the one with this manifest. What the quality gate stops is ec::conflict, which says
   /// metric, value and bound; with skip_gate it is registered and tagged `gate = skipped`.
@@ -53,6 +55,7 @@ private:
   std::shared_ptr<store::database> db_;
   const blob_store& blobs_;
   std::filesystem::path gate_file_;
+  service_metrics seen_;
 };
 
 } // namespace troupe::registry

@@ -43,10 +43,11 @@ std::unique_ptr<wire::MetricPointT> point(std::string name, std::uint64_t step, 
 
 struct fixture {
   troupe::testing::temp_dir dir;
+  metrics::registry seen;
   std::shared_ptr<store::database> db = open_database(dir / "state").value();
-  blob_store blobs = blob_store::open(dir / "blobs", 1 << 20).value();
+  blob_store blobs = blob_store::open(dir / "blobs", 1 << 20, service_metrics{seen}.artefact_bytes).value();
   run_ledger runs{db};
-  model_ledger models{db, blobs, dir / "gate.toml"};
+  model_ledger models{db, blobs, dir / "gate.toml", service_metrics{seen}};
 
   /// As after a kill: everything is read again from disk.
   void reopen() {
@@ -54,7 +55,7 @@ struct fixture {
     db.reset();
     std::destroy_at(&models);
     db = open_database(dir / "state").value();
-    std::construct_at(&models, db, blobs, dir / "gate.toml");
+    std::construct_at(&models, db, blobs, dir / "gate.toml", service_metrics{seen});
     runs = run_ledger{db};
   }
 
@@ -373,6 +374,25 @@ TEST_CASE_FIXTURE(fixture,
   CHECK(add("m", manifest(0.36)).error().text.find("recall is not among") != std::string::npos);
   gate("[[check]]\nmetrik = 'recall'\n");
   CHECK(add("m", manifest(0.37)).error().text.find("unknown key 'metrik'") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(fixture, "what the gate said is counted once for each new thing, and so are its bytes") {
+  gate("[[check]]\nmetric = 'ndcg_at_10'\nat_least = 0.30\n");
+  service_metrics counted{seen};
+
+  REQUIRE(add("m", manifest(0.35)).has_value());
+  REQUIRE(add("m", manifest(0.35)).has_value());
+  REQUIRE_FALSE(add("m", manifest(0.25)).has_value());
+  auto forced = add("m", manifest(0.25), true);
+  REQUIRE(forced.has_value());
+  REQUIRE_FALSE(release(*forced, blob("weights")).has_value());
+
+  CHECK(counted.models.passed.value() == 1);
+  CHECK(counted.models.stopped.value() == 1);
+  CHECK(counted.models.skipped.value() == 1);
+  CHECK(counted.releases.stopped.value() == 1);
+  CHECK(counted.releases.passed.value() == 0);
+  CHECK(counted.artefact_bytes.value() == 7);
 }
 
 TEST_CASE_FIXTURE(fixture, "the quality gate compares with production on the same split only") {

@@ -48,13 +48,13 @@ expected<chunk> run_reply(expected<wire::RunT> run) {
 
 expected<std::unique_ptr<service>> service::open(const std::filesystem::path& data,
                                                  std::filesystem::path gate_file,
-                                                 std::uint64_t max_blob_bytes) {
-  TROUPE_TRY(blobs, blob_store::open(data / "blobs", max_blob_bytes));
+                                                 std::uint64_t max_blob_bytes, const service_metrics& seen) {
+  TROUPE_TRY(blobs, blob_store::open(data / "blobs", max_blob_bytes, seen.artefact_bytes));
   TROUPE_TRY(db, open_database(data / "state"));
   // A gate that cannot be read is told at the start, not at the first registration.
   TROUPE_TRY(rules, gate::read(gate_file));
   static_cast<void>(rules);
-  return std::unique_ptr<service>{new service{std::move(db), std::move(blobs), std::move(gate_file)}};
+  return std::unique_ptr<service>{new service{std::move(db), std::move(blobs), std::move(gate_file), seen}};
 }
 
 expected<chunk> service::answer(wire::Kind kind, const chunk& payload) {
