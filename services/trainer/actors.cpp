@@ -43,6 +43,7 @@ public:
 
   run_actor::behavior_type make_behavior(const run_seed_ptr& from) {
     from_ = from;
+    seen_ = from->parts->seen;
     status_ = from->status;
     // Stopping is not canceling: the next life of the service goes on with the run.
     self_->set_exit_handler([this](caf::exit_msg& message) {
@@ -76,6 +77,8 @@ private:
   }
 
   void told(const run_status& now) {
+    if (now.restarts > status_.restarts)
+      seen_.restarts.add(now.restarts - status_.restarts);
     status_ = now;
     if (status_.ended())
       from_->ended(status_.id);
@@ -97,6 +100,7 @@ private:
 
   run_actor::stateful_pointer<run_state> self_;
   run_seed_ptr from_;
+  service_metrics seen_;
   run_status status_;
   std::shared_ptr<std::atomic<wish>> wanted_ = std::make_shared<std::atomic<wish>>(wish::go_on);
   bool begun_ = false;
@@ -110,6 +114,7 @@ public:
                                           std::shared_ptr<run_threads> threads,
                                           const std::vector<run_journal::entry>& open) {
     parts_ = std::move(parts);
+    seen_ = parts_->seen;
     threads_ = std::move(threads);
     self_->set_exit_handler([this](caf::exit_msg& message) {
       for (auto& [id, run] : runs_)
@@ -159,12 +164,27 @@ private:
       caf::anon_send(run->second, leave_atom::value); // behind what was passed on to it
       runs_.erase(run);
     }
-    if (auto entry = parts_->journal->find(id);
-        entry && *entry && (*entry)->status.publication == publication::waiting) {
-      unpublished_.insert(id);
-      offer_later();
+    if (auto entry = parts_->journal->find(id); entry && *entry) {
+      count((*entry)->status.state);
+      if ((*entry)->status.publication == publication::waiting) {
+        unpublished_.insert(id);
+        offer_later();
+      }
     }
     take_turns();
+  }
+
+  void count(wire::TrainState end) {
+    auto& counter = end == wire::TrainState::done     ? seen_.done
+                    : end == wire::TrainState::failed ? seen_.failed
+                                                      : seen_.canceled;
+    counter.add();
+  }
+
+  void show() {
+    seen_.running.set(static_cast<double>(running_.size()));
+    seen_.waiting.set(static_cast<double>(waiting_.size()));
+    seen_.unpublished.set(static_cast<double>(unpublished_.size()));
   }
 
   /// On a thread of its own, one after the other: it waits for the registry, and no turn waits for it.
@@ -192,6 +212,7 @@ private:
     for (auto& id : published)
       unpublished_.erase(id);
     offer_later();
+    show();
   }
 
   void offer_later() {
@@ -206,6 +227,7 @@ private:
       running_.insert(id);
       caf::anon_send(runs_.at(id), begin_atom::value);
     }
+    show();
   }
 
   expected<void> answer(net::request_ptr& asked) {
@@ -255,6 +277,7 @@ private:
 
   runs_actor::stateful_pointer<runs_state> self_;
   std::shared_ptr<const run_parts> parts_;
+  service_metrics seen_;
   std::shared_ptr<run_threads> threads_;
   std::map<std::string, run_actor> runs_; ///< Those that have not ended.
   std::deque<std::string> waiting_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "services/trainer/config.hpp"
+#include "services/trainer/metrics.hpp"
 #include "services/trainer/run_journal.hpp"
 
 #include "common/net/client.hpp"
@@ -21,6 +22,7 @@ struct run_parts {
   std::shared_ptr<net::client> log;
   std::shared_ptr<net::client> registry;
   std::shared_ptr<run_journal> journal;
+  service_metrics seen;
 };
 
 enum class wish : std::uint8_t { go_on, cancel, stop };

@@ -62,6 +62,24 @@ TEST_CASE("a run trains, describes its model by hashes, and a start sent twice i
   CHECK(read(last).error()->str().find("no registry") != std::string::npos);
 }
 
+TEST_CASE("what becomes of runs is counted") {
+  troupe::testing::temp_dir dir;
+  life one{dir.path()};
+  auto ended = [&](auto&) { return one.parts->seen.running.value() == 0; };
+
+  REQUIRE(one.start("r1", config_in(dir.path(), "steps = 3\ncrash_at = 2\nfailing_rank = 1\n")));
+  one.end_of("r1");
+  one.ask_until("r1", wire::Kind::train_status, ended);
+  REQUIRE(one.start("r2", config_in(dir.path(), "steps = 3\nexit_at = 2\ncode = 2\n")));
+  one.end_of("r2");
+  one.ask_until("r2", wire::Kind::train_status, ended);
+
+  auto& seen = one.parts->seen;
+  CHECK(seen.restarts.value() == 1);
+  CHECK(seen.done.value() == 1);
+  CHECK(seen.failed.value() == 1);
+}
+
 TEST_CASE("a run under way when the service ends goes on in its next life, an ended one is remembered") {
   troupe::testing::temp_dir dir;
   auto config = config_in(dir.path(), "steps = 3\nhang_at = 2\n"); // in its first start only
@@ -86,10 +104,16 @@ TEST_CASE("a run that is canceled ends as such, also while it waits for its turn
   REQUIRE(one.start("r2", config));
   auto ended = [](auto& now) { return now.state() == wire::TrainState::canceled; };
 
+  auto running = [&](double n) { return [&, n](auto&) { return one.parts->seen.running.value() == n; }; };
+  one.ask_until("r1", wire::Kind::train_status, running(1));
+  CHECK(one.parts->seen.waiting.value() == 1);
+
   one.ask_until("r2", wire::Kind::train_cancel, ended);
   one.ask_until("r1", wire::Kind::train_cancel, ended);
 
   CHECK(read(one.end_of("r2")).state() == wire::TrainState::canceled);
+  one.ask_until("r1", wire::Kind::train_status, running(0));
+  CHECK(one.parts->seen.canceled.value() == 2);
 }
 
 TEST_CASE("an order that cannot be right is refused with the key") {

@@ -16,6 +16,7 @@ expected<component> spawn_run_component(service_context& context) {
     std::error_code problem;
     parts->worker = std::filesystem::read_symlink("/proc/self/exe", problem).parent_path() / settings->worker;
   }
+  parts->seen = service_metrics{context.metrics()};
   TROUPE_TRY(journal, run_journal::open(context.data() / "journal"));
   parts->journal = journal;
   if (context.catalog()->find("ingest")) {

@@ -19,6 +19,7 @@ namespace troupe::trainer::testing {
 struct life {
   caf::actor_system_config config;
   caf::actor_system system{config};
+  metrics::registry seen;
   std::shared_ptr<run_parts> parts = std::make_shared<run_parts>();
   std::shared_ptr<run_threads> threads = std::make_shared<run_threads>();
   std::optional<runs_actor> runs;
@@ -26,6 +27,7 @@ struct life {
   explicit life(const std::filesystem::path& folder, trainer::config settings = {},
                 std::shared_ptr<net::client> registry = {}) {
     parts->folder = folder / "runs";
+    parts->seen = service_metrics{seen};
     parts->worker = TROUPE_TEST_WORKER;
     parts->settings = std::make_shared<const trainer::config>(std::move(settings));
     parts->registry = std::move(registry);
