@@ -200,7 +200,7 @@ TEST_CASE("requests sent without waiting are answered in order, also when the fi
     std::lock_guard lock{mutex};
     later.emplace_back([asked = std::move(asked), respond = std::move(respond)]() mutable {
       if (asked.path == "/1")
-        std::this_thread::sleep_for(50ms);
+        std::this_thread::sleep_for(50ms); // slow on purpose
       respond.reply({200, "text/plain", "<" + asked.path + asked.body + ">"});
     });
   });

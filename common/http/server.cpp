@@ -355,6 +355,12 @@ public:
 
 } // namespace
 
+bool is_loopback(std::string_view address) noexcept {
+  beast::error_code not_one;
+  auto read = asio::ip::make_address(address, not_one);
+  return !not_one && read.is_loopback();
+}
+
 std::string_view request::header(std::string_view name) const noexcept {
   for (const auto& [key, value] : headers)
     if (same_name(key, name))

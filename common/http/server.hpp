@@ -56,6 +56,9 @@ private:
   std::function<void(response)> send_;
 };
 
+/// Whether an IP address reaches this machine only: 127.0.0.0/8 or ::1. A name is none: false.
+bool is_loopback(std::string_view address) noexcept;
+
 /// Called on a thread of the server; must be quick and must not throw.
 using handler = std::function<response(const request&)>;
 

@@ -99,3 +99,10 @@ TEST_CASE("a port that is taken is named") {
   REQUIRE_FALSE(second);
   CHECK(second.error().text.find("cannot listen on 127.0.0.1:" + std::to_string((*first)->port())) == 0);
 }
+
+TEST_CASE("an address is loopback, a name that looks like one is not") {
+  for (auto* own : {"127.0.0.1", "127.8.9.10", "::1"})
+    CHECK(http::is_loopback(own));
+  for (auto* other : {"", "localhost", "127.0.0.1.example.com", "10.0.0.1", "0.0.0.0", "::", "127.1 "})
+    CHECK_FALSE(http::is_loopback(other));
+}

@@ -5,8 +5,6 @@
 
 #include "schemas/ingest_generated.h"
 
-#include <boost/asio/ip/address.hpp>
-
 #include <algorithm>
 #include <charconv>
 
@@ -51,9 +49,7 @@ std::string_view host_in(std::string_view text) {
 bool local(const http::request& asked) {
   auto own = [](std::string_view text) {
     auto host = host_in(text);
-    boost::system::error_code err;
-    auto address = boost::asio::ip::make_address(host, err);
-    return text.empty() || host == "localhost" || (!err && address.is_loopback());
+    return text.empty() || host == "localhost" || http::is_loopback(host);
   };
   return own(asked.header("host")) && own(asked.header("origin"));
 }

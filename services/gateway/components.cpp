@@ -23,10 +23,6 @@ std::shared_ptr<net::client> client_of(service_context& context, std::string_vie
   return nullptr;
 }
 
-bool loopback(std::string_view address) {
-  return address.starts_with("127.") || address == "::1";
-}
-
 void show_counters(service_context& context, const std::shared_ptr<http::server>& server,
                    const std::shared_ptr<api>& serving) {
   auto& registry = context.metrics();
@@ -83,7 +79,7 @@ expected<component> http_component(service_context& context) {
 
   http::server_options options;
   options.address = settings.http_address;
-  if (!serving->guarded() && !loopback(options.address)) {
+  if (!serving->guarded() && !http::is_loopback(options.address)) {
     log::warn("no-api-keys",
               "gateway listens on 127.0.0.1 only, not on {}: there are no API keys; `troupe api-keys create` "
               "makes one",

@@ -2,6 +2,7 @@
 
 #include "services/ranker/release.hpp"
 
+#include "common/artefact/canonical.hpp"
 #include "common/core/file_hash.hpp"
 #include "common/core/file_sync.hpp"
 #include "common/core/hash.hpp"
