@@ -1,6 +1,7 @@
 #include "common/artefact/transfer.hpp"
 
 #include "common/net/client.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/registry_generated.h"
 
@@ -18,19 +19,6 @@ constexpr std::size_t part_bytes = std::size_t{4} << 20;
 constexpr auto part_timeout = 30s;
 constexpr auto identifier = "TRPR";
 
-template <class T>
-expected<const T*> answer(const net::reply& from, const char* name) {
-  auto* data = reinterpret_cast<const std::uint8_t*>(from.payload.data());
-  flatbuffers::Verifier verifier{data, from.payload.size()};
-  if (from.payload.size() < 8 || !verifier.VerifyBuffer<T>(identifier))
-    return fail(ec::corrupt, "the registry's answer is not a {}", name);
-  return flatbuffers::GetRoot<T>(data);
-}
-
-chunk finished(const flatbuffers::FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
-
 struct position {
   std::uint64_t next_offset;
   bool complete;
@@ -42,8 +30,8 @@ expected<position> put(net::client& registry, const file_hash& of, std::uint64_t
   auto data = out.CreateVector(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   auto hash = out.CreateString(of.sha256);
   out.Finish(wire::CreateBlobPut(out, hash, of.bytes, offset, data), identifier);
-  TROUPE_TRY(got, registry.call(wire::Kind::blob_put, finished(out), deadline::in(part_timeout)));
-  TROUPE_TRY(status, answer<wire::BlobStatus>(got, "BlobStatus"));
+  TROUPE_TRY(got, registry.call(wire::Kind::blob_put, net::bytes_of(out), deadline::in(part_timeout)));
+  TROUPE_TRY(status, net::read_as<wire::BlobStatus>(got.payload, identifier, "BlobStatus"));
   return position{status->next_offset(), status->complete()};
 }
 
@@ -86,8 +74,8 @@ expected<void> download(net::client& registry, std::string_view sha256, const fs
     flatbuffers::FlatBufferBuilder out;
     auto hash = out.CreateString(sha256);
     out.Finish(wire::CreateBlobGet(out, hash, have, part_bytes), identifier);
-    TROUPE_TRY(got, registry.call(wire::Kind::blob_get, finished(out), deadline::in(part_timeout)));
-    TROUPE_TRY(reply, answer<wire::BlobPart>(got, "BlobPart"));
+    TROUPE_TRY(got, registry.call(wire::Kind::blob_get, net::bytes_of(out), deadline::in(part_timeout)));
+    TROUPE_TRY(reply, net::read_as<wire::BlobPart>(got.payload, identifier, "BlobPart"));
     auto* bytes = reply->bytes();
     size = reply->size();
     if (reply->offset() != have || (have < size && (bytes == nullptr || bytes->size() == 0)))

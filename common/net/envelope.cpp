@@ -1,5 +1,7 @@
 #include "common/net/envelope.hpp"
 
+#include "common/net/payload.hpp"
+
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -76,7 +78,7 @@ chunk encode(const envelope& from) {
   head.add_retry_after_ms(
       static_cast<std::uint32_t>(std::clamp<milliseconds::rep>(from.retry_after.count(), 0, UINT32_MAX)));
   out.Finish(head.Finish(), wire::EnvelopeIdentifier());
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  return bytes_of(out);
 }
 
 expected<envelope> decode_envelope(byte_view bytes) {

@@ -1,6 +1,7 @@
 #include "services/cli/ranker_commands.hpp"
 
 #include "common/net/client.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/ranker_generated.h"
 
@@ -24,18 +25,6 @@ struct ask_options {
   std::uint64_t seed = 0;
   std::vector<std::string> session, exclude, releases;
 };
-
-chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
-
-template <class T>
-expected<const T*> verified(const chunk& payload, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-  if (!verifier.VerifyBuffer<T>("TRPK"))
-    return fail(ec::corrupt, "the ranker's answer is not a {}", name);
-  return flatbuffers::GetRoot<T>(payload.data());
-}
 
 std::string text(const flatbuffers::String* from) {
   return from ? from->str() : std::string{};
@@ -126,7 +115,7 @@ void print(const wire::RankReply& reply) {
 expected<void> show(context& with, wire::Kind kind, chunk payload) {
   TROUPE_TRY(client, with.client(service));
   TROUPE_TRY(got, client->call(kind, std::move(payload), deadline::in(5s)));
-  TROUPE_TRY(reply, verified<wire::RankReply>(got.payload, "RankReply"));
+  TROUPE_TRY(reply, net::read_as<wire::RankReply>(got.payload, "TRPK", "RankReply"));
   if (with.json)
     print_json(*reply);
   else
@@ -142,13 +131,13 @@ expected<void> recommend(context& with, const ask_options& how) {
   out.Finish(
       wire::CreateRank(out, release, arm, user, session, 0, 0, exclude, 0, how.n, how.explain, how.seed),
       "TRPK");
-  return show(with, wire::Kind::rank, bytes_of(out));
+  return show(with, wire::Kind::rank, net::bytes_of(out));
 }
 
 expected<void> similar(context& with, const ask_options& how) {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateSimilarDirect(out, how.release.c_str(), how.subject.c_str(), how.n), "TRPK");
-  return show(with, wire::Kind::similar, bytes_of(out));
+  return show(with, wire::Kind::similar, net::bytes_of(out));
 }
 
 /// Each replica by itself: they hold what they were told to.
@@ -162,8 +151,8 @@ expected<void> rankers(context& with, wire::Kind kind, const ask_options& how) {
       out.Finish(wire::CreatePrepare(out, out.CreateVectorOfStrings(how.releases)), "TRPK");
     else
       out.Finish(wire::CreateLoadedQuery(out), "TRPK");
-    TROUPE_TRY(got, client->call_to(r, kind, bytes_of(out), deadline::in(5s)));
-    TROUPE_TRY(reply, verified<wire::LoadedReleases>(got.payload, "LoadedReleases"));
+    TROUPE_TRY(got, client->call_to(r, kind, net::bytes_of(out), deadline::in(5s)));
+    TROUPE_TRY(reply, net::read_as<wire::LoadedReleases>(got.payload, "TRPK", "LoadedReleases"));
     if (with.json) {
       std::cout << (r > 0 ? "," : "") << json_array(reply->releases(), [](const wire::LoadedRelease& each) {
         return fmt::format(

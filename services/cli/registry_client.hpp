@@ -3,6 +3,7 @@
 #include "services/cli/context.hpp"
 
 #include "common/net/client.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/registry_generated.h"
 
@@ -21,14 +22,12 @@ expected<typename Answer::NativeTableType> ask_registry(context& with, wire::Kin
   TROUPE_TRY(client, with.client("registry"));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(Question::Pack(out, &question), "TRPR");
-  auto payload = chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  auto payload = net::bytes_of(out);
   TROUPE_TRY(got, client->call(kind, std::move(payload), deadline::in(std::chrono::seconds{30})));
-  auto* data = reinterpret_cast<const std::uint8_t*>(got.payload.data());
-  flatbuffers::Verifier verifier{data, got.payload.size(), 64, 1u << 24};
-  if (got.payload.size() < 8 || !verifier.VerifyBuffer<Answer>("TRPR"))
-    return fail(ec::corrupt, "the registry's answer to {} is not what was asked for", net::to_string(kind));
+  TROUPE_TRY(table,
+             net::read_as<Answer>(got.payload, "TRPR", fmt::format("answer to {}", net::to_string(kind))));
   typename Answer::NativeTableType value;
-  flatbuffers::GetRoot<Answer>(data)->UnPackTo(&value);
+  table->UnPackTo(&value);
   return value;
 }
 

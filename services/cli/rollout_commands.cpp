@@ -2,6 +2,7 @@
 
 #include "common/core/time.hpp"
 #include "common/net/client.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/deployer_generated.h"
 
@@ -36,14 +37,12 @@ expected<typename Answer::NativeTableType> ask(context& with, wire::Kind kind,
   TROUPE_TRY(client, with.client("deployer"));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(Question::Pack(out, &question), "TRPD");
-  auto payload = chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  auto payload = net::bytes_of(out);
   TROUPE_TRY(got, client->call(kind, std::move(payload), deadline::in(15s)));
-  auto* data = reinterpret_cast<const std::uint8_t*>(got.payload.data());
-  flatbuffers::Verifier verifier{data, got.payload.size(), 64, 1u << 24};
-  if (got.payload.size() < 8 || !verifier.VerifyBuffer<Answer>("TRPD"))
-    return fail(ec::corrupt, "the deployer's answer to {} is not what was asked for", net::to_string(kind));
+  TROUPE_TRY(table,
+             net::read_as<Answer>(got.payload, "TRPD", fmt::format("answer to {}", net::to_string(kind))));
   typename Answer::NativeTableType value;
-  flatbuffers::GetRoot<Answer>(data)->UnPackTo(&value);
+  table->UnPackTo(&value);
   return value;
 }
 

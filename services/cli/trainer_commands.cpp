@@ -5,6 +5,7 @@
 #include "common/config/section.hpp"
 #include "common/core/time.hpp"
 #include "common/net/client.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/registry_generated.h"
 #include "schemas/trainer_generated.h"
@@ -42,14 +43,8 @@ struct answer_of {
 template <class T>
 expected<answer_of<T>> ask(context& with, const char* service, wire::Kind kind, const builder& out) {
   TROUPE_TRY(client, with.client(service));
-  TROUPE_TRY(
-      got, client->call(
-               kind, chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()}),
-               deadline::in(10s)));
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(got.payload.data()),
-                                 got.payload.size()};
-  if (!verifier.VerifyBuffer<T>(nullptr))
-    return fail(ec::corrupt, "the answer of {} cannot be read", service);
+  TROUPE_TRY(got, client->call(kind, net::bytes_of(out), deadline::in(10s)));
+  TROUPE_CHECK(net::read_as<T>(got.payload, nullptr, fmt::format("answer of {}", service)));
   return answer_of<T>{got.payload};
 }
 

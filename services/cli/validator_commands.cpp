@@ -7,6 +7,7 @@
 #include "services/validator/schema.hpp"
 
 #include "common/net/client.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/validator_generated.h"
 
@@ -165,13 +166,10 @@ struct profile_options {
 expected<std::string> ask_profile(net::client& from, std::uint32_t replica, const std::string& source) {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateProfileQuery(out, out.CreateString(source)), "TRPV");
-  auto query = chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  auto query = net::bytes_of(out);
   TROUPE_TRY(answer, from.call_to(replica, wire::Kind::profile, query, deadline::in(reply_wait)));
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(answer.payload.data()),
-                                 answer.payload.size()};
-  if (!verifier.VerifyBuffer<wire::ProfileReply>("TRPV"))
-    return fail(ec::corrupt, "the answer of validator/{} is not a profile", replica);
-  return std::string{text_of(flatbuffers::GetRoot<wire::ProfileReply>(answer.payload.data())->json())};
+  TROUPE_TRY(profile, net::read_as<wire::ProfileReply>(answer.payload, "TRPV", "ProfileReply"));
+  return std::string{text_of(profile->json())};
 }
 
 /// The live profile as JSON. Each replica profiles the batches it judged: of several, a list in their order.

@@ -6,6 +6,7 @@
 
 #include "common/actor/health.hpp"
 #include "common/net/actors.hpp"
+#include "common/net/payload.hpp"
 
 #include <caf/fwd.hpp>
 #include <caf/typed_actor.hpp>
@@ -183,18 +184,7 @@ void ask_for(const ask_function& from, std::uint32_t replica, const Handle& to, 
        });
 }
 
-inline chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
-
-/// The table of an answer or a request, or ec::corrupt.
-template <class Table>
-expected<const Table*> read_as(const chunk& payload, const char* identifier, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                 1u << 30};
-  if (payload.size() < 8 || !verifier.VerifyBuffer<Table>(identifier))
-    return fail(ec::corrupt, "the payload is not a {}", name);
-  return flatbuffers::GetRoot<Table>(payload.data());
-}
+using net::bytes_of;
+using net::read_as;
 
 } // namespace troupe::deployer

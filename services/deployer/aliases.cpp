@@ -1,5 +1,7 @@
 #include "services/deployer/aliases.hpp"
 
+#include "common/net/payload.hpp"
+
 #include "schemas/registry_generated.h"
 
 #include <boost/json/parse.hpp>
@@ -16,17 +18,14 @@ template <class Table>
 chunk written(const typename Table::NativeTableType& value) {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(Table::Pack(out, &value), "TRPR");
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  return net::bytes_of(out);
 }
 
 template <class Table>
 expected<typename Table::NativeTableType> read(const chunk& payload, const char* name) {
-  auto* data = reinterpret_cast<const std::uint8_t*>(payload.data());
-  flatbuffers::Verifier verifier{data, payload.size(), 64, 1u << 24};
-  if (payload.size() < 8 || !verifier.VerifyBuffer<Table>("TRPR"))
-    return fail(ec::corrupt, "the registry's answer is no {}", name);
+  TROUPE_TRY(table, net::read_as<Table>(payload, "TRPR", name));
   typename Table::NativeTableType value;
-  flatbuffers::GetRoot<Table>(data)->UnPackTo(&value);
+  table->UnPackTo(&value);
   return value;
 }
 

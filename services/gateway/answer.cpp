@@ -59,7 +59,7 @@ expected<std::string> render_inspection(std::string_view kept) {
   if (end == std::string_view::npos || end + 1 == kept.size())
     return json::serialize(own);
   auto bytes = chunk::copy(as_bytes(kept.substr(end + 1)));
-  TROUPE_TRY(reply, read_as<wire::RankReply>(bytes, "RankReply"));
+  TROUPE_TRY(reply, read_as<wire::RankReply>(bytes, "TRPK", "RankReply"));
   auto& out = own.get_object();
   for (auto& each : stages_json(*reply))
     out["stages"].as_array().push_back(std::move(each));

@@ -113,7 +113,7 @@ expected<std::shared_ptr<api>> api::open(api_parts parts) {
                                                        held.size());
                          out.Finish(wire::CreateAppend(out, source, batch), "TRPI");
                          TROUPE_TRY(got, self->ask_and_wait(*client, wire::Kind::append, bytes_of(out), 10s));
-                         TROUPE_TRY(reply, read_as<wire::AppendReply>(got.payload, "AppendReply"));
+                         TROUPE_TRY(reply, read_as<wire::AppendReply>(got.payload, "TRPI", "AppendReply"));
                          std::uint64_t refused = 0;
                          if (reply->rows())
                            for (const auto* each : *reply->rows())

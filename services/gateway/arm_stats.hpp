@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/core/bytes.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/deployer_generated.h"
 
@@ -73,7 +74,7 @@ public:
     out.Finish(wire::CreateArmReport(out, who, number, a, b), "TRPD");
     arms_.clear();
     shadows_.clear();
-    return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+    return net::bytes_of(out);
   }
 
 private:

@@ -4,6 +4,7 @@
 #include "services/gateway/token.hpp"
 
 #include "common/http/problem.hpp"
+#include "common/net/payload.hpp"
 
 #include <boost/json.hpp>
 #include <sodium.h>
@@ -17,18 +18,8 @@ namespace json = boost::json;
 using flatbuffers::FlatBufferBuilder;
 using namespace std::chrono_literals;
 
-inline chunk bytes_of(const FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
-
-template <class T>
-expected<const T*> read_as(const chunk& payload, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                 1u << 30};
-  if (!verifier.VerifyBuffer<T>(nullptr))
-    return fail(ec::corrupt, "{} bytes came that are no {}", payload.size(), name);
-  return flatbuffers::GetRoot<T>(payload.data());
-}
+using net::bytes_of;
+using net::read_as;
 
 inline json::string text(const flatbuffers::String* from) {
   auto view = text_of(from);

@@ -3,6 +3,7 @@
 
 #include "common/http/problem.hpp"
 #include "common/log/log.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/deployer_generated.h"
 #include "schemas/feature_store_generated.h"
@@ -21,17 +22,6 @@ namespace {
 using namespace std::chrono_literals;
 namespace json = boost::json;
 using flatbuffers::FlatBufferBuilder;
-
-chunk bytes_of(const FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
-
-template <class T>
-const T* root_of(const chunk& payload) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                 1u << 30};
-  return verifier.VerifyBuffer<T>(nullptr) ? flatbuffers::GetRoot<T>(payload.data()) : nullptr;
-}
 
 } // namespace
 
@@ -57,7 +47,7 @@ void api::routing_loop() {
   for (;;) {
     FlatBufferBuilder out;
     out.Finish(wire::CreateRoutingQuery(out, routing_.current()->version, 10'000'000), "TRPD");
-    auto got = ask_and_wait(*deployer, wire::Kind::routing, bytes_of(out), 15s);
+    auto got = ask_and_wait(*deployer, wire::Kind::routing, net::bytes_of(out), 15s);
     auto table =
         got ? routing_table::read(got->payload) : expected<routing_table>{unexpected<error>{got.error()}};
     if (table) {
@@ -102,11 +92,11 @@ void api::report_arms() {
   auto got = ask_and_wait(*deployer, wire::Kind::arm_report, bytes, 2s);
   if (!got)
     return;
-  const auto* reply = root_of<wire::ArmReportReply>(got->payload);
+  auto reply = net::read_as<wire::ArmReportReply>(got->payload, "TRPD", "ArmReportReply");
   if (!reply)
     return;
   std::string next;
-  store::append_u64(next, std::max(number + 1, reply->next_number()));
+  store::append_u64(next, std::max(number + 1, (*reply)->next_number()));
   if (journal_->set_fact("report-number", next))
     static_cast<void>(journal_->set_fact("report", ""));
 }
@@ -172,12 +162,14 @@ void api::refresh_views() {
     return;
   FlatBufferBuilder out;
   out.Finish(wire::CreateViewsQuery(out), "TRPF");
-  auto got = ask_and_wait(*features, wire::Kind::views, bytes_of(out), 2s);
-  const auto* reply = got ? root_of<wire::ViewsReply>(got->payload) : nullptr;
-  if (!reply || !reply->toml())
+  auto got = ask_and_wait(*features, wire::Kind::views, net::bytes_of(out), 2s);
+  if (!got)
+    return;
+  auto reply = net::read_as<wire::ViewsReply>(got->payload, "TRPF", "ViewsReply");
+  if (!reply || !(*reply)->toml())
     return;
   std::map<std::string, std::vector<std::string>> found;
-  for (const auto* each : *reply->toml()) {
+  for (const auto* each : *(*reply)->toml()) {
     try {
       auto table = toml::parse(text_of(each));
       const auto* views = table["view"].as_array();

@@ -99,7 +99,7 @@ void api::write_rows(const call_ptr& one, std::vector<row> rows) {
       noted([self = this, one, answer, count](expected<net::reply> got) {
         if (!got)
           return self->refuse(one, got.error());
-        auto reply = read_as<wire::AppendReply>(got->payload, "AppendReply");
+        auto reply = read_as<wire::AppendReply>(got->payload, "TRPI", "AppendReply");
         if (!reply)
           return self->refuse(one, reply.error());
         if (!(*reply)->rows() || (*reply)->rows()->size() != count)
@@ -137,7 +137,7 @@ void api::read_entity_of(const call_ptr& one, const char* entity) {
       noted([self = this, one, entity](expected<net::reply> got) {
         if (!got)
           return self->refuse(one, got.error());
-        auto reply = read_as<wire::Features>(got->payload, "Features");
+        auto reply = read_as<wire::Features>(got->payload, "TRPF", "Features");
         if (!reply)
           return self->refuse(one, reply.error());
         json::object attributes, ages;

@@ -1,6 +1,7 @@
 #include "services/gateway/api.hpp"
 
 #include "common/http/problem.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/deployer_generated.h"
 #include "schemas/registry_generated.h"
@@ -137,20 +138,11 @@ json::value rollout_json(const wire::Rollout& from) {
            })}};
 }
 
-template <class T>
-expected<const T*> read_as(const chunk& payload) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                 1u << 30};
-  if (!verifier.VerifyBuffer<T>(nullptr))
-    return fail(ec::corrupt, "{} bytes came that are not the answer asked for", payload.size());
-  return flatbuffers::GetRoot<T>(payload.data());
-}
-
 template <class T, class One>
-expected<json::value> page(const chunk& payload, const char* name,
+expected<json::value> page(const chunk& payload, const char* contract, const char* name,
                            const flatbuffers::Vector<flatbuffers::Offset<One>>* (T::*list)() const,
                            json::value (*one)(const One&)) {
-  TROUPE_TRY(read, read_as<T>(payload));
+  TROUPE_TRY(read, net::read_as<T>(payload, contract, name));
   return json::value(json::object{{name, list_of((read->*list)(), one)}, {"last", read->last()}});
 }
 
@@ -158,32 +150,32 @@ expected<json::value> answer_of(operation what, const chunk& payload) {
   using enum operation;
   switch (what) {
   case runs:
-    return page<wire::RunPage, wire::Run>(payload, "runs", &wire::RunPage::runs, run_json);
+    return page<wire::RunPage, wire::Run>(payload, "TRPR", "runs", &wire::RunPage::runs, run_json);
   case models:
-    return page<wire::ModelPage, wire::ModelVersion>(payload, "models", &wire::ModelPage::versions,
+    return page<wire::ModelPage, wire::ModelVersion>(payload, "TRPR", "models", &wire::ModelPage::versions,
                                                      model_json);
   case releases:
-    return page<wire::ReleasePage, wire::Release>(payload, "releases", &wire::ReleasePage::releases,
+    return page<wire::ReleasePage, wire::Release>(payload, "TRPR", "releases", &wire::ReleasePage::releases,
                                                   release_json);
   case rollouts:
-    return page<wire::RolloutPage, wire::Rollout>(payload, "rollouts", &wire::RolloutPage::rollouts,
+    return page<wire::RolloutPage, wire::Rollout>(payload, "TRPD", "rollouts", &wire::RolloutPage::rollouts,
                                                   rollout_json);
   case run: {
-    TROUPE_TRY(read, read_as<wire::RunReply>(payload));
+    TROUPE_TRY(read, net::read_as<wire::RunReply>(payload, "TRPR", "RunReply"));
     if (!read->run())
       return fail(ec::not_found, "there is no run of this id");
     return run_json(*read->run());
   }
   case model: {
-    TROUPE_TRY(read, read_as<wire::ModelVersion>(payload));
+    TROUPE_TRY(read, net::read_as<wire::ModelVersion>(payload, "TRPR", "ModelVersion"));
     return model_json(*read);
   }
   case release: {
-    TROUPE_TRY(read, read_as<wire::Release>(payload));
+    TROUPE_TRY(read, net::read_as<wire::Release>(payload, "TRPR", "Release"));
     return release_json(*read);
   }
   default: {
-    TROUPE_TRY(read, read_as<wire::Rollout>(payload));
+    TROUPE_TRY(read, net::read_as<wire::Rollout>(payload, "TRPD", "Rollout"));
     return rollout_json(*read);
   }
   }
@@ -270,15 +262,14 @@ void api::pass_on(const call_ptr& one, operation what, const std::string& id, co
     kind = wire::Kind::rollout_change;
   }
   }
-  to->call_async(
-      kind, chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()}),
-      deadline::in(settings_.read_timeout), noted([self = this, one, what](expected<net::reply> got) {
-        auto made =
-            got ? answer_of(what, got->payload) : expected<json::value>{unexpected<error>{got.error()}};
-        if (!made)
-          return self->refuse(one, made.error());
-        self->finish(one, {200, "application/json", json::serialize(*made)});
-      }));
+  to->call_async(kind, net::bytes_of(out), deadline::in(settings_.read_timeout),
+                 noted([self = this, one, what](expected<net::reply> got) {
+                   auto made = got ? answer_of(what, got->payload)
+                                   : expected<json::value>{unexpected<error>{got.error()}};
+                   if (!made)
+                     return self->refuse(one, made.error());
+                   self->finish(one, {200, "application/json", json::serialize(*made)});
+                 }));
 }
 
 } // namespace troupe::gateway

@@ -1,6 +1,7 @@
 #include "services/gateway/api.hpp"
 
 #include "common/net/endpoint.hpp"
+#include "common/net/payload.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include "schemas/deployer_generated.h"
@@ -20,9 +21,7 @@ namespace json = boost::json;
 
 namespace {
 
-chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
+using net::bytes_of;
 
 /// An ingest, a deployer and a ranker that say what the test wants; their side of each story is kept.
 struct fake_fleet {

@@ -172,7 +172,7 @@ void api::similar_items(const call_ptr& one) {
 void api::on_ranked(const call_ptr& one, expected<net::reply> got) {
   if (!got)
     return got.error().code == ec::invalid_argument ? refuse(one, got.error()) : fall_back(one, got.error());
-  auto read = read_as<wire::RankReply>(got->payload, "RankReply");
+  auto read = read_as<wire::RankReply>(got->payload, "TRPK", "RankReply");
   if (!read)
     return fall_back(one, read.error());
   const auto& reply = **read;
@@ -215,7 +215,7 @@ void api::shadow(const call_ptr& one, std::vector<std::string> shown) {
       deadline::in(settings_.rank_timeout),
       noted([self = this, release, began, shown = std::move(shown)](expected<net::reply> got) {
         --self->shadows_;
-        auto reply = got ? read_as<wire::RankReply>(got->payload, "RankReply")
+        auto reply = got ? read_as<wire::RankReply>(got->payload, "TRPK", "RankReply")
                          : expected<const wire::RankReply*>{unexpected<error>{got.error()}};
         // Where the release was not ready another one answered, perhaps the very one it is compared with.
         if (!reply || text_of((*reply)->release()) != release)

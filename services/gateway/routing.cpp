@@ -2,6 +2,7 @@
 
 #include "common/core/hash.hpp"
 #include "common/event/record.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/deployer_generated.h"
 
@@ -25,10 +26,7 @@ const arm* routing_table::arm_of(std::string_view user) const noexcept {
 }
 
 expected<routing_table> routing_table::read(chunk bytes) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
-  if (!verifier.VerifyBuffer<wire::RoutingTable>(nullptr))
-    return fail(ec::corrupt, "{} bytes are no routing table", bytes.size());
-  const auto* from = flatbuffers::GetRoot<wire::RoutingTable>(bytes.data());
+  TROUPE_TRY(from, net::read_as<wire::RoutingTable>(bytes, "TRPD", "RoutingTable"));
   routing_table out;
   out.version = from->version();
   out.salt = text_of(from->salt());

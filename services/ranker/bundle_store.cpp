@@ -6,6 +6,7 @@
 #include "common/core/file_hash.hpp"
 #include "common/core/file_sync.hpp"
 #include "common/core/hash.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/registry_generated.h"
 
@@ -21,18 +22,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uint32_t part_bytes = 4 << 20;
-
-chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
-
-template <class T>
-expected<const T*> read_answer(const chunk& payload, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-  if (!verifier.VerifyBuffer<T>("TRPR"))
-    return fail(ec::corrupt, "the registry's answer is no {}", name);
-  return flatbuffers::GetRoot<T>(payload.data());
-}
 
 /// Folder of every bundle in `local`, by id.
 std::map<std::string, fs::path> bundles_in(const fs::path& local) {
@@ -80,8 +69,8 @@ expected<void> bundle_store::fetch_blob(const std::string& sha, std::uint64_t by
   for (std::uint64_t at = 0; at < bytes;) {
     flatbuffers::FlatBufferBuilder ask;
     ask.Finish(wire::CreateBlobGetDirect(ask, sha.c_str(), at, part_bytes), "TRPR");
-    TROUPE_TRY(got, registry_->call(wire::Kind::blob_get, bytes_of(ask), deadline::in(part_timeout_)));
-    TROUPE_TRY(answer, read_answer<wire::BlobPart>(got.payload, "BlobPart"));
+    TROUPE_TRY(got, registry_->call(wire::Kind::blob_get, net::bytes_of(ask), deadline::in(part_timeout_)));
+    TROUPE_TRY(answer, net::read_as<wire::BlobPart>(got.payload, "TRPR", "BlobPart"));
     if (answer->offset() != at || !answer->bytes() || answer->bytes()->size() == 0 ||
         answer->bytes()->size() > bytes - at)
       return fail(ec::corrupt, "the registry gives another part of blob {} than asked for", sha);
@@ -138,8 +127,8 @@ expected<fs::path> bundle_store::fetch(const std::string& id) {
     return fail(ec::not_found, "release {} is not on this machine, and the catalog has no registry", id);
   flatbuffers::FlatBufferBuilder ask;
   ask.Finish(wire::CreateReleaseQueryDirect(ask, id.c_str()), "TRPR");
-  TROUPE_TRY(got, registry_->call(wire::Kind::release_show, bytes_of(ask), deadline::in(part_timeout_)));
-  TROUPE_TRY(answer, read_answer<wire::Release>(got.payload, "Release"));
+  TROUPE_TRY(got, registry_->call(wire::Kind::release_show, net::bytes_of(ask), deadline::in(part_timeout_)));
+  TROUPE_TRY(answer, net::read_as<wire::Release>(got.payload, "TRPR", "Release"));
   std::string text = answer->manifest() ? answer->manifest()->str() : "";
   TROUPE_TRY(manifest, parse_manifest(text));
   if (manifest.id != id)

@@ -1,5 +1,7 @@
 #include "services/ranker/desk.hpp"
 
+#include "common/net/payload.hpp"
+
 #include "schemas/ranker_generated.h"
 
 #include <algorithm>
@@ -9,15 +11,6 @@ namespace troupe::ranker {
 namespace {
 
 constexpr std::uint32_t most_items = 1000;
-
-template <class T>
-expected<const T*> payload_of(const net::request& asked, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()),
-                                 asked.payload.size()};
-  if (!verifier.VerifyBuffer<T>("TRPK"))
-    return fail(ec::corrupt, "the payload is not a {}", name);
-  return flatbuffers::GetRoot<T>(asked.payload.data());
-}
 
 std::vector<std::string> texts(const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* from) {
   std::vector<std::string> out;
@@ -184,7 +177,7 @@ catalogue_ptr desk::catalogue_for(std::vector<std::string>& degraded) const {
 }
 
 expected<void> desk::answer_rank(const job_ptr& of) {
-  TROUPE_TRY(from, payload_of<wire::Rank>(of->asked, "Rank"));
+  TROUPE_TRY(from, net::read_as<wire::Rank>(of->asked.payload, "TRPK", "Rank"));
   TROUPE_TRY(n, count_of(from->n()));
   TROUPE_TRY(filters, conditions(from->filters()));
   std::vector<std::string> degraded;
@@ -270,7 +263,7 @@ void desk::came(const job_ptr& of, const std::string& key, expected<user_state> 
 }
 
 expected<void> desk::answer_similar(const job_ptr& of) {
-  TROUPE_TRY(from, payload_of<wire::Similar>(of->asked, "Similar"));
+  TROUPE_TRY(from, net::read_as<wire::Similar>(of->asked.payload, "TRPK", "Similar"));
   TROUPE_TRY(n, count_of(from->n()));
   TROUPE_TRY(filters, conditions(from->filters()));
   std::vector<std::string> degraded;
@@ -329,8 +322,7 @@ void desk::send(const job_ptr& of, const release& by, const ranking& answer, boo
     metrics_->degraded.add();
   metrics_->answer_seconds.observe(
       std::chrono::duration<double>(deadline::clock::now() - of->arrived).count());
-  of->asked.respond.reply(
-      chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()}));
+  of->asked.respond.reply(net::bytes_of(out));
 }
 
 } // namespace troupe::ranker

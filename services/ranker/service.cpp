@@ -9,6 +9,7 @@
 #include "common/core/hash.hpp"
 #include "common/log/log.hpp"
 #include "common/net/component.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/ranker_generated.h"
 
@@ -29,7 +30,7 @@ chunk releases_reply(const release_shelf& shelf) {
         out, each.id.c_str(), each.state.c_str(), each.error.c_str(), each.items, each.bytes,
         static_cast<std::uint64_t>(each.load_time.count()), each.in_use));
   out.Finish(wire::CreateLoadedReleasesDirect(out, &all), "TRPK");
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  return net::bytes_of(out);
 }
 
 void write_wanted(const std::filesystem::path& file, const std::vector<std::string>& ids) {
@@ -230,12 +231,11 @@ expected<component> spawn_endpoint(service_context& context) {
   handlers[wire::Kind::similar] = handlers[wire::Kind::rank];
   // Rare and short: a list of a few names, and a file of as many lines.
   handlers[wire::Kind::prepare] = [shelf, file](net::request asked) {
-    flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()),
-                                   asked.payload.size()};
-    if (!verifier.VerifyBuffer<wire::Prepare>("TRPK"))
-      return asked.respond.fail({ec::corrupt, "the payload is not a Prepare"});
+    auto from = net::read_as<wire::Prepare>(asked.payload, "TRPK", "Prepare");
+    if (!from)
+      return asked.respond.fail(std::move(from).error());
     std::vector<std::string> ids;
-    if (auto* list = flatbuffers::GetRoot<wire::Prepare>(asked.payload.data())->releases())
+    if (auto* list = (*from)->releases())
       for (auto* each : *list)
         ids.push_back(each->str());
     shelf->prepare(ids);

@@ -2,6 +2,7 @@
 
 #include "common/event/record.hpp"
 #include "common/log/log.hpp"
+#include "common/net/payload.hpp"
 
 #include <exception>
 
@@ -14,18 +15,14 @@ constexpr std::size_t largest_part = std::size_t{8} << 20;
 
 template <class T>
 expected<const T*> read(const chunk& payload, const char* name) {
-  auto* data = reinterpret_cast<const std::uint8_t*>(payload.data());
-  flatbuffers::Verifier verifier{data, payload.size(), 64, 1u << 24};
-  if (payload.size() < 8 || !verifier.VerifyBuffer<T>(identifier))
-    return fail(ec::corrupt, "the request is not a {}", name);
-  return flatbuffers::GetRoot<T>(data);
+  return net::read_as<T>(payload, identifier, name);
 }
 
 template <class Table>
 chunk written(const typename Table::NativeTableType& value) {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(Table::Pack(out, &value), identifier);
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  return net::bytes_of(out);
 }
 
 /// The table that answers, from a value that may have failed.
@@ -127,7 +124,7 @@ expected<chunk> service::answer_about_blobs(wire::Kind kind, const chunk& payloa
   flatbuffers::FlatBufferBuilder out{part.bytes.size() + 256};
   auto bytes = out.CreateVector(reinterpret_cast<const std::uint8_t*>(part.bytes.data()), part.bytes.size());
   out.Finish(wire::CreateBlobPart(out, part.size, ask->offset(), bytes), identifier);
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  return net::bytes_of(out);
 }
 
 expected<chunk> service::answer_about_models(wire::Kind kind, const chunk& payload) {

@@ -1,5 +1,7 @@
 #include "services/trainer/run_status.hpp"
 
+#include "common/net/payload.hpp"
+
 namespace troupe::trainer {
 
 chunk encode(const run_status& status) {
@@ -12,7 +14,7 @@ chunk encode(const run_status& status) {
                                            status.samples_per_second, status.seconds_left, status.restarts,
                                            &metrics, status.manifest.c_str()),
              "TRPT");
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  return net::bytes_of(out);
 }
 
 } // namespace troupe::trainer

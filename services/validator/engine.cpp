@@ -1,6 +1,7 @@
 #include "services/validator/engine.hpp"
 
 #include "common/log/log.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/validator_generated.h"
 
@@ -15,15 +16,6 @@ chunk finish(const std::shared_ptr<flatbuffers::FlatBufferBuilder>& out, flatbuf
   out->Finish(root, identifier);
   byte_view view{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};
   return {out, view};
-}
-
-template <class Table>
-expected<const Table*> open_message(const chunk& bytes, std::string_view what) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), 64,
-                                 1u << 30};
-  if (bytes.size() < 8 || !verifier.VerifyBuffer<Table>(identifier))
-    return fail(ec::corrupt, "{} bytes are not a {} request", bytes.size(), what);
-  return flatbuffers::GetRoot<Table>(bytes.data());
 }
 
 /// The batch inside a request: in place where its address fits 64-bit numbers, else copied to one that does.
@@ -126,7 +118,7 @@ expected<chunk> engine::answer(wire::Kind kind, const chunk& payload) {
 
 expected<chunk> engine::judge(const chunk& payload) {
   auto began = std::chrono::steady_clock::now();
-  TROUPE_TRY(request, open_message<wire::Judge>(payload, "judge"));
+  TROUPE_TRY(request, net::read_as<wire::Judge>(payload, identifier, "Judge"));
   if (text_of(request->source()).empty() || !request->batch())
     return fail(ec::invalid_argument, "a judge request needs a source and a batch");
   // Its bytes were verified with the request, as what they are: a nested buffer.
@@ -171,7 +163,7 @@ void engine::report(const judgement& judged, std::string_view source) {
 }
 
 expected<chunk> engine::profile(const chunk& payload) const {
-  TROUPE_TRY(request, open_message<wire::ProfileQuery>(payload, "profile"));
+  TROUPE_TRY(request, net::read_as<wire::ProfileQuery>(payload, identifier, "ProfileQuery"));
   if (!profiles_)
     return fail(ec::not_found, "this validator keeps no profiles: its setting `profile` is off");
   TROUPE_TRY(found, profiles_->read(text_of(request->source())));

@@ -198,7 +198,7 @@ TEST_CASE("malformed requests get a clear error and change nothing") {
   auto no_batch = here.made->answer(wire::Kind::judge, encode_judge("s", 0, as_bytes("0123456789")));
   auto other_kind = here.made->answer(wire::Kind::append, good);
 
-  CHECK(noise.error().text == "1000 bytes are not a judge request");
+  CHECK(noise.error().text == "a payload of 1000 bytes is no Judge");
   CHECK(no_batch.error().code == ec::corrupt);
   CHECK(other_kind.error().code == ec::invalid_argument);
 }
