@@ -19,3 +19,8 @@ as_root() {
 }
 
 seconds_since() { echo $(($(date +%s) - $1)); }
+
+# The image of a service or of the command line: image_name gateway
+image_name() {
+  echo "${TROUPE_IMAGES:-troupe}/$1:${TROUPE_TAG:-$(sed -n 's/^project(troupe VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)}"
+}

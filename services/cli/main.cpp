@@ -34,7 +34,7 @@ int run(int argc, char** argv) {
   app.name("troupe");
   app.require_subcommand(1);
   app.fallthrough();
-  app.set_version_flag("--version", "troupe 0.1.0");
+  app.set_version_flag("--version", "troupe " TROUPE_VERSION);
   app.add_option("--catalog", context.catalog_file,
                  "Catalog of the fleet; else compose/catalog.toml here or above")
       ->envname("TROUPE_CATALOG");

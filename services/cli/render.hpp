@@ -13,7 +13,7 @@ using rendered_files = std::map<std::string, std::string>;
 /// The images of a fleet: `<prefix>/<service>:<tag>`. The tag is fixed, so that no node runs another build.
 struct image_names {
   std::string prefix = "troupe";
-  std::string tag = "0.1.0";
+  std::string tag = TROUPE_VERSION;
 };
 
 /// compose.yaml, the catalog of its containers and what their Prometheus scrapes.

@@ -24,6 +24,10 @@ std::string service_name(const service_entry& entry, std::uint32_t replica) {
   return containers_of(entry) == 1 ? entry.name : fmt::format("{}-{}", entry.name, replica);
 }
 
+std::string image_of(std::string_view name) {
+  return fmt::format("${{TROUPE_IMAGES:-troupe}}/{}:${{TROUPE_TAG:-" TROUPE_VERSION "}}", name);
+}
+
 std::string volume_name(const service_entry& entry, std::uint32_t replica) {
   return fmt::format("{}-{}", entry.name, replica);
 }
@@ -62,7 +66,7 @@ json::object dependencies(const catalog& fleet, const service_entry& entry) {
 
 json::object service(const catalog& fleet, const service_entry& entry, std::uint32_t replica) {
   json::object out;
-  out["image"] = fmt::format("${{TROUPE_IMAGES:-troupe}}/{}:${{TROUPE_TAG:-latest}}", entry.name);
+  out["image"] = image_of(entry.name);
   out["command"] = json::array{"--replica", std::to_string(replica)};
   harden(out);
   json::array volumes{"./fleet:/etc/troupe:ro"};
@@ -97,7 +101,7 @@ json::object service(const catalog& fleet, const service_entry& entry, std::uint
 /// `docker compose run --rm cli status`: the command line, with its own key.
 json::object command_line() {
   json::object out;
-  out["image"] = "${TROUPE_IMAGES:-troupe}/cli:${TROUPE_TAG:-latest}";
+  out["image"] = image_of("cli");
   out["profiles"] = json::array{"tools"};
   out["command"] = json::array{"status"};
   harden(out);
@@ -110,7 +114,7 @@ json::object command_line() {
 
 json::object prometheus() {
   json::object out;
-  out["image"] = "${TROUPE_IMAGES:-troupe}/prometheus:${TROUPE_TAG:-latest}";
+  out["image"] = image_of("prometheus");
   out["profiles"] = json::array{"monitoring"};
   harden(out);
   out["volumes"] = json::array{"./prometheus:/etc/prometheus:ro", "prometheus:/data"};

@@ -10,5 +10,5 @@ for service in $services; do
   check "no secret in the inspection of $service" find_secret < <(docker inspect "$(container "$service")")
 done
 for service in $(sed 's/-[0-9]*$//' <<<"$services" | sort -u) cli; do
-  check "no secret in any layer of troupe/$service" find_secret < <(docker history --no-trunc "troupe/$service:latest"; docker save "troupe/$service:latest" | tar -xO)
+  check "no secret in any layer of troupe/$service" find_secret < <(docker history --no-trunc "$(image_name "$service")"; docker save "$(image_name "$service")" | tar -xO)
 done
