@@ -159,6 +159,7 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::similar:
   case wire::Kind::prepare:
   case wire::Kind::loaded:
+  case wire::Kind::inspect:
     return true;
   case wire::Kind::none:
   case wire::Kind::quarantine_replay:

@@ -354,16 +354,8 @@ void api::dispatch(const call_ptr& one) {
     return this->recommend(one);
   case similar:
     return similar_items(one);
-  case inspect: {
-    auto found = journal_->inspect(one->parameters[0]);
-    if (!found)
-      return refuse(one, found.error());
-    if (!*found)
-      return refuse(one, {ec::not_found, "there is no request of this id, or it is too long ago"});
-    auto rendered = render_inspection(**found);
-    return rendered ? finish(one, {200, "application/json", std::move(*rendered)})
-                    : refuse(one, rendered.error());
-  }
+  case inspect:
+    return inspect_request(one);
   default:
     return pass_on(one, one->to->what, one->parameters.empty() ? std::string{} : one->parameters[0],
                    one->query, body);

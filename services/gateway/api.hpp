@@ -13,6 +13,7 @@
 #include "common/http/server.hpp"
 #include "common/metrics/metrics.hpp"
 #include "common/net/client.hpp"
+#include "common/net/request.hpp"
 
 #include <atomic>
 #include <condition_variable>
@@ -35,10 +36,18 @@ struct backends {
   std::shared_ptr<net::client> ingest, features, registry, deployer, ranker;
 };
 
+/// The other gateways: each keeps what happened to the requests that it answered.
+struct siblings {
+  std::shared_ptr<net::client> client; ///< nullptr: there is one gateway, or it may not ask the others.
+  std::uint32_t self = 0;              ///< Our own replica.
+  std::uint32_t steady = 0;            ///< Replicas below this always run.
+};
+
 struct api_parts {
   std::string who = "gateway/0";
   std::shared_ptr<const config> settings;
   backends behind;
+  siblings others;
   std::shared_ptr<troupe::health> health;
   health::report report;
   metrics::registry* metrics = nullptr;
@@ -70,6 +79,9 @@ public:
   /// Ends the threads and the journal. What is under way must be answered before.
   void stop();
 
+  /// Answers `inspect` of another gateway. Quick: a look into memory, or one read.
+  void answer_gateway(net::request asked) const;
+
   routing_ptr routing() const { return routing_.current(); }
   journal_counters impressions() const { return journal_->counters(); }
 
@@ -77,6 +89,7 @@ private:
   struct call;
   using call_ptr = std::shared_ptr<call>;
   struct given_answer;
+  struct search;
   struct shown_item {
     std::string item, title;
   };
@@ -102,6 +115,10 @@ private:
   void give(const call_ptr& one, given_answer made);
   void similar_items(const call_ptr& one);
   void shadow(const call_ptr& one, std::vector<std::string> shown);
+  /// What is kept of a request, as JSON; ec::not_found.
+  expected<std::string> inspection(const std::string& id) const;
+  void inspect_request(const call_ptr& one);
+  void on_inspected(const call_ptr& one, search& of, std::uint32_t replica, const expected<net::reply>& got);
   void pass_on(const call_ptr& one, operation what, const std::string& id, const http::query_values& query,
                const std::string& body);
 

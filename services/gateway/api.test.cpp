@@ -1,5 +1,6 @@
 #include "services/gateway/api.hpp"
 
+#include "common/net/endpoint.hpp"
 #include "common/security/api_keys.hpp"
 #include "common/testing/temp_dir.hpp"
 
@@ -22,8 +23,9 @@ struct lonely {
   metrics::registry metrics;
   std::shared_ptr<api> serving;
 
-  void open() {
+  void open(siblings others = {}) {
     api_parts parts;
+    parts.others = std::move(others);
     parts.settings = settings;
     parts.metrics = &metrics;
     parts.state = folder / "state";
@@ -154,6 +156,42 @@ TEST_CASE("without anything behind it the gateway answers, says that it is degra
   CHECK(!json::parse(like.body).at("degraded").as_array().empty());
   auto looked = gateway.ask("GET", "/v1/requests/" + header_of(like, "X-Request-Id"));
   CHECK(json::parse(looked.body).at("item") == "a/b");
+}
+
+TEST_CASE("a gateway knows the requests that another one answered, and says when it cannot ask") {
+  lonely first, second, alone;
+  second.open();
+  net::endpoint_options how;
+  how.address = "ipc://" + (second.folder / "gateway-1.sock").string();
+  how.who = "gateway/1";
+  auto endpoint =
+      net::endpoint::open(
+          how, {{wire::Kind::inspect,
+                 [&second](net::request asked) { second.serving->answer_gateway(std::move(asked)); }}})
+          .value();
+  auto others = [&](std::uint32_t steady) {
+    net::client_options asking;
+    asking.service = "gateway";
+    asking.addresses = {"ipc://" + (first.folder / "gateway-0.sock").string(), how.address,
+                        "ipc://" + (first.folder / "gateway-2.sock").string()};
+    asking.caller = "gateway/0";
+    asking.connect_wait = std::chrono::milliseconds{10};
+    return siblings{std::shared_ptr<net::client>{net::client::open(asking).value()}, 0, steady};
+  };
+  first.open(others(2)); // the third gateway runs under load only
+  alone.open(others(3));
+
+  auto answer = json::parse(second.ask("GET", "/v1/users/u/recommendations?n=3").body);
+  auto path = "/v1/requests/" + json::value_to<std::string>(answer.at("request_id"));
+  auto here = first.ask("GET", path);
+
+  CHECK(here.status == 200);
+  CHECK(here.body == second.ask("GET", path).body);
+  CHECK(first.problem(first.ask("GET", "/v1/requests/none"), "not_found") == 404);
+  CHECK(alone.ask("GET", path).status == 200);
+  auto silent = alone.ask("GET", "/v1/requests/none");
+  CHECK(alone.problem(silent, "unavailable") == 503);
+  CHECK(silent.body.find("gateway/2") != std::string::npos);
 }
 
 TEST_CASE("a trace goes on where its header is right, and begins anew where it is not") {

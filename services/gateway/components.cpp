@@ -6,6 +6,7 @@
 #include "common/log/log.hpp"
 #include "common/net/component.hpp"
 
+#include <algorithm>
 #include <fstream>
 
 namespace troupe::gateway {
@@ -68,6 +69,11 @@ expected<component> http_component(service_context& context) {
   parts.behind = {client_of(context, "ingest"), client_of(context, "feature-store"),
                   client_of(context, "registry"), client_of(context, "deployer"),
                   client_of(context, "ranker")};
+  auto entry = context.entry();
+  if (entry.replicas > 1 && std::ranges::find(entry.calls, entry.name) != entry.calls.end())
+    parts.others.client = client_of(context, entry.name);
+  parts.others.self = context.replica();
+  parts.others.steady = entry.least_replicas != 0 ? entry.least_replicas : entry.replicas;
   parts.health = context.health();
   parts.report = context.report();
   parts.metrics = &context.metrics();
@@ -119,6 +125,7 @@ expected<component> http_component(service_context& context) {
   std::ofstream{file, std::ios::trunc} << server->port() << (tls ? " https\n" : " http\n");
   log::info("http", "gateway serves {}://{}:{}", tls ? "https" : "http", address, server->port());
   show_counters(context, server, serving);
+  context.share("api", serving);
   return component{std::function<void(deadline)>{[server, serving, file](deadline until) mutable {
     if (!server->drain(
             until.within(std::max<deadline::clock::duration>(until.left() - std::chrono::seconds{1}, {}))))
@@ -131,7 +138,10 @@ expected<component> http_component(service_context& context) {
 }
 
 expected<component> endpoint_component(service_context& context) {
-  return net::endpoint_component(context, {});
+  auto serving = context.shared<api>("api");
+  return net::endpoint_component(context, {{wire::Kind::inspect, [serving](net::request asked) {
+                                              serving->answer_gateway(std::move(asked));
+                                            }}});
 }
 
 } // namespace troupe::gateway

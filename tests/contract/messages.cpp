@@ -5,6 +5,7 @@
 
 #include "schemas/deployer_generated.h"
 #include "schemas/feature_store_generated.h"
+#include "schemas/gateway_generated.h"
 #include "schemas/ingest_generated.h"
 #include "schemas/ranker_generated.h"
 #include "schemas/registry_generated.h"
@@ -420,6 +421,15 @@ void add_ranker(std::vector<message>& all) {
       }));
 }
 
+void add_gateway(std::vector<message>& all) {
+  all.push_back(table<wire::InspectionQuery>(
+      "inspection_query", "TRPG", [](builder& out) { return wire::CreateInspectionQueryDirect(out, "r1"); },
+      [](auto& m) { return is(m.request_id(), "r1"); }));
+  all.push_back(table<wire::Inspection>(
+      "inspection", "TRPG", [](builder& out) { return wire::CreateInspectionDirect(out, "{}"); },
+      [](auto& m) { return is(m.json(), "{}"); }));
+}
+
 void add_status(std::vector<message>& all) {
   all.push_back(table<wire::StatusReply>(
       "status_reply", "TRPS",
@@ -782,6 +792,7 @@ std::vector<message> released_messages() {
   add_feature_scan(all);
   add_ranker(all);
   add_trainer(all);
+  add_gateway(all);
   add_status(all);
   add_registry_runs(all);
   add_registry_models(all);

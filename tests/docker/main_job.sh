@@ -83,9 +83,11 @@ check "an answer of five items, not degraded" wait_for 30 undegraded
 answer | tee "$work/answer" | jq -c '{release, arm, items: [.items[] | {item, title, sources, models}][0:2], degraded}'
 check "each with title, sources and the score of both models" jq -e \
   '.items | all((.title | length > 0) and (.sources | length > 0) and (.models | length == 2))' "$work/answer"
-inspect() { curl -s -m 30 -H "Authorization: Bearer $api_key" "$url/v1/requests/$(jq -r .request_id "$work/answer")"; }
-check "the request tells its stages, features, arm and release afterwards" jq -e --slurpfile a "$work/answer" \
-  '(.stages | length > 0) and (.features | length > 0) and .arm == $a[0].arm and .release == $a[0].release' <(inspect)
+for port in 8080 8081; do
+  curl -s -m 30 -H "Authorization: Bearer $api_key" "http://$TROUPE_ADDRESS:$port/v1/requests/$(jq -r .request_id "$work/answer")" >"$work/inspected"
+  check "the gateway at port $port tells its stages, features, arm and release afterwards" jq -e --slurpfile a "$work/answer" \
+    '(.stages | length > 0) and (.features | length > 0) and .arm == $a[0].arm and .release == $a[0].release' "$work/inspected"
+done
 first=$(jq -r '.items[0].item' "$work/answer")
 printf '{"id":"clicked","type":"click","user":"u1","item":"%s","event_time":"2026-04-01T00:00:00Z"}\n' "$first" >"$work/click.jsonl"
 check "a click is taken" test "$(post /v1/events "$work/click.jsonl")" = "1 new, 0 known"
