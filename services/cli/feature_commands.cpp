@@ -1,7 +1,7 @@
 #include "services/cli/feature_commands.hpp"
 
+#include "services/cli/feature_store_client.hpp"
 #include "services/feature_store/client/feature_client.hpp"
-#include "services/feature_store/training_set.hpp"
 #include "services/feature_store/view.hpp"
 
 #include "common/core/hash.hpp"
@@ -10,12 +10,9 @@
 #include <CLI/CLI.hpp>
 
 #include <cmath>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <limits>
 #include <map>
-#include <thread>
 
 namespace troupe::cli {
 
@@ -24,26 +21,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto service = "feature-store";
-
-chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
-
-template <class T>
-expected<const T*> verified(const chunk& payload, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                 1u << 30};
-  if (!verifier.VerifyBuffer<T>("TRPF"))
-    return fail(ec::corrupt, "the feature store's answer is not a {}", name);
-  return flatbuffers::GetRoot<T>(payload.data());
-}
-
-expected<std::string> read_text(const std::string& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot open {}: {}", file, errno_text(errno));
-  return std::string{std::istreambuf_iterator<char>{in}, {}};
-}
 
 std::string number_text(double number) {
   return std::isfinite(number) ? fmt::format("{}", number) : "null";
@@ -220,79 +197,6 @@ expected<void> state_hash(context& with) {
   return {};
 }
 
-struct build_options {
-  std::string spec, out;
-};
-
-expected<void> build(context& with, const build_options& options) {
-  TROUPE_TRY(text, read_text(options.spec));
-  if (auto spec = feature_store::parse_training_spec(text, options.spec); !spec)
-    return unexpected<error>{std::move(spec).error()};
-  TROUPE_TRY(client, with.client(service));
-  context::watch_interrupt();
-  flatbuffers::FlatBufferBuilder start;
-  auto folder = std::filesystem::absolute(options.out).string();
-  start.Finish(wire::CreateTrainingStartDirect(start, text.c_str(), folder.c_str()), "TRPF");
-  TROUPE_TRY(begun, client->call_to(0, wire::Kind::training_start, bytes_of(start), deadline::in(30s)));
-  auto last = begun;
-  bool bar = stderr_is_terminal() && !with.json, canceled = false;
-  for (;;) {
-    TROUPE_TRY(status, verified<wire::TrainingStatus>(last.payload, "TrainingStatus"));
-    if (bar) {
-      auto part = status->records_total() ? static_cast<double>(status->records_done()) /
-                                                static_cast<double>(status->records_total())
-                                          : 0.0;
-      auto filled = static_cast<std::size_t>(std::min(1.0, part) * 30);
-      std::cerr << fmt::format("\r{:<10} [{}{}] {:>3.0f} %  {} rows", text_of(status->stage()),
-                               std::string(filled, '='), std::string(30 - filled, ' '),
-                               100 * std::min(1.0, part), status->rows())
-                << std::flush;
-    }
-    if (status->state() != wire::TrainingState::running) {
-      if (bar)
-        std::cerr << "\n";
-      if (status->state() == wire::TrainingState::canceled)
-        return fail(ec::canceled, "the training set was canceled; the same command resumes it");
-      if (status->state() == wire::TrainingState::failed)
-        return fail(ec::internal, "{}", text_of(status->error()));
-      if (with.json)
-        std::cout << text_of(status->manifest());
-      else
-        std::cout << fmt::format("{} rows in {}\n", status->rows(), folder);
-      return {};
-    }
-    flatbuffers::FlatBufferBuilder ask;
-    ask.Finish(wire::CreateTrainingQueryDirect(ask, text_of(status->training_id()).data()), "TRPF");
-    std::this_thread::sleep_for(200ms);
-    bool cancel = context::interrupted() && !canceled;
-    canceled = canceled || cancel;
-    auto next = client->call_to(0, cancel ? wire::Kind::training_cancel : wire::Kind::training_status,
-                                bytes_of(ask), deadline::in(10s));
-    if (!next && next.error().code ==
-                     ec::not_found) // the service was started again: it goes on from its last checkpoint
-      next = client->call_to(0, wire::Kind::training_start, bytes_of(start), deadline::in(30s));
-    if (next)
-      last = std::move(*next);
-    else if (remedy_of(next.error().code) != remedy::retry_later)
-      return unexpected<error>{next.error()};
-  }
-}
-
-expected<void> verify(context& with, const std::string& folder) {
-  TROUPE_TRY(check, feature_store::verify_training_set(folder));
-  if (with.json)
-    std::cout << fmt::format("{{\"same\":{},\"rows\":{},\"stated\":\"{}\",\"computed\":\"{}\"}}\n",
-                             check.same, check.rows, check.stated, check.computed);
-  else if (check.same)
-    std::cout << fmt::format("{} rows, content {}: as the manifest says\n", check.rows, check.computed);
-  else
-    std::cout << fmt::format("NOT as the manifest says: {} rows, content {}, stated {}\n", check.rows,
-                             check.computed, check.stated);
-  if (!check.same)
-    with.say_no();
-  return {};
-}
-
 expected<void> check_views(context& with, const std::string& path) {
   TROUPE_TRY(views, feature_store::read_views(path));
   if (with.json)
@@ -334,24 +238,6 @@ void add_feature_commands(CLI::App& app, context& with) {
   with.command(*get_command, [&with, get_with] { return get(with, *get_with); });
   with.command(*features->add_subcommand("state-hash", "One SHA-256 over every feature state"),
                [&with] { return state_hash(with); });
-
-  auto* training = app.add_subcommand("training-set", "Training sets, correct at the point in time");
-  training->require_subcommand(1);
-  auto* build_command = training->add_subcommand("build", "Build or resume a training set");
-  auto build_with = std::make_shared<build_options>();
-  build_command->add_option("spec", build_with->spec, "Specification in TOML")
-      ->required()
-      ->check(CLI::ExistingFile);
-  build_command->add_option("--out", build_with->out, "Folder of the Parquet parts and the manifest")
-      ->required();
-  with.command(*build_command, [&with, build_with] { return build(with, *build_with); });
-  auto* verify_command =
-      training->add_subcommand("verify", "Compute the content hash of a training set again");
-  auto folder = std::make_shared<std::string>();
-  verify_command->add_option("dir", *folder, "Folder of the training set")
-      ->required()
-      ->check(CLI::ExistingDirectory);
-  with.command(*verify_command, [&with, folder] { return verify(with, *folder); });
 
   auto* views = app.add_subcommand("views", "Definitions of feature views");
   views->require_subcommand(1);

@@ -4,7 +4,7 @@
 
 namespace troupe::cli {
 
-/// `troupe features list|get|state-hash`, `troupe training-set build|verify`, `troupe views check`.
+/// `troupe features list|get|state-hash`, `troupe views check`.
 void add_feature_commands(CLI::App& app, context& with);
 
 } // namespace troupe::cli

@@ -13,6 +13,7 @@
 #include "services/cli/status_command.hpp"
 #include "services/cli/train_commands.hpp"
 #include "services/cli/trainer_commands.hpp"
+#include "services/cli/training_set_commands.hpp"
 #include "services/cli/up_command.hpp"
 #include "services/cli/validator_commands.hpp"
 #include "services/cli/visit_command.hpp"
@@ -51,6 +52,7 @@ int run(int argc, char** argv) {
   cli::add_ingest_commands(app, context);
   cli::add_validator_commands(app, context);
   cli::add_feature_commands(app, context);
+  cli::add_training_set_commands(app, context);
   cli::add_registry_commands(app, context);
   cli::add_ranker_commands(app, context);
   cli::add_rollout_commands(app, context);

@@ -6,8 +6,9 @@ namespace troupe::feature_store {
 
 /// The metrics of this service, by name.
 struct service_metrics {
-  metrics::counter records, batches, fetch_failures, reads, values, read_failures, training_rows;
-  metrics::gauge lag, parked, cached_states, cached_bytes, watermark_age;
+  metrics::counter records, batches, fetch_failures, reads, values, read_failures, training_rows,
+      training_read_bytes;
+  metrics::gauge lag, parked, cached_states, cached_bytes, watermark_age, training_sets, training_set_bytes;
   metrics::histogram read_seconds;
 
   explicit service_metrics(metrics::registry& in)
@@ -21,12 +22,17 @@ struct service_metrics {
             in.counter("troupe_feature_store_read_failures_total", "Feature reads refused or failed.")},
         training_rows{
             in.counter("troupe_feature_store_training_rows_total", "Rows of training sets written.")},
+        training_read_bytes{in.counter("troupe_feature_store_training_read_bytes_total",
+                                       "Bytes of kept training sets given out.")},
         lag{in.gauge("troupe_feature_store_lag_records", "Records of the log not yet applied.")},
         parked{in.gauge("troupe_feature_store_parked_reads", "Reads that wait for an offset.")},
         cached_states{in.gauge("troupe_feature_store_cached_states", "Entity states in memory.")},
         cached_bytes{in.gauge("troupe_feature_store_cached_bytes", "Memory of cached entity states.")},
         watermark_age{in.gauge("troupe_feature_store_watermark_age_seconds",
                                "Now minus the newest event time applied.")},
+        training_sets{in.gauge("troupe_feature_store_training_sets", "Training sets kept by name.")},
+        training_set_bytes{
+            in.gauge("troupe_feature_store_training_set_bytes", "Disk space of the kept training sets.")},
         read_seconds{
             in.histogram("troupe_feature_store_read_seconds", "Time from admission to answer of a read.")} {}
 };

@@ -2,6 +2,7 @@
 
 #include "services/feature_store/reader.hpp"
 #include "services/feature_store/state_engine.hpp"
+#include "services/feature_store/training_manifest.hpp"
 #include "services/feature_store/training_set.hpp"
 
 #include "common/testing/temp_dir.hpp"

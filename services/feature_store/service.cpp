@@ -6,6 +6,7 @@
 #include "services/feature_store/read_pool.hpp"
 #include "services/feature_store/reader.hpp"
 #include "services/feature_store/training_jobs.hpp"
+#include "services/feature_store/training_wire.hpp"
 
 #include "common/log/log.hpp"
 #include "common/net/component.hpp"
@@ -136,9 +137,19 @@ expected<component> spawn_log_consumer(service_context& context) {
 expected<component> spawn_training(service_context& context) {
   auto& settings = context.config<config>();
   TROUPE_TRY(log, net::open_client(context, "ingest"));
+  TROUPE_TRY(opened, kept_training::open(context.data() / "training-sets"));
+  std::shared_ptr<kept_training> kept = std::move(opened);
+  auto metrics = context.shared<service_metrics>("metrics");
   auto jobs = std::make_shared<training_jobs>(
       context.shared<state_engine>("engine")->views(), [log] { return std::make_unique<log_stream>(log); },
-      settings.training_memory_bytes, context.shared<service_metrics>("metrics")->training_rows);
+      kept, settings.training_memory_bytes, metrics->training_rows);
+  context.metrics().on_read([kept, metrics] {
+    std::uint64_t sets = 0, bytes = 0;
+    kept->total(sets, bytes);
+    metrics->training_sets.set(static_cast<double>(sets));
+    metrics->training_set_bytes.set(static_cast<double>(bytes));
+  });
+  context.share("kept", kept);
   context.share("training", jobs);
   return component{std::function<void(deadline)>{[jobs](deadline) { jobs->stop(); }}};
 }
@@ -177,6 +188,26 @@ expected<component> spawn_endpoint(service_context& context) {
           TROUPE_TRY(query, payload_of<wire::TrainingQuery>(asked, "TrainingQuery"));
           return jobs->query(query->training_id()->str(), cancel);
         });
+  auto kept = context.shared<kept_training>("kept");
+  auto metrics = context.shared<service_metrics>("metrics");
+  handlers[wire::Kind::training_read] = behind([kept, metrics](const net::request& asked) -> expected<chunk> {
+    TROUPE_TRY(query, payload_of<wire::TrainingRead>(asked, "TrainingRead"));
+    TROUPE_TRY(page, kept->read(query->name()->str(), query->file()->str(), query->offset(),
+                                query->max_bytes(), std::string{troupe::text_of(query->content_sha256())}));
+    metrics->training_read_bytes.add(static_cast<double>(page.bytes.size()));
+    return encode_page(query->offset(), page);
+  });
+  handlers[wire::Kind::training_list] = behind([kept](const net::request& asked) -> expected<chunk> {
+    TROUPE_TRY(query, payload_of<wire::TrainingList>(asked, "TrainingList"));
+    bool last = false;
+    auto sets = kept->list(std::string{troupe::text_of(query->after())}, query->limit(), last);
+    return encode_list(sets, last);
+  });
+  handlers[wire::Kind::training_remove] = behind([jobs](const net::request& asked) -> expected<chunk> {
+    TROUPE_TRY(query, payload_of<wire::TrainingRemove>(asked, "TrainingRemove"));
+    TROUPE_TRY(gone, jobs->remove(query->name()->str()));
+    return encode_kept(gone);
+  });
   return net::endpoint_component(context, std::move(handlers), [pool] { pool->drain(); });
 }
 

@@ -19,8 +19,11 @@ chunk training_jobs::encode(const job& of) const {
 
 expected<chunk> training_jobs::start(const std::string& text, const std::string& out) {
   TROUPE_TRY(spec, parse_training_spec(text, "specification"));
-  if (out.empty())
-    return fail(ec::invalid_argument, "a training set needs a folder to go to");
+  if (out.empty() && !is_training_set_name(spec.name))
+    return fail(ec::invalid_argument,
+                "name = \"{}\" cannot be that of a training set: 1 to 128 letters, digits, - _ and ., the "
+                "first of them no dot",
+                spec.name);
   auto id = to_hex(hash_wide(spec.canonical() + "\n" + out));
   std::lock_guard lock{mutex_};
   if (stopping_)
@@ -34,6 +37,7 @@ expected<chunk> training_jobs::start(const std::string& text, const std::string&
     thread_.join();
   auto fresh = std::make_shared<job>();
   fresh->id = id;
+  fresh->kept_as = out.empty() ? spec.name : "";
   fresh->progress.stage = "sorting";
   jobs_[id] = fresh;
   thread_ = std::thread{[this, fresh, spec = std::move(spec), out] {
@@ -45,9 +49,11 @@ expected<chunk> training_jobs::start(const std::string& text, const std::string&
       fresh->progress = now;
       return !fresh->cancel;
     };
-    log::info("training-started", "feature store builds training set {} in {}", spec.name, out);
+    log::info("training-started", "feature store builds training set {}{}{}", spec.name,
+              out.empty() ? "" : " in ", out);
     auto source = log_();
-    auto manifest = build_training_set(spec, views_, *source, out, options);
+    auto manifest = out.empty() ? build_kept(spec, *source, options)
+                                : build_training_set(spec, views_, *source, out, options);
     std::lock_guard inner{mutex_};
     if (manifest) {
       fresh->is = state::done;
@@ -64,6 +70,38 @@ expected<chunk> training_jobs::start(const std::string& text, const std::string&
     }
   }};
   return encode(*fresh);
+}
+
+/// What a build that was stopped left is taken to its end first: it goes on up to the offsets of its start.
+expected<std::string> training_jobs::build_kept(const training_spec& spec, record_stream& log,
+                                                const training_options& options) {
+  if (auto known = kept_->find(spec.name); known && known->identity == training_set_identity(spec, views_)) {
+    TROUPE_TRY(ends, log.ends());
+    if (!spec.offsets.empty() || known->log_offsets == ends) {
+      options.tell({"done", 0, 0, known->rows});
+      return known->text;
+    }
+  }
+  auto where = kept_->workshop(spec.name);
+  auto manifest = build_training_set(spec, views_, log, where, options);
+  if (!manifest && manifest.error().code == ec::conflict) { // That was another specification of this name.
+    TROUPE_CHECK(kept_->clear(spec.name));
+    manifest = build_training_set(spec, views_, log, where, options);
+  }
+  if (manifest)
+    TROUPE_CHECK(kept_->publish(spec.name));
+  return manifest;
+}
+
+expected<kept_training::entry> training_jobs::remove(const std::string& name) {
+  std::lock_guard lock{mutex_};
+  for (auto& [id, each] : jobs_)
+    if (each->is == state::running && each->kept_as == name)
+      return fail(ec::conflict,
+                  "training set {} is being built: wait for its end, or stop that with Ctrl-C where `troupe "
+                  "training-set build` runs",
+                  name);
+  return kept_->remove(name);
 }
 
 expected<chunk> training_jobs::query(const std::string& id, bool cancel) {

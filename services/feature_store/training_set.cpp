@@ -3,6 +3,7 @@
 #include "services/feature_store/reader.hpp"
 #include "services/feature_store/state_engine.hpp"
 #include "services/feature_store/training_columns.hpp"
+#include "services/feature_store/training_manifest.hpp"
 
 #include "common/table/parquet.hpp"
 
@@ -67,6 +68,18 @@ std::string pretty(const json::object& from) {
     out += fmt::format("{}  {}: {}", out.size() > 2 ? ",\n" : "", json::serialize(json::string{key}),
                        json::serialize(value));
   return out + "\n}\n";
+}
+
+/// The views whose features the training set holds, in their order.
+std::vector<feature_view> used_views(const training_spec& spec, const std::vector<feature_view>& views) {
+  std::set<std::string> used;
+  for (auto& name : spec.features)
+    used.insert(name.substr(0, name.find('.')));
+  std::vector<feature_view> out;
+  for (auto& view : views)
+    if (used.contains(view.name))
+      out.push_back(view);
+  return out;
 }
 
 /// The place of a row in the order of replay.
@@ -268,21 +281,16 @@ public:
   builder(const training_spec& spec, const std::vector<feature_view>& views, record_stream& log, fs::path out,
           const training_options& options)
       : spec_{spec}, log_{log}, out_{std::move(out)}, work_{out_ / ".work"}, options_{options} {
-    std::set<std::string> used;
-    for (auto& name : spec.features)
-      used.insert(name.substr(0, name.find('.')));
-    for (auto& view : views)
-      if (used.contains(view.name))
-        views_.push_back(view);
+    views_ = used_views(spec, views);
   }
 
   expected<std::string> build() {
     TROUPE_CHECK(resolve());
-    if (auto manifest = read_json(out_ / "manifest.json")) {
-      if (text_in(*manifest, "identity") != identity_)
+    if (auto manifest = read_training_manifest(out_)) {
+      if (manifest->identity != identity_)
         return fail(ec::conflict, "cannot build {} in {}: the folder holds another training set", spec_.name,
                     out_.string());
-      return pretty(*manifest);
+      return manifest->text;
     }
     std::error_code code;
     fs::create_directories(work_, code);
@@ -302,10 +310,7 @@ private:
   };
 
   expected<void> resolve() {
-    identity_ = spec_.canonical();
-    for (auto& view : views_)
-      identity_ += view.version + "\n";
-    identity_ = sha256_hex(as_bytes(identity_));
+    identity_ = training_set_identity(spec_, views_);
     columns_ = {{"label_time", column_type::time}, {"user", column_type::text}, {"item", column_type::text}};
     if (spec_.spine.empty())
       columns_.push_back({"label_value", column_type::number});
@@ -664,30 +669,11 @@ expected<std::string> build_training_set(const training_spec& spec, const std::v
   return manifest;
 }
 
-expected<training_check> verify_training_set(const std::filesystem::path& folder) {
-  TROUPE_TRY(manifest, read_json(folder / "manifest.json"));
-  auto *columns_json = manifest.if_contains("columns"), *parts_json = manifest.if_contains("parts");
-  if (!columns_json || !columns_json->is_array() || !parts_json || !parts_json->is_array())
-    return fail(ec::corrupt, "{} names no columns or parts", (folder / "manifest.json").string());
-  std::vector<training_column> columns;
-  for (auto& each : columns_json->as_array()) {
-    if (!each.is_object())
-      return fail(ec::corrupt, "{}: a column is not an object", (folder / "manifest.json").string());
-    TROUPE_TRY(type, column_type_named(text_in(each.as_object(), "type")));
-    columns.push_back({text_in(each.as_object(), "name"), type});
-  }
-  training_check result;
-  std::vector<std::string> hashes;
-  for (auto& each : parts_json->as_array()) {
-    if (!each.is_object())
-      return fail(ec::corrupt, "{}: a part is not an object", (folder / "manifest.json").string());
-    TROUPE_TRY(hash, hash_part(folder / text_in(each.as_object(), "file"), columns, result.rows));
-    hashes.push_back(hash);
-  }
-  result.stated = text_in(manifest, "content_sha256");
-  result.computed = content_hash(columns, hashes);
-  result.same = result.stated == result.computed && result.rows == whole_in(manifest, "rows");
-  return result;
+std::string training_set_identity(const training_spec& spec, const std::vector<feature_view>& views) {
+  auto identity = spec.canonical();
+  for (auto& view : used_views(spec, views))
+    identity += view.version + "\n";
+  return sha256_hex(as_bytes(identity));
 }
 
 } // namespace troupe::feature_store

@@ -36,14 +36,8 @@ expected<std::string> build_training_set(const training_spec& spec, const std::v
                                          record_stream& log, const std::filesystem::path& out,
                                          const training_options& options = {});
 
-struct training_check {
-  bool same = false;
-  std::uint64_t rows = 0;
-  std::string stated;   ///< SHA-256 in the manifest.
-  std::string computed; ///< SHA-256 of what the parts hold.
-};
-
-/// Computes the content hash of a finished training set again from its Parquet parts.
-expected<training_check> verify_training_set(const std::filesystem::path& folder);
+/// SHA-256 of what a training set is made by: its specification with every default, and the versions of the
+/// views that it reads.
+std::string training_set_identity(const training_spec& spec, const std::vector<feature_view>& views);
 
 } // namespace troupe::feature_store

@@ -1,7 +1,7 @@
 #include "services/trainer/run.hpp"
 
 #include "services/feature_store/log_stream.hpp"
-#include "services/feature_store/training_set.hpp"
+#include "services/feature_store/training_manifest.hpp"
 #include "services/trainer/publisher.hpp"
 #include "services/trainer/run_folders.hpp"
 #include "services/trainer/snapshot.hpp"

@@ -291,6 +291,10 @@ void add_feature_store(std::vector<message>& all) {
       "training_start", id,
       [](builder& out) { return wire::CreateTrainingStartDirect(out, "[labels]", "/out"); },
       [](auto& m) { return is(m.spec(), "[labels]") && is(m.out(), "/out"); }));
+  all.push_back(table<wire::TrainingStart>(
+      "training_start_kept", id,
+      [](builder& out) { return wire::CreateTrainingStartDirect(out, "[labels]", ""); },
+      [](auto& m) { return is(m.spec(), "[labels]") && m.out() && is(m.out(), ""); }));
   all.push_back(table<wire::TrainingStatus>(
       "training_status", id,
       [](builder& out) {
@@ -337,6 +341,46 @@ void add_feature_scan(std::vector<message>& all) {
       [](auto& m) {
         return is(m.ids()->Get(0), "i2") && m.features()->applied()->Get(0)->offset() == 11 && m.last();
       }));
+}
+
+void add_kept_training(std::vector<message>& all) {
+  constexpr auto id = "TRPF";
+  all.push_back(table<wire::TrainingRead>(
+      "training_read", id,
+      [](builder& out) {
+        return wire::CreateTrainingReadDirect(out, "clicks", "part-00000.parquet", 8, 4096, "ab");
+      },
+      [](auto& m) {
+        return is(m.name(), "clicks") && is(m.file(), "part-00000.parquet") && m.offset() == 8 &&
+               m.max_bytes() == 4096 && is(m.content_sha256(), "ab");
+      }));
+  all.push_back(table<wire::TrainingPage>(
+      "training_page", id,
+      [](builder& out) {
+        std::vector<std::uint8_t> bytes{1, 2, 3};
+        return wire::CreateTrainingPageDirect(out, 8, &bytes, 11, 99);
+      },
+      [](auto& m) {
+        return m.offset() == 8 && m.bytes()->size() == 3 && m.bytes()->Get(2) == 3 && m.size() == 11 &&
+               m.set_bytes() == 99;
+      }));
+  all.push_back(table<wire::TrainingList>(
+      "training_list", id, [](builder& out) { return wire::CreateTrainingListDirect(out, "clicks", 20); },
+      [](auto& m) { return is(m.after(), "clicks") && m.limit() == 20; }));
+  all.push_back(table<wire::TrainingListPage>(
+      "training_list_page", id,
+      [](builder& out) {
+        std::vector sets{wire::CreateKeptTrainingDirect(out, "clicks", 7, 99, "ab", at)};
+        return wire::CreateTrainingListPageDirect(out, &sets, true);
+      },
+      [](auto& m) {
+        auto* one = m.sets()->Get(0);
+        return is(one->name(), "clicks") && one->rows() == 7 && one->bytes() == 99 &&
+               is(one->content_sha256(), "ab") && one->made_at() == at && m.last();
+      }));
+  all.push_back(table<wire::TrainingRemove>(
+      "training_remove", id, [](builder& out) { return wire::CreateTrainingRemoveDirect(out, "clicks"); },
+      [](auto& m) { return is(m.name(), "clicks"); }));
 }
 
 void add_ranker(std::vector<message>& all) {
@@ -790,6 +834,7 @@ std::vector<message> released_messages() {
   add_validator(all);
   add_feature_store(all);
   add_feature_scan(all);
+  add_kept_training(all);
   add_ranker(all);
   add_trainer(all);
   add_gateway(all);

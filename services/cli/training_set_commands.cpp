@@ -1,0 +1,249 @@
+#include "services/cli/training_set_commands.hpp"
+
+#include "services/cli/feature_store_client.hpp"
+#include "services/cli/ingest_progress.hpp"
+#include "services/feature_store/training_fetch.hpp"
+#include "services/feature_store/training_spec.hpp"
+
+#include "common/core/time.hpp"
+#include "common/event/record.hpp"
+#include "common/net/client.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <thread>
+
+namespace troupe::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto service = "feature-store";
+constexpr std::uint32_t builder = 0; ///< The replica that builds training sets, and keeps them.
+
+struct training_options {
+  std::string spec, name, out, after;
+  std::uint32_t limit = 20;
+};
+
+expected<std::string> read_text(const std::string& file) {
+  std::ifstream in{file, std::ios::binary};
+  if (!in)
+    return fail(ec::not_found, "cannot open {}: {}", file, errno_text(errno));
+  return std::string{std::istreambuf_iterator<char>{in}, {}};
+}
+
+/// Fetches the kept set into a folder of this machine, showing how far it is.
+expected<feature_store::training_check> fetch(context& with, net::client& client,
+                                              const feature_store::training_manifest& of,
+                                              const std::string& folder) {
+  bool shown = stderr_is_terminal() && !with.json, used = false;
+  feature_store::fetch_options how;
+  how.tell = [&](const feature_store::fetch_progress& now) {
+    if (shown) {
+      used = true;
+      auto share =
+          now.bytes_total ? static_cast<double>(now.bytes) / static_cast<double>(now.bytes_total) : 0;
+      std::cerr << fmt::format("\rfetching   {} {:.1f} MB{}\x1b[K", bar(share, 30),
+                               static_cast<double>(now.bytes) / 1e6,
+                               now.waits_for.empty() ? "" : ", waiting: " + now.waits_for)
+                << std::flush;
+    }
+    return !context::interrupted();
+  };
+  auto check = feature_store::fetch_training_set(client, of, folder, how);
+  if (used)
+    std::cerr << "\n";
+  return check;
+}
+
+expected<void> build(context& with, const training_options& options) {
+  TROUPE_TRY(text, read_text(options.spec));
+  TROUPE_TRY(spec, feature_store::parse_training_spec(text, options.spec));
+  TROUPE_TRY(client, with.client(service));
+  context::watch_interrupt();
+  flatbuffers::FlatBufferBuilder start;
+  start.Finish(wire::CreateTrainingStartDirect(start, text.c_str(), ""), "TRPF");
+  TROUPE_TRY(begun, client->call_to(builder, wire::Kind::training_start, bytes_of(start), deadline::in(30s)));
+  auto last = begun;
+  bool shown = stderr_is_terminal() && !with.json, canceled = false;
+  for (;;) {
+    TROUPE_TRY(status, verified<wire::TrainingStatus>(last.payload, "TrainingStatus"));
+    if (shown) {
+      auto part = status->records_total() ? static_cast<double>(status->records_done()) /
+                                                static_cast<double>(status->records_total())
+                                          : 0.0;
+      std::cerr << fmt::format("\r{:<10} {} {} rows", text_of(status->stage()), bar(std::min(1.0, part), 30),
+                               status->rows())
+                << std::flush;
+    }
+    if (status->state() != wire::TrainingState::running) {
+      if (shown)
+        std::cerr << "\n";
+      if (status->state() == wire::TrainingState::canceled)
+        return fail(ec::canceled, "the training set was canceled; the same command resumes it");
+      if (status->state() == wire::TrainingState::failed)
+        return fail(ec::internal, "{}", text_of(status->error()));
+      break;
+    }
+    flatbuffers::FlatBufferBuilder ask;
+    ask.Finish(wire::CreateTrainingQueryDirect(ask, text_of(status->training_id()).data()), "TRPF");
+    std::this_thread::sleep_for(200ms);
+    bool cancel = context::interrupted() && !canceled;
+    canceled = canceled || cancel;
+    auto next = client->call_to(builder, cancel ? wire::Kind::training_cancel : wire::Kind::training_status,
+                                bytes_of(ask), deadline::in(10s));
+    if (!next && next.error().code ==
+                     ec::not_found) // the service was started again: it goes on from its last checkpoint
+      next = client->call_to(builder, wire::Kind::training_start, bytes_of(start), deadline::in(30s));
+    if (next)
+      last = std::move(*next);
+    else if (remedy_of(next.error().code) != remedy::retry_later)
+      return unexpected<error>{next.error()};
+  }
+  TROUPE_TRY(done, verified<wire::TrainingStatus>(last.payload, "TrainingStatus"));
+  auto where = fmt::format("kept by the feature store as {}", spec.name);
+  if (!options.out.empty()) {
+    TROUPE_TRY(manifest, feature_store::parse_training_manifest(std::string{text_of(done->manifest())},
+                                                                "the feature store's answer"));
+    where = "in " + std::filesystem::absolute(options.out).string();
+    TROUPE_TRY(check, fetch(with, *client, manifest, options.out));
+    static_cast<void>(check);
+  }
+  if (with.json)
+    std::cout << text_of(done->manifest());
+  else
+    std::cout << fmt::format("{} rows {}\n", done->rows(), where);
+  return {};
+}
+
+expected<void> fetch_by_name(context& with, const training_options& options) {
+  TROUPE_TRY(client, with.client(service));
+  context::watch_interrupt();
+  feature_store::fetch_options how;
+  how.tell = [](const feature_store::fetch_progress&) { return !context::interrupted(); };
+  TROUPE_TRY(manifest, feature_store::kept_manifest(*client, options.name, how));
+  TROUPE_TRY(check, fetch(with, *client, manifest, options.out));
+  if (with.json)
+    std::cout << manifest.text;
+  else
+    std::cout << fmt::format("{} rows in {}, content {}\n", check.rows,
+                             std::filesystem::absolute(options.out).string(), check.computed);
+  return {};
+}
+
+std::string json_of(const wire::KeptTraining& from) {
+  return fmt::format(R"({{"name":{},"rows":{},"bytes":{},"content_sha256":{},"made_at":{}}})",
+                     json_string(text_of(from.name())), from.rows(), from.bytes(),
+                     json_string(text_of(from.content_sha256())),
+                     json_string(to_rfc3339(from_micros(from.made_at()))));
+}
+
+expected<void> list(context& with, const training_options& options) {
+  TROUPE_TRY(client, with.client(service));
+  flatbuffers::FlatBufferBuilder out;
+  out.Finish(wire::CreateTrainingListDirect(out, options.after.c_str(), options.limit), "TRPF");
+  TROUPE_TRY(got, client->call_to(builder, wire::Kind::training_list, bytes_of(out), deadline::in(10s)));
+  TROUPE_TRY(page, verified<wire::TrainingListPage>(got.payload, "TrainingListPage"));
+  std::string next, all;
+  if (page->sets() != nullptr)
+    for (auto* each : *page->sets()) {
+      next = text_of(each->name());
+      if (with.json)
+        all += (all.empty() ? "" : ",") + json_of(*each);
+      else
+        all += fmt::format("{:<32} {:>10} rows {:>8.1f} MB  {}  {}\n", next, each->rows(),
+                           static_cast<double>(each->bytes()) / 1e6,
+                           to_rfc3339(from_micros(each->made_at())).substr(0, 19),
+                           text_of(each->content_sha256()).substr(0, 12));
+    }
+  if (page->last())
+    next.clear();
+  if (with.json)
+    std::cout << fmt::format("{{\"training_sets\":[{}],\"next\":{}}}\n", all,
+                             next.empty() ? "null" : json_string(next));
+  else
+    std::cout << all << (next.empty() ? "" : fmt::format("more: --after {}\n", next));
+  return {};
+}
+
+expected<void> remove(context& with, const training_options& options) {
+  TROUPE_TRY(client, with.client(service));
+  flatbuffers::FlatBufferBuilder out;
+  out.Finish(wire::CreateTrainingRemoveDirect(out, options.name.c_str()), "TRPF");
+  TROUPE_TRY(got, client->call_to(builder, wire::Kind::training_remove, bytes_of(out), deadline::in(30s)));
+  TROUPE_TRY(gone, verified<wire::KeptTraining>(got.payload, "KeptTraining"));
+  if (with.json)
+    std::cout << json_of(*gone) << "\n";
+  else
+    std::cout << fmt::format("removed {}: {} rows, {} bytes\n", text_of(gone->name()), gone->rows(),
+                             gone->bytes());
+  return {};
+}
+
+expected<void> verify(context& with, const std::string& folder) {
+  TROUPE_TRY(check, feature_store::verify_training_set(folder));
+  if (with.json)
+    std::cout << fmt::format("{{\"same\":{},\"rows\":{},\"stated\":\"{}\",\"computed\":\"{}\"}}\n",
+                             check.same, check.rows, check.stated, check.computed);
+  else if (check.same)
+    std::cout << fmt::format("{} rows, content {}: as the manifest says\n", check.rows, check.computed);
+  else
+    std::cout << fmt::format("NOT as the manifest says: {} rows, content {}, stated {}\n", check.rows,
+                             check.computed, check.stated);
+  if (!check.same)
+    with.say_no();
+  return {};
+}
+
+} // namespace
+
+void add_training_set_commands(CLI::App& app, context& with) {
+  auto* training = app.add_subcommand(
+      "training-set",
+      "Training sets, correct at the point in time. The feature store builds them and keeps them "
+      "by name; trainers (dcn.training_set) and this program fetch them from there");
+  training->require_subcommand(1);
+  auto options = std::make_shared<training_options>();
+  auto* build_command = training->add_subcommand(
+      "build",
+      "Build or resume a training set; the feature store keeps it by the name in the specification, in "
+      "the place of an earlier one. One that is there and up to date is found done");
+  build_command->add_option("spec", options->spec, "Specification in TOML")
+      ->required()
+      ->check(CLI::ExistingFile);
+  build_command->add_option("--out", options->out,
+                            "Fetch it too, into this folder of this machine: Parquet parts and manifest");
+  with.command(*build_command, [&with, options] { return build(with, *options); });
+  auto* list_command = training->add_subcommand("list", "The training sets that the feature store keeps");
+  list_command->add_option("--limit", options->limit, "How many at most")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  list_command->add_option("--after", options->after, "Those whose names come after this one");
+  with.command(*list_command, [&with, options] { return list(with, *options); });
+  auto* fetch_command = training->add_subcommand(
+      "fetch",
+      "Fetch a kept training set into a folder of this machine. The folder is a training set only when "
+      "every value has been checked; a fetch that was cut off goes on");
+  fetch_command->add_option("name", options->name, "Name of the training set")->required();
+  fetch_command->add_option("--out", options->out, "Folder of the Parquet parts and the manifest")
+      ->required();
+  with.command(*fetch_command, [&with, options] { return fetch_by_name(with, *options); });
+  auto* remove_command =
+      training->add_subcommand("remove", "Remove a kept training set from the feature store");
+  remove_command->add_option("name", options->name, "Name of the training set")->required();
+  with.command(*remove_command, [&with, options] { return remove(with, *options); });
+  auto* verify_command = training->add_subcommand(
+      "verify", "Compute the content hash of a training set in a folder of this machine again");
+  auto folder = std::make_shared<std::string>();
+  verify_command->add_option("dir", *folder, "Folder of the training set")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  with.command(*verify_command, [&with, folder] { return verify(with, *folder); });
+}
+
+} // namespace troupe::cli
