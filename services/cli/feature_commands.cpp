@@ -1,11 +1,13 @@
 #include "services/cli/feature_commands.hpp"
 
-#include "services/cli/feature_store_client.hpp"
 #include "services/feature_store/client/feature_client.hpp"
 #include "services/feature_store/view.hpp"
 
 #include "common/core/hash.hpp"
 #include "common/net/client.hpp"
+#include "common/net/payload.hpp"
+
+#include "schemas/feature_store_generated.h"
 
 #include <CLI/CLI.hpp>
 
@@ -36,8 +38,8 @@ expected<std::vector<view_in_force>> views_in_force(context& with) {
   TROUPE_TRY(client, with.client(service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateViewsQuery(out), "TRPF");
-  TROUPE_TRY(got, client->call(wire::Kind::views, bytes_of(out), deadline::in(10s)));
-  TROUPE_TRY(reply, verified<wire::ViewsReply>(got.payload, "ViewsReply"));
+  TROUPE_TRY(got, client->call(wire::Kind::views, net::bytes_of(out), deadline::in(10s)));
+  TROUPE_TRY(reply, net::read_as<wire::ViewsReply>(got.payload, "TRPF", "ViewsReply"));
   if (!reply->names() || !reply->versions() || !reply->toml() || !reply->state())
     return fail(ec::corrupt, "the feature store's answer has no views");
   std::vector<view_in_force> found;
@@ -166,8 +168,9 @@ expected<void> state_hash(context& with) {
     for (bool last = false; !last;) {
       flatbuffers::FlatBufferBuilder out;
       out.Finish(wire::CreateStateQueryDirect(out, after.c_str(), 10'000), "TRPF");
-      TROUPE_TRY(got, client->call_to(replica, wire::Kind::dump_state, bytes_of(out), deadline::in(60s)));
-      TROUPE_TRY(page, verified<wire::StatePage>(got.payload, "StatePage"));
+      TROUPE_TRY(got,
+                 client->call_to(replica, wire::Kind::dump_state, net::bytes_of(out), deadline::in(60s)));
+      TROUPE_TRY(page, net::read_as<wire::StatePage>(got.payload, "TRPF", "StatePage"));
       if (page->keys() && page->sha256())
         for (std::uint32_t i = 0; i < std::min(page->keys()->size(), page->sha256()->size()); ++i) {
           after = text_of(page->keys()->Get(i));

@@ -1,6 +1,5 @@
 #include "services/cli/training_set_commands.hpp"
 
-#include "services/cli/feature_store_client.hpp"
 #include "services/cli/ingest_progress.hpp"
 #include "services/feature_store/training_fetch.hpp"
 #include "services/feature_store/training_spec.hpp"
@@ -8,6 +7,9 @@
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
 #include "common/net/client.hpp"
+#include "common/net/payload.hpp"
+
+#include "schemas/feature_store_generated.h"
 
 #include <CLI/CLI.hpp>
 
@@ -68,11 +70,12 @@ expected<void> build(context& with, const training_options& options) {
   context::watch_interrupt();
   flatbuffers::FlatBufferBuilder start;
   start.Finish(wire::CreateTrainingStartDirect(start, text.c_str(), ""), "TRPF");
-  TROUPE_TRY(begun, client->call_to(builder, wire::Kind::training_start, bytes_of(start), deadline::in(30s)));
+  TROUPE_TRY(begun,
+             client->call_to(builder, wire::Kind::training_start, net::bytes_of(start), deadline::in(30s)));
   auto last = begun;
   bool shown = stderr_is_terminal() && !with.json, canceled = false;
   for (;;) {
-    TROUPE_TRY(status, verified<wire::TrainingStatus>(last.payload, "TrainingStatus"));
+    TROUPE_TRY(status, net::read_as<wire::TrainingStatus>(last.payload, "TRPF", "TrainingStatus"));
     if (shown) {
       auto part = status->records_total() ? static_cast<double>(status->records_done()) /
                                                 static_cast<double>(status->records_total())
@@ -96,16 +99,16 @@ expected<void> build(context& with, const training_options& options) {
     bool cancel = context::interrupted() && !canceled;
     canceled = canceled || cancel;
     auto next = client->call_to(builder, cancel ? wire::Kind::training_cancel : wire::Kind::training_status,
-                                bytes_of(ask), deadline::in(10s));
+                                net::bytes_of(ask), deadline::in(10s));
     if (!next && next.error().code ==
                      ec::not_found) // the service was started again: it goes on from its last checkpoint
-      next = client->call_to(builder, wire::Kind::training_start, bytes_of(start), deadline::in(30s));
+      next = client->call_to(builder, wire::Kind::training_start, net::bytes_of(start), deadline::in(30s));
     if (next)
       last = std::move(*next);
     else if (remedy_of(next.error().code) != remedy::retry_later)
       return unexpected<error>{next.error()};
   }
-  TROUPE_TRY(done, verified<wire::TrainingStatus>(last.payload, "TrainingStatus"));
+  TROUPE_TRY(done, net::read_as<wire::TrainingStatus>(last.payload, "TRPF", "TrainingStatus"));
   auto where = fmt::format("kept by the feature store as {}", spec.name);
   if (!options.out.empty()) {
     TROUPE_TRY(manifest, feature_store::parse_training_manifest(std::string{text_of(done->manifest())},
@@ -147,8 +150,8 @@ expected<void> list(context& with, const training_options& options) {
   TROUPE_TRY(client, with.client(service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateTrainingListDirect(out, options.after.c_str(), options.limit), "TRPF");
-  TROUPE_TRY(got, client->call_to(builder, wire::Kind::training_list, bytes_of(out), deadline::in(10s)));
-  TROUPE_TRY(page, verified<wire::TrainingListPage>(got.payload, "TrainingListPage"));
+  TROUPE_TRY(got, client->call_to(builder, wire::Kind::training_list, net::bytes_of(out), deadline::in(10s)));
+  TROUPE_TRY(page, net::read_as<wire::TrainingListPage>(got.payload, "TRPF", "TrainingListPage"));
   std::string next, all;
   if (page->sets() != nullptr)
     for (auto* each : *page->sets()) {
@@ -175,8 +178,9 @@ expected<void> remove(context& with, const training_options& options) {
   TROUPE_TRY(client, with.client(service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateTrainingRemoveDirect(out, options.name.c_str()), "TRPF");
-  TROUPE_TRY(got, client->call_to(builder, wire::Kind::training_remove, bytes_of(out), deadline::in(30s)));
-  TROUPE_TRY(gone, verified<wire::KeptTraining>(got.payload, "KeptTraining"));
+  TROUPE_TRY(got,
+             client->call_to(builder, wire::Kind::training_remove, net::bytes_of(out), deadline::in(30s)));
+  TROUPE_TRY(gone, net::read_as<wire::KeptTraining>(got.payload, "TRPF", "KeptTraining"));
   if (with.json)
     std::cout << json_of(*gone) << "\n";
   else

@@ -2,6 +2,7 @@
 
 #include "common/core/file_sync.hpp"
 #include "common/core/time.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/feature_store_generated.h"
 
@@ -38,7 +39,7 @@ public:
                       const std::function<expected<void>(std::string_view bytes, std::uint64_t size)>& take) {
     for (std::uint64_t size = offset + 1; offset < size;) {
       TROUPE_TRY(got, page(file, offset));
-      auto* answer = flatbuffers::GetRoot<wire::TrainingPage>(got.payload.data());
+      TROUPE_TRY(answer, net::read_as<wire::TrainingPage>(got.payload, "TRPF", "TrainingPage"));
       size = answer->size();
       progress_.bytes_total = answer->set_bytes();
       auto* bytes = answer->bytes();
@@ -75,16 +76,11 @@ private:
     out.Finish(wire::CreateTrainingReadDirect(out, name_.c_str(), file.c_str(), offset, page_bytes,
                                               content_.c_str()),
                "TRPF");
-    auto payload = chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+    auto payload = net::bytes_of(out);
     for (auto give_up = deadline::in(options_.patience);;) {
       auto got = store_.call_to(0, wire::Kind::training_read, payload, deadline::in(page_timeout));
-      if (got) {
-        flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(got->payload.data()),
-                                       got->payload.size()};
-        if (!verifier.VerifyBuffer<wire::TrainingPage>("TRPF"))
-          return fail(ec::corrupt, "the feature store's answer is not a TrainingPage");
+      if (got)
         return got;
-      }
       if (remedy_of(got.error().code) != remedy::retry_later || give_up.passed())
         return fail_while(fmt::format("fetching {} of training set {} at {}", file, name_, offset),
                           std::move(got).error());

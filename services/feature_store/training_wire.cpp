@@ -1,5 +1,7 @@
 #include "services/feature_store/training_wire.hpp"
 
+#include "common/net/payload.hpp"
+
 #include "schemas/feature_store_generated.h"
 
 namespace troupe::feature_store {
@@ -7,12 +9,6 @@ namespace troupe::feature_store {
 namespace {
 
 using builder = flatbuffers::FlatBufferBuilder;
-
-template <class Table>
-chunk finished(builder& out, flatbuffers::Offset<Table> root) {
-  out.Finish(root, "TRPF");
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
 
 flatbuffers::Offset<wire::KeptTraining> put(builder& out, const kept_training::entry& from) {
   return wire::CreateKeptTrainingDirect(out, from.name.c_str(), from.rows, from.bytes,
@@ -24,7 +20,8 @@ flatbuffers::Offset<wire::KeptTraining> put(builder& out, const kept_training::e
 chunk encode_page(std::uint64_t offset, const kept_training::page& from) {
   builder out{from.bytes.size() + 256};
   auto bytes = out.CreateVector(reinterpret_cast<const std::uint8_t*>(from.bytes.data()), from.bytes.size());
-  return finished(out, wire::CreateTrainingPage(out, offset, bytes, from.size, from.set_bytes));
+  out.Finish(wire::CreateTrainingPage(out, offset, bytes, from.size, from.set_bytes), "TRPF");
+  return net::bytes_of(out);
 }
 
 chunk encode_list(const std::vector<kept_training::entry>& sets, bool last) {
@@ -32,12 +29,14 @@ chunk encode_list(const std::vector<kept_training::entry>& sets, bool last) {
   std::vector<flatbuffers::Offset<wire::KeptTraining>> all;
   for (auto& each : sets)
     all.push_back(put(out, each));
-  return finished(out, wire::CreateTrainingListPageDirect(out, &all, last));
+  out.Finish(wire::CreateTrainingListPageDirect(out, &all, last), "TRPF");
+  return net::bytes_of(out);
 }
 
 chunk encode_kept(const kept_training::entry& from) {
   builder out;
-  return finished(out, put(out, from));
+  out.Finish(put(out, from), "TRPF");
+  return net::bytes_of(out);
 }
 
 } // namespace troupe::feature_store

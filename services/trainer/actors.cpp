@@ -253,6 +253,7 @@ private:
   expected<void> start(net::request_ptr& asked) {
     TROUPE_TRY(sent, payload_of<wire::TrainStart>(*asked, "TrainStart"));
     TROUPE_TRY(order, read_order(text_of(sent->run_id()), sent->config()->str(), text_of(sent->parent())));
+    TROUPE_CHECK(check_order(order));
     TROUPE_TRY(entry, parts_->journal->find(order.id));
     if (entry && entry->order.config != order.config)
       return fail(ec::conflict, "run {} exists with another configuration", order.id);

@@ -13,6 +13,9 @@ void config::bind(config_keys& keys) {
       "publish_again", publish_again,
       "How often a run that ended while the registry was away is offered to it again; also at each start.",
       between(1s, 24h));
+  keys.add("feature_store_patience", feature_store_patience,
+           "How long a run waits for a feature store that is away while it fetches its training set.",
+           between(0s, 24h));
   keys.add("max_waiting", max_waiting,
            "Runs that wait for their turn; more orders are refused as overloaded.", between(1, 10'000));
   keys.add("keep_runs", keep_runs,

@@ -13,6 +13,7 @@ struct config {
   std::uint32_t runs_at_once = 1;
   std::chrono::seconds registry_patience{60};
   std::chrono::seconds publish_again{60};
+  std::chrono::seconds feature_store_patience{600};
   std::uint32_t max_waiting = 100;
   std::uint32_t keep_runs = 20;
   std::uint64_t snapshot_memory_bytes = std::uint64_t{512} << 20;

@@ -78,7 +78,8 @@ expected<void> publisher::create() {
   };
   std::vector parameters{named("config", order_.worker_config),
                          named("ranks", std::to_string(order_.run.ranks)),
-                         named("seed", std::to_string(order_.seed)), named("data", order_.run.data)};
+                         named("seed", std::to_string(order_.seed)),
+                         named("data", order_.on_rows ? order_.training_set : order_.run.data)};
   std::vector tags{named("parent", order_.parent)};
   out.Finish(wire::CreateRunCreateDirect(out, order_.id.c_str(), order_.run.experiment.c_str(),
                                          order_.model_name.c_str(), &parameters, &tags),

@@ -205,28 +205,64 @@ private:
 
   /// The rows that a training set holds, hashed again: one that was changed is found before the training.
   expected<json::object> training_set() {
-    file_ = order_.training_set;
-    if (!file_.is_absolute())
-      return fail(
-          ec::invalid_argument,
-          "dcn.training_set = \"{}\": a DCN is trained on the rows of a training set, say its absolute "
-          "path; `troupe training-set build` makes one",
-          order_.training_set);
+    json::object known{{"source", "training-set"}};
+    feature_store::training_check check;
+    if (order_.training_set.starts_with('/')) {
+      TROUPE_TRY(checked, training_set_in(order_.training_set));
+      known["path"] = order_.training_set;
+      check = checked;
+    } else {
+      TROUPE_TRY(checked, fetched_training_set());
+      known["name"] = order_.training_set;
+      check = checked;
+    }
+    known["sha256"] = check.computed;
+    known["rows"] = check.rows;
     TROUPE_TRY(about, read_object(file_ / "manifest.json"));
+    for (auto* key : {"views", "log_offsets"})
+      if (auto* found = about.if_contains(key); found != nullptr)
+        known[key] = *found;
+    TROUPE_CHECK(check_data(known));
+    return known;
+  }
+
+  expected<feature_store::training_check> training_set_in(const fs::path& folder) {
+    file_ = folder;
     TROUPE_TRY(check, feature_store::verify_training_set(file_));
     if (!check.same)
       return fail(
           ec::corrupt,
           "the parts of training set {} have the content hash {}, its manifest says {}: build it again",
           file_.string(), check.computed, check.stated);
-    json::object known{{"source", "training-set"},
-                       {"path", file_.string()},
-                       {"sha256", check.computed},
-                       {"rows", check.rows}};
-    if (auto* views = about.if_contains("views"); views != nullptr && views->is_object())
-      known["views"] = *views;
-    TROUPE_CHECK(check_data(known));
-    return known;
+    return check;
+  }
+
+  /// From the feature store, or from an earlier fetch. What the run has chosen it stays with, whatever has
+  /// the name later.
+  expected<feature_store::training_check> fetched_training_set() {
+    auto note = folder_ / training_set_note;
+    training_sets::wanted_set want{order_.training_set, order_.run.data_sha256, {}};
+    if (auto begun = read_object(note))
+      want.begun = text_at(*begun, "sha256");
+    feature_store::fetch_options how;
+    how.patience = parts_.settings->feature_store_patience;
+    bool waits = false;
+    how.tell = [&](const feature_store::fetch_progress& now) {
+      status_.step = now.bytes;
+      status_.steps_total = now.bytes_total;
+      if (!now.waits_for.empty() && !std::exchange(waits, true))
+        log::warn("training-set-waits", "run {} waits for training set {}: {}", order_.id, want.name,
+                  now.waits_for);
+      waits = !now.waits_for.empty();
+      stage(waits ? "waiting for the training set" : "fetching");
+      return go_on();
+    };
+    auto choose = [&](const std::string& sha256) {
+      return write_text(note, json::serialize(json::object{{"name", want.name}, {"sha256", sha256}}));
+    };
+    TROUPE_TRY(found, parts_.training_sets->take(want, choose, how));
+    file_ = found.folder;
+    return found.check;
   }
 
   expected<void> check_data(const json::object& known) const {
@@ -456,6 +492,7 @@ void tidy(const run_parts& parts, const run_order& order, const run_status& stat
   if (status.state == wire::TrainState::done && status.publication == publication::complete)
     drop_work_files(parts.folder / order.id);
   drop_old_folders(parts.folder, *parts.journal, parts.settings->keep_runs);
+  parts.training_sets->drop_old([&] { return needed_training_sets(parts.folder, *parts.journal); });
 }
 
 } // namespace

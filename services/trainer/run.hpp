@@ -3,6 +3,7 @@
 #include "services/trainer/config.hpp"
 #include "services/trainer/metrics.hpp"
 #include "services/trainer/run_journal.hpp"
+#include "services/trainer/training_sets.hpp"
 
 #include "common/net/client.hpp"
 
@@ -22,6 +23,7 @@ struct run_parts {
   std::shared_ptr<net::client> log;
   std::shared_ptr<net::client> registry;
   std::shared_ptr<run_journal> journal;
+  std::shared_ptr<trainer::training_sets> training_sets;
   service_metrics seen;
 };
 

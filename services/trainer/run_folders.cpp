@@ -1,8 +1,11 @@
 #include "services/trainer/run_folders.hpp"
 
+#include "common/artefact/canonical.hpp"
 #include "common/log/log.hpp"
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 
 namespace troupe::trainer {
 
@@ -21,6 +24,23 @@ bool is_needed(const run_journal& journal, const std::string& id) {
 }
 
 } // namespace
+
+std::set<std::string> needed_training_sets(const fs::path& runs, const run_journal& journal) {
+  std::set<std::string> needed;
+  std::error_code problem;
+  for (auto& each : fs::directory_iterator{runs, problem}) {
+    std::ifstream in{each.path() / training_set_note, std::ios::binary};
+    if (!in)
+      continue;
+    auto entry = journal.find(each.path().filename().string());
+    if (entry && *entry && (*entry)->status.ended())
+      continue;
+    auto note = artefact::parse(std::string{std::istreambuf_iterator<char>{in}, {}});
+    if (note && note->is_object())
+      needed.insert(artefact::text_at(note->get_object(), "sha256"));
+  }
+  return needed;
+}
 
 void drop_work_files(const fs::path& folder) {
   std::error_code problem;

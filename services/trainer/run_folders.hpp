@@ -4,8 +4,16 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <set>
+#include <string>
 
 namespace troupe::trainer {
+
+/// In the folder of a run: which content of a training set it has chosen, as JSON (`sha256`).
+constexpr auto training_set_note = "training-set.json";
+
+/// The content hashes of the training sets that runs which have not ended were told to train on.
+std::set<std::string> needed_training_sets(const std::filesystem::path& runs, const run_journal& journal);
 
 /// Removes from the folder of a run that the registry has what the model does not need: the snapshot of the
 /// log and the checkpoints.

@@ -82,6 +82,17 @@ expected<run_order> read_order(std::string id, std::string config, std::string p
   return order;
 }
 
+expected<void> check_order(const run_order& order) {
+  if (order.on_rows && !order.training_set.starts_with('/') && !is_safe_name(order.training_set))
+    return fail(
+        ec::invalid_argument,
+        "dcn.training_set = \"{}\": a DCN is trained on the rows of a training set, say the name that "
+        "the feature store keeps it by (`troupe training-set list`), or the absolute path of its folder "
+        "on the machine of the trainer",
+        order.training_set);
+  return {};
+}
+
 std::string help_on_run_keys() {
   run_settings settings;
   config_keys keys;

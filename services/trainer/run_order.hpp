@@ -39,12 +39,15 @@ struct run_order {
       worker_config; ///< TOML, one key a line, sorted: the same for configurations that mean the same.
   std::string model_name;
   bool on_rows = false;     ///< Trained on the rows of a training set, not on interactions.
-  std::string training_set; ///< Its folder.
+  std::string training_set; ///< Its name in the feature store, or the absolute path of its folder here.
   std::uint64_t seed = 1;
 };
 
 /// Reads a configuration. An empty `id` becomes one made of the configuration's hash. Errors name the key.
 expected<run_order> read_order(std::string id, std::string config, std::string parent);
+
+/// What an order must say that is taken now; the journal may hold older ones that do not, and failed.
+expected<void> check_order(const run_order& order);
 
 /// What the keys of table `run` mean, for people.
 std::string help_on_run_keys();

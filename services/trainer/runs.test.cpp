@@ -1,5 +1,4 @@
-#include "services/feature_store/training_set.hpp"
-#include "services/feature_store/view.hpp"
+#include "services/feature_store/testing/training_store.hpp"
 #include "services/trainer/engine/train_config.hpp"
 #include "services/trainer/run_order.hpp"
 #include "services/trainer/testing/life.hpp"
@@ -9,6 +8,9 @@
 using namespace troupe;
 using namespace troupe::trainer;
 using namespace troupe::trainer::testing;
+using troupe::feature_store::testing::build_clicks;
+using troupe::feature_store::testing::keep_clicks;
+using troupe::feature_store::testing::training_store;
 
 namespace {
 
@@ -17,28 +19,17 @@ std::size_t folders_in(const std::filesystem::path& where) {
       std::distance(std::filesystem::directory_iterator{where}, std::filesystem::directory_iterator{}));
 }
 
-void write_training_set(const std::filesystem::path& folder) {
-  std::vector<record> events;
-  for (int i = 0; i < 40; ++i) {
-    record each;
-    each.id = "e" + std::to_string(i);
-    each.type = "click";
-    each.user = "u" + std::to_string(i % 4);
-    each.item = "i" + std::to_string(i % 3);
-    each.event_time = from_micros(1'000'000 * (i + 1));
-    events.push_back(each);
-  }
-  auto views = feature_store::parse_views("[[view]]\nname = \"a\"\nentity = \"user\"\nsource = [\"click\"]\n"
-                                          "ttl = \"90d\"\n[[view.feature]]\nname = \"n\"\noperator = "
-                                          "\"count\"\nwindow = \"7d\"\n",
-                                          "views");
-  REQUIRE_MESSAGE(views, (views ? std::string{} : render(views.error())));
-  auto spec = feature_store::parse_training_spec(
-      "name = \"clicks\"\nfeatures = [\"a.n\"]\n[labels]\nevent = \"click\"\n", "spec");
-  REQUIRE_MESSAGE(spec, (spec ? std::string{} : render(spec.error())));
-  feature_store::memory_stream log{events, 1};
-  auto built = feature_store::build_training_set(*spec, *views, log, folder);
-  REQUIRE_MESSAGE(built, (built ? std::string{} : render(built.error())));
+std::string order_on_rows(const std::string& training_set, const std::string& more = {}) {
+  return "steps = 1\nmodel = \"dcn\"\n[dcn]\ntraining_set = \"" + training_set + "\"\n" + more;
+}
+
+std::string pinned(const std::string& sha256) {
+  return "[run]\ndata_sha256 = \"" + sha256 + "\"\n";
+}
+
+bool holds(const wire::TrainStatus& status, const std::string& text) {
+  return status.manifest()->str().find(text) != std::string::npos ||
+         status.error()->str().find(text) != std::string::npos;
 }
 
 } // namespace
@@ -191,13 +182,13 @@ TEST_CASE(
     "a DCN's manifest names the training set it was trained on, and one that was changed stops the run") {
   troupe::testing::temp_dir dir;
   auto set = dir / "clicks";
-  write_training_set(set);
+  build_clicks(set, "clicks", 40);
   life one{dir.path()}; // there is no log to take a snapshot of
-  auto config = "steps = 1\nmodel = \"dcn\"\n[dcn]\ntraining_set = \"" + set.string() + "\"\n";
+  auto config = order_on_rows(set.string());
 
   REQUIRE(one.start("r1", config));
   auto last = one.end_of("r1");
-  REQUIRE(one.start("r2", config + "[run]\ndata_sha256 = \"" + std::string(64, 'a') + "\"\n"));
+  REQUIRE(one.start("r2", config + pinned(std::string(64, 'a'))));
   auto other = one.end_of("r2");
   std::filesystem::path part;
   for (auto& each : std::filesystem::directory_iterator{set})
@@ -216,6 +207,130 @@ TEST_CASE(
   CHECK(read(other).state() == wire::TrainState::failed);
   CHECK(read(other).error()->str().find("not aaaa") != std::string::npos);
   CHECK(read(changed).state() == wire::TrainState::failed);
+}
+
+TEST_CASE("a DCN's training set is fetched by its name, and the manifest names its content") {
+  troupe::testing::temp_dir dir;
+  training_store store{dir.path()};
+  auto made = keep_clicks(*store.kept, "clicks", 40);
+  life one{dir.path(), {}, {}, store.client};
+
+  REQUIRE(one.start("r1", order_on_rows("clicks")));
+  auto done = one.end_of("r1");
+  REQUIRE(one.start("none", order_on_rows("none")));
+  auto none = one.end_of("none");
+  auto nameless = one.start("nameless", order_on_rows(""));
+  auto relative = one.start("relative", order_on_rows("sets/clicks"));
+
+  REQUIRE_MESSAGE(read(done).state() == wire::TrainState::done, read(done).error()->str());
+  for (auto part : {std::string{"\"name\":\"clicks\""}, "\"sha256\":\"" + made.content_sha256 + "\"",
+                    std::string{"\"log_offsets\":[40]"}, std::string{"\"views\":{\"a\":"}})
+    CHECK_MESSAGE(holds(read(done), part), part, " in ", read(done).manifest()->str());
+  CHECK(!holds(read(done), "\"path\""));
+  CHECK(feature_store::verify_training_set(dir / "training-sets" / made.content_sha256)->same);
+  CHECK(read(none).state() == wire::TrainState::failed);
+  CHECK_MESSAGE(holds(read(none), "keeps no training set none"), read(none).error()->str());
+  for (auto* each : {&nameless, &relative}) {
+    REQUIRE(!*each);
+    CHECK(each->error().code == ec::invalid_argument);
+    CHECK(each->error().text.find("dcn.training_set") != std::string::npos);
+  }
+}
+
+TEST_CASE("a run that asks for one content of a training set gets that one, or an error with both hashes") {
+  troupe::testing::temp_dir dir;
+  training_store store{dir.path()};
+  auto then = keep_clicks(*store.kept, "clicks", 40);
+  life one{dir.path(), {}, {}, store.client};
+  REQUIRE(one.start("r1", order_on_rows("clicks")));
+  REQUIRE(read(one.end_of("r1")).state() == wire::TrainState::done);
+  auto now = keep_clicks(*store.kept, "clicks", 60);
+  auto again = order_on_rows("clicks", pinned(then.content_sha256));
+
+  REQUIRE(one.start("here", again)); // What was fetched before is still here.
+  auto here = one.end_of("here");
+  std::filesystem::remove_all(dir / "training-sets");
+  REQUIRE(one.start("gone", again));
+  auto gone = one.end_of("gone");
+  keep_clicks(*store.kept, "clicks", 60, "offsets = [40]\n"); // As the error says.
+  REQUIRE(one.start("back", again));
+  auto back = one.end_of("back");
+
+  CHECK(holds(read(here), then.content_sha256));
+  CHECK(read(here).state() == wire::TrainState::done);
+  CHECK(read(gone).state() == wire::TrainState::failed);
+  for (auto& part : {then.content_sha256, now.content_sha256, std::string{"data.log_offsets"}})
+    CHECK_MESSAGE(holds(read(gone), part), part, " in ", read(gone).error()->str());
+  CHECK_MESSAGE(read(back).state() == wire::TrainState::done, read(back).error()->str());
+}
+
+TEST_CASE("a run waits for the feature store, also in its next life, and stays with what it has fetched") {
+  troupe::testing::temp_dir dir;
+  training_store store{dir.path()};
+  auto made = keep_clicks(*store.kept, "clicks", 300, "rows_per_part = 100\n");
+  auto waits = [](auto& now) { return now.stage()->str() == "waiting for the training set"; };
+  auto part = dir / "training-sets" / made.content_sha256 / ".fetch" / made.parts[0];
+  std::uintmax_t before = 0;
+  {
+    life first{dir.path(), {}, {}, store.client};
+    std::promise<void> cut;
+    store.before_page = [&, last = -1](int page) mutable {
+      // After the manifest, in the middle of a part.
+      if (last < 0 && std::filesystem::exists(part) && std::filesystem::file_size(part) > 0) {
+        last = page;
+        cut.set_value();
+      }
+    };
+    store.page_bytes = 200;
+    REQUIRE(first.start("r1", order_on_rows("clicks")));
+    cut.get_future().wait();
+    store.stop();
+    first.ask_until("r1", wire::Kind::train_status, waits);
+    before = std::filesystem::file_size(part);
+  }
+  store.before_page = {};
+  life second{dir.path(), {}, {}, store.client};
+  second.ask_until("r1", wire::Kind::train_status, waits);
+  CHECK(before > 0);
+  CHECK(std::filesystem::file_size(part) >= before);
+  store.start();
+  auto done = second.end_of("r1");
+
+  REQUIRE_MESSAGE(read(done).state() == wire::TrainState::done, read(done).error()->str());
+  CHECK(holds(read(done), made.content_sha256));
+  trainer::config hasty;
+  hasty.feature_store_patience = std::chrono::seconds{0};
+  store.stop();
+  troupe::testing::temp_dir elsewhere;
+  life third{elsewhere.path(), hasty, {}, store.client};
+  REQUIRE(third.start("r2", order_on_rows("clicks")));
+  auto gave_up = third.end_of("r2");
+  CHECK(read(gave_up).state() == wire::TrainState::failed);
+  CHECK_MESSAGE(holds(read(gave_up), "unavailable: fetching"), read(gave_up).error()->str());
+}
+
+TEST_CASE(
+    "a fetch that is canceled ends its run, and training sets that no run needs go, but for the newest") {
+  troupe::testing::temp_dir dir;
+  training_store store{dir.path()};
+  life one{dir.path(), {}, {}, store.client};
+  std::vector<std::string> hashes;
+  for (int i = 0; i < 4; ++i) {
+    auto name = "clicks-" + std::to_string(i);
+    hashes.push_back(keep_clicks(*store.kept, name, 20 + i).content_sha256);
+    REQUIRE(one.start(name, order_on_rows(name)));
+    REQUIRE(read(one.end_of(name)).state() == wire::TrainState::done);
+  }
+  store.stop();
+  REQUIRE(one.start("canceled", order_on_rows("clicks-0")));
+  one.ask_until("canceled", wire::Kind::train_status,
+                [](auto& now) { return now.stage()->str() == "waiting for the training set"; });
+  one.ask_until("canceled", wire::Kind::train_cancel,
+                [](auto& now) { return now.state() == wire::TrainState::canceled; });
+
+  CHECK(folders_in(dir / "training-sets") == 2);
+  CHECK(std::filesystem::exists(dir / "training-sets" / hashes[3]));
+  CHECK(std::filesystem::exists(dir / "training-sets" / hashes[2]));
 }
 
 TEST_CASE("configs has an order for each model, and each is read whole") {

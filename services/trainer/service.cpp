@@ -27,6 +27,12 @@ expected<component> spawn_run_component(service_context& context) {
     TROUPE_TRY(registry, net::open_client(context, "registry"));
     parts->registry = registry;
   }
+  std::shared_ptr<net::client> store;
+  if (context.catalog()->find("feature-store")) {
+    TROUPE_TRY(opened, net::open_client(context, "feature-store"));
+    store = opened;
+  }
+  parts->training_sets = std::make_shared<training_sets>(context.data() / "training-sets", store);
   auto threads = std::make_shared<run_threads>();
   TROUPE_TRY(runs, spawn_runs(context.system(), parts, threads));
   component made{runs};

@@ -41,6 +41,8 @@ void build_twice(const fleet& services, const std::string& specification) {
     CHECK(number(built, "rows") > 0);
     services.ask({"training-set", "verify", out.string()});
     hash = content_hash(out);
+    auto kept = services.ask({"training-set", "list"}).at("training_sets");
+    services.ask({"training-set", "remove", std::string{kept.at(0).at("name").as_string()}});
   }
   CHECK(hashes[0] == hashes[1]);
 }

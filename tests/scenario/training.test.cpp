@@ -2,6 +2,7 @@
 
 #include <boost/json/serialize.hpp>
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <signal.h>
 
 using namespace troupe::testing;
@@ -156,5 +157,84 @@ TEST_CASE(
   auto gone = services.troupe({"reproduce", "dcn:1"});
   CHECK(gone.code == 1);
   CHECK_MESSAGE(gone.err.find("manifest.json") != std::string::npos, gone.err);
+  CHECK(services.down());
+}
+
+TEST_CASE("a DCN is trained on a training set by name, through kill -9 of trainer and feature store, and "
+          "reproduced") {
+  fleet services{"scenario_training_set_by_name"};
+  configure(services, "interactions");
+  services.up();
+  auto world = services.temp() / "world";
+  generate(services, world, 20'000);
+  ingest(services, world);
+  auto spec = source_dir() / "services" / "feature_store" / "training" / "interactions.toml";
+  auto built = services.ask({"training-set", "build", spec.string()}, 120s);
+  auto hash = text(built, "content_sha256");
+  auto kept = services.ask({"training-set", "list"}).at("training_sets");
+  REQUIRE(kept.as_array().size() == 1);
+  CHECK(text(kept.at(0), "name") == "clicks");
+  CHECK(text(kept.at(0), "content_sha256") == hash);
+  CHECK(number(kept, "rows") == number(built, "rows"));
+  auto config = order(services, "dcn",
+                      "model = \"dcn\"\n[dcn]\nepochs = 1\nlabel = "
+                      "\"user_activity.impressions_7d\"\npositive_at_least = 8\ntraining_set = \"clicks\"\n");
+
+  // A feature store that answers nobody is waited for; then both die, and the run goes on.
+  auto store = services.pid_of("feature-store"), trainer = services.pid_of("trainer");
+  REQUIRE((store && trainer));
+  ::kill(*store, SIGSTOP);
+  services.ask({"train", config.string(), "--run", "dcn-1"});
+  REQUIRE(wait_until(
+      [&] {
+        return text(services.ask({"train", "status", "dcn-1"}), "stage") == "waiting for the training set";
+      },
+      60s));
+  ::kill(*trainer, SIGKILL);
+  ::kill(*store, SIGKILL);
+  REQUIRE(wait_until(
+      [&] { return services.pid_of("trainer").value_or(*trainer) != *trainer && services.ready_now(); },
+      60s));
+  auto dcn = end_of(services, "dcn-1");
+
+  REQUIRE_MESSAGE(text(dcn, "state") == "done", boost::json::serialize(dcn));
+  CHECK_MESSAGE(text(dcn, "error").empty(), text(dcn, "error"));
+  auto& data = dcn.at("manifest").at("data");
+  CHECK(text(data, "name") == "clicks");
+  CHECK(text(data, "sha256") == hash);
+  CHECK(data.at("views").as_object().size() == 2);
+  CHECK(services.ask({"reproduce", "dcn:1"}, 120s).at("equal").as_bool());
+
+  // Another content by the same name, and no copy left: the error says both. The content of then: equal
+  // again.
+  auto earlier = data.at("log_offsets").as_array();
+  for (auto& each : earlier)
+    each = each.to_number<std::int64_t>() / 2;
+  write_file(services.temp() / "half.toml",
+             fmt::format("offsets = {}\n{}", boost::json::serialize(earlier), read_file(spec)));
+  auto half = services.ask({"training-set", "build", (services.temp() / "half.toml").string()}, 120s);
+  auto copies = services.data() / "trainer-0" / "training-sets";
+  CHECK(std::filesystem::exists(copies / hash / "manifest.json"));
+  std::filesystem::remove_all(copies);
+  auto other = services.troupe({"reproduce", "dcn:1"});
+  CHECK(other.code == 1);
+  for (auto& part : {hash, text(half, "content_sha256")})
+    CHECK_MESSAGE(other.err.find(part) != std::string::npos, other.err);
+  write_file(
+      services.temp() / "then.toml",
+      fmt::format("offsets = {}\n{}", boost::json::serialize(data.at("log_offsets")), read_file(spec)));
+  auto then = services.ask({"training-set", "build", (services.temp() / "then.toml").string(), "--out",
+                            (services.temp() / "then").string()},
+                           120s);
+  CHECK(text(then, "content_sha256") == hash);
+  CHECK(services.ask({"training-set", "verify", (services.temp() / "then").string()}).at("same").as_bool());
+  CHECK(services.ask({"reproduce", "dcn:1"}, 120s).at("equal").as_bool());
+
+  services.ask({"training-set", "fetch", "clicks", "--out", (services.temp() / "fetched").string()});
+  CHECK(read_file(services.temp() / "fetched" / "manifest.json") ==
+        read_file(services.temp() / "then" / "manifest.json"));
+  services.ask({"training-set", "remove", "clicks"});
+  CHECK(services.ask({"training-set", "list"}).at("training_sets").as_array().empty());
+  CHECK(services.troupe({"training-set", "fetch", "clicks", "--out", "x"}).code == 1);
   CHECK(services.down());
 }

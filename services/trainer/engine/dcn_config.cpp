@@ -5,7 +5,8 @@ namespace troupe::trainer {
 void dcn_config::bind(config_keys& keys) {
   keys.add(
       "dcn.training_set", training_set,
-      "Folder of a training set: what `troupe training-set build` wrote, on the machine of the trainer.");
+      "A training set: the name that the feature store keeps it by (`troupe training-set build`), or the "
+      "absolute path of its folder on the machine of the trainer.");
   keys.add("dcn.label", label, "Column that says how a row ended; a row without a value ended badly.");
   keys.add("dcn.positive_at_least", positive_at_least, "From this value of it on a row is a good one.");
   keys.add("dcn.ids", ids, "Learn of users and items by their ids too, not by their features alone.");

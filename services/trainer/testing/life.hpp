@@ -25,12 +25,14 @@ struct life {
   std::optional<runs_actor> runs;
 
   explicit life(const std::filesystem::path& folder, trainer::config settings = {},
-                std::shared_ptr<net::client> registry = {}) {
+                std::shared_ptr<net::client> registry = {}, std::shared_ptr<net::client> feature_store = {}) {
     parts->folder = folder / "runs";
     parts->seen = service_metrics{seen};
     parts->worker = TROUPE_TEST_WORKER;
     parts->settings = std::make_shared<const trainer::config>(std::move(settings));
     parts->registry = std::move(registry);
+    parts->training_sets =
+        std::make_shared<training_sets>(folder / "training-sets", std::move(feature_store));
     parts->journal = *run_journal::open(folder / "journal");
     runs = *spawn_runs(system, parts, threads);
   }

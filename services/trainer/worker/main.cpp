@@ -37,7 +37,9 @@ int run(int argc, char** argv) {
   app.name("troupe-trainer-worker");
   app.add_option("--config", options.config, "TOML: what to train; `troupe-train keys` lists the keys")
       ->required();
-  app.add_option("--data", options.data, "Interactions: Parquet, or text with user item [time] a line")
+  app.add_option("--data", options.data,
+                 "Interactions: Parquet, or text with user item [time] a line. For a DCN the folder of a "
+                 "training set")
       ->required();
   app.add_option("--out", options.out, "Folder of the run")->required();
   app.add_option("--rank", options.rank, "Which of the ranks this is");

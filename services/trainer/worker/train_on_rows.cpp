@@ -75,15 +75,17 @@ std::map<std::string, double> metrics_of(const fit_of_rows& fit, const labelled_
   return binary_metrics(fit.what->logits(tested_on, rows.size()), std::span{rows.labels}.subspan(tested_on));
 }
 
-expected<labelled_rows> read_rows(const train_config& config, const progress_sink& sink) {
-  if (config.dcn.training_set.empty())
+expected<labelled_rows> read_rows(const train_config& config, const rows_setting& setting,
+                                  const progress_sink& sink) {
+  auto folder = setting.folder.empty() ? std::filesystem::path{config.dcn.training_set} : setting.folder;
+  if (folder.empty())
     return fail(ec::invalid_argument,
                 "dcn.training_set is not set: a DCN is trained on the rows of a training set, "
                 "see `troupe training-set build`");
-  TROUPE_TRY(rows, read_training_set(config.dcn.training_set,
-                                     {config.dcn.label, config.dcn.positive_at_least, config.dcn.ids}, sink));
+  TROUPE_TRY(rows, read_training_set(folder, {config.dcn.label, config.dcn.positive_at_least, config.dcn.ids},
+                                     sink));
   log::info("rows-loaded", "worker read {} rows with {} features from {}", rows.size(), rows.columns.size(),
-            config.dcn.training_set);
+            folder.string());
   return std::move(rows);
 }
 
@@ -103,7 +105,7 @@ expected<neural::process_group*> group_of(const train_config& config, const rows
 
 expected<trained_model> train_on_rows(const train_config& config, const rows_setting& setting,
                                       const progress_sink& sink) {
-  TROUPE_TRY(rows, read_rows(config, sink));
+  TROUPE_TRY(rows, read_rows(config, setting, sink));
   tensor::use_threads(setting.threads);
   std::unique_ptr<neural::process_group> alone;
   TROUPE_TRY(group, group_of(config, setting, alone));
@@ -131,7 +133,7 @@ expected<trained_model> train_on_rows(const train_config& config, const rows_set
 
 expected<std::map<std::string, double>>
 measure_on_rows(const train_config& config, const rows_setting& setting, const progress_sink& sink) {
-  TROUPE_TRY(rows, read_rows(config, sink));
+  TROUPE_TRY(rows, read_rows(config, setting, sink));
   tensor::use_threads(setting.threads);
   std::unique_ptr<neural::process_group> alone;
   TROUPE_TRY(group, group_of(config, setting, alone));

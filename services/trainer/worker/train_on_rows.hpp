@@ -19,6 +19,7 @@ struct rows_setting {
   std::filesystem::path checkpoints; ///< Empty: none.
   bool resume = false;
   std::function<void()> next_fit; ///< Called between the fit that is measured and the last one.
+  std::filesystem::path folder;   ///< Of the training set; empty: where `dcn.training_set` says.
 };
 
 /// Trains the DCN of `config` on its training set and measures it on the newest rows: auc, log_loss,

@@ -240,7 +240,7 @@ expected<json::object> run_on_rows(const worker_options& options, const train_co
   auto fits_again = config.dcn.test > 0 || config.dcn.validation > 0;
   speak.fits((fits_again ? 2 : 1) + static_cast<std::uint32_t>(others));
   auto checkpoints = options.out / "checkpoints";
-  rows_setting setting{threads, &group, checkpoints, options.resume, [&] { speak.next_fit(); }};
+  rows_setting setting{threads, &group, checkpoints, options.resume, [&] { speak.next_fit(); }, options.data};
   TROUPE_TRY(model, train_on_rows(config, setting, std::ref(speak)));
   measured_production production;
   for (std::size_t i = 0; i < list.size(); ++i) {

@@ -14,8 +14,8 @@ namespace troupe::trainer {
 /// What the trainer tells a rank on its command line.
 struct worker_options {
   std::filesystem::path config;
-  std::filesystem::path data;
-  std::filesystem::path out; ///< The run's folder: the model goes to `model` in it.
+  std::filesystem::path data; ///< File of interactions; of a DCN the folder of a training set.
+  std::filesystem::path out;  ///< The run's folder: the model goes to `model` in it.
   std::uint32_t rank = 0;
   std::uint32_t world = 1;
   std::filesystem::path rendezvous; ///< File through which the ranks find one another.
