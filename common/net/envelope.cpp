@@ -128,6 +128,7 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::read_features:
   case wire::Kind::views:
   case wire::Kind::training_start: // The same specification and folder, or name, are the same training set.
+  case wire::Kind::upload_put: // The same bytes at the same place.
   case wire::Kind::training_status:
   case wire::Kind::training_cancel:
   case wire::Kind::dump_state:

@@ -1,7 +1,9 @@
 #include "services/cli/ingest_commands.hpp"
 
+#include "services/cli/ask_ingest.hpp"
 #include "services/cli/ingest_progress.hpp"
 #include "services/cli/record_files.hpp"
+#include "services/cli/send_files.hpp"
 #include "services/ingest/lake.hpp"
 #include "services/ingest/log_types.hpp"
 #include "services/ingest/wire.hpp"
@@ -28,28 +30,8 @@ using namespace std::chrono_literals;
 using ingest::build_message;
 using ingest::message;
 
-/// How long a service may be away (it is restarted by `troupe up`) before a command gives up on it.
-constexpr auto patience = 120s;
-
 std::string text(const flatbuffers::String* from) {
   return from ? from->str() : std::string{};
-}
-
-/// One call; asked again while the answer is "retry later" and there is patience.
-template <class Table>
-expected<message<Table>> ask(context& context, wire::Kind kind, const chunk& payload,
-                             std::chrono::seconds limit = 30s, bool patient = false) {
-  TROUPE_TRY(client, context.client("ingest"));
-  auto give_up = deadline::in(patience);
-  for (;;) {
-    auto reply = client->call(kind, payload, deadline::in(limit));
-    if (reply)
-      return message<Table>::open(reply->payload);
-    if (!patient || remedy_of(reply.error().code) != remedy::retry_later || give_up.passed() ||
-        context::interrupted())
-      return unexpected{reply.error()};
-    std::this_thread::sleep_for(200ms);
-  }
 }
 
 struct ingest_options {
@@ -57,6 +39,7 @@ struct ingest_options {
   std::string mapping;
   bool quiet = false;
   bool no_wait = false;
+  bool in_place = false;
 };
 
 void print_import(const context& context, const wire::ImportStatus& status, double seconds) {
@@ -98,7 +81,7 @@ expected<void> follow(context& context, message<wire::ImportStatus> status, cons
       if (context::interrupted())
         return fail(ec::canceled, "import {} goes on in the service; follow it by the same command", id);
       std::this_thread::sleep_for(pause);
-      TROUPE_TRY(next, ask<wire::ImportStatus>(context, wire::Kind::import_status, query, 10s, true));
+      TROUPE_TRY(next, ask_ingest<wire::ImportStatus>(context, wire::Kind::import_status, query, 10s, true));
       status = std::move(next);
     }
   }
@@ -111,15 +94,43 @@ expected<void> follow(context& context, message<wire::ImportStatus> status, cons
   return {};
 }
 
-expected<void> run_ingest(context& context, const ingest_options& options) {
+/// Whether ingest reads our files itself: told so, or on this machine for sure.
+expected<bool> reads_in_place(context& context, const ingest_options& options) {
+  TROUPE_TRY(fleet, context.catalog());
+  TROUPE_TRY(entry, fleet->find("ingest"));
+  return options.in_place || entry->endpoints.front().starts_with("ipc://");
+}
+
+chunk start_request(const ingest_options& options, const std::string& mapping, const std::string& upload) {
+  return build_message([&](auto& out) {
+    auto path = out.CreateString(std::filesystem::absolute(options.path).lexically_normal().string());
+    return wire::CreateImportStart(out, path, out.CreateString(mapping), out.CreateString(options.mapping),
+                                   upload.empty() ? 0 : out.CreateString(upload));
+  });
+}
+
+expected<message<wire::ImportStatus>> start_import(context& context, const ingest_options& options) {
   TROUPE_TRY(mapping, mapping_text(options.mapping));
+  TROUPE_TRY(in_place, reads_in_place(context, options));
+  std::string upload;
+  for (int again = 0;; ++again) {
+    if (!in_place) {
+      TROUPE_TRY(sent,
+                 send_files(context, options.path, options.mapping, !options.quiet && stderr_is_terminal()));
+      upload = std::move(sent);
+    }
+    auto status = ask_ingest<wire::ImportStatus>(context, wire::Kind::import_start,
+                                                 start_request(options, mapping, upload), 60s, true);
+    // An earlier import of the same files may have ended, and taken them along, while we looked.
+    if (status || in_place || status.error().code != ec::not_found || again == 2)
+      return status;
+  }
+}
+
+expected<void> run_ingest(context& context, const ingest_options& options) {
   context::watch_interrupt();
   auto start = std::chrono::steady_clock::now();
-  auto request = build_message([&](auto& out) {
-    auto path = out.CreateString(std::filesystem::absolute(options.path).lexically_normal().string());
-    return wire::CreateImportStart(out, path, out.CreateString(mapping), out.CreateString(options.mapping));
-  });
-  TROUPE_TRY(status, ask<wire::ImportStatus>(context, wire::Kind::import_start, request, 60s, true));
+  TROUPE_TRY(status, start_import(context, options));
   if (options.no_wait) {
     print_import(context, *status, 0);
     return {};
@@ -128,16 +139,11 @@ expected<void> run_ingest(context& context, const ingest_options& options) {
 }
 
 expected<void> cancel_ingest(context& context, const ingest_options& options) {
-  TROUPE_TRY(mapping, mapping_text(options.mapping));
   // The id of an import is made from its path and mapping: starting again what runs gives its status.
-  auto request = build_message([&](auto& out) {
-    auto path = out.CreateString(std::filesystem::absolute(options.path).lexically_normal().string());
-    return wire::CreateImportStart(out, path, out.CreateString(mapping), out.CreateString(options.mapping));
-  });
-  TROUPE_TRY(status, ask<wire::ImportStatus>(context, wire::Kind::import_start, request));
+  TROUPE_TRY(status, start_import(context, options));
   auto query = build_message(
       [&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(status->import_id()->str())); });
-  TROUPE_TRY(after, ask<wire::ImportStatus>(context, wire::Kind::import_cancel, query));
+  TROUPE_TRY(after, ask_ingest<wire::ImportStatus>(context, wire::Kind::import_cancel, query));
   print_import(context, *after, 0);
   return {};
 }
@@ -149,7 +155,7 @@ chunk empty_request(bool seal) {
 }
 
 expected<message<wire::LogInfo>> log_info(context& context) {
-  return ask<wire::LogInfo>(context, wire::Kind::log_info, empty_request(false));
+  return ask_ingest<wire::LogInfo>(context, wire::Kind::log_info, empty_request(false));
 }
 
 std::string watermark_text(std::int64_t at) {
@@ -189,7 +195,7 @@ expected<ingest::fetched> fetch(context& context, std::uint32_t partition, std::
   auto request = build_message([&](auto& out) {
     return wire::CreateFetch(out, partition, offset, 4u << 20, static_cast<std::uint64_t>(wait.count()));
   });
-  TROUPE_TRY(reply, ask<wire::FetchReply>(context, wire::Kind::fetch, request, 30s, true));
+  TROUPE_TRY(reply, ask_ingest<wire::FetchReply>(context, wire::Kind::fetch, request, 30s, true));
   ingest::fetched found;
   found.next_offset = reply->next_offset();
   if (reply->batches())
@@ -278,7 +284,7 @@ expected<void> verify_log(context& context) {
 }
 
 expected<message<wire::LakeStatus>> seal(context& context) {
-  return ask<wire::LakeStatus>(context, wire::Kind::lake_seal, empty_request(true), 600s);
+  return ask_ingest<wire::LakeStatus>(context, wire::Kind::lake_seal, empty_request(true), 600s);
 }
 
 expected<void> print_seal(context& context, bool verify) {
@@ -318,7 +324,7 @@ expected<message<wire::QuarantinePage>> page_of(context& context, const quaranti
     auto rule = out.CreateString(options.rule), source = out.CreateString(options.source);
     return wire::CreateQuarantineQuery(out, options.after, options.limit, rule, source);
   });
-  return ask<wire::QuarantinePage>(context, wire::Kind::quarantine_list, request);
+  return ask_ingest<wire::QuarantinePage>(context, wire::Kind::quarantine_list, request);
 }
 
 std::string raw_of(const wire::QuarantinedRow& row) {
@@ -396,7 +402,8 @@ expected<void> replay_quarantined(context& context, const quarantine_options& op
          toml = out.CreateString(mapping);
     return wire::CreateQuarantineReplay(out, numbers, rule, source, toml);
   });
-  TROUPE_TRY(reply, ask<wire::QuarantineReplayReply>(context, wire::Kind::quarantine_replay, request, 600s));
+  TROUPE_TRY(reply,
+             ask_ingest<wire::QuarantineReplayReply>(context, wire::Kind::quarantine_replay, request, 600s));
   if (context.json)
     fmt::print("{{\"accepted\":{},\"duplicates\":{},\"refused\":{}}}\n", reply->accepted(),
                reply->duplicates(), reply->refused());
@@ -475,10 +482,13 @@ void add_ingest_commands(CLI::App& app, context& context) {
       "Take a file, a folder or a glob into the event log: CSV, JSON lines, Parquet; plain, gzip, zstd");
   auto how = std::make_shared<ingest_options>();
   auto cancel = std::make_shared<bool>(false);
-  sub->add_option("path", how->path, "File, folder or glob, on the machine of the ingest service")
+  sub->add_option("path", how->path, "File, folder or glob; sent to ingest where that is on another machine")
       ->required();
   sub->add_option("--mapping", how->mapping,
                   "Name of a shipped mapping, or a TOML file; none: Troupe's own layout");
+  sub->add_flag(
+      "--in-place", how->in_place,
+      "The path is one on the machine of the ingest service, which reads it there: nothing is sent");
   sub->add_flag("--quiet", how->quiet, "No progress bar");
   sub->add_flag("--no-wait", how->no_wait, "Start it and return");
   sub->add_flag("--cancel", *cancel, "Stop this import; what is durable stays, starting again goes on");

@@ -55,4 +55,22 @@ import_progress::~import_progress() {
     fmt::print(stderr, "\r\033[K");
 }
 
+void byte_progress::show(std::uint64_t done) {
+  using namespace std::chrono_literals;
+  auto now = std::chrono::steady_clock::now();
+  if (!shown_ || (used_ && now - last_ < 100ms))
+    return;
+  used_ = true;
+  last_ = now;
+  auto share = total_ == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total_);
+  fmt::print(stderr, "\r\033[K{} {} {:.1f} of {:.1f} MB", what_, bar(share, 30),
+             static_cast<double>(done) / 1e6, static_cast<double>(total_) / 1e6);
+  std::fflush(stderr);
+}
+
+byte_progress::~byte_progress() {
+  if (used_)
+    fmt::print(stderr, "\r\033[K");
+}
+
 } // namespace troupe::cli

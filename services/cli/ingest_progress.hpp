@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace troupe::wire {
 struct ImportStatus;
@@ -29,6 +30,25 @@ private:
   std::uint64_t last_bytes_ = 0;
   double rows_per_s_ = 0;
   double bytes_per_s_ = 0;
+};
+
+/// A bar on one line of a terminal's stderr: share of the bytes done, and how many. Wiped at the end.
+class byte_progress {
+public:
+  byte_progress(bool shown, std::string what, std::uint64_t total)
+      : shown_{shown}, what_{std::move(what)}, total_{total} {}
+  ~byte_progress();
+  byte_progress(const byte_progress&) = delete;
+  byte_progress& operator=(const byte_progress&) = delete;
+
+  void show(std::uint64_t done);
+
+private:
+  bool shown_;
+  bool used_ = false;
+  std::string what_;
+  std::uint64_t total_;
+  std::chrono::steady_clock::time_point last_{};
 };
 
 /// `[######----]  60% `

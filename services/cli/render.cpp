@@ -31,7 +31,8 @@ constexpr std::string_view start_compose = R"(#
 constexpr std::string_view start_kubernetes =
     R"(# Kubernetes 1.28 or later, with a metrics server for the autoscalers. From the source tree to a fleet that runs:
 #
-#   export TROUPE_IMAGES=registry.example/troupe TROUPE_TAG=)" TROUPE_VERSION R"(     where your nodes pull from
+#   export TROUPE_IMAGES=registry.example/troupe TROUPE_TAG=)" TROUPE_VERSION
+    R"(     where your nodes pull from
 #   scripts/images                                                    build, then push each of what it lists:
 #   docker push $TROUPE_IMAGES/gateway:$TROUPE_TAG                    and so on
 #   troupe catalog render kubernetes --images $TROUPE_IMAGES --tag $TROUPE_TAG

@@ -50,6 +50,7 @@ struct planned {
   expected<import_plan> plan;
   std::vector<std::pair<std::string, source_state>> sources;
   std::string id;           ///< Of the import, where there is no plan too.
+  std::string path;         ///< As it was asked for, likewise.
   net::request_ptr request; ///< Nobody asked for one that is resumed at start.
 };
 using planned_ptr = std::shared_ptr<planned>;

@@ -18,6 +18,7 @@ struct resources {
   std::shared_ptr<event_log> log;
   std::shared_ptr<lake> into;
   judge_function judge;
+  std::shared_ptr<upload_store> uploads;
   std::shared_ptr<worker_pool> servers;
   std::shared_ptr<worker_pool> readers;
   std::shared_ptr<worker_pool> slow;
@@ -46,10 +47,21 @@ expected<component> log_component(service_context& context) {
   } else {
     all->judge = judge_nothing();
   }
+  TROUPE_TRY(uploads,
+             upload_store::open({context.data() / "uploads", settings.upload_bytes, settings.upload_keep}));
+  all->uploads = std::move(uploads);
+  context.metrics().on_read(
+      [weak = std::weak_ptr{all->uploads},
+       gauge = context.metrics().gauge("troupe_ingest_upload_bytes",
+                                       "Files sent to be imported that are still here.")]() mutable {
+        if (auto held = weak.lock())
+          gauge.set(static_cast<double>(held->bytes()));
+      });
   all->servers = std::make_shared<worker_pool>(settings.servers);
   all->readers = std::make_shared<worker_pool>(settings.readers);
   all->slow = std::make_shared<worker_pool>(1);
-  all->desk = std::make_shared<request_desk>(all->log, all->into, all->judge, all->servers, all->slow);
+  all->desk =
+      std::make_shared<request_desk>(all->log, all->into, all->judge, all->uploads, all->servers, all->slow);
   all->figures = std::make_unique<meter>(all->log, all->into, all->slow, context.metrics(), context.report());
   context.share("resources", all);
   return component{std::function<void(deadline)>{[all](deadline) { all->figures.reset(); }}};
@@ -58,10 +70,10 @@ expected<component> log_component(service_context& context) {
 expected<component> imports_component(service_context& context) {
   auto all = context.shared<resources>("resources");
   TROUPE_TRY(known, load_imports(*all->log));
-  return component{spawn_import_supervisor(
-      context.system(),
-      {all->log, all->readers, all->servers, all->judge, context.shared_config<config>(), context.report()},
-      std::move(known))};
+  return component{spawn_import_supervisor(context.system(),
+                                           {all->log, all->readers, all->servers, all->judge, all->uploads,
+                                            context.shared_config<config>(), context.report()},
+                                           std::move(known))};
 }
 
 expected<component> fetch_component(service_context& context) {
@@ -87,6 +99,7 @@ expected<component> endpoint_component(service_context& context) {
     desk->quarantine_replay(std::move(request));
   };
   handlers[wire::Kind::lake_seal] = [desk](net::request request) { desk->lake_seal(std::move(request)); };
+  handlers[wire::Kind::upload_put] = [desk](net::request request) { desk->upload_put(std::move(request)); };
   return net::endpoint_component(
       context, std::move(handlers), [weak = caf::actor_cast<caf::weak_actor_ptr>(fetch)] {
         if (auto strong = weak.lock())

@@ -30,6 +30,13 @@ void config::bind(config_keys& keys) {
            between(0, 1000));
   keys.add("segment_records", segment_records,
            "Records of a partition that become one Parquet file of the lake.", between(1, 100'000'000));
+  keys.add("upload_bytes", upload_bytes, "Files sent to be imported, all together; more are refused.",
+           at_least(1 << 20), "bytes");
+  keys.add(
+      "upload_keep", upload_keep,
+      "How long such files stay when their import refused rows, failed or never began; otherwise they go "
+      "when it is done.",
+      between(1min, 365 * 24h));
   keys.add("lake", lake, "Folder of the lake; empty: lake below the data folder of this replica.");
 }
 

@@ -65,6 +65,20 @@ chunk status_of(const import_run& run) {
   });
 }
 
+/// Whether a row of what was sent may still be replayed, for which its file is opened again.
+bool refused_rows_wait(event_log& log, const upload_store& uploads, const import_plan& plan) {
+  if (!uploads.has(plan.path))
+    return false;
+  return std::ranges::any_of(plan.files, [&](auto& each) {
+    event_log::quarantine_query rows;
+    rows.source = each.path;
+    rows.open_only = true;
+    rows.limit = 1;
+    auto found = log.quarantined(rows);
+    return !found || !found->empty();
+  });
+}
+
 class supervisor_behavior {
 public:
   explicit supervisor_behavior(import_supervisor_actor::pointer self) : self_{self} {}
@@ -74,8 +88,11 @@ public:
     setup_ = std::move(setup);
     self_->set_exit_handler([this](caf::exit_msg& message) { begin_stop(std::move(message.reason)); });
     self_->set_down_handler([this](caf::down_msg& message) { on_down(message); });
-    for (auto& each : known)
+    for (auto& each : known) {
+      if (each->plan->state == wire::ImportState::running)
+        setup_.uploads->hold(each->plan->path);
       take(*each);
+    }
     start_next();
     return {[this](net::request_atom, const net::request_ptr& request) { answer(request); },
             [this](planned_atom, const planned_ptr& done) { on_planned(*done); },
@@ -116,7 +133,13 @@ private:
       return request->respond.fail(query.error());
     auto text = [](auto* from) { return from ? from->str() : std::string{}; };
     auto path = (*query)->path()->str(), mapping = text((*query)->mapping()),
-         mapping_name = text((*query)->mapping_name());
+         mapping_name = text((*query)->mapping_name()), upload = text((*query)->upload());
+    if (!upload.empty()) {
+      auto place = setup_.uploads->place(upload);
+      if (!place)
+        return request->respond.fail(place.error());
+      path = place->string();
+    }
     auto id = import_id(path, mapping);
     auto found = runs_.find(id);
     if (found != runs_.end() && found->second.plan.state == wire::ImportState::running)
@@ -127,10 +150,11 @@ private:
           std::chrono::milliseconds{200});
     bool anew = found != runs_.end() && found->second.plan.state == wire::ImportState::done;
     auto before = found != runs_.end() ? found->second.plan.files : std::vector<planned_file>{};
+    setup_.uploads->hold(path);
     setup_.servers->post([log = setup_.log, self = import_supervisor_actor{self_}, request, path, mapping,
                           mapping_name, id, anew, before] {
-      auto result = std::make_shared<planned>(
-          planned{prepare(*log, make_plan(path, mapping, mapping_name), anew, before), {}, id, request});
+      auto result = std::make_shared<planned>(planned{
+          prepare(*log, make_plan(path, mapping, mapping_name), anew, before), {}, id, path, request});
       if (result->plan) {
         if (auto sources = log->sources(source_prefix(id)))
           result->sources = std::move(*sources);
@@ -160,6 +184,7 @@ private:
   void on_planned(planned& done) {
     planning_.erase(done.id);
     if (!done.plan) {
+      setup_.uploads->release(done.path, false);
       done.request->respond.fail(done.plan.error());
       return;
     }
@@ -323,10 +348,12 @@ private:
       run.plan.state = wire::ImportState::canceled;
     log::info("import-ended", "import {} of {} ended {}", run.plan.id, run.plan.path,
               wire::EnumNameImportState(run.plan.state));
-    setup_.servers->post([log = setup_.log, plan = run.plan] {
+    setup_.servers->post([log = setup_.log, uploads = setup_.uploads, plan = run.plan] {
       if (auto kept = log->keep("import/" + plan.id, encode(plan)); !kept)
         log::error("import-not-kept", "ingest cannot keep the end of import {}: {}", plan.id,
                    render(kept.error()));
+      uploads->release(plan.path,
+                       plan.state == wire::ImportState::done && !refused_rows_wait(*log, *uploads, plan));
     });
   }
 
@@ -397,7 +424,7 @@ expected<std::vector<planned_ptr>> load_imports(event_log& log) {
       log::info("import-resumed", "ingest goes on with import {} of {}", plan.id, plan.path);
     }
     TROUPE_TRY(sources, log.sources(source_prefix(plan.id)));
-    known.push_back(std::make_shared<planned>(planned{std::move(plan), std::move(sources), {}, nullptr}));
+    known.push_back(std::make_shared<planned>(planned{std::move(plan), std::move(sources), {}, {}, nullptr}));
   }
   return known;
 }

@@ -3,6 +3,7 @@
 #include "services/ingest/event_log.hpp"
 #include "services/ingest/judge.hpp"
 #include "services/ingest/lake.hpp"
+#include "services/ingest/upload_store.hpp"
 #include "services/ingest/worker_pool.hpp"
 
 #include "common/net/request.hpp"
@@ -11,20 +12,23 @@
 
 namespace troupe::ingest {
 
-/// Answers what needs no memory between two requests: append, log_info, the quarantine and the lake. Each
+/// Answers what needs no memory between two requests: append, log_info, the quarantine, the lake and
+/// uploads. Each
 /// function takes the request to the pool and returns at once; any thread.
 class request_desk : public std::enable_shared_from_this<request_desk> {
 public:
   request_desk(std::shared_ptr<event_log> log, std::shared_ptr<lake> into, judge_function judge,
-               std::shared_ptr<worker_pool> servers, std::shared_ptr<worker_pool> slow)
-      : log_{std::move(log)}, lake_{std::move(into)}, judge_{std::move(judge)}, servers_{std::move(servers)},
-        slow_{std::move(slow)} {}
+               std::shared_ptr<upload_store> uploads, std::shared_ptr<worker_pool> servers,
+               std::shared_ptr<worker_pool> slow)
+      : log_{std::move(log)}, lake_{std::move(into)}, judge_{std::move(judge)}, uploads_{std::move(uploads)},
+        servers_{std::move(servers)}, slow_{std::move(slow)} {}
 
   void append(net::request request);
   void log_info(net::request request);
   void quarantine_list(net::request request);
   void quarantine_replay(net::request request);
   void lake_seal(net::request request);
+  void upload_put(net::request request);
 
 private:
   struct append_job;
@@ -34,10 +38,12 @@ private:
   expected<chunk> list(const chunk& payload) const;
   expected<chunk> replay(const chunk& payload, deadline until);
   expected<chunk> seal();
+  expected<chunk> put(const chunk& payload);
 
   std::shared_ptr<event_log> log_;
   std::shared_ptr<lake> lake_;
   judge_function judge_;
+  std::shared_ptr<upload_store> uploads_;
   std::shared_ptr<worker_pool> servers_;
   std::shared_ptr<worker_pool> slow_; ///< One thread for what takes long: replay and seal.
 };

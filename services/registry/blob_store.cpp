@@ -1,10 +1,11 @@
 #include "services/registry/blob_store.hpp"
 
 #include "common/artefact/canonical.hpp"
+#include "common/core/file_sync.hpp"
+#include "common/core/raw_file.hpp"
 #include "common/log/log.hpp"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -24,69 +25,6 @@ constexpr auto look_every = std::chrono::hours{1};
 unexpected<error> refused(std::string_view doing, const fs::path& path) {
   auto number = errno;
   return fail(errno_code(number), "cannot {} {}: {}", doing, path.string(), errno_text(number));
-}
-
-class open_file {
-public:
-  open_file(const fs::path& path, int flags)
-      : path_{path}, fd_{::open(path.c_str(), flags | O_CLOEXEC, 0644)} {}
-  ~open_file() {
-    if (fd_ >= 0)
-      ::close(fd_);
-  }
-  open_file(const open_file&) = delete;
-  open_file& operator=(const open_file&) = delete;
-
-  explicit operator bool() const noexcept { return fd_ >= 0; }
-  const fs::path& path() const noexcept { return path_; }
-
-  /// Up to `bytes` bytes at `offset`; fewer at the end of the file.
-  expected<std::string> read(std::uint64_t offset, std::size_t bytes) const {
-    std::string text(bytes, '\0');
-    std::size_t have = 0;
-    while (have < bytes) {
-      auto got = ::pread(fd_, text.data() + have, bytes - have, static_cast<off_t>(offset + have));
-      if (got < 0 && errno == EINTR)
-        continue;
-      if (got < 0)
-        return refused("read", path_);
-      if (got == 0)
-        break;
-      have += static_cast<std::size_t>(got);
-    }
-    text.resize(have);
-    return text;
-  }
-
-  expected<void> write(std::uint64_t offset, byte_view bytes) const {
-    while (!bytes.empty()) {
-      auto put = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      if (put < 0 && errno == EINTR)
-        continue;
-      if (put < 0)
-        return refused("write", path_);
-      offset += static_cast<std::uint64_t>(put);
-      bytes = bytes.subspan(static_cast<std::size_t>(put));
-    }
-    return {};
-  }
-
-  expected<void> sync() const {
-    if (::fdatasync(fd_) != 0)
-      return refused("sync", path_);
-    return {};
-  }
-
-private:
-  fs::path path_;
-  int fd_;
-};
-
-expected<void> sync_folder(const fs::path& path) {
-  open_file folder{path, O_RDONLY | O_DIRECTORY};
-  if (!folder)
-    return refused("open", path);
-  return folder.sync();
 }
 
 expected<void> check_name(std::string_view sha256) {
@@ -146,13 +84,8 @@ expected<blob_store::progress> blob_store::put(std::string_view sha256, std::uin
   auto path = folder_ / "arriving" / name;
   std::string is;
   {
-    open_file file{path, O_RDWR | O_CREAT};
-    if (!file)
-      return refused("open", path);
-    std::error_code failed;
-    auto have = fs::file_size(path, failed);
-    if (failed)
-      return fail(ec::io_failed, "cannot read the size of {}: {}", path.string(), failed.message());
+    TROUPE_TRY(file, raw_file::open(path, O_RDWR | O_CREAT));
+    TROUPE_TRY(have, file.size());
     if (offset > have)
       return progress{size, have, false};
     if (arrivals_.size() >= most_arrivals && !arrivals_.contains(name))
@@ -219,8 +152,8 @@ expected<void> blob_store::complete(const fs::path& arrived, std::string_view sh
   TROUPE_CHECK(make_folder(to.parent_path()));
   if (::rename(arrived.c_str(), to.c_str()) != 0)
     return refused("rename", arrived);
-  TROUPE_CHECK(sync_folder(to.parent_path()));
-  return sync_folder(folder_);
+  TROUPE_CHECK(sync_file(to.parent_path()));
+  return sync_file(folder_);
 }
 
 expected<blob_store::part> blob_store::read(std::string_view sha256, std::uint64_t offset,
@@ -229,9 +162,7 @@ expected<blob_store::part> blob_store::read(std::string_view sha256, std::uint64
   if (offset > size)
     return fail(ec::invalid_argument, "offset {} is beyond the {} bytes of blob {}", offset, size, sha256);
   auto path = place(sha256);
-  open_file file{path, O_RDONLY};
-  if (!file)
-    return refused("open", path);
+  TROUPE_TRY(file, raw_file::open(path, O_RDONLY));
   TROUPE_TRY(bytes,
              file.read(offset, static_cast<std::size_t>(std::min<std::uint64_t>(limit, size - offset))));
   if (bytes.size() < std::min<std::uint64_t>(limit, size - offset))

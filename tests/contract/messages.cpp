@@ -103,6 +103,19 @@ void add_ingest(std::vector<message>& all) {
                    return opened && opened->partition() == 7 && opened->base_offset() == 42 &&
                           opened->size() == 1 && to_record((*opened)[0]) == sample();
                  }});
+  all.push_back(table<wire::UploadPut>(
+      "upload_put", id,
+      [](builder& out) {
+        std::vector<std::uint8_t> bytes{1, 2};
+        return wire::CreateUploadPutDirect(out, "0123456789abcdef", "a/b.csv", 7, at, 5, &bytes);
+      },
+      [](auto& m) {
+        return is(m.upload(), "0123456789abcdef") && is(m.file(), "a/b.csv") && m.size() == 7 &&
+               m.modified() == at && m.offset() == 5 && m.bytes()->size() == 2 && m.bytes()->Get(1) == 2;
+      }));
+  all.push_back(table<wire::UploadStatus>(
+      "upload_status", id, [](builder& out) { return wire::CreateUploadStatus(out, 7, true); },
+      [](auto& m) { return m.next_offset() == 7 && m.complete(); }));
   all.push_back(table<wire::ImportStart>(
       "import_start", id,
       [](builder& out) { return wire::CreateImportStartDirect(out, "/data/*.csv", "[source]", "x.toml"); },

@@ -1,13 +1,10 @@
+#include "tests/support/free_ports.hpp"
 #include "tests/support/world.hpp"
 
 #include "common/http/client.hpp"
 
-#include <arpa/inet.h>
 #include <boost/json.hpp>
 #include <doctest/doctest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <map>
 #include <regex>
@@ -19,32 +16,6 @@ namespace http = troupe::http;
 namespace {
 
 const bool guarded = (end_after(400s), true);
-
-/// A free port of the loopback interface. Held open until the end, so that no two calls give the same; a
-/// listener with SO_REUSEADDR, as ZeroMQ sets it, may bind it all the same.
-class free_ports {
-public:
-  ~free_ports() { release(); }
-  std::uint16_t next() {
-    int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    held_.push_back(fd);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0);
-    REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-    return ntohs(address.sin_port);
-  }
-  void release() {
-    for (int fd : held_)
-      ::close(fd);
-    held_.clear();
-  }
-
-private:
-  std::vector<int> held_;
-};
 
 /// The catalog of the containers as it is rendered, but for addresses and folders: one replica each, on
 /// loopback ports.

@@ -1,14 +1,11 @@
+#include "tests/support/free_ports.hpp"
 #include "tests/support/world.hpp"
 
 #include "common/http/client.hpp"
 
-#include <arpa/inet.h>
 #include <boost/json.hpp>
 #include <doctest/doctest.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <iostream>
 #include <map>
@@ -22,18 +19,6 @@ namespace http = troupe::http;
 namespace {
 
 const bool guarded = (end_after(400s), true);
-
-std::uint16_t free_port() {
-  int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0);
-  REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  ::close(fd);
-  return ntohs(address.sin_port);
-}
 
 /// The service `name` of each admin port: `ingest` -> `127.0.0.1:40123`.
 std::map<std::string, std::string> admin_addresses(const fleet& services) {
@@ -58,7 +43,7 @@ std::string get(const std::string& address, const std::string& path) {
 /// Debian's Prometheus over the services of a fleet, with the rules of compose/prometheus made quick.
 class prometheus {
 public:
-  explicit prometheus(const fleet& services) : address_{"127.0.0.1:" + std::to_string(free_port())} {
+  explicit prometheus(const fleet& services) : address_{"127.0.0.1:" + std::to_string(free_ports{}.next())} {
     auto folder = services.temp() / "prometheus";
     std::filesystem::create_directories(folder);
     auto rules = read_file(source_dir() / "compose" / "prometheus" / "rules.yml");
