@@ -113,6 +113,28 @@ TEST_CASE("a build that fails, or was begun for another specification, leaves th
   CHECK(all_of(dir / "sets" / "clicks" / "manifest.json") == *next);
 }
 
+TEST_CASE("a build of a kept set goes on with the parts that it had written when it was cut off") {
+  troupe::testing::temp_dir dir;
+  jobs_here store{dir / "sets"};
+  auto text = click_spec("clicks", "rows_per_part = 7\n");
+  auto spec = parse_training_spec(text, "spec");
+  training_options options;
+  options.tell = [](const training_progress& now) { return now.rows == 0; };
+  memory_stream log{clicks(40), 1};
+  REQUIRE(!build_training_set(*spec, click_views(), log, store.kept->workshop("clicks"), options));
+  auto part = store.kept->workshop("clicks") / "part-00000.parquet";
+  REQUIRE(fs::exists(part));
+  auto written = fs::last_write_time(part);
+  store.events = 60; // More came meanwhile: the build ends where it was to end.
+
+  auto resumed = store.build(text);
+
+  REQUIRE_MESSAGE(resumed, (resumed ? std::string{} : render(resumed.error())));
+  CHECK(fs::last_write_time(dir / "sets" / "clicks" / "part-00000.parquet") == written);
+  CHECK(*resumed == build_clicks(dir / "undisturbed", "clicks", 40, "rows_per_part = 7\n").text);
+  CHECK(parse_training_manifest(*store.build(text), "")->rows == 60);
+}
+
 TEST_CASE("a kept set that was being replaced when the feature store was killed is whole after its restart") {
   troupe::testing::temp_dir dir;
   auto old = build_clicks(dir / "old", "clicks", 20), fresh = build_clicks(dir / "fresh", "clicks", 40);
