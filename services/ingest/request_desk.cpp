@@ -11,6 +11,7 @@ namespace troupe::ingest {
 
 namespace {
 
+constexpr std::size_t verified_at_once = std::size_t{4} << 20;
 constexpr std::size_t largest_part = std::size_t{8} << 20;
 
 std::string text(const flatbuffers::String* from) {
@@ -158,7 +159,8 @@ void request_desk::quarantine_replay(net::request request) {
 }
 
 void request_desk::lake_seal(net::request request) {
-  answer_on(*slow_, std::move(request), [self = shared_from_this()](net::request&) { return self->seal(); });
+  answer_on(*slow_, std::move(request),
+            [self = shared_from_this()](net::request& from) { return self->seal(from.payload, from.until); });
 }
 
 void request_desk::upload_put(net::request request) {
@@ -218,9 +220,20 @@ expected<chunk> request_desk::replay(const chunk& payload, deadline until) {
   });
 }
 
-expected<chunk> request_desk::seal() {
+expected<chunk> request_desk::seal(const chunk& payload, deadline until) {
+  TROUPE_TRY(query, message<wire::LakeSeal>::open(payload));
   TROUPE_CHECK(lake_->seal(true));
   TROUPE_TRY(segments, log_->segments());
+  auto from_log = [this](std::uint32_t partition, std::uint64_t offset) {
+    return log_->fetch(partition, offset, verified_at_once);
+  };
+  for (std::size_t i = 0; query->verify() && i < segments.size(); ++i) {
+    if (until.passed())
+      return fail(ec::too_late,
+                  "the deadline passed after {} of {} files of the lake were compared: all equal", i,
+                  segments.size());
+    TROUPE_CHECK(verify_segment(lake_->folder() / segments[i].path, segments[i], from_log));
+  }
   return build_message([&](auto& out) {
     std::vector<flatbuffers::Offset<wire::LakeSegment>> list;
     for (auto& each : segments)

@@ -37,7 +37,7 @@ private:
   expected<chunk> info() const;
   expected<chunk> list(const chunk& payload) const;
   expected<chunk> replay(const chunk& payload, deadline until);
-  expected<chunk> seal();
+  expected<chunk> seal(const chunk& payload, deadline until);
   expected<chunk> put(const chunk& payload);
 
   std::shared_ptr<event_log> log_;
