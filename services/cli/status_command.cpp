@@ -2,6 +2,7 @@
 
 #include "common/core/time.hpp"
 #include "common/net/client.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/status_generated.h"
 
@@ -43,17 +44,17 @@ struct replica_status {
 chunk status_query() {
   flatbuffers::FlatBufferBuilder builder{64};
   builder.Finish(wire::CreateStatusQuery(builder), "TRPS");
-  return chunk::copy({reinterpret_cast<const std::byte*>(builder.GetBufferPointer()), builder.GetSize()});
+  return net::bytes_of(builder);
 }
 
 void take(replica_status& row, const chunk& payload) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-  if (!verifier.VerifyBuffer<wire::StatusReply>("TRPS")) {
+  auto read = net::read_as<wire::StatusReply>(payload, "TRPS", "StatusReply");
+  if (!read) {
     row.state = "unreadable";
     row.last_error = "the answer is not a StatusReply: another version of Troupe listens there";
     return;
   }
-  const auto* reply = flatbuffers::GetRoot<wire::StatusReply>(payload.data());
+  const auto* reply = *read;
   auto text = [](const flatbuffers::String* from) { return from ? from->str() : std::string{}; };
   if (text(reply->service()) != row.service || reply->replica() != row.replica) {
     row.state = "mistaken";

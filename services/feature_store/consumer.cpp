@@ -1,6 +1,7 @@
 #include "services/feature_store/consumer.hpp"
 
 #include "common/log/log.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/ingest_generated.h"
 
@@ -37,12 +38,8 @@ struct consumer_state {
   void ask(pointer self) {
     flatbuffers::FlatBufferBuilder out;
     out.Finish(wire::CreateLogInfoQuery(out), "TRPI");
-    net::call_for(*parts.log, consumer_actor{self}, 0, wire::Kind::log_info, bytes_of(out),
+    net::call_for(*parts.log, consumer_actor{self}, 0, wire::Kind::log_info, net::bytes_of(out),
                   deadline::in(10s));
-  }
-
-  static chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
-    return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
   }
 
   void fetch(pointer self, std::uint64_t tag) {
@@ -52,7 +49,7 @@ struct consumer_state {
     out.Finish(wire::CreateFetch(out, from.partition, from.offset, parts.settings->fetch_bytes,
                                  static_cast<std::uint64_t>(wait.count())),
                "TRPI");
-    net::call_for(*parts.log, consumer_actor{self}, tag, wire::Kind::fetch, bytes_of(out),
+    net::call_for(*parts.log, consumer_actor{self}, tag, wire::Kind::fetch, net::bytes_of(out),
                   deadline::in(wait + 10s));
   }
 
@@ -75,10 +72,7 @@ struct consumer_state {
   }
 
   expected<void> on_partitions(pointer self, const chunk& payload) {
-    flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-    if (!verifier.VerifyBuffer<wire::LogInfo>(nullptr))
-      return fail(ec::corrupt, "the answer to log_info has {} bytes that are no LogInfo", payload.size());
-    auto* info = flatbuffers::GetRoot<wire::LogInfo>(payload.data());
+    TROUPE_TRY(info, net::read_as<wire::LogInfo>(payload, "TRPI", "LogInfo"));
     if (!info->partitions() || info->partitions()->size() == 0)
       return fail(ec::unavailable, "the log has no partitions yet");
     known = true;
@@ -98,11 +92,7 @@ struct consumer_state {
 
   expected<void> on_records(pointer self, std::uint64_t tag, const chunk& payload) {
     auto& from = loops.at(tag);
-    flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                   1u << 30};
-    if (!verifier.VerifyBuffer<wire::FetchReply>(nullptr))
-      return fail(ec::corrupt, "the answer to fetch has {} bytes that are no FetchReply", payload.size());
-    auto* reply = flatbuffers::GetRoot<wire::FetchReply>(payload.data());
+    TROUPE_TRY(reply, net::read_as<wire::FetchReply>(payload, "TRPI", "FetchReply"));
     if (reply->next_offset() < from.offset)
       return fail(ec::conflict,
                   "partition {} of the log ends at {}, before offset {} that is applied already: was the log "

@@ -1,5 +1,7 @@
 #include "services/feature_store/log_stream.hpp"
 
+#include "common/net/payload.hpp"
+
 #include "schemas/ingest_generated.h"
 
 #include <thread>
@@ -9,17 +11,6 @@ namespace troupe::feature_store {
 namespace {
 
 using namespace std::chrono_literals;
-
-chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
-
-template <class T>
-const T* verified(const chunk& payload) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                 1u << 30};
-  return verifier.VerifyBuffer<T>(nullptr) ? flatbuffers::GetRoot<T>(payload.data()) : nullptr;
-}
 
 } // namespace
 
@@ -36,10 +27,8 @@ expected<net::reply> log_stream::ask(wire::Kind kind, const chunk& payload) {
 expected<std::vector<std::uint64_t>> log_stream::ends() {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateLogInfoQuery(out), "TRPI");
-  TROUPE_TRY(got, ask(wire::Kind::log_info, bytes_of(out)));
-  auto* info = verified<wire::LogInfo>(got.payload);
-  if (!info)
-    return fail(ec::corrupt, "the answer to log_info is no LogInfo");
+  TROUPE_TRY(got, ask(wire::Kind::log_info, net::bytes_of(out)));
+  TROUPE_TRY(info, net::read_as<wire::LogInfo>(got.payload, "TRPI", "LogInfo"));
   std::vector<std::uint64_t> ends;
   if (info->partitions())
     for (auto* each : *info->partitions()) {
@@ -55,10 +44,8 @@ expected<std::vector<batch>> log_stream::read(std::uint32_t partition, std::uint
                                               std::uint32_t max_bytes) {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateFetch(out, partition, offset, max_bytes, 0), "TRPI");
-  TROUPE_TRY(got, ask(wire::Kind::fetch, bytes_of(out)));
-  auto* reply = verified<wire::FetchReply>(got.payload);
-  if (!reply)
-    return fail(ec::corrupt, "the answer to fetch is no FetchReply");
+  TROUPE_TRY(got, ask(wire::Kind::fetch, net::bytes_of(out)));
+  TROUPE_TRY(reply, net::read_as<wire::FetchReply>(got.payload, "TRPI", "FetchReply"));
   std::vector<batch> batches;
   if (reply->batches())
     for (auto* each : *reply->batches()) {

@@ -2,6 +2,8 @@
 
 #include "services/feature_store/reader.hpp"
 
+#include "common/net/payload.hpp"
+
 #include <algorithm>
 
 namespace troupe::feature_store {
@@ -10,11 +12,8 @@ namespace {
 
 /// The request's payload, or nullptr when the bytes are none.
 const wire::ReadFeatures* payload_of(const net::request& asked) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()),
-                                 asked.payload.size()};
-  if (!verifier.VerifyBuffer<wire::ReadFeatures>("TRPF"))
-    return nullptr;
-  return flatbuffers::GetRoot<wire::ReadFeatures>(asked.payload.data());
+  auto read = net::read_as<wire::ReadFeatures>(asked.payload, "TRPF", "ReadFeatures");
+  return read ? *read : nullptr;
 }
 
 } // namespace

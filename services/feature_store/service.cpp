@@ -10,25 +10,13 @@
 
 #include "common/log/log.hpp"
 #include "common/net/component.hpp"
+#include "common/net/payload.hpp"
 
 #include <algorithm>
 
 namespace troupe::feature_store {
 
 namespace {
-
-template <class T>
-expected<const T*> payload_of(const net::request& asked, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()),
-                                 asked.payload.size()};
-  if (!verifier.VerifyBuffer<T>("TRPF"))
-    return fail(ec::corrupt, "the payload is not a {}", name);
-  return flatbuffers::GetRoot<T>(asked.payload.data());
-}
-
-chunk bytes_of(const flatbuffers::FlatBufferBuilder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
 
 chunk views_reply(const state_engine& engine, const consumer_progress& progress) {
   std::vector<std::string> names, versions, toml, state;
@@ -47,7 +35,7 @@ chunk views_reply(const state_engine& engine, const consumer_progress& progress)
   auto a = out.CreateVectorOfStrings(names), b = out.CreateVectorOfStrings(versions),
        c = out.CreateVectorOfStrings(toml), d = out.CreateVectorOfStrings(state);
   out.Finish(wire::CreateViewsReply(out, a, b, c, d), "TRPF");
-  return bytes_of(out);
+  return net::bytes_of(out);
 }
 
 expected<chunk> state_page(state_engine& engine, const wire::StateQuery& query) {
@@ -68,7 +56,7 @@ expected<chunk> state_page(state_engine& engine, const wire::StateQuery& query) 
   auto a = out.CreateVectorOfStrings(keys), b = out.CreateVectorOfStrings(hashes);
   auto c = out.CreateVectorOfStructs(offsets);
   out.Finish(wire::CreateStatePage(out, a, b, last, c), "TRPF");
-  return bytes_of(out);
+  return net::bytes_of(out);
 }
 
 /// Where the images have the views that are shipped; a source tree has them beside its services.
@@ -171,40 +159,40 @@ expected<component> spawn_endpoint(service_context& context) {
   handlers[wire::Kind::views] = behind(
       [engine, progress](const net::request&) -> expected<chunk> { return views_reply(*engine, *progress); });
   handlers[wire::Kind::dump_state] = behind([engine](const net::request& asked) -> expected<chunk> {
-    TROUPE_TRY(query, payload_of<wire::StateQuery>(asked, "StateQuery"));
+    TROUPE_TRY(query, net::read_as<wire::StateQuery>(asked.payload, "TRPF", "StateQuery"));
     return state_page(*engine, *query);
   });
   handlers[wire::Kind::scan_features] = behind([engine, pool](const net::request& asked) -> expected<chunk> {
-    TROUPE_TRY(query, payload_of<wire::FeatureScan>(asked, "FeatureScan"));
+    TROUPE_TRY(query, net::read_as<wire::FeatureScan>(asked.payload, "TRPF", "FeatureScan"));
     return answer_scan(*engine, *query, pool->now());
   });
   handlers[wire::Kind::training_start] = behind([jobs](const net::request& asked) -> expected<chunk> {
-    TROUPE_TRY(query, payload_of<wire::TrainingStart>(asked, "TrainingStart"));
+    TROUPE_TRY(query, net::read_as<wire::TrainingStart>(asked.payload, "TRPF", "TrainingStart"));
     return jobs->start(query->spec()->str(), query->out()->str());
   });
   for (bool cancel : {false, true})
     handlers[cancel ? wire::Kind::training_cancel : wire::Kind::training_status] =
         behind([jobs, cancel](const net::request& asked) -> expected<chunk> {
-          TROUPE_TRY(query, payload_of<wire::TrainingQuery>(asked, "TrainingQuery"));
+          TROUPE_TRY(query, net::read_as<wire::TrainingQuery>(asked.payload, "TRPF", "TrainingQuery"));
           return jobs->query(query->training_id()->str(), cancel);
         });
   auto kept = context.shared<kept_training>("kept");
   auto metrics = context.shared<service_metrics>("metrics");
   handlers[wire::Kind::training_read] = behind([kept, metrics](const net::request& asked) -> expected<chunk> {
-    TROUPE_TRY(query, payload_of<wire::TrainingRead>(asked, "TrainingRead"));
+    TROUPE_TRY(query, net::read_as<wire::TrainingRead>(asked.payload, "TRPF", "TrainingRead"));
     TROUPE_TRY(page, kept->read(query->name()->str(), query->file()->str(), query->offset(),
                                 query->max_bytes(), std::string{troupe::text_of(query->content_sha256())}));
     metrics->training_read_bytes.add(static_cast<double>(page.bytes.size()));
     return encode_page(query->offset(), page);
   });
   handlers[wire::Kind::training_list] = behind([kept](const net::request& asked) -> expected<chunk> {
-    TROUPE_TRY(query, payload_of<wire::TrainingList>(asked, "TrainingList"));
+    TROUPE_TRY(query, net::read_as<wire::TrainingList>(asked.payload, "TRPF", "TrainingList"));
     bool last = false;
     auto sets = kept->list(std::string{troupe::text_of(query->after())}, query->limit(), last);
     return encode_list(sets, last);
   });
   handlers[wire::Kind::training_remove] = behind([jobs](const net::request& asked) -> expected<chunk> {
-    TROUPE_TRY(query, payload_of<wire::TrainingRemove>(asked, "TrainingRemove"));
+    TROUPE_TRY(query, net::read_as<wire::TrainingRemove>(asked.payload, "TRPF", "TrainingRemove"));
     TROUPE_TRY(gone, jobs->remove(query->name()->str()));
     return encode_kept(gone);
   });

@@ -2,6 +2,7 @@
 
 #include "common/core/hash.hpp"
 #include "common/log/log.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/feature_store_generated.h"
 
@@ -14,7 +15,7 @@ chunk training_jobs::encode(const job& of) const {
                                               of.progress.records_total, of.progress.records_done,
                                               of.progress.rows, of.manifest.c_str()),
              "TRPF");
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  return net::bytes_of(out);
 }
 
 expected<chunk> training_jobs::start(const std::string& text, const std::string& out) {

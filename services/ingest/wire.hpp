@@ -2,6 +2,7 @@
 
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
+#include "common/net/payload.hpp"
 
 #include <flatbuffers/flatbuffers.h>
 
@@ -20,10 +21,7 @@ class message {
 public:
   /// Fails with ec::corrupt when the bytes are not such a table.
   static expected<message> open(chunk bytes, const char* identifier = ingest_identifier) {
-    flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), 64,
-                                   1u << 30};
-    if (bytes.size() < 8 || !verifier.VerifyBuffer<Table>(identifier))
-      return fail(ec::corrupt, "{} bytes are not the message that this kind needs", bytes.size());
+    TROUPE_CHECK(net::read_as<Table>(bytes, identifier, "message that this kind needs"));
     return message{std::move(bytes)};
   }
 

@@ -1,6 +1,7 @@
 #include "services/trainer/actors.hpp"
 
 #include "common/log/log.hpp"
+#include "common/net/payload.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
@@ -23,15 +24,6 @@ struct run_seed {
   std::function<void(std::string)> ended;
 };
 using run_seed_ptr = std::shared_ptr<const run_seed>;
-
-template <class T>
-expected<const T*> payload_of(const net::request& asked, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(asked.payload.data()),
-                                 asked.payload.size()};
-  if (!verifier.VerifyBuffer<T>("TRPT"))
-    return fail(ec::corrupt, "the payload is not a {}", name);
-  return flatbuffers::GetRoot<T>(asked.payload.data());
-}
 
 std::string text_of(const flatbuffers::String* text) {
   return text ? text->str() : std::string{};
@@ -233,7 +225,7 @@ private:
   expected<void> answer(net::request_ptr& asked) {
     if (asked->info.kind == wire::Kind::train_start)
       return start(asked);
-    TROUPE_TRY(query, payload_of<wire::TrainQuery>(*asked, "TrainQuery"));
+    TROUPE_TRY(query, net::read_as<wire::TrainQuery>(asked->payload, "TRPT", "TrainQuery"));
     return pass_on(query->run_id()->str(), asked);
   }
 
@@ -251,7 +243,7 @@ private:
 
   /// Small reads and one synced write: orders are rare, and one is acknowledged only when it is durable.
   expected<void> start(net::request_ptr& asked) {
-    TROUPE_TRY(sent, payload_of<wire::TrainStart>(*asked, "TrainStart"));
+    TROUPE_TRY(sent, net::read_as<wire::TrainStart>(asked->payload, "TRPT", "TrainStart"));
     TROUPE_TRY(order, read_order(text_of(sent->run_id()), sent->config()->str(), text_of(sent->parent())));
     TROUPE_CHECK(check_order(order));
     TROUPE_TRY(entry, parts_->journal->find(order.id));

@@ -3,6 +3,7 @@
 #include "common/artefact/canonical.hpp"
 #include "common/artefact/transfer.hpp"
 #include "common/log/log.hpp"
+#include "common/net/payload.hpp"
 
 #include "schemas/registry_generated.h"
 
@@ -22,18 +23,6 @@ constexpr std::size_t points_an_update = 10'000;
 constexpr std::uint32_t versions_a_page = 100;
 constexpr auto production_alias = "production";
 constexpr auto identifier = "TRPR";
-
-chunk bytes_of(const builder& out) {
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
-}
-
-template <class T>
-expected<const T*> answer(const chunk& payload, const char* name) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-  if (!verifier.VerifyBuffer<T>(nullptr))
-    return fail(ec::corrupt, "the registry's answer is no {}", name);
-  return flatbuffers::GetRoot<T>(payload.data());
-}
 
 std::string text_of(const flatbuffers::String* text) {
   return text ? text->str() : std::string{};
@@ -84,8 +73,8 @@ expected<void> publisher::create() {
   out.Finish(wire::CreateRunCreateDirect(out, order_.id.c_str(), order_.run.experiment.c_str(),
                                          order_.model_name.c_str(), &parameters, &tags),
              identifier);
-  TROUPE_TRY(got, ask(wire::Kind::run_create, bytes_of(out)));
-  TROUPE_TRY(reply, answer<wire::RunReply>(got.payload, "RunReply"));
+  TROUPE_TRY(got, ask(wire::Kind::run_create, net::bytes_of(out)));
+  TROUPE_TRY(reply, net::read_as<wire::RunReply>(got.payload, identifier, "RunReply"));
   number_ = reply->run() ? reply->run()->last_update() : 0;
   created_ = true;
   return {};
@@ -109,12 +98,12 @@ expected<void> publisher::send(int state, const std::string& error) {
     out.Finish(wire::CreateRunUpdateDirect(out, order_.id.c_str(), number_ + 1, of_state, error.c_str(),
                                            nullptr, nullptr, &points, &artefacts),
                identifier);
-    pending_ = bytes_of(out);
+    pending_ = net::bytes_of(out);
     sent_points_ = count;
     artefacts_.clear();
   }
   TROUPE_TRY(got, ask(wire::Kind::run_update, pending_));
-  TROUPE_TRY(reply, answer<wire::RunReply>(got.payload, "RunReply"));
+  TROUPE_TRY(reply, net::read_as<wire::RunReply>(got.payload, identifier, "RunReply"));
   (void)reply;
   ++number_;
   pending_ = chunk{};
@@ -165,9 +154,9 @@ expected<void> publisher::upload(const std::filesystem::path& file, const std::s
 expected<std::vector<publisher::in_production>> publisher::production() {
   builder out;
   out.Finish(wire::CreateModelQueryDirect(out, order_.model_name.c_str(), production_alias), identifier);
-  auto got = ask(wire::Kind::model_show, bytes_of(out));
+  auto got = ask(wire::Kind::model_show, net::bytes_of(out));
   if (got) {
-    TROUPE_TRY(version, answer<wire::ModelVersion>(got->payload, "ModelVersion"));
+    TROUPE_TRY(version, net::read_as<wire::ModelVersion>(got->payload, identifier, "ModelVersion"));
     return std::vector{as_production(*version)};
   }
   if (got.error().code != ec::not_found)
@@ -177,8 +166,8 @@ expected<std::vector<publisher::in_production>> publisher::production() {
   for (bool last = false; !last;) {
     builder question;
     question.Finish(wire::CreateModelListDirect(question, "", after.c_str(), versions_a_page), identifier);
-    TROUPE_TRY(page, ask(wire::Kind::model_list, bytes_of(question)));
-    TROUPE_TRY(list, answer<wire::ModelPage>(page.payload, "ModelPage"));
+    TROUPE_TRY(page, ask(wire::Kind::model_list, net::bytes_of(question)));
+    TROUPE_TRY(list, net::read_as<wire::ModelPage>(page.payload, identifier, "ModelPage"));
     last = list->last() || list->versions() == nullptr || list->versions()->size() == 0;
     if (list->versions() == nullptr)
       continue;
@@ -197,8 +186,8 @@ expected<std::uint64_t> publisher::register_model(const std::string& manifest) {
   out.Finish(wire::CreateModelRegisterDirect(out, order_.model_name.c_str(), manifest.c_str(), &tags,
                                              order_.run.skip_gate),
              identifier);
-  TROUPE_TRY(got, ask(wire::Kind::model_register, bytes_of(out)));
-  TROUPE_TRY(version, answer<wire::ModelVersion>(got.payload, "ModelVersion"));
+  TROUPE_TRY(got, ask(wire::Kind::model_register, net::bytes_of(out)));
+  TROUPE_TRY(version, net::read_as<wire::ModelVersion>(got.payload, identifier, "ModelVersion"));
   if (version->gate() != nullptr)
     for (auto* each : *version->gate())
       log::info("model-gated", "the quality gate on {} version {}: {}", order_.model_name, version->version(),

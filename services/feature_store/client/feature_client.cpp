@@ -1,6 +1,7 @@
 #include "services/feature_store/client/feature_client.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/net/payload.hpp"
 
 #include <future>
 #include <memory>
@@ -14,7 +15,7 @@ chunk encode(const feature_query& query) {
   auto features = out.CreateVectorOfStrings(query.features);
   auto offsets = out.CreateVectorOfStructs(query.min_offsets);
   out.Finish(wire::CreateReadFeatures(out, entity, ids, features, query.at, offsets), "TRPF");
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  return net::bytes_of(out);
 }
 
 namespace {
@@ -55,11 +56,8 @@ expected<feature_answer> read_table(const wire::Features* from, std::size_t rows
 } // namespace
 
 expected<feature_answer> decode_features(const chunk& payload, std::size_t rows) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                 1u << 30};
-  if (!verifier.VerifyBuffer<wire::Features>("TRPF"))
-    return fail(ec::corrupt, "the answer to read_features has {} bytes that are no Features", payload.size());
-  return read_table(flatbuffers::GetRoot<wire::Features>(payload.data()), rows);
+  TROUPE_TRY(table, net::read_as<wire::Features>(payload, "TRPF", "Features"));
+  return read_table(table, rows);
 }
 
 chunk encode_scan(const std::string& entity, const std::vector<std::string>& features,
@@ -69,15 +67,11 @@ chunk encode_scan(const std::string& entity, const std::vector<std::string>& fea
   auto features_at = out.CreateVectorOfStrings(features);
   auto after_at = out.CreateString(after);
   out.Finish(wire::CreateFeatureScan(out, entity_at, features_at, after_at, limit, at), "TRPF");
-  return chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()});
+  return net::bytes_of(out);
 }
 
 expected<feature_page> decode_page(const chunk& payload) {
-  flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size(), 64,
-                                 1u << 30};
-  if (!verifier.VerifyBuffer<wire::FeatureScanPage>("TRPF"))
-    return fail(ec::corrupt, "the answer to scan_features has {} bytes that are no page", payload.size());
-  auto* from = flatbuffers::GetRoot<wire::FeatureScanPage>(payload.data());
+  TROUPE_TRY(from, net::read_as<wire::FeatureScanPage>(payload, "TRPF", "FeatureScanPage"));
   if (!from->ids() || !from->features())
     return fail(ec::corrupt, "the answer to scan_features lacks its ids or features");
   feature_page page;
