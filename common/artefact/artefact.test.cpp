@@ -1,13 +1,17 @@
 #include "common/artefact/canonical.hpp"
+#include "common/json/parse.hpp"
 
+#include <boost/json/array.hpp>
 #include <doctest/doctest.h>
+
+#include <random>
 
 using namespace troupe;
 
 namespace {
 
 expected<std::string> make_canonical(std::string_view text) {
-  return artefact::parse(text).map(artefact::canonical);
+  return parse_json(text).map(artefact::canonical);
 }
 
 } // namespace
@@ -21,6 +25,17 @@ TEST_CASE("the canonical text of JSON does not depend on order and blanks") {
   CHECK(make_canonical(*one) == one);
   CHECK(make_canonical("{\"a\":").error().code == ec::invalid_argument);
   CHECK(make_canonical(std::string(1000, '[')).error().code == ec::invalid_argument);
+}
+
+TEST_CASE("a canonical text stays the same however often it is read and written") {
+  std::mt19937_64 draw{11};
+  std::uniform_real_distribution<double> share;
+  boost::json::array numbers;
+  for (int i = 0; i < 1'000; ++i)
+    numbers.emplace_back(share(draw));
+  auto first = artefact::canonical(numbers);
+
+  CHECK(make_canonical(first) == first);
 }
 
 TEST_CASE("a SHA-256 is 64 lower-case hexadecimal digits") {

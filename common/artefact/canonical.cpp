@@ -1,6 +1,5 @@
 #include "common/artefact/canonical.hpp"
 
-#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
@@ -11,8 +10,6 @@ namespace troupe::artefact {
 namespace json = boost::json;
 
 namespace {
-
-constexpr std::size_t deepest = 64;
 
 void write(std::string& out, const json::value& from) {
   if (auto* object = from.if_object()) {
@@ -48,16 +45,6 @@ std::string canonical(const json::value& from) {
   std::string out;
   write(out, from);
   return out;
-}
-
-expected<json::value> parse(std::string_view text) {
-  json::parse_options options;
-  options.max_depth = deepest;
-  json::error_code failed;
-  auto value = json::parse(json::string_view{text.data(), text.size()}, failed, {}, options);
-  if (failed)
-    return fail(ec::invalid_argument, "not JSON: {}", failed.message());
-  return value;
 }
 
 std::string text_at(const json::object& in, std::string_view key) {

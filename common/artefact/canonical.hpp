@@ -15,10 +15,6 @@ namespace troupe::artefact {
 /// idea of RFC 8785, with numbers as Boost.JSON writes them).
 std::string canonical(const boost::json::value& from);
 
-/// JSON of at most 64 levels, with its last value for a key given twice. Never throws: ec::invalid_argument
-/// on what is not one JSON value.
-expected<boost::json::value> parse(std::string_view text);
-
 /// A member that is a text; empty where there is none, or where it is no text.
 std::string text_at(const boost::json::object& in, std::string_view key);
 

@@ -1,5 +1,7 @@
 #include "services/cli/gateway_access.hpp"
 
+#include "common/json/parse.hpp"
+
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
@@ -74,17 +76,16 @@ expected<json::value> gateway_access::call(std::string_view method, std::string_
     return fail(answered.error().code, "no gateway answers at {}: {}; `troupe status` says whether it runs",
                 url_, answered.error().text);
   auto& got = *answered;
-  boost::system::error_code err;
-  auto read = json::parse(got.body, err);
+  auto read = parse_json(got.body);
   if (got.status == 401)
     return fail(
         ec::unauthorized,
         "the gateway asks for an API key: `troupe api-keys create NAME` makes one, --api-key file:PATH or "
         "TROUPE_API_KEY gives it");
   if (got.status / 100 == 2) {
-    if (err)
+    if (!read)
       return fail(ec::corrupt, "the gateway answered {} {} with no JSON", method, target);
-    return read;
+    return std::move(*read);
   }
   auto code = got.status == 403                        ? ec::unauthorized
               : got.status == 404                      ? ec::not_found
@@ -93,7 +94,7 @@ expected<json::value> gateway_access::call(std::string_view method, std::string_
               : got.status >= 500                      ? ec::unavailable
                                                        : ec::invalid_argument;
   return fail(code, "the gateway answered {} {} with {}: {}", method, target, got.status,
-              err ? std::string{"no problem document"} : text_at(read, "detail"));
+              read ? text_at(*read, "detail") : std::string{"no problem document"});
 }
 
 std::string text_at(const json::value& from, std::string_view key) {

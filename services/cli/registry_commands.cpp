@@ -4,6 +4,7 @@
 #include "services/cli/registry_json.hpp"
 
 #include "common/core/time.hpp"
+#include "common/json/parse.hpp"
 
 #include <CLI/CLI.hpp>
 #include <boost/json/parse.hpp>
@@ -152,8 +153,10 @@ expected<void> diff_models(context& with, const std::string& one, const std::str
   TROUPE_TRY(left, model_version(with, one));
   TROUPE_TRY(right, model_version(with, other));
   std::map<std::string, std::string> a, b;
-  flatten(json::parse(left.manifest), "", a);
-  flatten(json::parse(right.manifest), "", b);
+  TROUPE_TRY(manifest, parse_json(left.manifest));
+  TROUPE_TRY(other_manifest, parse_json(right.manifest));
+  flatten(manifest, "", a);
+  flatten(other_manifest, "", b);
   json::object out;
   std::set<std::string> keys;
   for (auto* side : {&a, &b})

@@ -1,6 +1,7 @@
 #include "services/cli/registry_json.hpp"
 
 #include "common/core/time.hpp"
+#include "common/json/parse.hpp"
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -44,9 +45,8 @@ json::array to_json(const std::vector<std::unique_ptr<wire::GateCheckT>>& from) 
 
 /// A manifest as it was registered; as text where it is damaged.
 json::value manifest(const std::string& text) {
-  json::error_code failed;
-  auto value = json::parse(text, failed);
-  return failed ? json::value(text) : value;
+  auto value = parse_json(text);
+  return value ? std::move(*value) : json::value(text);
 }
 
 std::string_view state_name(wire::RunState state) {

@@ -4,6 +4,7 @@
 
 #include "common/artefact/canonical.hpp"
 #include "common/artefact/transfer.hpp"
+#include "common/json/parse.hpp"
 
 #include <CLI/CLI.hpp>
 #include <boost/json/parse.hpp>
@@ -43,12 +44,12 @@ expected<json::object> read_json(const fs::path& file) {
   if (!in)
     return fail(errno_code(errno), "cannot open {}: {}", file.string(), errno_text(errno));
   std::string text{std::istreambuf_iterator<char>{in}, {}};
-  json::error_code failed;
-  auto value = json::parse(text, failed);
-  if (failed || !value.is_object())
-    return fail(ec::invalid_argument, "{} is not a JSON object{}{}", file.string(), failed ? ": " : "",
-                failed ? failed.message() : "");
-  return std::move(value.get_object());
+  auto value = parse_json(text);
+  if (!value)
+    return fail_while(fmt::format("reading {}", file.string()), std::move(value).error());
+  if (!value->is_object())
+    return fail(ec::invalid_argument, "{} is not a JSON object", file.string());
+  return std::move(value->get_object());
 }
 
 struct register_options {
@@ -167,7 +168,8 @@ expected<void> build_release(context& with, const build_options& options) {
   for (auto& each : options.models) {
     TROUPE_TRY(wanted, read_weighted(each));
     TROUPE_TRY(version, model_version(with, wanted.model));
-    auto manifest = json::parse(version.manifest).as_object();
+    TROUPE_TRY(document, parse_json(version.manifest));
+    auto& manifest = document.as_object();
     auto path = "models/" + version.name;
     if (std::ranges::any_of(models, [&](auto& there) { return there.at("path").as_string() == path; }))
       return fail(ec::invalid_argument, "model '{}' is given twice", version.name);
@@ -212,7 +214,8 @@ expected<void> build_release(context& with, const build_options& options) {
 expected<void> verify_files(context& with, const std::string& manifest_text, const std::string& what) {
   TROUPE_TRY(client, with.client("registry"));
   auto folder = fs::temp_directory_path() / fmt::format("troupe-verify-{}", ::getpid());
-  auto manifest = json::parse(manifest_text).as_object();
+  TROUPE_TRY(document, parse_json(manifest_text));
+  auto& manifest = document.as_object();
   json::array wrong;
   std::size_t right = 0;
   for (auto& [path, about] : manifest.at("files").as_object()) {

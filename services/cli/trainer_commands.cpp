@@ -4,6 +4,7 @@
 
 #include "common/config/section.hpp"
 #include "common/core/time.hpp"
+#include "common/json/parse.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
@@ -197,11 +198,10 @@ expected<std::string> weights_of(const json::object& manifest) {
 }
 
 expected<json::object> manifest_of(const std::string& text) {
-  boost::system::error_code problem;
-  auto value = json::parse(text, problem);
-  if (problem || !value.is_object())
+  auto value = parse_json(text);
+  if (!value || !value->is_object())
     return fail(ec::corrupt, "the manifest is not a JSON object");
-  return value.get_object();
+  return std::move(value->get_object());
 }
 
 std::vector<std::string> texts_in(const json::object& from, std::string_view key) {

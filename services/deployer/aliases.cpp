@@ -1,5 +1,6 @@
 #include "services/deployer/aliases.hpp"
 
+#include "common/json/parse.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/registry_generated.h"
@@ -70,10 +71,9 @@ expected<void> alias_task::take(const chunk& payload) {
 
 expected<void> alias_task::take_release(const chunk& payload) {
   TROUPE_TRY(release, read<wire::Release>(payload, "Release"));
-  json::error_code failed;
-  auto manifest = json::parse(release.manifest, failed);
-  auto* fields = manifest.if_object();
-  auto* list = failed || fields == nullptr ? nullptr : fields->if_contains("models");
+  auto manifest = parse_json(release.manifest);
+  auto* fields = manifest ? manifest->if_object() : nullptr;
+  auto* list = fields == nullptr ? nullptr : fields->if_contains("models");
   if (list == nullptr || !list->is_array())
     return fail(ec::corrupt, "the manifest of release {} names no models", release.id.substr(0, 12));
   auto set = releases_.front().second;

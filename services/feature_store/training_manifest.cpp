@@ -1,6 +1,7 @@
 #include "services/feature_store/training_manifest.hpp"
 
 #include "common/artefact/canonical.hpp"
+#include "common/json/parse.hpp"
 
 #include <boost/json.hpp>
 
@@ -36,7 +37,7 @@ bool is_training_set_name(std::string_view text) noexcept {
 }
 
 expected<training_manifest> parse_training_manifest(std::string text, const std::string& origin) {
-  auto parsed = artefact::parse(text);
+  auto parsed = parse_json(text);
   if (!parsed || !parsed->is_object())
     return fail(ec::corrupt, "{} is not a JSON object", origin);
   auto& from = parsed->get_object();

@@ -5,6 +5,7 @@
 #include "services/feature_store/training_columns.hpp"
 #include "services/feature_store/training_manifest.hpp"
 
+#include "common/json/parse.hpp"
 #include "common/table/parquet.hpp"
 
 #include <boost/json.hpp>
@@ -44,11 +45,10 @@ expected<json::object> read_json(const fs::path& path) {
   if (!in)
     return fail(ec::not_found, "cannot open {}: {}", path.string(), errno_text(errno));
   std::string text{std::istreambuf_iterator<char>{in}, {}};
-  boost::system::error_code code;
-  auto parsed = json::parse(text, code);
-  if (code || !parsed.is_object())
+  auto parsed = parse_json(text);
+  if (!parsed || !parsed->is_object())
     return fail(ec::corrupt, "{} is not a JSON object", path.string());
-  return parsed.as_object();
+  return std::move(parsed->get_object());
 }
 
 std::string text_in(const json::object& from, std::string_view key) {
@@ -436,11 +436,10 @@ private:
     TROUPE_TRY(known, engine_->database().find(1, "xposition"));
     std::string after;
     if (known) {
-      boost::system::error_code code;
-      auto parsed = json::parse(*known, code);
-      if (code || !parsed.is_object())
+      auto parsed = parse_json(*known);
+      if (!parsed || !parsed->is_object())
         return fail(ec::corrupt, "the checkpoint in {} cannot be read", work_.string());
-      auto& at = parsed.as_object();
+      auto& at = parsed->get_object();
       progress_.rows = whole_in(at, "rows");
       replayed_ = whole_in(at, "replayed");
       for (auto& each : at.at("parts").as_array())

@@ -1,5 +1,7 @@
 #include "services/gateway/answer.hpp"
 
+#include "common/json/parse.hpp"
+
 #include <algorithm>
 
 namespace troupe::gateway {
@@ -52,15 +54,14 @@ std::string keep_inspection(const json::object& own, const chunk& reply) {
 
 expected<std::string> render_inspection(std::string_view kept) {
   auto end = kept.find('\n');
-  boost::system::error_code err;
-  auto own = json::parse(json::string_view{kept.data(), std::min(end, kept.size())}, err);
-  if (err || !own.is_object())
+  auto own = parse_json(kept.substr(0, end));
+  if (!own || !own->is_object())
     return fail(ec::corrupt, "what was kept of this request cannot be read");
   if (end == std::string_view::npos || end + 1 == kept.size())
-    return json::serialize(own);
+    return json::serialize(*own);
   auto bytes = chunk::copy(as_bytes(kept.substr(end + 1)));
   TROUPE_TRY(reply, read_as<wire::RankReply>(bytes, "TRPK", "RankReply"));
-  auto& out = own.get_object();
+  auto& out = own->get_object();
   for (auto& each : stages_json(*reply))
     out["stages"].as_array().push_back(std::move(each));
   out["features"] = features_json(*reply);
@@ -69,7 +70,7 @@ expected<std::string> render_inspection(std::string_view kept) {
     for (const auto* each : *reply->items())
       items.push_back(ranked_json(*each, items.size() + 1, true));
   out["items"] = std::move(items);
-  return json::serialize(own);
+  return json::serialize(*own);
 }
 
 void api::given_answer::show(const call& one, std::string item, double propensity) {

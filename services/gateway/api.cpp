@@ -1,6 +1,7 @@
 #include "services/gateway/answer.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
 #include "schemas/ingest_generated.h"
@@ -127,9 +128,8 @@ expected<std::shared_ptr<api>> api::open(api_parts parts) {
       own.routing_.set(std::make_shared<const routing_table>(std::move(*read)));
   TROUPE_TRY(list, own.journal_->fact("trending"));
   if (list) {
-    boost::system::error_code err;
-    if (auto read = json::parse(*list, err); !err && read.is_array())
-      for (const auto& each : read.get_array())
+    if (auto read = parse_json(*list); read && read->is_array())
+      for (const auto& each : read->get_array())
         own.trending_.push_back(
             {json::value_to<std::string>(each.at(0)), json::value_to<std::string>(each.at(1))});
   }

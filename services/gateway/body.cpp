@@ -1,6 +1,7 @@
 #include "services/gateway/body.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/json/parse.hpp"
 
 #include <boost/json.hpp>
 
@@ -42,18 +43,7 @@ std::string_view kind_name(const json::value& what) {
 }
 
 expected<json::value> parse(std::string_view text) {
-  json::parse_options options;
-  options.max_depth = 16;
-  boost::system::error_code err;
-  json::stream_parser parser{{}, options};
-  auto read = parser.write_some(text.data(), text.size(), err);
-  if (!err && text.find_first_not_of(" \t\r\n", read) != std::string_view::npos)
-    err = json::error::extra_data;
-  if (!err && !parser.done())
-    parser.finish(err);
-  if (err)
-    return fail(ec::invalid_argument, "the body is no JSON at byte {}: {}", read, err.message());
-  return parser.release();
+  return parse_json(text, 16);
 }
 
 expected<std::string> text_in(std::string_view field, const json::value& value) {

@@ -31,6 +31,14 @@ TEST_CASE("an array, one object and JSON lines of the same rows are the same row
   CHECK((*array)[0].timed);
 }
 
+TEST_CASE("a number arrives as it was sent") {
+  auto rows = read_rows(R"({"type":"click","user":"u","item":"i","value":0.0023404666354764642})",
+                        rules_of(record_kind::event));
+
+  REQUIRE(rows);
+  CHECK((*rows)[0].what.value == 0.0023404666354764642); // Boost.JSON alone: ...4640
+}
+
 TEST_CASE("a wrong row says why and does not take the others with it") {
   auto rows = read_rows(R"([{"type":"click","user":"u","item":"i"},{"user":7},17,{"colour":"red"}])",
                         rules_of(record_kind::event));

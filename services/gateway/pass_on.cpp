@@ -1,6 +1,7 @@
 #include "services/gateway/api.hpp"
 
 #include "common/http/problem.hpp"
+#include "common/json/parse.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/deployer_generated.h"
@@ -30,9 +31,8 @@ json::value number(double value) {
 
 /// A manifest is JSON inside a text; what cannot be read stays a text.
 json::value document(const flatbuffers::String* from) {
-  boost::system::error_code err;
-  auto out = json::parse(json::string_view{text_of(from).data(), text_of(from).size()}, err);
-  return err ? json::value(text(from)) : out;
+  auto out = parse_json(text_of(from));
+  return out ? std::move(*out) : json::value(text(from));
 }
 
 json::value time_of(std::int64_t micros) {

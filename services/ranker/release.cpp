@@ -2,6 +2,7 @@
 
 #include "common/core/file_hash.hpp"
 #include "common/core/hash.hpp"
+#include "common/json/parse.hpp"
 #include "common/model/load.hpp"
 
 #include <boost/json.hpp>
@@ -80,9 +81,8 @@ load_model(const release_manifest::model_entry& entry, const std::filesystem::pa
            std::map<std::string, std::shared_ptr<const model::vocabulary>>& vocabularies) {
   auto place = folder / entry.path;
   TROUPE_TRY(text, read_file(place / "model.json"));
-  boost::system::error_code problem;
-  auto parsed = json::parse(text, problem);
-  auto* about = problem ? nullptr : parsed.if_object();
+  auto parsed = parse_json(text);
+  auto* about = parsed ? parsed->if_object() : nullptr;
   if (!about)
     return fail(ec::corrupt, "model.json is no JSON object");
   if (text_at(*about, "kind") != entry.kind)
@@ -145,9 +145,8 @@ expected<std::vector<warmup_request>> read_warmup(const std::filesystem::path& p
     ++line;
     if (row.find_first_not_of(" \t\r") == std::string_view::npos)
       continue;
-    boost::system::error_code problem;
-    auto parsed = json::parse(boost::json::string_view{row.data(), row.size()}, problem);
-    auto* from = problem ? nullptr : parsed.if_object();
+    auto parsed = parse_json(row);
+    auto* from = parsed ? parsed->if_object() : nullptr;
     if (!from)
       return fail(ec::corrupt, "warmup.jsonl: line {} is no JSON object", line);
     warmup_request request;
@@ -194,9 +193,8 @@ expected<std::string> read_file(const std::filesystem::path& path) {
 }
 
 expected<release_manifest> parse_manifest(std::string_view text) {
-  boost::system::error_code problem;
-  auto parsed = json::parse(boost::json::string_view{text.data(), text.size()}, problem);
-  auto* root = problem ? nullptr : parsed.if_object();
+  auto parsed = parse_json(text);
+  auto* root = parsed ? parsed->if_object() : nullptr;
   if (!root)
     return fail(ec::corrupt, "the manifest is no JSON object");
   if (auto format = number_at(*root, "format", 0); format != 1)

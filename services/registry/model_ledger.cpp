@@ -4,6 +4,7 @@
 #include "common/core/hash.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
+#include "common/json/parse.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -24,7 +25,7 @@ struct read_manifest {
 };
 
 expected<read_manifest> manifest_of(std::string_view given, std::string_view what) {
-  auto value = artefact::parse(given);
+  auto value = parse_json(given);
   if (!value)
     return fail_while(fmt::format("reading the manifest of {}", what), std::move(value).error());
   if (!value->is_object())
@@ -36,7 +37,7 @@ expected<read_manifest> manifest_of(std::string_view given, std::string_view wha
 
 /// The manifest of a version as it is kept.
 expected<json::object> fields_of(const wire::ModelVersionT& version) {
-  auto value = artefact::parse(version.manifest);
+  auto value = parse_json(version.manifest);
   if (!value || !value->is_object())
     return fail(ec::corrupt, "the registry's manifest of {}:{} is damaged: {}", version.name, version.version,
                 value ? "it is not a JSON object" : value.error().text);

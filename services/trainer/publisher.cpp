@@ -2,6 +2,7 @@
 
 #include "common/artefact/canonical.hpp"
 #include "common/artefact/transfer.hpp"
+#include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 #include "common/net/payload.hpp"
 
@@ -38,7 +39,7 @@ bool has_alias(const wire::ModelVersion& version) {
 
 publisher::in_production as_production(const wire::ModelVersion& version) {
   publisher::in_production made{fmt::format("{}:{}", text_of(version.name()), version.version()), {}};
-  auto manifest = artefact::parse(text_of(version.manifest()));
+  auto manifest = parse_json(text_of(version.manifest()));
   if (manifest && manifest->is_object())
     if (auto* config = manifest->get_object().if_contains("config"); config != nullptr && config->is_string())
       made.config = config->get_string();

@@ -8,6 +8,7 @@
 #include "common/artefact/canonical.hpp"
 #include "common/core/file_hash.hpp"
 #include "common/core/hash.hpp"
+#include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
 #include <boost/json/array.hpp>
@@ -94,7 +95,7 @@ public:
     if (!publisher_)
       return;
     if (auto text = read_text(folder_ / unsent))
-      if (auto points = artefact::parse(*text); points && points->is_array())
+      if (auto points = parse_json(*text); points && points->is_array())
         publisher_->add_unsent(points->get_array());
     if (status_.state == wire::TrainState::done && !status_.metrics.contains("model_version")) {
       auto done = read_object(folder_ / "result.json");
@@ -318,7 +319,7 @@ private:
 
   expected<void> publish_once() {
     TROUPE_CHECK(publisher_->flush());
-    TROUPE_TRY(manifest, artefact::parse(status_.manifest));
+    TROUPE_TRY(manifest, parse_json(status_.manifest));
     auto* fields = manifest.if_object();
     auto* files = fields != nullptr ? fields->if_contains("files") : nullptr;
     if (files == nullptr || !files->is_object())

@@ -1,6 +1,7 @@
 #include "services/trainer/run_folders.hpp"
 
 #include "common/artefact/canonical.hpp"
+#include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 #include "common/tensor/safetensors.hpp"
 
@@ -40,7 +41,7 @@ expected<void> write_text(const fs::path& file, std::string_view text) {
 
 expected<json::object> read_object(const fs::path& file) {
   TROUPE_TRY(text, read_text(file));
-  TROUPE_TRY(value, artefact::parse(text));
+  TROUPE_TRY(value, parse_json(text));
   if (!value.is_object())
     return fail(ec::corrupt, "{} is not a JSON object", file.string());
   return std::move(value.get_object());

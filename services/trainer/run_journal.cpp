@@ -1,6 +1,7 @@
 #include "services/trainer/run_journal.hpp"
 
 #include "common/artefact/canonical.hpp"
+#include "common/json/parse.hpp"
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -17,11 +18,10 @@ constexpr store::family_id runs = 0;
 using artefact::text_at;
 
 expected<run_journal::entry> decode(const std::string& id, std::string_view text) {
-  boost::system::error_code problem;
-  auto value = json::parse({text.data(), text.size()}, problem);
-  if (problem || !value.is_object())
+  auto value = parse_json(text);
+  if (!value || !value->is_object())
     return fail(ec::corrupt, "the journal's entry of run {} cannot be read", id);
-  auto& from = value.get_object();
+  auto& from = value->get_object();
   auto number = [&](const char* key) { return from.at(key).to_number<std::uint64_t>(); };
   TROUPE_TRY(order, read_order(id, text_at(from, "config"), text_at(from, "parent")));
   run_status status;

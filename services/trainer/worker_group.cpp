@@ -1,5 +1,6 @@
 #include "services/trainer/worker_group.hpp"
 
+#include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
 #include <boost/json/parse.hpp>
@@ -201,11 +202,10 @@ private:
   }
 
   void take(rank& each, std::uint32_t r, std::string_view text) {
-    boost::system::error_code problem;
-    auto value = json::parse({text.data(), text.size()}, problem);
-    if (problem || !value.is_object())
+    auto value = parse_json(text);
+    if (!value || !value->is_object())
       return;
-    auto& line = value.get_object();
+    auto& line = value->get_object();
     if (flag_of(line, "done")) {
       each.moved = clock::now();
       if (r == 0)

@@ -1,5 +1,6 @@
 #include "services/trainer/worker/production.hpp"
 
+#include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
 #include <boost/json/parse.hpp>
@@ -47,11 +48,10 @@ expected<std::vector<in_production>> read_production(const std::filesystem::path
   if (!std::filesystem::exists(file))
     return out;
   std::ifstream in{file, std::ios::binary};
-  boost::system::error_code problem;
-  auto list = json::parse(std::string{std::istreambuf_iterator<char>{in}, {}}, problem);
-  if (!in || problem || !list.is_array())
+  auto list = parse_json(std::string{std::istreambuf_iterator<char>{in}, {}});
+  if (!in || !list || !list->is_array())
     return fail(ec::corrupt, "cannot read {}: it is no list", file.string());
-  for (auto& each : list.get_array()) {
+  for (auto& each : list->get_array()) {
     auto text = [&](const char* key) {
       auto* value = each.is_object() ? each.get_object().if_contains(key) : nullptr;
       return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
