@@ -13,7 +13,7 @@ namespace troupe::cli {
 namespace json = boost::json;
 
 void gateway_options::bind(CLI::App& sub) {
-  sub.add_option("--url", url, "Address of the gateway; else that of the fleet of --data");
+  sub.add_option("--url", url, "Address of the gateway; else as catalog and data folder of the fleet say");
   sub.add_option("--api-key", key,
                  "API key by reference: file:PATH or env:NAME; else env:TROUPE_API_KEY where set");
   sub.add_option("--ca", ca_file, "PEM file that the certificate of an https gateway is checked against");
@@ -42,19 +42,41 @@ expected<std::string> key_of(const std::string& reference) {
   return out;
 }
 
+/// The first gateway as the catalog has it, where each is a host of its own; else empty.
+std::string url_of(const service_entry& gateway) {
+  std::string_view endpoint = gateway.endpoints.front();
+  if (!gateway.own_hosts || !endpoint.starts_with("tcp://"))
+    return {};
+  auto& settings = gateway.settings.values;
+  auto port = settings.find("http_port");
+  bool tls = settings.contains("tls_certificate");
+  endpoint.remove_prefix(6);
+  return fmt::format("{}://{}:{}", tls ? "https" : "http", endpoint.substr(0, endpoint.rfind(':')),
+                     port == settings.end() ? "8080" : to_text(port->second));
+}
+
+expected<std::string> default_url(context& own) {
+  TROUPE_TRY(fleet, own.catalog());
+  if (auto gateway = fleet->find("gateway"))
+    if (auto url = url_of(**gateway); !url.empty())
+      return url;
+  auto file = own.data / "run" / "gateway-0.port";
+  std::ifstream in{file};
+  std::string port, scheme;
+  if (!(in >> port >> scheme))
+    return fail(ec::unavailable,
+                "no gateway runs in {}: there is no {}; start it with `troupe up`, or give --url",
+                own.data.string(), file.string());
+  return scheme + "://127.0.0.1:" + port;
+}
+
 } // namespace
 
-expected<gateway_access> gateway_access::open(const context& own, const gateway_options& given) {
+expected<gateway_access> gateway_access::open(context& own, const gateway_options& given) {
   auto url = given.url;
   if (url.empty()) {
-    auto file = own.data / "run" / "gateway-0.port";
-    std::ifstream in{file};
-    std::string port, scheme;
-    if (!(in >> port >> scheme))
-      return fail(ec::unavailable,
-                  "no gateway runs in {}: there is no {}; start it with `troupe up`, or give --url",
-                  own.data.string(), file.string());
-    url = scheme + "://127.0.0.1:" + port;
+    TROUPE_TRY(found, default_url(own));
+    url = std::move(found);
   }
   TROUPE_TRY(to, http::client_target::parse(url));
   to.ca_file = given.ca_file;

@@ -20,8 +20,9 @@ struct gateway_options {
 /// One connection to the gateway of the fleet. Not thread-safe; make one per thread.
 class gateway_access {
 public:
-  /// Without `--url`: 127.0.0.1, with the port and the scheme in `<data>/run/gateway-0.port`.
-  static expected<gateway_access> open(const context& own, const gateway_options& given);
+  /// Without `--url`: 127.0.0.1, with the port and the scheme in `<data>/run/gateway-0.port`; where the
+  /// catalog has the gateways on other hosts, the first of them.
+  static expected<gateway_access> open(context& own, const gateway_options& given);
 
   /// The JSON of a 2xx answer; a problem document is an error with its detail.
   expected<boost::json::value> call(std::string_view method, std::string_view target, std::string body = {});

@@ -291,7 +291,23 @@ struct change_options {
   std::string id = "current", reason;
 };
 
+/// Until the rankers hold the release, or never will: what is just being loaded can be promoted in a moment.
+expected<void> wait_for_rankers(context& with, const std::string& id) {
+  context::watch_interrupt();
+  for (bool said = false; !context::interrupted();) {
+    TROUPE_TRY(now, show(with, id));
+    if (now.state != wire::RolloutState::pending && now.state != wire::RolloutState::preparing)
+      return {};
+    if (!std::exchange(said, true))
+      fmt::print(stderr, "waiting for the rankers to load release {}\n", now.release.substr(0, 12));
+    std::this_thread::sleep_for(200ms);
+  }
+  return fail(ec::canceled, "rollout {} was not promoted", id);
+}
+
 expected<void> change(context& with, wire::RolloutAction action, const change_options& given) {
+  if (action == wire::RolloutAction::promote)
+    TROUPE_CHECK(wait_for_rankers(with, given.id));
   wire::RolloutChangeT question;
   question.rollout_id = given.id;
   question.action = action;

@@ -47,7 +47,7 @@ roll_out() {
   local following=$! seed=0
   while kill -0 $following 2>/dev/null && [ $seed -lt 60 ]; do
     seed=$((seed + 1))
-    cli visit --url http://gateway-0.gateway:8080 --api-key file:/work/key --users 1000 --items 300 --seed 7 --visit-seed $seed \
+    cli visit --api-key file:/work/key --users 1000 --items 300 --seed 7 --visit-seed $seed \
       --visits 1000 --n 10 --quiet >>"$work/visits.log" 2>&1 || true
   done
   wait $following
@@ -90,6 +90,7 @@ for port in 8080 8081; do
   check "the gateway at port $port tells its stages, features, arm and release afterwards" jq -e --slurpfile a "$work/answer" \
     '(.stages | length > 0) and (.features | length > 0) and .arm == $a[0].arm and .release == $a[0].release' "$work/inspected"
 done
+check "the command line finds a gateway by the catalog" cli recommend u1 --n 3 --explain --api-key file:/work/key
 first=$(jq -r '.items[0].item' "$work/answer")
 printf '{"id":"clicked","type":"click","user":"u1","item":"%s","event_time":"2026-04-01T00:00:00Z"}\n' "$first" >"$work/click.jsonl"
 check "a click is taken" test "$(post /v1/events "$work/click.jsonl")" = "1 new, 0 known"
