@@ -80,8 +80,7 @@ struct ask_options {
   bool explain = false;
 };
 
-expected<void> show(context& context, const ask_options& given, const std::string& target,
-                    bool explain) {
+expected<void> show(context& context, const ask_options& given, const std::string& target, bool explain) {
   TROUPE_TRY(gateway, gateway_access::open(context, given.gateway));
   TROUPE_TRY(answer, gateway.call("GET", target));
   if (context.json)

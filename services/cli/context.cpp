@@ -116,7 +116,9 @@ void context::command(CLI::App& sub, std::function<expected<void>()> body, std::
     if (parent && parent->get_parent())
       path = parent->get_name() + " " + path;
     const auto& err = done.error();
-    std::string next{hint.empty() ? advice(err.code) : std::string_view{hint}};
+    // A hint says what to do about a service that does not answer.
+    bool silent = remedy_of(err.code) == remedy::retry_later;
+    std::string next{hint.empty() || !silent ? advice(err.code) : std::string_view{hint}};
     std::cout.flush();
     std::cerr << fmt::format("troupe {}: {}{}{}\n", path, render(err), next.empty() ? "" : "; ", next);
     if (exit_code_ == 0)

@@ -53,7 +53,8 @@ public:
   expected<net::client*> client(std::string_view service);
 
   /// Runs `body` when the command is given. An error ends in one line on stderr (what failed, why, what to do
-  /// next) and exit code 1; `hint` says what to do next where the error does not. Ctrl-C ends in 130.
+  /// next) and exit code 1; `hint` says what to do about a service that does
+  /// not answer. Ctrl-C ends in 130.
   void command(CLI::App& sub, std::function<expected<void>()> body, std::string hint = {});
 
   /// Exit 1 although nothing went wrong: a check that found something, a service that is not ready.

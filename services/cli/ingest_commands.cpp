@@ -4,6 +4,7 @@
 #include "services/cli/ingest_progress.hpp"
 #include "services/cli/record_files.hpp"
 #include "services/cli/send_files.hpp"
+#include "services/ingest/import_plan.hpp"
 #include "services/ingest/log_types.hpp"
 #include "services/ingest/wire.hpp"
 
@@ -100,26 +101,32 @@ expected<bool> reads_in_place(context& context, const ingest_options& options) {
   return options.in_place || entry->endpoints.front().starts_with("ipc://");
 }
 
-chunk start_request(const ingest_options& options, const std::string& mapping, const std::string& upload) {
+std::string absolute_path(const ingest_options& options) {
+  return std::filesystem::absolute(options.path).lexically_normal().string();
+}
+
+chunk start_request(const ingest_options& options, const std::string& mapping, const outgoing_files& sent) {
   return build_message([&](auto& out) {
-    auto path = out.CreateString(std::filesystem::absolute(options.path).lexically_normal().string());
+    auto path = out.CreateString(absolute_path(options));
     return wire::CreateImportStart(out, path, out.CreateString(mapping), out.CreateString(options.mapping),
-                                   upload.empty() ? 0 : out.CreateString(upload));
+                                   sent.upload.empty() ? 0 : out.CreateString(sent.upload),
+                                   static_cast<std::uint32_t>(sent.files.size()), sent.bytes);
   });
 }
 
 expected<message<wire::ImportStatus>> start_import(context& context, const ingest_options& options) {
   TROUPE_TRY(mapping, mapping_text(options.mapping));
   TROUPE_TRY(in_place, reads_in_place(context, options));
-  std::string upload;
+  outgoing_files files;
+  if (!in_place) {
+    TROUPE_TRY(found, outgoing_files::find(options.path, options.mapping));
+    files = std::move(found);
+  }
   for (int again = 0;; ++again) {
-    if (!in_place) {
-      TROUPE_TRY(sent,
-                 send_files(context, options.path, options.mapping, !options.quiet && stderr_is_terminal()));
-      upload = std::move(sent);
-    }
+    if (!in_place)
+      TROUPE_CHECK(send_files(context, files, !options.quiet && stderr_is_terminal()));
     auto status = ask_ingest<wire::ImportStatus>(context, wire::Kind::import_start,
-                                                 start_request(options, mapping, upload), 60s, true);
+                                                 start_request(options, mapping, files), 60s, true);
     // An earlier import of the same files may have ended, and taken them along, while we looked.
     if (status || in_place || status.error().code != ec::not_found || again == 2)
       return status;
@@ -138,10 +145,14 @@ expected<void> run_ingest(context& context, const ingest_options& options) {
 }
 
 expected<void> cancel_ingest(context& context, const ingest_options& options) {
-  // The id of an import is made from its path and mapping: starting again what runs gives its status.
-  TROUPE_TRY(status, start_import(context, options));
-  auto query = build_message(
-      [&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(status->import_id()->str())); });
+  TROUPE_TRY(mapping, mapping_text(options.mapping));
+  TROUPE_TRY(in_place, reads_in_place(context, options));
+  auto id = ingest::import_id(absolute_path(options), mapping);
+  if (!in_place) {
+    TROUPE_TRY(files, outgoing_files::find(options.path, options.mapping));
+    id = ingest::import_id_of_upload(files.upload, mapping);
+  }
+  auto query = build_message([&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(id)); });
   TROUPE_TRY(after, ask_ingest<wire::ImportStatus>(context, wire::Kind::import_cancel, query));
   print_import(context, *after, 0);
   return {};

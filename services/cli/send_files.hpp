@@ -2,14 +2,31 @@
 
 #include "services/cli/context.hpp"
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 namespace troupe::cli {
 
-/// Sends the files behind `path` (a file, a folder, a glob) that the mapping describes to the ingest service,
-/// which keeps them until they are imported. What is there already is not sent again. Gives the name of the
-/// upload, as `ImportStart.upload` takes it. Shows how far it is where `progress`.
-expected<std::string> send_files(context& context, const std::string& path, const std::string& mapping,
-                                 bool progress);
+/// Files that are to be imported elsewhere.
+struct outgoing_files {
+  struct file {
+    std::filesystem::path path; ///< Absolute.
+    std::uint64_t bytes = 0;
+    std::int64_t modified = 0; ///< Microseconds since 1970.
+  };
+  std::vector<file> files;
+  std::uint64_t bytes = 0; ///< Of all of them.
+  std::string id;          ///< The same where paths and content are the same, 16 hexadecimal digits.
+  std::string upload;      ///< What is imported, as `ImportStart.upload` takes it.
+
+  /// The files behind `path` (a file, a folder, a glob) that the mapping describes. Reads them whole.
+  static expected<outgoing_files> find(const std::string& path, const std::string& mapping);
+};
+
+/// Sends them to the ingest service, which keeps them until they are imported: by their whole path, of which
+/// mappings take folders and patterns. What is there already is not sent again. Shows how far it is where
+/// `progress`.
+expected<void> send_files(context& context, outgoing_files& files, bool progress);
 
 } // namespace troupe::cli

@@ -28,6 +28,7 @@ using report_atom = caf::atom_constant<caf::atom("report")>;
 using planned_atom = caf::atom_constant<caf::atom("planned")>;
 using grown_atom = caf::atom_constant<caf::atom("grown")>;
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
+using sweep_atom = caf::atom_constant<caf::atom("sweep")>;
 using drain_atom = caf::atom_constant<caf::atom("drain")>;
 
 using read_ptr = std::shared_ptr<expected<source_batch>>;
@@ -91,7 +92,9 @@ using import_supervisor_actor = caf::typed_actor<
     // A source has moved on.
     caf::reacts_to<report_atom, report_ptr>,
     // Start that file of that import again.
-    caf::reacts_to<again_atom, std::string, std::uint64_t>>;
+    caf::reacts_to<again_atom, std::string, std::uint64_t>,
+    // Look for uploads that nobody needs.
+    caf::reacts_to<sweep_atom>>;
 
 /// Answers `fetch`; parks those that wait for a first record.
 using fetch_desk_actor = caf::typed_actor<

@@ -18,7 +18,7 @@ struct resources {
   std::shared_ptr<event_log> log;
   std::shared_ptr<lake> into;
   judge_function judge;
-  std::shared_ptr<upload_store> uploads;
+  std::shared_ptr<upload_desk> uploads;
   std::shared_ptr<worker_pool> servers;
   std::shared_ptr<worker_pool> readers;
   std::shared_ptr<worker_pool> slow;
@@ -49,13 +49,13 @@ expected<component> log_component(service_context& context) {
   }
   TROUPE_TRY(uploads,
              upload_store::open({context.data() / "uploads", settings.upload_bytes, settings.upload_keep}));
-  all->uploads = std::move(uploads);
+  all->uploads = std::make_shared<upload_desk>(all->log, std::move(uploads));
   context.metrics().on_read(
       [weak = std::weak_ptr{all->uploads},
        gauge = context.metrics().gauge("troupe_ingest_upload_bytes",
                                        "Files sent to be imported that are still here.")]() mutable {
         if (auto held = weak.lock())
-          gauge.set(static_cast<double>(held->bytes()));
+          gauge.set(static_cast<double>(held->store().bytes()));
       });
   all->servers = std::make_shared<worker_pool>(settings.servers);
   all->readers = std::make_shared<worker_pool>(settings.readers);
@@ -82,7 +82,9 @@ expected<component> fetch_component(service_context& context) {
 }
 
 expected<component> endpoint_component(service_context& context) {
-  auto desk = context.shared<resources>("resources")->desk;
+  auto all = context.shared<resources>("resources");
+  auto desk = all->desk;
+  auto uploads = all->uploads;
   auto imports = net::forward_to(context.actor<import_supervisor_actor>("imports"));
   auto fetch = context.actor<fetch_desk_actor>("fetch");
   net::handler_map handlers;
@@ -99,7 +101,7 @@ expected<component> endpoint_component(service_context& context) {
     desk->quarantine_replay(std::move(request));
   };
   handlers[wire::Kind::lake_seal] = [desk](net::request request) { desk->lake_seal(std::move(request)); };
-  handlers[wire::Kind::upload_put] = [desk](net::request request) { desk->upload_put(std::move(request)); };
+  handlers[wire::Kind::upload_put] = [uploads](net::request request) { uploads->put(std::move(request)); };
   return net::endpoint_component(
       context, std::move(handlers), [weak = caf::actor_cast<caf::weak_actor_ptr>(fetch)] {
         if (auto strong = weak.lock())

@@ -30,7 +30,8 @@ void config::bind(config_keys& keys) {
            between(0, 1000));
   keys.add("segment_records", segment_records,
            "Records of a partition that become one Parquet file of the lake.", between(1, 100'000'000));
-  keys.add("upload_bytes", upload_bytes, "Files sent to be imported, all together; more are refused.",
+  keys.add("upload_bytes", upload_bytes,
+           "Files sent to be imported, all together: what nobody needs makes room, then more are refused.",
            at_least(1 << 20), "bytes");
   keys.add(
       "upload_keep", upload_keep,

@@ -26,7 +26,7 @@ struct config {
   std::uint32_t restarts = 5;
   std::uint64_t segment_records = 250'000;
   std::string lake;
-  std::uint64_t upload_bytes = std::uint64_t{20} << 30;
+  std::uint64_t upload_bytes = std::uint64_t{5} << 30;
   std::chrono::seconds upload_keep{7 * 24 * 3600};
 
   void bind(config_keys& keys);

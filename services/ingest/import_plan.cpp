@@ -14,6 +14,10 @@ std::string import_id(std::string_view path, std::string_view mapping) {
   return to_hex(hash_wide(std::string_view{encoder{}.add(path).add(mapping).take()})).substr(0, 16);
 }
 
+std::string import_id_of_upload(std::string_view upload, std::string_view mapping) {
+  return import_id(fmt::format("upload/{}", upload), mapping); // No path of a file: those begin with a slash.
+}
+
 std::string source_prefix(std::string_view import) {
   return fmt::format("import/{}/", import);
 }
@@ -73,12 +77,12 @@ bool refresh(planned_file& file) {
   return file.bytes == before.bytes && file.modified == before.modified;
 }
 
-expected<import_plan> make_plan(std::string_view path, std::string_view mapping,
+expected<import_plan> make_plan(std::string_view id, std::string_view path, std::string_view mapping,
                                 std::string_view mapping_name) {
   TROUPE_TRY(rules, open_mapping(mapping, mapping_name));
   TROUPE_TRY(files, expand_sources(std::string{path}));
   import_plan plan;
-  plan.id = import_id(path, mapping);
+  plan.id = id;
   plan.path = path;
   plan.mapping = mapping;
   plan.mapping_name = mapping_name;

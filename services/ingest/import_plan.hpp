@@ -41,6 +41,8 @@ struct import_plan {
 
 /// The same path and mapping give the same id.
 std::string import_id(std::string_view path, std::string_view mapping);
+/// Likewise for files that were sent.
+std::string import_id_of_upload(std::string_view upload, std::string_view mapping);
 
 /// Where the positions of a file are kept in the log; `source_prefix` for all files of an import.
 std::string source_key(std::string_view import, std::string_view path);
@@ -54,7 +56,7 @@ expected<std::shared_ptr<const mapping>> open_mapping(std::string_view toml, std
 
 /// Finds the files and checks that the mapping describes at least one of them; those that it does not are
 /// left out.
-expected<import_plan> make_plan(std::string_view path, std::string_view mapping,
+expected<import_plan> make_plan(std::string_view id, std::string_view path, std::string_view mapping,
                                 std::string_view mapping_name);
 
 /// Fills in size and time of a file as it is now; false when it has changed since.

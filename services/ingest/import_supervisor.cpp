@@ -22,6 +22,8 @@ namespace troupe::ingest {
 
 namespace {
 
+constexpr auto sweep_every = std::chrono::minutes{10};
+
 struct file_run {
   source_state state;
   std::string waiting;
@@ -65,20 +67,6 @@ chunk status_of(const import_run& run) {
   });
 }
 
-/// Whether a row of what was sent may still be replayed, for which its file is opened again.
-bool refused_rows_wait(event_log& log, const upload_store& uploads, const import_plan& plan) {
-  if (!uploads.has(plan.path))
-    return false;
-  return std::ranges::any_of(plan.files, [&](auto& each) {
-    event_log::quarantine_query rows;
-    rows.source = each.path;
-    rows.open_only = true;
-    rows.limit = 1;
-    auto found = log.quarantined(rows);
-    return !found || !found->empty();
-  });
-}
-
 class supervisor_behavior {
 public:
   explicit supervisor_behavior(import_supervisor_actor::pointer self) : self_{self} {}
@@ -90,19 +78,26 @@ public:
     self_->set_down_handler([this](caf::down_msg& message) { on_down(message); });
     for (auto& each : known) {
       if (each->plan->state == wire::ImportState::running)
-        setup_.uploads->hold(each->plan->path);
-      take(*each);
+        setup_.uploads->store().hold(each->plan->path);
+      finish_if_over(take(*each)); // Killed between its last row and the note of its end.
     }
     start_next();
+    sweep();
     return {[this](net::request_atom, const net::request_ptr& request) { answer(request); },
             [this](planned_atom, const planned_ptr& done) { on_planned(*done); },
             [this](report_atom, const report_ptr& report) { on_report(*report); },
-            [this](again_atom, const std::string& import, std::uint64_t file) { enqueue(import, file); }};
+            [this](again_atom, const std::string& import, std::uint64_t file) { enqueue(import, file); },
+            [this](sweep_atom) { sweep(); }};
   }
 
   static constexpr const char* name = "imports";
 
 private:
+  void sweep() {
+    setup_.uploads->sweep();
+    self_->delayed_send(self_, sweep_every, sweep_atom::value);
+  }
+
   void answer(const net::request_ptr& request) {
     if (stopping_)
       return request->respond.fail({ec::stopping, "the ingest service is stopping"});
@@ -134,13 +129,13 @@ private:
     auto text = [](auto* from) { return from ? from->str() : std::string{}; };
     auto path = (*query)->path()->str(), mapping = text((*query)->mapping()),
          mapping_name = text((*query)->mapping_name()), upload = text((*query)->upload());
+    auto id = upload.empty() ? import_id(path, mapping) : import_id_of_upload(upload, mapping);
     if (!upload.empty()) {
-      auto place = setup_.uploads->place(upload);
+      auto place = setup_.uploads->store().place(upload);
       if (!place)
         return request->respond.fail(place.error());
       path = place->string();
     }
-    auto id = import_id(path, mapping);
     auto found = runs_.find(id);
     if (found != runs_.end() && found->second.plan.state == wire::ImportState::running)
       return request->respond.reply(status_of(found->second));
@@ -150,11 +145,12 @@ private:
           std::chrono::milliseconds{200});
     bool anew = found != runs_.end() && found->second.plan.state == wire::ImportState::done;
     auto before = found != runs_.end() ? found->second.plan.files : std::vector<planned_file>{};
-    setup_.uploads->hold(path);
+    setup_.uploads->store().hold(path);
     setup_.servers->post([log = setup_.log, self = import_supervisor_actor{self_}, request, path, mapping,
                           mapping_name, id, anew, before] {
-      auto result = std::make_shared<planned>(planned{
-          prepare(*log, make_plan(path, mapping, mapping_name), anew, before), {}, id, path, request});
+      auto plan = whole(make_plan(id, path, mapping, mapping_name), *request);
+      auto result = std::make_shared<planned>(
+          planned{prepare(*log, std::move(plan), anew, before), {}, id, path, request});
       if (result->plan) {
         if (auto sources = log->sources(source_prefix(id)))
           result->sources = std::move(*sources);
@@ -163,6 +159,22 @@ private:
       }
       caf::anon_send(self, planned_atom::value, planned_ptr{std::move(result)});
     });
+  }
+
+  /// Of an upload: only when all files that were sent are there.
+  static expected<import_plan> whole(expected<import_plan> plan, const net::request& request) {
+    auto query = message<wire::ImportStart>::open(request.payload);
+    if (!plan || !query || !(*query)->upload())
+      return plan;
+    std::uint64_t bytes = 0;
+    for (auto& each : plan->files)
+      bytes += each.bytes;
+    if (plan->files.size() == (*query)->upload_files() && bytes == (*query)->upload_bytes())
+      return plan;
+    return fail(ec::not_found,
+                "of upload {} {} files with {} bytes are here, not {} with {}: send them again",
+                (*query)->upload()->str(), plan->files.size(), bytes, (*query)->upload_files(),
+                (*query)->upload_bytes());
   }
 
   /// Forgets what must be read anew (all, when the last run came to its end; otherwise files that have
@@ -184,7 +196,7 @@ private:
   void on_planned(planned& done) {
     planning_.erase(done.id);
     if (!done.plan) {
-      setup_.uploads->release(done.path, false);
+      setup_.uploads->store().release(done.path, false);
       done.request->respond.fail(done.plan.error());
       return;
     }
@@ -352,8 +364,8 @@ private:
       if (auto kept = log->keep("import/" + plan.id, encode(plan)); !kept)
         log::error("import-not-kept", "ingest cannot keep the end of import {}: {}", plan.id,
                    render(kept.error()));
-      uploads->release(plan.path,
-                       plan.state == wire::ImportState::done && !refused_rows_wait(*log, *uploads, plan));
+      uploads->store().release(plan.path, plan.state == wire::ImportState::done);
+      uploads->sweep();
     });
   }
 

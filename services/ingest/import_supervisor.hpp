@@ -2,7 +2,7 @@
 
 #include "services/ingest/actors.hpp"
 #include "services/ingest/config.hpp"
-#include "services/ingest/upload_store.hpp"
+#include "services/ingest/upload_desk.hpp"
 #include "services/ingest/worker_pool.hpp"
 
 #include "common/actor/health.hpp"
@@ -21,7 +21,7 @@ struct supervisor_setup {
   std::shared_ptr<worker_pool> readers; ///< Files are read here.
   std::shared_ptr<worker_pool> servers; ///< Plans are made and kept here.
   judge_function judge;
-  std::shared_ptr<upload_store> uploads;
+  std::shared_ptr<upload_desk> uploads;
   std::shared_ptr<const config> settings;
   health::report report;
 };

@@ -12,7 +12,6 @@ namespace troupe::ingest {
 namespace {
 
 constexpr std::size_t verified_at_once = std::size_t{4} << 20;
-constexpr std::size_t largest_part = std::size_t{8} << 20;
 
 std::string text(const flatbuffers::String* from) {
   return from ? from->str() : std::string{};
@@ -163,11 +162,6 @@ void request_desk::lake_seal(net::request request) {
             [self = shared_from_this()](net::request& from) { return self->seal(from.payload, from.until); });
 }
 
-void request_desk::upload_put(net::request request) {
-  answer_on(*servers_, std::move(request),
-            [self = shared_from_this()](net::request& from) { return self->put(from.payload); });
-}
-
 expected<chunk> request_desk::info() const {
   auto state = log_->state();
   return build_message([&](auto& out) {
@@ -215,6 +209,7 @@ expected<chunk> request_desk::replay(const chunk& payload, deadline until) {
   how.source = text(query->source());
   how.mapping = text(query->mapping());
   TROUPE_TRY(result, replay_quarantine(*log_, judge_, how, until));
+  uploads_->sweep(); // Nothing may wait for a replay of their rows any more.
   return build_message([&](auto& out) {
     return wire::CreateQuarantineReplayReply(out, result.accepted, result.duplicates, result.refused);
   });
@@ -242,25 +237,6 @@ expected<chunk> request_desk::seal(const chunk& payload, deadline until) {
                                              each.bytes));
     return wire::CreateLakeStatus(out, out.CreateVector(list));
   });
-}
-
-expected<chunk> request_desk::put(const chunk& payload) {
-  TROUPE_TRY(query, message<wire::UploadPut>::open(payload));
-  auto* bytes = query->bytes();
-  if (bytes && bytes->size() > largest_part)
-    return fail(ec::invalid_argument, "a part of {} bytes is above the limit of {}", bytes->size(),
-                largest_part);
-  upload_store::part given;
-  given.upload = query->upload()->string_view();
-  given.file = query->file()->string_view();
-  given.size = query->size();
-  given.modified = query->modified();
-  given.offset = query->offset();
-  if (bytes)
-    given.bytes = {reinterpret_cast<const std::byte*>(bytes->data()), bytes->size()};
-  TROUPE_TRY(now, uploads_->put(given));
-  return build_message(
-      [&](auto& out) { return wire::CreateUploadStatus(out, now.next_offset, now.complete); });
 }
 
 } // namespace troupe::ingest

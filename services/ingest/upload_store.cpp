@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <vector>
 
 namespace troupe::ingest {
 
@@ -18,22 +19,19 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t digits = 16;
-constexpr std::size_t longest_path = 1024;
-constexpr auto look_every = std::chrono::minutes{10};
-/// Its time says when somebody was last at the upload: the files have the times of their originals.
-constexpr auto touched = ".touched";
+constexpr std::size_t longest_path = 2048;
 
 bool is_upload(std::string_view name) {
   return name.size() == digits && name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-/// A file below an upload: no way out, nothing hidden.
+/// A file below an upload: no way out.
 bool is_inside(std::string_view file) {
   if (file.empty() || file.size() > longest_path || file.front() == '/' ||
       file.find('\0') != std::string_view::npos)
     return false;
-  return std::ranges::none_of(fs::path{file},
-                              [](const fs::path& part) { return part.empty() || part.native()[0] == '.'; });
+  return std::ranges::none_of(
+      fs::path{file}, [](const fs::path& part) { return part.empty() || part == "." || part == ".."; });
 }
 
 std::uint64_t bytes_in(const fs::path& folder) {
@@ -53,22 +51,15 @@ expected<void> make_folder(const fs::path& path) {
   return {};
 }
 
-fs::path arriving(const fs::path& to) {
-  return to.parent_path() / ("." + to.filename().string() + ".part");
-}
-
-void touch(const fs::path& upload) {
-  std::ofstream{upload / touched, std::ios::trunc};
-  std::error_code ignored;
-  fs::last_write_time(upload / touched, fs::file_time_type::clock::now(), ignored);
-}
-
 } // namespace
 
 expected<std::shared_ptr<upload_store>> upload_store::open(options how) {
   TROUPE_CHECK(make_folder(how.folder));
   std::shared_ptr<upload_store> made{new upload_store{std::move(how)}};
-  made->bytes_ = bytes_in(made->how_.folder);
+  std::error_code failed;
+  for (auto& each : fs::directory_iterator{made->how_.folder, failed})
+    if (auto name = each.path().filename().string(); is_upload(name))
+      made->set_size(name, bytes_in(each.path()));
   return made;
 }
 
@@ -76,74 +67,120 @@ expected<fs::path> upload_store::place(std::string_view what) const {
   auto slash = what.find('/');
   auto upload = what.substr(0, slash);
   if (!is_upload(upload) || (slash != what.npos && !is_inside(what.substr(slash + 1))))
-    return fail(ec::invalid_argument, "'{}' is no upload: it is {} hexadecimal digits, a slash and a file",
-                what.substr(0, 80), digits);
-  return how_.folder / what;
+    return fail(ec::invalid_argument,
+                "'{}' names no file that can be sent: an upload is {} hexadecimal digits, a file in it has a "
+                "relative path without . and .. of at most {} bytes",
+                what.substr(0, 200), digits, longest_path);
+  auto files = how_.folder / upload / "files";
+  return slash == what.npos ? files : files / what.substr(slash + 1);
 }
 
 expected<upload_store::progress> upload_store::put(const part& given) {
   TROUPE_TRY(to, place(fmt::format("{}/{}", given.upload, given.file)));
-  if (given.size > how_.most_bytes)
+  if (given.size > given.total || given.offset > given.size || given.bytes.size() > given.size - given.offset)
     return fail(ec::invalid_argument,
-                "{} has {} bytes, uploads may have {} (upload_bytes): raise that, or put the file where "
-                "ingest runs and read it with --in-place",
-                given.file, given.size, how_.most_bytes);
-  if (given.offset > given.size || given.bytes.size() > given.size - given.offset)
-    return fail(ec::invalid_argument, "a part of {} bytes at {} is beyond the {} bytes of {}",
-                given.bytes.size(), given.offset, given.size, given.file);
-  std::lock_guard lock{mutex_};
-  sweep_locked();
+                "a part of {} bytes at {} is beyond the {} bytes of {}, or these beyond {}",
+                given.bytes.size(), given.offset, given.size, given.file, given.total);
+  std::string upload{given.upload};
+  TROUPE_CHECK(make_folder(how_.folder / upload));
+  touch(upload);
   std::error_code missing;
   if (auto there = fs::file_size(to, missing); !missing) {
     if (there != given.size)
-      return fail(ec::conflict, "{} of upload {} has {} bytes, not {}", given.file, given.upload, there,
+      return fail(ec::conflict, "{} of upload {} has {} bytes, not {}", given.file, upload, there,
                   given.size);
     return progress{given.size, true};
   }
-  TROUPE_CHECK(make_folder(to.parent_path()));
-  touch(how_.folder / given.upload);
-  auto part_path = arriving(to);
+  TROUPE_CHECK(make_room(given));
+  auto part_path = how_.folder / upload / "arriving" / given.file;
+  TROUPE_CHECK(make_folder(part_path.parent_path()));
   {
     TROUPE_TRY(file, raw_file::open(part_path, O_RDWR | O_CREAT));
     TROUPE_TRY(have, file.size());
+    if (have > given.size) {
+      fs::remove(part_path, missing);
+      return fail(ec::conflict,
+                  "{} bytes of {} had arrived, which has {}: they were thrown away, send it again", have,
+                  given.file, given.size);
+    }
     if (given.offset > have)
       return progress{have, false};
-    if (bytes_ + given.size - std::min(have, given.size) > how_.most_bytes)
-      return fail(ec::overloaded,
-                  "uploads hold {} of {} bytes (upload_bytes), {} needs {} more: wait for running imports, "
-                  "raise that, or put the file where ingest runs and read it with --in-place",
-                  bytes_, how_.most_bytes, given.file, given.size - std::min(have, given.size));
     if (auto end = given.offset + given.bytes.size(); end > have) {
       TROUPE_CHECK(file.write(have, given.bytes.subspan(have - given.offset)));
-      bytes_ += end - have;
+      TROUPE_CHECK(file.sync());
       have = end;
     }
     if (have < given.size)
       return progress{have, false};
-    TROUPE_CHECK(file.sync());
   }
   TROUPE_CHECK(complete(given, part_path, to));
   return progress{given.size, true};
 }
 
-expected<void> upload_store::complete(const part& given, const fs::path& arrived, const fs::path& to) {
-  timespec when{given.modified / 1'000'000, given.modified % 1'000'000 * 1'000};
-  if (when.tv_nsec < 0) {
-    when.tv_nsec += 1'000'000'000;
-    --when.tv_sec;
+expected<void> upload_store::make_room(const part& given) {
+  std::string upload{given.upload};
+  auto known = sizes_.find(upload);
+  auto has = known == sizes_.end() ? 0 : known->second;
+  if (given.total <= has)
+    return {};
+  if (given.total > how_.most_bytes)
+    return fail(ec::invalid_argument,
+                "the files have {} bytes, uploads may have {} (upload_bytes): raise that, or put them where "
+                "ingest runs and read them with --in-place",
+                given.total, how_.most_bytes);
+  // What never became whole goes first, then what was kept for the longest time.
+  using candidate = std::tuple<bool, std::chrono::nanoseconds, std::string>;
+  std::vector<candidate> others;
+  for (auto& [name, bytes] : sizes_)
+    if (name != upload && !is_held(name) && untouched(name) >= how_.idle)
+      others.emplace_back(fs::exists(how_.folder / name / "arriving"), untouched(name), name);
+  std::ranges::sort(others, std::greater{});
+  for (auto& [open, age, name] : others) {
+    if (all_ - has + given.total <= how_.most_bytes)
+      break;
+    remove(name, "room was needed");
   }
+  if (all_ - has + given.total > how_.most_bytes)
+    return fail(ec::overloaded,
+                "uploads have {} of {} bytes (upload_bytes), these files need {} more: imports are under way",
+                bytes(), how_.most_bytes, given.total - has);
+  set_size(upload, given.total);
+  return {};
+}
+
+expected<void> upload_store::complete(const part& given, const fs::path& arrived, const fs::path& to) {
+  TROUPE_CHECK(make_folder(to.parent_path()));
+  auto seconds = given.modified / 1'000'000, rest = given.modified % 1'000'000;
+  if (rest < 0) {
+    rest += 1'000'000;
+    --seconds;
+  }
+  timespec when{seconds, rest * 1'000};
   timespec times[2] = {when, when};
   if (::utimensat(AT_FDCWD, arrived.c_str(), times, 0) != 0 || ::rename(arrived.c_str(), to.c_str()) != 0) {
     int number = errno;
     return fail(errno_code(number), "cannot put {} into its place: {}", to.string(), errno_text(number));
   }
-  return sync_file(to.parent_path());
+  // Empty folders go, so that what is whole has no `arriving`.
+  std::error_code full;
+  for (auto at = arrived.parent_path(); at != how_.folder / given.upload && fs::remove(at, full) && !full;)
+    at = at.parent_path();
+  for (auto at = to.parent_path();; at = at.parent_path()) {
+    TROUPE_CHECK(sync_file(at));
+    if (at == how_.folder)
+      return {};
+  }
 }
 
 std::string upload_store::upload_of(const fs::path& path) const {
   auto inside = path.lexically_relative(how_.folder);
   auto first = inside.empty() ? std::string{} : inside.begin()->string();
   return is_upload(first) ? first : std::string{};
+}
+
+bool upload_store::is_held(const std::string& upload) const {
+  std::lock_guard lock{mutex_};
+  return held_.contains(upload);
 }
 
 void upload_store::hold(const fs::path& path) {
@@ -153,62 +190,72 @@ void upload_store::hold(const fs::path& path) {
   }
 }
 
-void upload_store::release(const fs::path& path, bool needless) {
+void upload_store::release(const fs::path& path, bool done) {
   auto upload = upload_of(path);
   if (upload.empty())
     return;
   std::lock_guard lock{mutex_};
-  auto found = held_.find(upload);
-  if (found != held_.end() && --found->second > 0)
-    return;
-  held_.erase(upload);
-  if (needless)
-    remove(upload);
-  else
-    touch(how_.folder / upload);
+  if (auto found = held_.find(upload); found != held_.end() && --found->second == 0)
+    held_.erase(found);
+  if (done)
+    done_.insert(upload);
 }
 
-void upload_store::sweep() {
+/// The files have the times of their originals: the folder's says when somebody was last here.
+void upload_store::touch(const std::string& upload) {
+  std::error_code ignored;
+  fs::last_write_time(how_.folder / upload, fs::file_time_type::clock::now(), ignored);
   std::lock_guard lock{mutex_};
-  next_look_ = {};
-  sweep_locked();
+  done_.erase(upload);
 }
 
-void upload_store::sweep_locked() {
-  auto now = std::chrono::steady_clock::now();
-  if (now < next_look_)
-    return;
-  next_look_ = now + look_every;
+std::chrono::nanoseconds upload_store::untouched(const std::string& upload) const {
   std::error_code failed;
-  std::vector<std::string> old;
-  for (auto& each : fs::directory_iterator{how_.folder, failed}) {
-    auto name = each.path().filename().string();
-    if (!is_upload(name) || held_.contains(name))
-      continue;
-    auto last = fs::last_write_time(each.path() / touched, failed);
-    if (failed || fs::file_time_type::clock::now() - last >= how_.keep)
-      old.push_back(std::move(name));
-  }
-  for (auto& each : old) {
-    log::info("upload-removed", "ingest removes upload {}: nobody needed it for {} h", each,
-              std::chrono::duration_cast<std::chrono::hours>(how_.keep).count());
-    remove(each);
-  }
+  auto last = fs::last_write_time(how_.folder / upload, failed);
+  return failed ? std::chrono::nanoseconds::max() : fs::file_time_type::clock::now() - last;
 }
 
-void upload_store::remove(const std::string& upload) {
-  auto gone = bytes_in(how_.folder / upload);
+expected<void> upload_store::sweep(const std::function<expected<std::set<std::string>>()>& waiting) {
+  std::set<std::string> done;
+  {
+    std::lock_guard lock{mutex_};
+    for (auto& each : done_)
+      if (!held_.contains(each))
+        done.insert(each);
+  }
+  if (!done.empty()) {
+    TROUPE_TRY(needed, waiting());
+    for (auto& each : done)
+      if (!needed.contains(each) && !is_held(each))
+        remove(each, {});
+  }
+  std::vector<std::string> old;
+  for (auto& [name, bytes] : sizes_)
+    if (!is_held(name) && untouched(name) >= how_.keep)
+      old.push_back(name);
+  for (auto& each : old)
+    remove(each, "nobody needed it for long (upload_keep)");
+  return {};
+}
+
+void upload_store::set_size(const std::string& upload, std::uint64_t bytes) {
+  auto& now = sizes_[upload];
+  all_ += bytes - now;
+  now = bytes;
+}
+
+/// `why` where that is to be told.
+void upload_store::remove(const std::string& upload, std::string_view why) {
+  if (!why.empty())
+    log::info("upload-removed", "ingest removes upload {}: {}", upload, why);
   std::error_code failed;
   fs::remove_all(how_.folder / upload, failed);
   if (failed)
-    log::warn("upload-stays", "ingest cannot remove upload {}: {}", upload, failed.message());
-  else
-    bytes_ -= std::min(bytes_, gone);
-}
-
-std::uint64_t upload_store::bytes() const {
+    return log::warn("upload-stays", "ingest cannot remove upload {}: {}", upload, failed.message());
+  set_size(upload, 0);
+  sizes_.erase(upload);
   std::lock_guard lock{mutex_};
-  return bytes_;
+  done_.erase(upload);
 }
 
 } // namespace troupe::ingest

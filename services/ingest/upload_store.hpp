@@ -3,12 +3,15 @@
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -16,24 +19,28 @@ namespace troupe::ingest {
 
 /// Files that were sent to be imported, for as long as an import needs them.
 ///
-/// Data model: `<folder>/<upload>/<file>`; what is on its way lies beside its place as `.<name>.part`, which
-/// no import sees. Operation: parts arrive in order; the last one has the file synced, given the time of its
-/// original and renamed into place. Acknowledged bytes survive kill -9; after a power loss the sender is told
-/// where to go on. An import holds its upload; when the last one lets go of it, it is removed or kept for
-/// `keep` after that. Limits: `most_bytes` for all uploads together. Any thread; blocks on the disk.
+/// Data model: `<folder>/<upload>/files/<file>`, whole files alone; what is on its way lies below
+/// `<folder>/<upload>/arriving`. Operation: parts arrive in order, each synced before it is acknowledged;
+/// with the last one the file gets the time of its original and is renamed into place. An import holds its
+/// upload. One whose import is done goes with the next sweep, unless refused rows of it wait to be replayed;
+/// any other goes when nobody touched it for `keep`, or earlier where room is needed. Limits: `most_bytes`
+/// for all uploads together, each counted with what it is going to have. Concurrency: `hold`, `release`,
+/// `place` and `bytes` from any thread, at once; `put` and `sweep` from one thread, which they block.
 class upload_store {
 public:
   struct options {
     std::filesystem::path folder;
-    std::uint64_t most_bytes = std::uint64_t{20} << 30;
+    std::uint64_t most_bytes = std::uint64_t{5} << 30;
     std::chrono::seconds keep = std::chrono::hours{7 * 24};
+    std::chrono::seconds idle{60}; ///< One that was touched since then does not make room for another.
   };
   static expected<std::shared_ptr<upload_store>> open(options how);
 
-  /// A part of a file. `upload` is 16 hexadecimal digits, `file` a relative path without hidden names.
+  /// A part of a file. `upload` is 16 hexadecimal digits, `file` a relative path.
   struct part {
     std::string_view upload, file;
     std::uint64_t size = 0;    ///< Of the whole file.
+    std::uint64_t total = 0;   ///< Of all files of the upload.
     std::int64_t modified = 0; ///< Of the original, microseconds since 1970.
     std::uint64_t offset = 0;
     byte_view bytes;
@@ -44,39 +51,44 @@ public:
   };
 
   /// Takes a part. One that is there already changes nothing; one that leaves a gap is not taken, and
-  /// `next_offset` says where to go on.
+  /// `next_offset` says where to go on. ec::overloaded: there is no room now.
   expected<progress> put(const part& given);
 
-  /// Where `what`, an upload or `upload/file`, lies; ec::invalid_argument for other names.
+  /// Where `what`, an upload or `upload/path`, lies; ec::invalid_argument for other names.
   expected<std::filesystem::path> place(std::string_view what) const;
 
-  /// Whether `path` is one of ours.
-  bool has(const std::filesystem::path& path) const { return !upload_of(path).empty(); }
+  /// The upload that `path` is of; empty where it is none.
+  std::string upload_of(const std::filesystem::path& path) const;
 
   /// An import of `path` begins: if that is an upload, it stays.
   void hold(const std::filesystem::path& path);
-  /// It has ended. `needless`: nobody will want the file again.
-  void release(const std::filesystem::path& path, bool needless);
+  /// It has ended; `done`: all of it is in the log.
+  void release(const std::filesystem::path& path, bool done);
 
-  /// Removes what nobody holds and nobody touched for `keep`.
-  void sweep();
+  /// Removes what nobody needs. `waiting` gives the uploads of which rows wait in quarantine; it is asked
+  /// only where an upload depends on that.
+  expected<void> sweep(const std::function<expected<std::set<std::string>>()>& waiting);
 
   /// Of all uploads together.
-  std::uint64_t bytes() const;
+  std::uint64_t bytes() const noexcept { return all_; }
 
 private:
   explicit upload_store(options how) : how_{std::move(how)} {}
-  std::string upload_of(const std::filesystem::path& path) const;
+  expected<void> make_room(const part& given);
   expected<void> complete(const part& given, const std::filesystem::path& arrived,
                           const std::filesystem::path& to);
-  void sweep_locked();
-  void remove(const std::string& upload);
+  bool is_held(const std::string& upload) const;
+  void touch(const std::string& upload);
+  std::chrono::nanoseconds untouched(const std::string& upload) const;
+  void set_size(const std::string& upload, std::uint64_t bytes);
+  void remove(const std::string& upload, std::string_view why);
 
   options how_;
-  mutable std::mutex mutex_;
-  std::uint64_t bytes_ = 0;
+  std::map<std::string, std::uint64_t> sizes_; ///< What each has, or is going to have.
+  std::atomic<std::uint64_t> all_{0};
+  mutable std::mutex mutex_; ///< Of what follows; never held over the disk.
   std::map<std::string, std::size_t> held_;
-  std::chrono::steady_clock::time_point next_look_{};
+  std::set<std::string> done_;
 };
 
 } // namespace troupe::ingest

@@ -107,11 +107,12 @@ void add_ingest(std::vector<message>& all) {
       "upload_put", id,
       [](builder& out) {
         std::vector<std::uint8_t> bytes{1, 2};
-        return wire::CreateUploadPutDirect(out, "0123456789abcdef", "a/b.csv", 7, at, 5, &bytes);
+        return wire::CreateUploadPutDirect(out, "0123456789abcdef", "a/b.csv", 7, 9, at, 5, &bytes);
       },
       [](auto& m) {
         return is(m.upload(), "0123456789abcdef") && is(m.file(), "a/b.csv") && m.size() == 7 &&
-               m.modified() == at && m.offset() == 5 && m.bytes()->size() == 2 && m.bytes()->Get(1) == 2;
+               m.total() == 9 && m.modified() == at && m.offset() == 5 && m.bytes()->size() == 2 &&
+               m.bytes()->Get(1) == 2;
       }));
   all.push_back(table<wire::UploadStatus>(
       "upload_status", id, [](builder& out) { return wire::CreateUploadStatus(out, 7, true); },

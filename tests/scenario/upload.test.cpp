@@ -26,14 +26,14 @@ void put_ingest_elsewhere(fleet& services) {
 
 constexpr auto mapping = R"(
 [[file]]
-pattern = "*.csv"
+pattern = "berlin/*.csv"
 
   [[file.record]]
   kind = "event"
   id = { column = "order" }
   type = { constant = "purchase" }
   user = "customer"
-  item = "sku"
+  item = { template = "{path:1}-{sku}" }
   event_time = { column = "at", format = "unix_s" }
   value = "price"
 )";
@@ -53,8 +53,9 @@ std::uint64_t bytes_arriving(const fleet& services) {
   std::error_code gone;
   for (auto& each :
        std::filesystem::recursive_directory_iterator{services.data() / "ingest-0" / "uploads", gone})
-    if (auto size = each.path().extension() == ".part" ? each.file_size(gone) : 0; !gone)
-      sum += size;
+    if (each.path().string().find("/arriving/") != std::string::npos && each.is_regular_file(gone))
+      if (auto size = each.file_size(gone); !gone)
+        sum += size;
   return sum;
 }
 
@@ -74,7 +75,7 @@ TEST_CASE("a file is sent to an ingest service elsewhere, also when that is kill
   put_ingest_elsewhere(services);
   services.up();
   constexpr int rows = 60'000, bad = 20'000;
-  auto file = services.temp() / "orders" / "orders.csv";
+  auto file = services.temp() / "orders" / "berlin" / "orders.csv";
   std::filesystem::create_directories(file.parent_path());
   write_file(file, orders(rows, bad));
   write_file(file.parent_path() / "notes.txt", "not described by the mapping");
@@ -83,7 +84,7 @@ TEST_CASE("a file is sent to an ingest service elsewhere, also when that is kill
 
   auto printed = services.temp() / "printed";
   auto sending =
-      services.start({"ingest", file.parent_path().string(), "--mapping", rules.string()}, printed);
+      services.start({"ingest", (services.temp() / "orders").string(), "--mapping", rules.string()}, printed);
   while (bytes_arriving(services) == 0 && !sending.wait(0ms))
     std::this_thread::yield();
   auto victim = services.pid_of("ingest");
@@ -104,11 +105,15 @@ TEST_CASE("a file is sent to an ingest service elsewhere, also when that is kill
   auto replayed = services.ask({"quarantine", "replay", "--mapping", mended.string()});
   CHECK(number(replayed, "accepted") == rows / bad);
 
-  CHECK(number(ingest(services, file.parent_path(), rules.string()), "events_added") == 0);
   CHECK(wait_until([&] { return uploads_kept(services) == 0; }, 10s)); // nothing is left to replay
 
+  // Read in place they are the same records.
+  auto here = services.ask({"ingest", file.string(), "--mapping", rules.string(), "--in-place"});
+  CHECK(number(here, "events_added") == 0);
+  CHECK(number(here, "duplicates") == rows - rows / bad);
+
   // Sent again it adds nothing.
-  auto good = services.temp() / "good.csv";
+  auto good = file.parent_path() / "good.csv";
   write_file(good, std::regex_replace(orders(500, 501), std::regex{"\no"}, "\ng"));
   CHECK(number(ingest(services, good, rules.string()), "events_added") == 500);
   CHECK(wait_until([&] { return uploads_kept(services) == 0; }, 10s));
@@ -118,6 +123,11 @@ TEST_CASE("a file is sent to an ingest service elsewhere, also when that is kill
   CHECK(number(services.ask({"log", "info"}), "events") == rows + 500);
   auto there = services.ask({"ingest", good.string(), "--mapping", rules.string(), "--in-place"});
   CHECK(number(there, "duplicates") == 500);
+
+  auto stopped = services.troupe({"ingest", good.string(), "--mapping", mended.string(), "--cancel"});
+  CHECK(stopped.code == 1); // nothing was begun for that
+  CHECK(stopped.err.find("there is no import") != std::string::npos);
+  CHECK(uploads_kept(services) == 0);
 
   auto nothing = services.troupe({"ingest", (services.temp() / "none.csv").string()});
   CHECK(nothing.code == 1);
