@@ -256,7 +256,14 @@ TEST_CASE("a service says ready, and ends with 0 on SIGTERM") {
   ::close(ready[0]);
 }
 
-TEST_CASE("a service ends with 0 on a SIGTERM that a thread gets which was there before main") {
+#if defined(__SANITIZE_THREAD__) // It holds back a signal for a thread that waits in a call it does not know.
+constexpr bool signals_are_late = true;
+#else
+constexpr bool signals_are_late = false;
+#endif
+
+TEST_CASE("a service ends with 0 on a SIGTERM that a thread gets which was there before main" *
+          doctest::skip(signals_are_late)) {
   testing::temp_dir folder;
   int ready[2];
   REQUIRE(::pipe(ready) == 0);
