@@ -1,17 +1,14 @@
 #include "services/validator/judge.hpp"
 
-#include "common/core/hash.hpp"
+#include "services/validator/compiled_schema.hpp"
+#include "services/validator/unique_claims.hpp"
 
 #include <re2/re2.h>
 #include <simdjson.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
-#include <optional>
-#include <unordered_map>
-#include <unordered_set>
 
 namespace troupe::validator {
 
@@ -21,48 +18,7 @@ constexpr std::size_t max_id = 256;
 constexpr std::size_t max_name = 1024;
 constexpr std::int64_t year_1 = -62135596800000000;
 constexpr std::int64_t year_10000 = 253402300800000000;
-constexpr std::size_t shown_bytes = 64;
 constexpr std::size_t shown_choices = 8;
-
-/// A field as it stands in the batch.
-struct cell {
-  enum class holds : std::uint8_t { nothing, text, number, flag, list, time };
-  holds kind = holds::nothing;
-  double number = 0;
-  std::int64_t time = 0;
-  std::string_view text;
-  const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* list = nullptr;
-};
-
-struct compiled_field {
-  field_rule rule;
-  std::string_view attribute; // Empty for a field of the record itself.
-  std::shared_ptr<const RE2> pattern;
-  std::unordered_set<std::string_view> texts; // Into rule.one_of_texts.
-  std::size_t slot = 0;
-  bool declared = true; // False for a field that only a comparison names.
-};
-
-struct compiled_compare {
-  compare_rule rule;
-  std::size_t left = 0;
-  std::optional<std::size_t> right; // Field; otherwise `constant`.
-  cell constant;
-};
-
-struct plan {
-  schema from;
-  std::vector<std::unique_ptr<compiled_field>> fields;
-  std::vector<compiled_field*> attributes; // Sorted by name, for one walk along the record's own.
-  std::vector<compiled_compare> compares;
-  std::array<int, 6>
-      core; // Slot of id, user, item, event_time, value, request_id; -1 where no rule names it.
-  std::vector<std::size_t> unique;
-  bool counts_nulls = false;
-};
-
-constexpr std::array<std::string_view, 6> core_names{"id",         "user",  "item",
-                                                     "event_time", "value", "request_id"};
 
 bool all_ascii(std::string_view text) noexcept {
   std::uint64_t seen = 0;
@@ -86,39 +42,6 @@ std::uint64_t characters(std::string_view text) noexcept {
       text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
-/// A value as reasons show it: quoted, at most 64 bytes, whole characters only.
-std::string shown(std::string_view text) {
-  if (text.size() <= shown_bytes)
-    return fmt::format("'{}'", text);
-  auto end = shown_bytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
-    --end;
-  return fmt::format("'{}...'", text.substr(0, end));
-}
-
-std::string shown(const cell& of) {
-  switch (of.kind) {
-  case cell::holds::text:
-    return shown(of.text);
-  case cell::holds::number:
-    return fmt::format("{}", of.number);
-  case cell::holds::flag:
-    return of.number != 0 ? "true" : "false";
-  case cell::holds::time:
-    return to_rfc3339(from_micros(of.time));
-  case cell::holds::list:
-    return fmt::format("a list of {} words", of.list ? of.list->size() : 0);
-  default:
-    return "nothing";
-  }
-}
-
-std::string_view kind_name(cell::holds kind) noexcept {
-  constexpr std::array<std::string_view, 6> names{"nothing", "a text", "a number",
-                                                  "a flag",  "a list", "a time"};
-  return names[static_cast<std::size_t>(kind)];
-}
-
 template <class List, class Show>
 std::string choices(const List& all, Show&& show) {
   std::string out;
@@ -127,37 +50,10 @@ std::string choices(const List& all, Show&& show) {
   return all.size() > shown_choices ? fmt::format("{} and {} more", out, all.size() - shown_choices) : out;
 }
 
-void set_text(cell& to, const flatbuffers::String* text) noexcept {
-  if (text && text->size() > 0) {
-    to.kind = cell::holds::text;
-    to.text = text_of(text);
-  }
-}
-
-void set_attribute(cell& to, const wire::Attribute& from) noexcept {
-  switch (from.kind()) {
-  case wire::ValueKind::number:
-    to.kind = cell::holds::number;
-    to.number = from.number();
-    return;
-  case wire::ValueKind::flag:
-    to.kind = cell::holds::flag;
-    to.number = from.number();
-    return;
-  case wire::ValueKind::list:
-    to.kind = cell::holds::list;
-    to.list = from.list();
-    return;
-  default:
-    to.kind = cell::holds::text;
-    to.text = text_of(from.text());
-  }
-}
-
 /// One batch being judged.
 class judging {
 public:
-  judging(judgement& out, batch_place place) : out_{out}, place_{place} {}
+  judging(judgement& out, batch_place place) : out_{out}, claims_{place.source, place.first_row} {}
 
   void refuse(std::string_view rule, std::string_view field, std::string reason) {
     out_.lines.push_back({row_, std::string{rule}, std::string{field}, std::move(reason)});
@@ -185,7 +81,7 @@ public:
       hold_attributes(*rec.attributes());
   }
 
-  void hold_against(const plan& by, const wire::Record& rec, std::span<cell> cells,
+  void hold_against(const compiled_schema& by, const wire::Record& rec, std::span<cell> cells,
                     std::span<std::uint64_t> nulls) {
     collect(by, rec, cells);
     for (auto& field : by.fields)
@@ -201,48 +97,15 @@ public:
   }
   bool good() const noexcept { return good_; }
 
-  void claim(const plan& by, const wire::Record& rec, std::span<const cell> cells) {
-    for (auto slot : by.unique) {
-      auto& field = *by.fields[slot];
-      auto& value = cells[slot];
-      if (value.kind == cell::holds::nothing)
-        continue;
-      // Schema and field are part of the key; the kind keeps the text "1" apart from the number 1.
-      key_.assign(by.from.name);
-      key_ += '\0';
-      key_ += field.rule.name;
-      key_ += '\0';
-      key_ += static_cast<char>('0' + static_cast<int>(value.kind));
-      if (value.kind == cell::holds::text)
-        key_ += value.text;
-      else if (value.kind == cell::holds::time)
-        key_.append(reinterpret_cast<const char*>(&value.time), sizeof value.time);
-      else
-        key_.append(reinterpret_cast<const char*>(&value.number), sizeof value.number);
-      if (claims.empty())
-        source_ = hash64(place_.source);
-      claims.push_back({hash_wide(key_), {source_, place_.first_row + row_, hash64(text_of(rec.id()))}});
-      claim_fields.push_back({row_, &field, shown(value)});
-    }
+  void claim(const compiled_schema& by, const wire::Record& rec, std::span<const cell> cells) {
+    claims_.add(by, row_, rec, cells);
   }
 
-  void settle(unique_index& index, expected<void>& result) {
-    if (claims.empty())
-      return;
-    auto answers = index.claim(claims);
-    if (!answers) {
-      result = fail_while("judging unique fields", std::move(answers).error());
-      return;
-    }
-    for (std::size_t i = 0; i < claims.size(); ++i)
-      if (auto& holder = (*answers)[i]) {
-        row_ = claim_fields[i].row;
-        refuse("unique", claim_fields[i].field->rule.name,
-               fmt::format("{} {} already stands in row {} of {}", claim_fields[i].field->rule.name,
-                           claim_fields[i].text, holder->row,
-                           holder->source == source_ ? fmt::format("source {}", place_.source)
-                                                     : std::string{"another source"}));
-      }
+  expected<void> settle(unique_index& index) {
+    return claims_.settle(index, [this](std::uint32_t row, std::string_view field, std::string reason) {
+      row_ = row;
+      refuse("unique", field, std::move(reason));
+    });
   }
 
 private:
@@ -287,7 +150,7 @@ private:
     }
   }
 
-  void collect(const plan& by, const wire::Record& rec, std::span<cell> cells) {
+  void collect(const compiled_schema& by, const wire::Record& rec, std::span<cell> cells) {
     std::fill(cells.begin(), cells.end(), cell{});
     auto slot = [&](std::size_t i) {
       return by.core[i] >= 0 ? &cells[static_cast<std::size_t>(by.core[i])] : nullptr;
@@ -448,7 +311,7 @@ private:
              fmt::format("{} {} does not match {}", rule.name, shown(word), rule.pattern));
   }
 
-  void hold_compare(const plan& by, const compiled_compare& each, std::span<const cell> cells) {
+  void hold_compare(const compiled_schema& by, const compiled_compare& each, std::span<const cell> cells) {
     auto& left = cells[each.left];
     auto& right = each.right ? cells[*each.right] : each.constant;
     if (left.kind == cell::holds::nothing || right.kind == cell::holds::nothing)
@@ -489,103 +352,22 @@ private:
                          right_name, shown(right)));
   }
 
-  struct claimed {
-    std::uint32_t row;
-    const compiled_field* field;
-    std::string text;
-  };
-
   judgement& out_;
-  batch_place place_;
+  unique_claims claims_;
   std::uint32_t row_ = 0;
   bool good_ = true;
-  std::uint64_t source_ = 0;
-  std::string key_;
-  std::vector<unique_claim> claims;
-  std::vector<claimed> claim_fields;
 };
-
-cell constant_of(const compare_rule& rule) {
-  cell to;
-  if (auto* number = std::get_if<double>(&rule.right)) {
-    to.kind = cell::holds::number;
-    to.number = *number;
-  } else if (auto* at = std::get_if<timestamp>(&rule.right)) {
-    to.kind = cell::holds::time;
-    to.time = micros_of(*at);
-  } else if (auto* text = std::get_if<std::string>(&rule.right)) {
-    to.kind = cell::holds::text;
-    to.text = *text;
-  } else if (auto* set = std::get_if<bool>(&rule.right)) {
-    to.kind = cell::holds::flag;
-    to.number = *set ? 1 : 0;
-  }
-  return to;
-}
-
-std::size_t slot_for(plan& in, const std::string& name) {
-  auto attribute = attribute_of(name);
-  for (auto& each : in.fields)
-    if (each->rule.name == name || (!attribute.empty() && each->attribute == attribute))
-      return each->slot;
-  auto made = std::make_unique<compiled_field>();
-  made->rule.name = name;
-  made->declared = false;
-  made->slot = in.fields.size();
-  made->attribute = attribute_of(made->rule.name);
-  in.fields.push_back(std::move(made));
-  return in.fields.back()->slot;
-}
-
-std::unique_ptr<plan> compile_plan(schema from) {
-  auto to = std::make_unique<plan>();
-  to->from = std::move(from);
-  for (auto& rule : to->from.fields) {
-    auto made = std::make_unique<compiled_field>();
-    made->rule = rule;
-    made->slot = to->fields.size();
-    made->attribute = attribute_of(made->rule.name);
-    if (!rule.pattern.empty())
-      made->pattern = std::make_shared<const RE2>(rule.pattern, RE2::Quiet);
-    for (auto& text : made->rule.one_of_texts)
-      made->texts.insert(text);
-    if (rule.unique)
-      to->unique.push_back(made->slot);
-    to->counts_nulls |= rule.max_null_rate.has_value();
-    to->fields.push_back(std::move(made));
-  }
-  for (auto& rule : to->from.compares) {
-    auto& made = to->compares.emplace_back();
-    made.rule = rule;
-    made.left = slot_for(*to, rule.left);
-    if (auto* field = std::get_if<compare_rule::field>(&rule.right))
-      made.right = slot_for(*to, field->name);
-    else
-      made.constant = constant_of(rule); // Its text lives in to->from.
-  }
-  for (std::size_t i = 0; i < core_names.size(); ++i) {
-    auto at = std::find_if(to->fields.begin(), to->fields.end(),
-                           [&](auto& each) { return each->rule.name == core_names[i]; });
-    to->core[i] = at == to->fields.end() ? -1 : static_cast<int>((*at)->slot);
-  }
-  for (auto& each : to->fields)
-    if (!each->attribute.empty())
-      to->attributes.push_back(each.get());
-  std::sort(to->attributes.begin(), to->attributes.end(),
-            [](auto* a, auto* b) { return a->attribute < b->attribute; });
-  return to;
-}
 
 } // namespace
 
 struct rule_book::state {
   std::vector<schema> schemas;
-  std::vector<std::unique_ptr<plan>> plans;
+  std::vector<std::unique_ptr<compiled_schema>> plans;
   std::size_t most_fields = 0;
   bool unique = false;
 
-  const plan* find(wire::RecordKind kind, std::string_view type) const noexcept {
-    const plan* any = nullptr;
+  const compiled_schema* find(wire::RecordKind kind, std::string_view type) const noexcept {
+    const compiled_schema* any = nullptr;
     for (auto& each : plans)
       if (static_cast<wire::RecordKind>(each->from.kind) == kind) {
         if (!each->from.type)
@@ -611,7 +393,7 @@ expected<rule_book> rule_book::compile(std::vector<schema> schemas) {
         return fail(ec::invalid_argument, "schemas {} and {} are for the same records: {}{}{}",
                     other->from.name, each.name, to_string(each.kind), each.type ? " " : "",
                     each.type.value_or(""));
-    made->plans.push_back(compile_plan(each));
+    made->plans.push_back(validator::compile(each));
     made->most_fields = std::max(made->most_fields, made->plans.back()->fields.size());
     made->unique |= !made->plans.back()->unique.empty();
   }
@@ -626,7 +408,7 @@ expected<judgement> rule_book::judge(const batch& rows, batch_place place, uniqu
   std::vector<cell> cells(state_->most_fields);
   // Per plan: records seen, then nulls by field.
   std::vector<std::vector<std::uint64_t>> nulls(state_->plans.size());
-  const plan* by = nullptr;
+  const compiled_schema* by = nullptr;
   const flatbuffers::String* last_type = nullptr;
   auto last_kind = wire::RecordKind::event;
   std::uint64_t* seen = nullptr;
@@ -659,9 +441,7 @@ expected<judgement> rule_book::judge(const batch& rows, batch_place place, uniqu
       in.claim(*by, rec, used);
   }
   if (index) {
-    expected<void> settled;
-    in.settle(*index, settled);
-    TROUPE_CHECK(settled);
+    TROUPE_CHECK(in.settle(*index));
     std::stable_sort(out.lines.begin(), out.lines.end(),
                      [](auto& a, auto& b) { return a.record < b.record; });
   }
