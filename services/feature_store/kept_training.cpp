@@ -1,15 +1,15 @@
 #include "services/feature_store/kept_training.hpp"
 
 #include "common/core/file_sync.hpp"
+#include "common/core/plain_name.hpp"
+#include "common/core/raw_file.hpp"
 #include "common/core/time.hpp"
 #include "common/log/log.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 
 namespace troupe::feature_store {
 
@@ -41,7 +41,7 @@ std::vector<std::string> names_in(const fs::path& where) {
   std::vector<std::string> names;
   std::error_code problem;
   for (auto& each : fs::directory_iterator{where, problem})
-    if (auto name = each.path().filename().string(); is_training_set_name(name) && each.is_directory(problem))
+    if (auto name = each.path().filename().string(); is_plain_name(name) && each.is_directory(problem))
       names.push_back(std::move(name));
   return names;
 }
@@ -54,7 +54,7 @@ unexpected<error> not_kept(const std::string& name) {
 }
 
 expected<void> check_name(const std::string& name) {
-  if (is_training_set_name(name))
+  if (is_plain_name(name))
     return {};
   return fail(
       ec::invalid_argument,
@@ -63,40 +63,14 @@ expected<void> check_name(const std::string& name) {
       name.substr(0, 200));
 }
 
-/// A file while it is read. Never by a link that leads somewhere else.
-class open_file {
-public:
-  explicit open_file(const fs::path& path)
-      : fd_{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)}, path_{path} {}
-  ~open_file() {
-    if (fd_ >= 0)
-      ::close(fd_);
-  }
-  open_file(const open_file&) = delete;
-  open_file& operator=(const open_file&) = delete;
-
-  bool is_open() const noexcept { return fd_ >= 0; }
-
-  expected<std::string> read(std::uint64_t offset, std::size_t bytes) const {
-    std::string out(bytes, '\0');
-    for (std::size_t done = 0; done < bytes;) {
-      auto got = ::pread(fd_, out.data() + done, bytes - done, static_cast<off_t>(offset + done));
-      if (got < 0 && errno == EINTR)
-        continue;
-      if (got < 0)
-        return fail(errno_code(errno), "cannot read {} at {}: {}", path_.string(), offset + done,
-                    errno_text(errno));
-      if (got == 0)
-        return fail(ec::corrupt, "{} ends at {}, before its end", path_.string(), offset + done);
-      done += static_cast<std::size_t>(got);
-    }
-    return out;
-  }
-
-private:
-  int fd_;
-  const fs::path path_;
-};
+/// So that the disk has all of it before it gets its place.
+expected<void> sync_set(const fs::path& folder) {
+  TROUPE_TRY(manifest, read_training_manifest(folder));
+  for (auto& each : manifest.parts)
+    TROUPE_CHECK(sync_file(folder / each));
+  TROUPE_CHECK(sync_file(folder / manifest_file));
+  return sync_file(folder);
+}
 
 } // namespace
 
@@ -121,14 +95,27 @@ expected<std::unique_ptr<kept_training>> kept_training::open(fs::path folder) {
   return made;
 }
 
-/// An exchange that was cut off is ended; where the new set is not there, the old one comes back.
+/// An exchange that was cut off is ended; where the new set is not there, or the disk has not all of it, the
+/// old one comes back.
 expected<void> kept_training::recover() {
-  for (auto& name : names_in(building_))
-    if (read_training_manifest(building_ / name))
+  for (auto& name : names_in(building_)) {
+    auto fresh = building_ / name;
+    if (!fs::exists(fresh / manifest_file))
+      continue; // The next build goes on there.
+    if (auto check = verify_training_set(fresh); check && check->same) {
+      TROUPE_CHECK(sync_set(fresh));
       TROUPE_CHECK(exchange(name));
+    } else {
+      log::warn("training-set-not-whole",
+                "feature store drops the new training set {}, which was not yet in its place: {}; build it "
+                "again",
+                name, check ? "its values are not those that its manifest says" : render(check.error()));
+      TROUPE_CHECK(drop(fresh));
+    }
+  }
   for (auto& name : names_in(old_))
     if (fs::exists(folder_ / name))
-      TROUPE_CHECK(drop(old_ / name));
+      drop_aside(name);
     else
       TROUPE_CHECK(move(old_ / name, folder_ / name));
   return {};
@@ -198,11 +185,14 @@ expected<kept_training::page> kept_training::read(const std::string& name, const
   if (offset > out.size)
     return fail(ec::invalid_argument, "{} of training set {} has {} bytes, none at {}", file, name, out.size,
                 offset);
-  open_file from{folder_ / name / file};
-  if (!from.is_open())
-    return fail(errno_code(errno), "cannot open {} of training set {}: {}", file, name, errno_text(errno));
+  // Never by a link that leads somewhere else.
+  TROUPE_TRY(from, raw_file::open(folder_ / name / file, O_RDONLY | O_NOFOLLOW));
   lock.unlock(); // The file stays readable when its set is replaced or removed.
-  TROUPE_TRY(bytes, from.read(offset, std::min<std::uint64_t>(max_bytes, out.size - offset)));
+  auto wanted = std::min<std::uint64_t>(max_bytes, out.size - offset);
+  TROUPE_TRY(bytes, from.read(offset, wanted));
+  if (bytes.size() < wanted)
+    return fail(ec::corrupt, "{} of training set {} ends at {}, not at {}: remove the set and build it again",
+                file, name, offset + bytes.size(), out.size);
   out.bytes = std::move(bytes);
   return out;
 }
@@ -237,16 +227,15 @@ expected<void> kept_training::clear(const std::string& name) {
 }
 
 expected<void> kept_training::publish(const std::string& name) {
-  TROUPE_TRY(manifest, read_training_manifest(building_ / name));
-  for (auto& each : manifest.parts)
-    TROUPE_CHECK(sync_file(building_ / name / each));
-  TROUPE_CHECK(sync_file(building_ / name / manifest_file));
-  TROUPE_CHECK(sync_file(building_ / name));
+  TROUPE_CHECK(sync_set(building_ / name));
   std::lock_guard lock{mutex_};
-  TROUPE_CHECK(exchange(name));
-  TROUPE_TRY(fresh, load(name));
-  sets_[name] = std::move(fresh);
-  return {};
+  auto exchanged = exchange(name);
+  auto there = load(name); // What is there is what is given out, also where the disk failed half-way.
+  if (there)
+    sets_[name] = std::move(*there);
+  else if (exchanged)
+    return unexpected<error>{std::move(there).error()};
+  return exchanged;
 }
 
 /// The old set steps aside, the new one takes its place, the old one goes: at each point one of them is
@@ -264,7 +253,16 @@ expected<void> kept_training::exchange(const std::string& name) {
   }
   for (auto& each : {folder_, building_, old_})
     TROUPE_CHECK(sync_file(each));
-  return drop(aside);
+  drop_aside(name);
+  return {};
+}
+
+/// The new set has its place: an old one that cannot be removed costs room, no more. The next exchange or
+/// start tries again.
+void kept_training::drop_aside(const std::string& name) const {
+  if (auto gone = drop(old_ / name); !gone)
+    log::warn("training-set-not-removed", "feature store cannot remove the old training set {}: {}", name,
+              render(gone.error()));
 }
 
 void kept_training::total(std::uint64_t& sets, std::uint64_t& bytes) const {

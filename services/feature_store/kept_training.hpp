@@ -78,6 +78,7 @@ private:
   expected<void> recover();
   expected<kept> load(const std::string& name) const;
   expected<void> exchange(const std::string& name);
+  void drop_aside(const std::string& name) const;
 
   std::filesystem::path folder_, building_, old_;
   mutable std::mutex mutex_;

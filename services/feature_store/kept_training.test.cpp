@@ -138,12 +138,15 @@ TEST_CASE("a build of a kept set goes on with the parts that it had written when
 TEST_CASE("a kept set that was being replaced when the feature store was killed is whole after its restart") {
   troupe::testing::temp_dir dir;
   auto old = build_clicks(dir / "old", "clicks", 20), fresh = build_clicks(dir / "fresh", "clicks", 40);
-  auto after = [&](bool in_place, bool aside, bool built) {
+  auto hurt = dir / "hurt"; // The power went: the disk has not all of it.
+  fs::copy(dir / "fresh", hurt, fs::copy_options::recursive);
+  fs::resize_file(hurt / fresh.parts[0], fs::file_size(hurt / fresh.parts[0]) / 2);
+  auto after = [&](bool in_place, bool aside, bool built, const char* from_build = "fresh") {
     auto folder = dir / "sets";
     fs::remove_all(folder);
     for (auto& [there, from, to] : {std::tuple{in_place, "old", "clicks"},
                                     {aside, "old", ".old/clicks"},
-                                    {built, "fresh", ".building/clicks"}})
+                                    {built, from_build, ".building/clicks"}})
       if (there) {
         fs::create_directories(folder / to);
         fs::copy(dir / from, folder / to, fs::copy_options::recursive);
@@ -161,6 +164,8 @@ TEST_CASE("a kept set that was being replaced when the feature store was killed 
   CHECK(after(false, true, true) == fresh.content_sha256); // between the two renames
   CHECK(after(false, true, false) == old.content_sha256);  // the new one was lost: the old one comes back
   CHECK(after(true, true, false) == old.content_sha256);   // before what stood aside was removed
+  CHECK(after(true, false, true, "hurt") == old.content_sha256);
+  CHECK(after(false, true, true, "hurt") == old.content_sha256);
 }
 
 TEST_CASE("a kept set is read by bounded pages, of its own files and of the content asked for") {

@@ -1,6 +1,7 @@
 #include "services/feature_store/training_jobs.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/core/plain_name.hpp"
 #include "common/log/log.hpp"
 #include "common/net/payload.hpp"
 
@@ -20,7 +21,7 @@ chunk training_jobs::encode(const job& of) const {
 
 expected<chunk> training_jobs::start(const std::string& text, const std::string& out) {
   TROUPE_TRY(spec, parse_training_spec(text, "specification"));
-  if (out.empty() && !is_training_set_name(spec.name))
+  if (out.empty() && !is_plain_name(spec.name))
     return fail(ec::invalid_argument,
                 "name = \"{}\" cannot be that of a training set: 1 to 128 letters, digits, - _ and ., the "
                 "first of them no dot",

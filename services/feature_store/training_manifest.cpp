@@ -1,11 +1,11 @@
 #include "services/feature_store/training_manifest.hpp"
 
 #include "common/artefact/canonical.hpp"
+#include "common/core/plain_name.hpp"
 #include "common/json/parse.hpp"
 
 #include <boost/json.hpp>
 
-#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <iterator>
@@ -28,13 +28,6 @@ std::optional<std::uint64_t> whole_of(const json::value* from) {
 }
 
 } // namespace
-
-bool is_training_set_name(std::string_view text) noexcept {
-  return !text.empty() && text.size() <= 128 && text.front() != '.' && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.';
-  });
-}
 
 expected<training_manifest> parse_training_manifest(std::string text, const std::string& origin) {
   auto parsed = parse_json(text);
@@ -62,7 +55,7 @@ expected<training_manifest> parse_training_manifest(std::string text, const std:
   }
   for (auto& each : *parts) {
     auto file = each.is_object() ? text_at(each.get_object(), "file") : std::string{};
-    if (!is_training_set_name(file))
+    if (!is_plain_name(file))
       return fail(ec::corrupt, "{}: \"{}\" is no name of a part", origin, file);
     out.parts.push_back(std::move(file));
   }

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace troupe::feature_store {
@@ -21,10 +20,6 @@ struct training_manifest {
   std::vector<std::string> parts;         ///< Plain names of files, in the order of the rows.
   std::vector<std::uint64_t> log_offsets; ///< By partition, one past the last record used.
 };
-
-/// Whether a training set may have this name, which is that of a folder too: 1 to 128 letters, digits, -, _
-/// and ., the first of them no dot.
-bool is_training_set_name(std::string_view text) noexcept;
 
 /// ec::corrupt where it is no manifest, or names a file outside of its folder; `origin` is for the error.
 expected<training_manifest> parse_training_manifest(std::string text, const std::string& origin);

@@ -1,21 +1,13 @@
 #include "services/trainer/run_order.hpp"
 
 #include "common/core/hash.hpp"
-
-#include <algorithm>
+#include "common/core/plain_name.hpp"
 
 namespace troupe::trainer {
 
 namespace {
 
 constexpr std::string_view ours = "run.";
-
-bool is_safe_name(std::string_view text) {
-  return !text.empty() && text.size() <= 128 && text.front() != '.' && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.';
-  });
-}
 
 } // namespace
 
@@ -67,14 +59,14 @@ expected<run_order> read_order(std::string id, std::string config, std::string p
   order.training_set = text_at("dcn.training_set");
   if (order.model_name.empty())
     return fail(ec::invalid_argument, "the configuration names no model; say model = \"ease\"");
-  if (!is_safe_name(order.model_name))
+  if (!is_plain_name(order.model_name))
     return fail(ec::invalid_argument, "run.name = \"{}\": letters, digits, - _ and . only", order.model_name);
   if (auto seed = section.values.find("seed"); seed != section.values.end())
     if (auto* number = std::get_if<std::int64_t>(&seed->second))
       order.seed = static_cast<std::uint64_t>(*number);
   if (id.empty())
     id = to_hex(hash_wide(config + "\n" + parent));
-  if (!is_safe_name(id))
+  if (!is_plain_name(id))
     return fail(ec::invalid_argument, "run id \"{}\": 1 to 128 letters, digits, - _ and . only", id);
   order.id = std::move(id);
   order.config = std::move(config);
@@ -83,7 +75,7 @@ expected<run_order> read_order(std::string id, std::string config, std::string p
 }
 
 expected<void> check_order(const run_order& order) {
-  if (order.on_rows && !order.training_set.starts_with('/') && !is_safe_name(order.training_set))
+  if (order.on_rows && !order.training_set.starts_with('/') && !is_plain_name(order.training_set))
     return fail(
         ec::invalid_argument,
         "dcn.training_set = \"{}\": a DCN is trained on the rows of a training set, say the name that "

@@ -1,0 +1,14 @@
+#include "common/core/plain_name.hpp"
+
+#include <algorithm>
+
+namespace troupe {
+
+bool is_plain_name(std::string_view text) noexcept {
+  return !text.empty() && text.size() <= 128 && text.front() != '.' && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  });
+}
+
+} // namespace troupe
