@@ -80,10 +80,12 @@ private:
     if (asked.info.kind == wire::Kind::train_cancel && !status_.ended()) {
       *wanted_ = wish::cancel;
       if (!begun_) {
-        status_.state = wire::TrainState::canceled;
+        auto end = status_;
+        end.state = wire::TrainState::canceled;
         // One small synced write, rare.
-        if (auto saved = from_->parts->journal->save(from_->order, status_); !saved)
+        if (auto saved = from_->parts->journal->save(from_->order, end); !saved)
           return asked.respond.finish(unexpected<error>{saved.error()});
+        status_ = std::move(end);
         from_->ended(status_.id);
       }
     }
@@ -150,12 +152,13 @@ private:
   }
 
   void ended(const std::string& id) {
+    auto run = runs_.find(id);
+    if (run == runs_.end())
+      return; // It was canceled just as its turn came, and said so twice.
     running_.erase(id);
     std::erase(waiting_, id);
-    if (auto run = runs_.find(id); run != runs_.end()) {
-      caf::anon_send(run->second, leave_atom::value); // behind what was passed on to it
-      runs_.erase(run);
-    }
+    caf::anon_send(run->second, leave_atom::value); // behind what was passed on to it
+    runs_.erase(run);
     if (auto entry = parts_->journal->find(id); entry && *entry) {
       count((*entry)->status.state);
       if ((*entry)->status.publication == publication::waiting) {

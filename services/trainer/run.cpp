@@ -98,7 +98,7 @@ public:
       if (auto points = parse_json(*text); points && points->is_array())
         publisher_->add_unsent(points->get_array());
     if (status_.state == wire::TrainState::done && !status_.metrics.contains("model_version")) {
-      auto done = read_object(folder_ / "result.json");
+      auto done = read_object(folder_ / result_file);
       model_ = model_folder(done ? *done : json::object{});
       auto published = publish_once();
       if (!published)
@@ -139,7 +139,7 @@ private:
   }
 
   expected<json::object> train() {
-    auto result = folder_ / "result.json";
+    auto result = folder_ / result_file;
     if (auto done = read_object(result)) // trained in an earlier life
       return std::move(*done);
     group_options options;
@@ -150,7 +150,7 @@ private:
     options.ranks = order_.run.ranks;
     options.hang_after = order_.run.hang_after;
     options.max_restarts = order_.run.max_restarts;
-    options.resume = fs::exists(folder_ / "checkpoints");
+    options.resume = fs::exists(folder_ / checkpoint_folder);
     auto before = status_.restarts;
     std::uint64_t sent_step = 0;
     auto next_flush = clock::now() + publish_every;

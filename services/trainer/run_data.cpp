@@ -111,12 +111,15 @@ private:
   }
 
   /// From the feature store, or from an earlier fetch. What the run has chosen it stays with, whatever has
-  /// the name later.
+  /// the name later; until it has trained on it, another content will do where that one is nowhere any more.
   expected<feature_store::training_check> fetched_training_set() {
     auto note = folder_ / training_set_note;
     training_sets::wanted_set want{order_.training_set, order_.run.data_sha256, {}};
     if (auto begun = read_object(note))
       want.begun = text_at(*begun, "sha256");
+    bool trained = fs::exists(folder_ / result_file) || fs::exists(folder_ / checkpoint_folder);
+    if (trained && want.content_sha256.empty())
+      want.content_sha256 = want.begun;
     feature_store::fetch_options how;
     how.patience = parts_.settings->feature_store_patience;
     bool waits = false;

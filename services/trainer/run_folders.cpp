@@ -65,7 +65,7 @@ std::set<std::string> needed_training_sets(const fs::path& runs, const run_journ
 void drop_work_files(const fs::path& folder) {
   std::error_code problem;
   fs::remove(folder / "interactions.parquet", problem);
-  fs::remove_all(folder / "checkpoints", problem);
+  fs::remove_all(folder / checkpoint_folder, problem);
 }
 
 void drop_old_folders(const fs::path& runs, const run_journal& journal, std::size_t keep) {

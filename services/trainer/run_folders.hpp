@@ -22,6 +22,10 @@ expected<void> write_text(const std::filesystem::path& file, std::string_view te
 /// In the folder of a run: which content of a training set it has chosen, as JSON (`sha256`).
 constexpr auto training_set_note = "training-set.json";
 
+/// In the folder of a run: what the ranks said when they were done, and the folder of their checkpoints.
+constexpr auto result_file = "result.json";
+constexpr auto checkpoint_folder = "checkpoints";
+
 /// The content hashes of the training sets that runs which have not ended were told to train on.
 std::set<std::string> needed_training_sets(const std::filesystem::path& runs, const run_journal& journal);
 

@@ -1,5 +1,6 @@
 #include "services/feature_store/testing/training_store.hpp"
 #include "services/trainer/engine/train_config.hpp"
+#include "services/trainer/run_folders.hpp"
 #include "services/trainer/run_order.hpp"
 #include "services/trainer/testing/life.hpp"
 
@@ -111,6 +112,9 @@ TEST_CASE("a run that is canceled ends as such, also while it waits for its turn
 
   CHECK(read(one.end_of("r2")).state() == wire::TrainState::canceled);
   one.ask_until("r1", wire::Kind::train_status, running(0));
+  // As a run does that is canceled just as its turn comes.
+  caf::anon_send(*one.runs, ended_atom::value, std::string{"r2"});
+  one.ask_until("r2", wire::Kind::train_status, ended);
   CHECK(one.parts->seen.canceled.value() == 2);
 }
 
@@ -269,6 +273,38 @@ TEST_CASE("a run that asks for one content of a training set gets that one, or a
   for (auto& part : {then.content_sha256, now.content_sha256, std::string{"data.log_offsets"}})
     CHECK_MESSAGE(holds(read(gone), part), part, " in ", read(gone).error()->str());
   CHECK_MESSAGE(read(back).state() == wire::TrainState::done, read(back).error()->str());
+}
+
+TEST_CASE("a run that has begun to train stays with the content it has chosen, or ends with both hashes") {
+  troupe::testing::temp_dir dir;
+  training_store store{dir.path()};
+  auto then = keep_clicks(*store.kept, "clicks", 40);
+  trainer::config settings;
+  settings.runs_at_once = 2;
+  {
+    life first{dir.path(), settings, {}, store.client};
+    for (auto* id : {"r1", "r2"}) {
+      REQUIRE(first.start(id, "wait = true\n" + order_on_rows("clicks")));
+      first.ask_until(id, wire::Kind::train_status,
+                      [](auto& now) { return now.stage()->str() == "fitting" && now.step() > 1; });
+    }
+  }
+  auto note = read_text(dir / "runs" / "r1" / training_set_note);
+  REQUIRE(write_text(dir / "runs" / "r2" / result_file, "{}")); // It had trained.
+  std::filesystem::remove_all(dir / "runs" / "r2" / checkpoint_folder);
+  std::filesystem::remove_all(dir / "training-sets");
+  auto now = keep_clicks(*store.kept, "clicks", 60);
+  life second{dir.path(), settings, {}, store.client};
+
+  for (auto* id : {"r1", "r2"}) {
+    auto ended = second.ask_until(id, wire::Kind::train_status, [](auto& is) {
+      return is.state() >= wire::TrainState::done || is.stage()->str() == "fitting";
+    });
+    CHECK(read(ended).state() == wire::TrainState::failed);
+    for (auto& part : {then.content_sha256, now.content_sha256})
+      CHECK_MESSAGE(holds(read(ended), part), part, " in ", read(ended).error()->str());
+  }
+  CHECK(read_text(dir / "runs" / "r1" / training_set_note) == note);
 }
 
 TEST_CASE("a run waits for the feature store, also in its next life, and stays with what it has fetched") {

@@ -67,7 +67,8 @@ expected<training_sets::found_set> training_sets::fetch(const wanted_set& want, 
   if (!want.content_sha256.empty() && hash != want.content_sha256)
     return fail(ec::conflict,
                 "training set {} of the feature store has the content hash {}, this run needs {} "
-                "(run.data_sha256): build it again from the specification of then, with `offsets` as "
+                "(run.data_sha256, or what it has begun to train on): build it again from the specification "
+                "of then, with `offsets` as "
                 "data.log_offsets in the manifest of the model says, or train a new model on what is there",
                 want.name, hash, want.content_sha256);
   TROUPE_CHECK(note(hash));
