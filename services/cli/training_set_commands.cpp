@@ -1,6 +1,7 @@
 #include "services/cli/training_set_commands.hpp"
 
 #include "services/cli/ingest_progress.hpp"
+#include "services/cli/training_build.hpp"
 #include "services/feature_store/training_fetch.hpp"
 #include "services/feature_store/training_spec.hpp"
 
@@ -16,7 +17,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
-#include <thread>
+#include <utility>
 
 namespace troupe::cli {
 
@@ -25,7 +26,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto service = "feature-store";
-constexpr std::uint32_t builder = 0; ///< The replica that builds training sets, and keeps them.
 
 struct training_options {
   std::string spec, name, out, after;
@@ -68,47 +68,37 @@ expected<void> build(context& with, const training_options& options) {
   TROUPE_TRY(spec, feature_store::parse_training_spec(text, options.spec));
   TROUPE_TRY(client, with.client(service));
   context::watch_interrupt();
-  flatbuffers::FlatBufferBuilder start;
-  start.Finish(wire::CreateTrainingStartDirect(start, text.c_str(), ""), "TRPF");
-  TROUPE_TRY(begun,
-             client->call_to(builder, wire::Kind::training_start, net::bytes_of(start), deadline::in(30s)));
-  auto last = begun;
-  bool shown = stderr_is_terminal() && !with.json, canceled = false;
-  for (;;) {
-    TROUPE_TRY(status, net::read_as<wire::TrainingStatus>(last.payload, "TRPF", "TrainingStatus"));
-    if (shown) {
-      auto part = status->records_total() ? static_cast<double>(status->records_done()) /
-                                                static_cast<double>(status->records_total())
-                                          : 0.0;
-      std::cerr << fmt::format("\r{:<10} {} {} rows", text_of(status->stage()), bar(std::min(1.0, part), 30),
-                               status->rows())
-                << std::flush;
-    }
-    if (status->state() != wire::TrainingState::running) {
-      if (shown)
-        std::cerr << "\n";
-      if (status->state() == wire::TrainingState::canceled)
-        return fail(ec::canceled, "the training set was canceled; the same command resumes it");
-      if (status->state() == wire::TrainingState::failed)
-        return fail(ec::internal, "{}", text_of(status->error()));
-      break;
-    }
-    flatbuffers::FlatBufferBuilder ask;
-    ask.Finish(wire::CreateTrainingQueryDirect(ask, text_of(status->training_id()).data()), "TRPF");
-    std::this_thread::sleep_for(200ms);
-    bool cancel = context::interrupted() && !canceled;
-    canceled = canceled || cancel;
-    auto next = client->call_to(builder, cancel ? wire::Kind::training_cancel : wire::Kind::training_status,
-                                net::bytes_of(ask), deadline::in(10s));
-    if (!next && next.error().code ==
-                     ec::not_found) // the service was started again: it goes on from its last checkpoint
-      next = client->call_to(builder, wire::Kind::training_start, net::bytes_of(start), deadline::in(30s));
-    if (next)
-      last = std::move(*next);
-    else if (remedy_of(next.error().code) != remedy::retry_later)
-      return unexpected<error>{next.error()};
-  }
-  TROUPE_TRY(done, net::read_as<wire::TrainingStatus>(last.payload, "TRPF", "TrainingStatus"));
+  bool shown = stderr_is_terminal() && !with.json, used = false;
+  auto end_line = [&] {
+    if (std::exchange(used, false))
+      std::cerr << "\n";
+  };
+  build_watch watch;
+  watch.interrupted = context::interrupted;
+  watch.tell = [&](const wire::TrainingStatus& now) {
+    if (!shown)
+      return;
+    used = true;
+    auto part = now.records_total()
+                    ? static_cast<double>(now.records_done()) / static_cast<double>(now.records_total())
+                    : 0.0;
+    std::cerr << fmt::format("\r{:<10} {} {} rows", text_of(now.stage()), bar(std::min(1.0, part), 30),
+                             now.rows())
+              << std::flush;
+  };
+  watch.waits = [&](const error& why) {
+    end_line();
+    std::cerr << fmt::format("waiting for the feature store: {}\n", why.text);
+  };
+  auto last = follow_training_build(*client, text, watch);
+  end_line();
+  if (!last)
+    return unexpected<error>{std::move(last).error()};
+  TROUPE_TRY(done, net::read_as<wire::TrainingStatus>(*last, "TRPF", "TrainingStatus"));
+  if (done->state() == wire::TrainingState::canceled)
+    return fail(ec::canceled, "the training set was canceled; the same command resumes it");
+  if (done->state() == wire::TrainingState::failed)
+    return fail(ec::internal, "{}", text_of(done->error()));
   auto where = fmt::format("kept by the feature store as {}", spec.name);
   if (!options.out.empty()) {
     TROUPE_TRY(manifest, feature_store::parse_training_manifest(std::string{text_of(done->manifest())},
@@ -150,7 +140,8 @@ expected<void> list(context& with, const training_options& options) {
   TROUPE_TRY(client, with.client(service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateTrainingListDirect(out, options.after.c_str(), options.limit), "TRPF");
-  TROUPE_TRY(got, client->call_to(builder, wire::Kind::training_list, net::bytes_of(out), deadline::in(10s)));
+  TROUPE_TRY(got, client->call_to(training_builder, wire::Kind::training_list, net::bytes_of(out),
+                                  deadline::in(10s)));
   TROUPE_TRY(page, net::read_as<wire::TrainingListPage>(got.payload, "TRPF", "TrainingListPage"));
   std::string next, all;
   if (page->sets() != nullptr)
@@ -178,8 +169,8 @@ expected<void> remove(context& with, const training_options& options) {
   TROUPE_TRY(client, with.client(service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateTrainingRemoveDirect(out, options.name.c_str()), "TRPF");
-  TROUPE_TRY(got,
-             client->call_to(builder, wire::Kind::training_remove, net::bytes_of(out), deadline::in(30s)));
+  TROUPE_TRY(got, client->call_to(training_builder, wire::Kind::training_remove, net::bytes_of(out),
+                                  deadline::in(30s)));
   TROUPE_TRY(gone, net::read_as<wire::KeptTraining>(got.payload, "TRPF", "KeptTraining"));
   if (with.json)
     std::cout << json_of(*gone) << "\n";
