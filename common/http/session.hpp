@@ -1,0 +1,66 @@
+#pragma once
+
+#include "common/http/server.hpp"
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace troupe::http {
+
+/// What the listener sees of a connection: it begins it, and its sweep and its drain end it.
+class connection {
+public:
+  virtual ~connection() = default;
+  /// Reads its first request; once. From then on it holds itself while it waits for bytes or an answer.
+  virtual void begin() = 0;
+  /// Closes it, from any thread; where `only_idle`, unless it has begun a request by then.
+  virtual void end(bool only_idle) = 0;
+  /// Lets go of itself where no answer will come any more.
+  virtual void forsake() = 0;
+
+  std::atomic<deadline::clock::rep> expires{0}; ///< The sweep ends it then.
+  std::atomic<bool> idle{true};
+};
+
+/// Everything connections share; outlives them all. Its members are safe from any thread; `open` under
+/// `mutex`, `options` and `handle` are set before the first connection.
+struct hub {
+  server_options options;
+  async_handler handle;
+  std::atomic<bool> draining{false};
+  std::mutex mutex;
+  std::condition_variable emptied;
+  std::unordered_map<connection*, std::weak_ptr<connection>> open;
+  std::atomic<std::uint64_t> accepted{0}, refused_full{0}, timed_out{0}, malformed{0}, requests{0};
+  std::atomic<std::uint64_t> body_bytes{0}; ///< Of requests that are not answered yet.
+
+  /// Of a connection that ends.
+  void leave(connection* who);
+
+  /// The open connections that are `wanted`, held.
+  std::vector<std::shared_ptr<connection>> select(const std::function<bool(const connection&)>& wanted);
+};
+
+/// A session speaks HTTP/1.1 over one connection: request by request it reads header and body within the
+/// limits and times of the hub's options, hands over to its handler and writes the answer. What breaks a
+/// limit or is ambiguous is answered here and ends the connection. Runs on the socket's executor, a strand.
+std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, boost::asio::ip::tcp::socket socket);
+
+/// The same over TLS, whose handshake it begins with. `tls` outlives it.
+std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, boost::asio::ip::tcp::socket socket,
+                                           boost::asio::ssl::context& tls);
+
+/// Names of headers and codings: the case of ASCII letters does not count.
+bool same_name(std::string_view a, std::string_view b);
+
+} // namespace troupe::http
