@@ -128,7 +128,7 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::read_features:
   case wire::Kind::views:
   case wire::Kind::training_start: // The same specification and folder, or name, are the same training set.
-  case wire::Kind::upload_put: // The same bytes at the same place.
+  case wire::Kind::upload_put:     // The same bytes at the same place.
   case wire::Kind::training_status:
   case wire::Kind::training_cancel:
   case wire::Kind::dump_state:
@@ -136,7 +136,7 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::training_read:
   case wire::Kind::training_list:
   case wire::Kind::training_remove: // What is gone is not there.
-  case wire::Kind::train_start: // The same run id is the same run.
+  case wire::Kind::train_start:     // The same run id is the same run.
   case wire::Kind::train_status:
   case wire::Kind::train_cancel:
   case wire::Kind::run_create: // As train_start.
