@@ -43,6 +43,11 @@ enum class kind : std::uint8_t {
 
 std::string_view to_string(kind of) noexcept;
 
+/// A date or a timestamp of any unit: `column_view::time` gives it.
+constexpr bool is_instant(kind of) noexcept {
+  return of >= kind::date && of <= kind::timestamp_tz;
+}
+
 /// A column's type with what hangs below it.
 struct type_info {
   kind of = kind::other;

@@ -20,6 +20,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <thread>
 
 namespace troupe::cli {
@@ -101,34 +102,45 @@ expected<bool> reads_in_place(context& context, const ingest_options& options) {
   return options.in_place || entry->endpoints.front().starts_with("ipc://");
 }
 
-std::string absolute_path(const ingest_options& options) {
-  return std::filesystem::absolute(options.path).lexically_normal().string();
-}
+/// What an import reads, and how.
+struct import_source {
+  std::string path; ///< Absolute.
+  std::string mapping;
+  std::optional<outgoing_files> sent; ///< Nothing: ingest reads them in place.
 
-chunk start_request(const ingest_options& options, const std::string& mapping, const outgoing_files& sent) {
-  return build_message([&](auto& out) {
-    auto path = out.CreateString(absolute_path(options));
-    return wire::CreateImportStart(out, path, out.CreateString(mapping), out.CreateString(options.mapping),
-                                   sent.upload.empty() ? 0 : out.CreateString(sent.upload),
-                                   static_cast<std::uint32_t>(sent.files.size()), sent.bytes);
-  });
+  std::string id() const {
+    return sent ? ingest::import_id_of_upload(sent->upload, mapping) : ingest::import_id(path, mapping);
+  }
+};
+
+expected<import_source> source_of(context& context, const ingest_options& options) {
+  import_source from{std::filesystem::absolute(options.path).lexically_normal().string(), {}, {}};
+  TROUPE_TRY(mapping, mapping_text(options.mapping));
+  from.mapping = std::move(mapping);
+  TROUPE_TRY(in_place, reads_in_place(context, options));
+  if (!in_place) {
+    TROUPE_TRY(files, outgoing_files::find(options.path, options.mapping));
+    from.sent = std::move(files);
+  }
+  return from;
 }
 
 expected<message<wire::ImportStatus>> start_import(context& context, const ingest_options& options) {
-  TROUPE_TRY(mapping, mapping_text(options.mapping));
-  TROUPE_TRY(in_place, reads_in_place(context, options));
-  outgoing_files files;
-  if (!in_place) {
-    TROUPE_TRY(found, outgoing_files::find(options.path, options.mapping));
-    files = std::move(found);
-  }
+  TROUPE_TRY(from, source_of(context, options));
+  auto request = build_message([&](auto& out) {
+    auto path = out.CreateString(from.path), mapping = out.CreateString(from.mapping),
+         name = out.CreateString(options.mapping);
+    if (!from.sent)
+      return wire::CreateImportStart(out, path, mapping, name);
+    return wire::CreateImportStart(out, path, mapping, name, out.CreateString(from.sent->upload),
+                                   static_cast<std::uint32_t>(from.sent->files.size()), from.sent->bytes);
+  });
   for (int again = 0;; ++again) {
-    if (!in_place)
-      TROUPE_CHECK(send_files(context, files, !options.quiet && stderr_is_terminal()));
-    auto status = ask_ingest<wire::ImportStatus>(context, wire::Kind::import_start,
-                                                 start_request(options, mapping, files), 60s, true);
+    if (from.sent)
+      TROUPE_CHECK(send_files(context, *from.sent, !options.quiet && stderr_is_terminal()));
+    auto status = ask_ingest<wire::ImportStatus>(context, wire::Kind::import_start, request, 60s, true);
     // An earlier import of the same files may have ended, and taken them along, while we looked.
-    if (status || in_place || status.error().code != ec::not_found || again == 2)
+    if (status || !from.sent || status.error().code != ec::not_found || again == 2)
       return status;
   }
 }
@@ -145,14 +157,9 @@ expected<void> run_ingest(context& context, const ingest_options& options) {
 }
 
 expected<void> cancel_ingest(context& context, const ingest_options& options) {
-  TROUPE_TRY(mapping, mapping_text(options.mapping));
-  TROUPE_TRY(in_place, reads_in_place(context, options));
-  auto id = ingest::import_id(absolute_path(options), mapping);
-  if (!in_place) {
-    TROUPE_TRY(files, outgoing_files::find(options.path, options.mapping));
-    id = ingest::import_id_of_upload(files.upload, mapping);
-  }
-  auto query = build_message([&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(id)); });
+  TROUPE_TRY(from, source_of(context, options));
+  auto query =
+      build_message([&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(from.id())); });
   TROUPE_TRY(after, ask_ingest<wire::ImportStatus>(context, wire::Kind::import_cancel, query));
   print_import(context, *after, 0);
   return {};

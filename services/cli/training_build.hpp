@@ -1,5 +1,7 @@
 #pragma once
 
+#include "services/feature_store/training_fetch.hpp"
+
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
 #include "common/net/client.hpp"
@@ -13,7 +15,7 @@
 
 namespace troupe::cli {
 
-constexpr std::uint32_t training_builder = 0; ///< The replica that builds training sets, and keeps them.
+using feature_store::training_builder;
 
 /// Who follows a build, and for how long.
 struct build_watch {

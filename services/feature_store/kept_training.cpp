@@ -17,8 +17,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr auto manifest_file = "manifest.json";
-
 expected<void> move(const fs::path& from, const fs::path& to) {
   std::error_code problem;
   fs::rename(from, to, problem);
@@ -68,7 +66,7 @@ expected<void> sync_set(const fs::path& folder) {
   TROUPE_TRY(manifest, read_training_manifest(folder));
   for (auto& each : manifest.parts)
     TROUPE_CHECK(sync_file(folder / each));
-  TROUPE_CHECK(sync_file(folder / manifest_file));
+  TROUPE_CHECK(sync_file(folder / training_manifest_file));
   return sync_file(folder);
 }
 
@@ -100,7 +98,7 @@ expected<std::unique_ptr<kept_training>> kept_training::open(fs::path folder) {
 expected<void> kept_training::recover() {
   for (auto& name : names_in(building_)) {
     auto fresh = building_ / name;
-    if (!fs::exists(fresh / manifest_file))
+    if (!fs::exists(fresh / training_manifest_file))
       continue; // The next build goes on there.
     if (auto check = verify_training_set(fresh); check && check->same) {
       TROUPE_CHECK(sync_set(fresh));
@@ -126,14 +124,14 @@ expected<kept_training::kept> kept_training::load(const std::string& name) const
   TROUPE_TRY(manifest, read_training_manifest(folder));
   kept out;
   auto files = manifest.parts;
-  files.emplace_back(manifest_file);
+  files.emplace_back(training_manifest_file);
   for (auto& each : files) {
     struct stat is {};
     if (::lstat((folder / each).c_str(), &is) != 0 || !S_ISREG(is.st_mode))
       return fail(ec::corrupt, "{} is not there, or no file", (folder / each).string());
     out.files[each] = static_cast<std::uint64_t>(is.st_size);
     out.about.bytes += static_cast<std::uint64_t>(is.st_size);
-    if (each == manifest_file)
+    if (each == training_manifest_file)
       out.about.made_at = std::int64_t{is.st_mtim.tv_sec} * 1'000'000 + is.st_mtim.tv_nsec / 1'000;
   }
   out.about.name = name;
@@ -214,7 +212,7 @@ expected<kept_training::entry> kept_training::remove(const std::string& name) {
   gone = found->second.about;
   // The manifest first: without it the rest is no set, whatever happens.
   std::error_code problem;
-  if (!fs::remove(folder / manifest_file, problem) && problem)
+  if (!fs::remove(folder / training_manifest_file, problem) && problem)
     return fail(errno_code(problem.value()), "cannot remove training set {}: {}", name, problem.message());
   sets_.erase(found);
   TROUPE_CHECK(drop(folder));

@@ -10,6 +10,8 @@ std::string cell(const table::column_view& column, std::uint64_t row) {
   using table::kind;
   if (column.is_null(row))
     return {};
+  if (table::is_instant(column.type().of))
+    return to_rfc3339(column.time(row));
   switch (column.type().of) {
   case kind::text:
   case kind::enumeration:
@@ -21,13 +23,6 @@ std::string cell(const table::column_view& column, std::uint64_t row) {
     return fmt::format("{}", column.number(row));
   case kind::boolean:
     return column.flag(row) ? "true" : "false";
-  case kind::date:
-  case kind::timestamp:
-  case kind::timestamp_s:
-  case kind::timestamp_ms:
-  case kind::timestamp_ns:
-  case kind::timestamp_tz:
-    return to_rfc3339(column.time(row));
   default:
     return fmt::format("{}", column.integer(row));
   }
@@ -115,25 +110,15 @@ expected<void> replay_rows::add_spine() {
 
 expected<std::int64_t> replay_rows::time_in(const table::column_view& column, std::uint64_t row,
                                             std::int64_t number) const {
-  using table::kind;
-  if (!column.is_null(row))
-    switch (column.type().of) {
-    case kind::date:
-    case kind::timestamp:
-    case kind::timestamp_s:
-    case kind::timestamp_ms:
-    case kind::timestamp_ns:
-    case kind::timestamp_tz:
-      return micros_of(column.time(row));
-    case kind::text: {
-      auto at = parse_rfc3339(column.text(row));
-      if (at)
-        return micros_of(*at);
-      return fail_while(fmt::format("reading row {} of spine {}", number + 1, spec_.spine), at.error());
-    }
-    default:
-      break;
-    }
+  auto kind = column.is_null(row) ? table::kind::null : column.type().of;
+  if (table::is_instant(kind))
+    return micros_of(column.time(row));
+  if (kind == table::kind::text) {
+    auto at = parse_rfc3339(column.text(row));
+    if (at)
+      return micros_of(*at);
+    return fail_while(fmt::format("reading row {} of spine {}", number + 1, spec_.spine), at.error());
+  }
   return fail(ec::invalid_argument, "row {} of spine {}: column {} is no instant", number + 1, spec_.spine,
               spec_.spine_time);
 }

@@ -21,7 +21,6 @@ constexpr std::uint32_t page_bytes = 4 << 20;
 constexpr auto page_timeout = 10s;
 constexpr auto ask_again_after = 500ms;
 constexpr auto tell_every = 100ms;
-constexpr auto manifest_file = "manifest.json";
 constexpr std::uint64_t most_manifest_bytes = 64 << 20;
 
 unexpected<error> no_disk(const fs::path& path, std::error_code problem) {
@@ -78,7 +77,8 @@ private:
                "TRPF");
     auto payload = net::bytes_of(out);
     for (auto give_up = deadline::in(options_.patience);;) {
-      auto got = store_.call_to(0, wire::Kind::training_read, payload, deadline::in(page_timeout));
+      auto got =
+          store_.call_to(training_builder, wire::Kind::training_read, payload, deadline::in(page_timeout));
       if (got)
         return got;
       if (remedy_of(got.error().code) != remedy::retry_later || give_up.passed())
@@ -113,11 +113,12 @@ expected<void> prepare(const fs::path& folder, const training_manifest& of) {
   fs::create_directories(work, problem);
   if (problem)
     return no_disk(work, problem);
-  std::ofstream out{work / manifest_file, std::ios::binary};
+  std::ofstream out{work / training_manifest_file, std::ios::binary};
   out << of.text;
   out.close();
   if (!out)
-    return fail(errno_code(errno), "cannot write {}: {}", (work / manifest_file).string(), errno_text(errno));
+    return fail(errno_code(errno), "cannot write {}: {}", (work / training_manifest_file).string(),
+                errno_text(errno));
   return {};
 }
 
@@ -145,10 +146,10 @@ expected<void> publish(const fs::path& folder, const training_manifest& of) {
   auto work = folder / ".fetch";
   std::error_code problem;
   auto files = of.parts;
-  files.emplace_back(manifest_file);
+  files.emplace_back(training_manifest_file);
   for (auto& each : files) {
     TROUPE_CHECK(sync_file(work / each));
-    if (each == manifest_file)
+    if (each == training_manifest_file)
       TROUPE_CHECK(sync_file(folder));
     fs::rename(work / each, folder / each, problem);
     if (problem)
@@ -186,12 +187,13 @@ expected<training_manifest> kept_manifest(net::client& store, const std::string&
                                           const fetch_options& options) {
   fetcher from{store, name, {}, options};
   std::string text;
-  TROUPE_CHECK(from.read(manifest_file, 0, [&](std::string_view bytes, std::uint64_t size) -> expected<void> {
-    if (size > most_manifest_bytes)
-      return fail(ec::corrupt, "the manifest of training set {} has {} bytes", name, size);
-    text += bytes;
-    return {};
-  }));
+  TROUPE_CHECK(
+      from.read(training_manifest_file, 0, [&](std::string_view bytes, std::uint64_t size) -> expected<void> {
+        if (size > most_manifest_bytes)
+          return fail(ec::corrupt, "the manifest of training set {} has {} bytes", name, size);
+        text += bytes;
+        return {};
+      }));
   return parse_training_manifest(std::move(text), fmt::format("the manifest of training set {}", name));
 }
 

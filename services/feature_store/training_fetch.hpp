@@ -12,6 +12,9 @@
 
 namespace troupe::feature_store {
 
+/// The replica that builds training sets, and keeps them.
+inline constexpr std::uint32_t training_builder = 0;
+
 /// How far a training set is on its way.
 struct fetch_progress {
   std::uint64_t bytes = 0;

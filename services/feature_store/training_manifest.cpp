@@ -68,7 +68,7 @@ expected<training_manifest> parse_training_manifest(std::string text, const std:
 }
 
 expected<training_manifest> read_training_manifest(const std::filesystem::path& folder) {
-  auto path = folder / "manifest.json";
+  auto path = folder / training_manifest_file;
   std::ifstream in{path, std::ios::binary};
   if (!in)
     return fail(ec::not_found, "cannot open {}: {}", path.string(), errno_text(errno));

@@ -9,6 +9,9 @@
 
 namespace troupe::feature_store {
 
+/// A folder is a training set when it has this file.
+inline constexpr auto training_manifest_file = "manifest.json";
+
 /// What the manifest.json of a finished training set says.
 struct training_manifest {
   std::string text; ///< The file as it is.

@@ -426,7 +426,7 @@ private:
         {"knowledge", spec_.knowledge == knowledge::event_time ? "event_time" : "ingest_time"},
         {"specification", spec_.canonical()},
         {"identity", identity_}};
-    TROUPE_CHECK(write_file(out_ / "manifest.json", pretty(manifest)));
+    TROUPE_CHECK(write_file(out_ / training_manifest_file, pretty(manifest)));
     engine_.reset();
     db_.reset();
     std::error_code code;

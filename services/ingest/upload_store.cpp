@@ -1,6 +1,7 @@
 #include "services/ingest/upload_store.hpp"
 
 #include "common/core/file_sync.hpp"
+#include "common/core/make_folder.hpp"
 #include "common/core/raw_file.hpp"
 #include "common/log/log.hpp"
 
@@ -41,14 +42,6 @@ std::uint64_t bytes_in(const fs::path& folder) {
     if (auto size = each.is_regular_file(failed) ? each.file_size(failed) : 0; !failed)
       sum += size;
   return sum;
-}
-
-expected<void> make_folder(const fs::path& path) {
-  std::error_code failed;
-  fs::create_directories(path, failed);
-  if (failed)
-    return fail(errno_code(failed.value()), "cannot make the folder {}: {}", path.string(), failed.message());
-  return {};
 }
 
 } // namespace
@@ -132,8 +125,8 @@ expected<void> upload_store::make_room(const part& given) {
   using candidate = std::tuple<bool, std::chrono::nanoseconds, std::string>;
   std::vector<candidate> others;
   for (auto& [name, bytes] : sizes_)
-    if (name != upload && !is_held(name) && untouched(name) >= how_.idle)
-      others.emplace_back(fs::exists(how_.folder / name / "arriving"), untouched(name), name);
+    if (auto age = untouched(name); name != upload && age >= how_.idle && !is_held(name))
+      others.emplace_back(fs::exists(how_.folder / name / "arriving"), age, name);
   std::ranges::sort(others, std::greater{});
   for (auto& [open, age, name] : others) {
     if (all_ - has + given.total <= how_.most_bytes)

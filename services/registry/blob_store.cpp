@@ -2,6 +2,7 @@
 
 #include "common/artefact/canonical.hpp"
 #include "common/core/file_sync.hpp"
+#include "common/core/make_folder.hpp"
 #include "common/core/raw_file.hpp"
 #include "common/log/log.hpp"
 
@@ -31,14 +32,6 @@ expected<void> check_name(std::string_view sha256) {
   if (!artefact::is_sha256(sha256))
     return fail(ec::invalid_argument, "'{}' is not a SHA-256 (64 lower-case hexadecimal digits)",
                 sha256.substr(0, 80));
-  return {};
-}
-
-expected<void> make_folder(const fs::path& path) {
-  std::error_code failed;
-  fs::create_directories(path, failed);
-  if (failed)
-    return fail(errno_code(failed.value()), "cannot make the folder {}: {}", path.string(), failed.message());
   return {};
 }
 

@@ -91,7 +91,7 @@ private:
     }
     known["sha256"] = check.computed;
     known["rows"] = check.rows;
-    TROUPE_TRY(about, read_object(file_ / "manifest.json"));
+    TROUPE_TRY(about, read_object(file_ / feature_store::training_manifest_file));
     for (auto* key : {"views", "log_offsets"})
       if (auto* found = about.if_contains(key); found != nullptr)
         known[key] = *found;

@@ -93,7 +93,7 @@ void training_sets::drop_old(const std::function<std::set<std::string>()>& neede
     auto name = each.path().filename().string();
     if (!artefact::is_sha256(name) || of_runs.contains(name))
       continue;
-    if (fs::exists(each.path() / "manifest.json", problem))
+    if (fs::exists(each.path() / feature_store::training_manifest_file, problem))
       whole.emplace_back(each.last_write_time(problem), each.path());
     else
       old.push_back(each.path());

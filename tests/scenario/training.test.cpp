@@ -37,17 +37,22 @@ std::filesystem::path order(const fleet& services, const std::string& name, cons
   return file;
 }
 
+/// Starts it, with a generated world of so many events.
+void begin(fleet& services, std::uint64_t events) {
+  configure(services, "interactions");
+  services.up();
+  auto world = services.temp() / "world";
+  generate(services, world, events);
+  ingest(services, world);
+}
+
 } // namespace
 
 TEST_CASE(
     "models are trained on the log, measured, registered, verified and reproduced; kill -9 of the trainer "
     "costs nothing") {
   fleet services{"scenario_training"};
-  configure(services, "interactions");
-  services.up();
-  auto world = services.temp() / "world";
-  generate(services, world, 60'000);
-  ingest(services, world);
+  begin(services, 60'000);
 
   auto configs = source_dir() / "services" / "trainer" / "configs";
   auto ease = services.ask({"train", (configs / "ease.toml").string(), "--run", "ease-1", "--follow"}, 120s);
@@ -92,11 +97,7 @@ TEST_CASE(
 TEST_CASE(
     "a rank that is killed is noticed, the run resumes, and the weights are those of an undisturbed run") {
   fleet services{"scenario_training_ranks"};
-  configure(services, "interactions");
-  services.up();
-  auto world = services.temp() / "world";
-  generate(services, world, 20'000);
-  ingest(services, world);
+  begin(services, 20'000);
   auto config = order(services, "sasrec",
                       "model = \"sasrec\"\n[sasrec]\ndimensions = 16\nfeed = 32\nlength = 20\nepochs = 12\n"
                       "softmax = \"sampled\"\nnegatives = 64\ncheckpoint_every = \"1s\"\n"
@@ -128,11 +129,7 @@ TEST_CASE(
 TEST_CASE(
     "a DCN is trained on a training set that its manifest names, reproduced from it, and not from another") {
   fleet services{"scenario_training_rows"};
-  configure(services, "interactions");
-  services.up();
-  auto world = services.temp() / "world";
-  generate(services, world, 20'000);
-  ingest(services, world);
+  begin(services, 20'000);
   auto set = services.temp() / "rows";
   auto spec = source_dir() / "services" / "feature_store" / "training" / "interactions.toml";
   // Clicks have no value: how much the user had been shown is the label.
@@ -163,11 +160,7 @@ TEST_CASE(
 TEST_CASE("a DCN is trained on a training set by name, through kill -9 of trainer and feature store, and "
           "reproduced") {
   fleet services{"scenario_training_set_by_name"};
-  configure(services, "interactions");
-  services.up();
-  auto world = services.temp() / "world";
-  generate(services, world, 20'000);
-  ingest(services, world);
+  begin(services, 20'000);
   auto spec = source_dir() / "services" / "feature_store" / "training" / "interactions.toml";
   auto built = services.ask({"training-set", "build", spec.string()}, 120s);
   auto hash = text(built, "content_sha256");
