@@ -9,6 +9,7 @@
 
 #include <future>
 #include <set>
+#include <thread>
 
 using namespace troupe;
 using namespace troupe::gateway;
@@ -175,8 +176,11 @@ TEST_CASE("a gateway knows the requests that another one answered, and says when
     asking.addresses = {"ipc://" + (first.folder / "gateway-0.sock").string(), how.address,
                         "ipc://" + (first.folder / "gateway-2.sock").string()};
     asking.caller = "gateway/0";
-    asking.connect_wait = std::chrono::milliseconds{10};
-    return siblings{std::shared_ptr<net::client>{net::client::open(asking).value()}, 0, steady};
+    asking.connect_wait = std::chrono::milliseconds{10}; // two of them are never there
+    std::shared_ptr<net::client> client = net::client::open(asking).value();
+    while (!client->replica_states().at(1).connected)
+      std::this_thread::yield();
+    return siblings{std::move(client), 0, steady};
   };
   first.open(others(2)); // the third gateway runs under load only
   alone.open(others(3));

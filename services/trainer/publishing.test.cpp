@@ -52,12 +52,15 @@ private:
   std::unique_ptr<net::endpoint> endpoint_;
 };
 
-std::shared_ptr<net::client> client_of(const std::string& address) {
+constexpr auto patience = 30s; ///< With a registry that is there, or comes at once.
+
+/// `wait` is how long a call waits for a connection: short where the registry is away in any case.
+std::shared_ptr<net::client> client_of(const std::string& address, std::chrono::milliseconds wait = 50ms) {
   net::client_options options;
   options.service = "registry";
   options.addresses = {address};
   options.caller = "trainer/0";
-  options.connect_wait = 50ms;
+  options.connect_wait = wait;
   options.breaker_open = 50ms;
   return net::client::open(options).value();
 }
@@ -114,7 +117,7 @@ TEST_CASE("a run that no life could publish is published at the start of the nex
   CHECK(std::filesystem::exists(folder / "checkpoints"));
 
   open_registry registry{dir / "data", address};
-  life second{dir / "trainer", impatient(24h), client_of(address)};
+  life second{dir / "trainer", impatient(24h), client_of(address, patience)};
   auto now = second.ask_until("r1", wire::Kind::train_status, is_published);
 
   CHECK(read(now).metrics()->size() > 0);
@@ -134,7 +137,7 @@ TEST_CASE("the first model of a name gets what is in production under other name
   troupe::testing::temp_dir dir;
   auto address = "ipc://" + (dir / "registry").string();
   open_registry registry{dir / "data", address};
-  life one{dir / "trainer", impatient(24h), client_of(address)};
+  life one{dir / "trainer", impatient(24h), client_of(address, patience)};
   auto config = config_in(dir.path(), "steps = 1\n"); // ends in its table [run]
   REQUIRE(one.start("r1", config + "name = \"first\"\n"));
   CHECK(read(one.end_of("r1")).error()->str().empty());
@@ -157,12 +160,13 @@ TEST_CASE("the first model of a name gets what is in production under other name
 TEST_CASE("of a model that the registry does not take the folder stays, of one that the gate stops it goes") {
   troupe::testing::temp_dir dir;
   auto address = "ipc://" + (dir / "registry").string();
-  auto settings = impatient(24h);
+  trainer::config settings;
+  settings.registry_patience = patience; // the second registry takes the place of the first
   settings.keep_runs = 1;
   auto config = config_in(dir.path(), "steps = 1\n"); // ends in its table [run]
   std::filesystem::create_directories(dir / "data");
   std::ofstream{dir / "data" / "gate.toml"} << "[[check]]\nmetric = \"hr_at_10\"\nat_least = 0.9\n";
-  life one{dir / "trainer", settings, client_of(address)};
+  life one{dir / "trainer", settings, client_of(address, patience)};
   {
     open_registry small{dir / "small", address, 3};
     REQUIRE(one.start("large", config));
