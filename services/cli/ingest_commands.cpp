@@ -463,7 +463,8 @@ void add_quarantine_commands(CLI::App& app, context& context) {
       "replay", "Map and judge refused rows again; those that are good now go to the log");
   for (auto* each : {list, replay}) {
     each->add_option("--rule", how->rule, "Only rows that this rule refused");
-    each->add_option("--source", how->source, "Only rows of this file or caller");
+    each->add_option("--source", how->source,
+                     "Only rows of this file or caller: its whole name, or the end of its path");
   }
   replay->add_option("numbers", how->numbers, "Numbers of rows; none: all that match");
   replay->add_option("--mapping", how->mapping, "A mended mapping: name or file");

@@ -16,6 +16,12 @@ struct hash_of_hash {
   std::size_t operator()(const hash128& hash) const noexcept { return hash.low; }
 };
 
+/// Whether `source` is the one asked for: by its whole name, or by the end of its path.
+bool is_of(std::string_view source, std::string_view wanted) {
+  return wanted.empty() || source == wanted ||
+         (source.ends_with(wanted) && source[source.size() - wanted.size() - 1] == '/');
+}
+
 } // namespace
 
 /// One commit in the making. `after` becomes the log's state when it is written.
@@ -409,8 +415,8 @@ expected<std::vector<quarantined_row>> event_log::quarantined(const quarantine_q
   auto at = db_->scan(quarantine_family, number_key(query.after + 1), {}, {.fill_cache = false});
   for (; at.valid() && found.size() < query.limit; at.next()) {
     auto row = decode_row(at.value());
-    if ((query.rule.empty() || row.rule == query.rule) &&
-        (query.source.empty() || row.source == query.source) && !(query.open_only && row.replayed))
+    if ((query.rule.empty() || row.rule == query.rule) && is_of(row.source, query.source) &&
+        !(query.open_only && row.replayed))
       found.push_back(std::move(row));
   }
   TROUPE_CHECK(at.check());

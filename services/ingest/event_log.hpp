@@ -73,7 +73,7 @@ public:
     std::uint64_t after = 0;
     std::size_t limit = 100;
     std::string rule{};
-    std::string source{};
+    std::string source{};   ///< Its whole name, or the end of its path: "b.csv" finds "/a/b.csv".
     bool open_only = false; ///< Without rows that were replayed.
   };
   expected<std::vector<quarantined_row>> quarantined(const quarantine_query& query) const;

@@ -220,6 +220,23 @@ TEST_CASE("quarantine is paged, filtered and marks what was replayed") {
   CHECK(log->quarantined({.open_only = true}).value().size() == 24);
 }
 
+TEST_CASE("rows in quarantine are found by the whole name of their source, or by the end of its path") {
+  testing::temp_dir dir;
+  auto log = open_log(dir);
+  append_request request;
+  request.source = "f";
+  for (auto* source : {"/data/a/ratings.csv", "/data/b/ratings.csv", "ratings.csv", "/data/old_ratings.csv"})
+    request.refused.push_back({source, "", 1, 0, "type", "value", "why", source});
+  REQUIRE(log->append(request).has_value());
+  auto found = [&](const std::string& source) { return log->quarantined({.source = source})->size(); };
+
+  CHECK(found("ratings.csv") == 3);
+  CHECK(found("a/ratings.csv") == 1);
+  CHECK(found("/data/a/ratings.csv") == 1);
+  CHECK(found("tings.csv") == 0);
+  CHECK(found("") == 4);
+}
+
 TEST_CASE("a log opens only with the number of partitions it was made with") {
   testing::temp_dir dir;
   open_log(dir);

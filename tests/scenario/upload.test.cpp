@@ -97,6 +97,8 @@ TEST_CASE("a file is sent to an ingest service elsewhere, also when that is kill
   CHECK(number(services.ask({"log", "info"}), "events") == rows - rows / bad);
   auto refused = services.ask({"quarantine", "list"});
   CHECK(number(refused, "total") == rows / bad);
+  auto by_file = services.ask({"quarantine", "list", "--source", "berlin/orders.csv"});
+  CHECK(by_file.at("rows").as_array().size() == rows / bad);
   CHECK(read_file(printed).find("quarantined  " + std::to_string(rows / bad)) != std::string::npos);
   CHECK(uploads_kept(services) == 1); // its header is needed for a replay
 
