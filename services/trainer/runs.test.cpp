@@ -317,11 +317,12 @@ TEST_CASE("a run waits for the feature store, also in its next life, and stays w
   {
     life first{dir.path(), {}, {}, store.client};
     std::promise<void> cut;
-    store.before_page = [&, last = -1](int page) mutable {
-      // After the manifest, in the middle of a part.
-      if (last < 0 && std::filesystem::exists(part) && std::filesystem::file_size(part) > 0) {
-        last = page;
+    store.before_page = [&, done = false](int) mutable {
+      // After the manifest, when the first part is there.
+      if (!done && std::filesystem::exists(part) && std::filesystem::file_size(part) > 0) {
+        done = true;
         cut.set_value();
+        store.stopped.wait(false);
       }
     };
     store.page_bytes = 200;

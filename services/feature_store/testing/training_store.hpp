@@ -82,6 +82,7 @@ public:
   }
 
   void start() {
+    stopped = false;
     net::endpoint_options options;
     options.address = address_;
     options.who = "feature-store/0";
@@ -89,6 +90,8 @@ public:
       auto* query = flatbuffers::GetRoot<wire::TrainingRead>(asked.payload.data());
       if (before_page)
         before_page(++pages);
+      if (stopped)
+        return asked.respond.fail({ec::stopping, "the store of the test stops"});
       auto most = std::min<std::size_t>(query->max_bytes(), page_bytes);
       auto page = kept->read(query->name()->str(), query->file()->str(), query->offset(), most,
                              std::string{troupe::text_of(query->content_sha256())});
@@ -98,8 +101,12 @@ public:
     endpoint_ = *net::endpoint::open(std::move(options), {{wire::Kind::training_read, read}});
   }
 
-  /// As if killed: whoever asks finds nobody.
-  void stop() { endpoint_.reset(); }
+  /// As if killed: whoever asks finds nobody, and no page is given out any more.
+  void stop() {
+    stopped = true;
+    stopped.notify_all();
+    endpoint_.reset();
+  }
 
 private:
   std::string address_;
@@ -110,6 +117,7 @@ public:
   std::shared_ptr<net::client> client;
   std::size_t page_bytes = 500; ///< So that a small set has many pages.
   std::atomic<int> pages{0};
+  std::atomic<bool> stopped{false};
   std::function<void(int)> before_page; ///< Hears of each page asked for, on the thread of the sockets.
 };
 
