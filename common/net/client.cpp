@@ -15,6 +15,7 @@
 #include <thread>
 #include <tuple>
 #include <unordered_map>
+#include <utility>
 
 namespace troupe::net {
 
@@ -38,7 +39,7 @@ struct pending_call {
   // From here on the business of the socket thread.
   std::uint32_t at = nowhere; ///< Where it is under way; nowhere: it waits for a connection.
   std::vector<std::uint32_t> tried;
-  clock::time_point give_up{}; ///< When it stops waiting for a connection.
+  clock::time_point waits_from{}; ///< When it began to wait for a connection.
   clock::time_point timer{};
 };
 
@@ -50,6 +51,7 @@ struct replica {
   circuit_breaker breaker;
   zmq::socket_t socket, monitor;
   bool connected = false;
+  bool refused = false; ///< Since the last connection: nobody listened there.
   bool unauthorized = false;
   std::string why = "not connected yet";
   std::uint64_t in_flight = 0;
@@ -82,9 +84,9 @@ struct client::impl {
   void run();
   void begin(pending_call call);
   void dispatch(std::uint64_t id, pending_call& call);
-  std::uint32_t choose(const pending_call& call, bool& wait, error& why) const;
+  std::uint32_t choose(const pending_call& call, std::chrono::milliseconds& wait, error& why) const;
   bool send(std::uint64_t id, pending_call& call, std::uint32_t to);
-  void wait_for_connection(std::uint64_t id, pending_call& call);
+  bool wait_for_connection(std::uint64_t id, pending_call& call, std::chrono::milliseconds wait);
   void set_timer(std::uint64_t id, pending_call& call, clock::time_point at);
   void read_answers(std::uint32_t from, int at_most);
   void take_answer(std::uint32_t from, std::vector<zmq::message_t> frames);
@@ -247,12 +249,15 @@ void client::impl::set_timer(std::uint64_t id, pending_call& call, clock::time_p
   timers.insert({at, id});
 }
 
-/// The replica for the next attempt, or nowhere: then `wait` says whether one may come, and `why` why not.
-std::uint32_t client::impl::choose(const pending_call& call, bool& wait, error& why) const {
+/// The replica for the next attempt, or nowhere: then `wait` says how long one may be waited for, and `why`
+/// why none is there.
+std::uint32_t client::impl::choose(const pending_call& call, std::chrono::milliseconds& wait,
+                                   error& why) const {
   auto now = clock::now();
   auto best = nowhere;
   auto size = static_cast<std::uint32_t>(replicas.size());
-  wait = false;
+  auto patience = std::max(options.connect_wait, options.handshake_wait);
+  wait = 0ms;
   why = {ec::unavailable, {}};
   auto note = [&](const replica& each, ec code, std::string_view text) {
     why.code = code;
@@ -266,10 +271,11 @@ std::uint32_t client::impl::choose(const pending_call& call, bool& wait, error& 
     else if (each.unauthorized)
       note(each, ec::unauthorized, "our key is not on its allow-list");
     else if (!each.connected) {
-      wait = true;
+      wait = std::max(wait, each.refused ? options.connect_wait : patience);
       note(each, ec::unavailable, each.why);
     } else if (!each.breaker.allows(now)) {
-      wait = wait || each.breaker.state(now) == breaker_state::half_open;
+      if (each.breaker.state(now) == breaker_state::half_open)
+        wait = std::max(wait, options.connect_wait);
       note(each, ec::unavailable, "its circuit breaker is open");
     } else if (each.in_flight >= options.max_in_flight)
       note(each, ec::overloaded, fmt::format("{} calls are under way", each.in_flight));
@@ -282,7 +288,8 @@ std::uint32_t client::impl::choose(const pending_call& call, bool& wait, error& 
 }
 
 void client::impl::dispatch(std::uint64_t id, pending_call& call) {
-  bool wait = false;
+  auto wait = 0ms;
+  bool full = false;
   error why;
   for (;;) {
     auto to = choose(call, wait, why);
@@ -294,21 +301,29 @@ void client::impl::dispatch(std::uint64_t id, pending_call& call) {
     if (send(id, call, to))
       return;
     call.tried.push_back(to); // Takes nothing now; a new connection gives it another chance.
-    wait = true;
+    full = true;
   }
-  if (wait && (call.give_up == clock::time_point{} || clock::now() < call.give_up))
-    return wait_for_connection(id, call);
+  if (full)
+    wait = std::max(wait, options.connect_wait);
+  if (wait_for_connection(id, call, wait))
+    return;
   if (why.code == ec::overloaded)
     ++counters.refused_overloaded;
   finish(id, fail(why.code, "no replica of {} can take {} ({})", options.service, to_string(call.kind),
                   why.text));
 }
 
-void client::impl::wait_for_connection(std::uint64_t id, pending_call& call) {
-  if (call.give_up == clock::time_point{})
-    call.give_up = call.until.within(options.connect_wait).at();
+/// Sets it aside until something changes, or `wait` from when it was first set aside is over: then false.
+bool client::impl::wait_for_connection(std::uint64_t id, pending_call& call, std::chrono::milliseconds wait) {
+  auto now = clock::now();
+  if (call.waits_from == clock::time_point{})
+    call.waits_from = now;
+  auto give_up = std::min(call.waits_from + wait, call.until.at());
+  if (now >= give_up)
+    return false;
   waiting.insert(id);
-  set_timer(id, call, call.give_up);
+  set_timer(id, call, give_up);
+  return true;
 }
 
 bool client::impl::send(std::uint64_t id, pending_call& call, std::uint32_t to) {
@@ -390,6 +405,7 @@ void client::impl::read_monitor(std::uint32_t from) {
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
       std::ignore = each.socket.get(zmq::sockopt::events);
       each.connected = true;
+      each.refused = false;
       each.unauthorized = false;
       each.breaker.reset();
       wake_waiting();
@@ -402,8 +418,10 @@ void client::impl::read_monitor(std::uint32_t from) {
       wake_waiting();
       break;
     case ZMQ_EVENT_CLOSED:
-      if (!each.connected)
+      if (!each.connected && !std::exchange(each.refused, true)) {
         each.why = "nobody listens there";
+        wake_waiting(); // They wait less long now.
+      }
       break;
     default:
       each.why = "the handshake failed";
@@ -468,7 +486,7 @@ void client::impl::attempt_failed(std::uint64_t id, pending_call& call, error er
   leave(call);
   bool again = call.only == any_replica && idempotent(call.kind) && elsewhere(err.code) &&
                call.tried.size() < options.max_attempts && !call.until.passed();
-  bool wait = false;
+  auto wait = 0ms;
   error why;
   if (again && choose(call, wait, why) != nowhere) {
     if (budget.take(clock::now())) {

@@ -32,8 +32,9 @@ struct client_options {
   double retry_floor = 10;            ///< ...and this many beyond it; refilled by one a second.
   unsigned max_attempts = 3;          ///< Per call, each on another replica.
   unsigned breaker_failures = 5;      ///< Consecutive failures that open the breaker of a replica.
-  std::chrono::milliseconds breaker_open{1000}; ///< Then this long nothing is sent there, then one probe.
-  std::chrono::milliseconds connect_wait{500};  ///< How long a call waits for a connection to appear.
+  std::chrono::milliseconds breaker_open{1000};  ///< Then this long nothing is sent there, then one probe.
+  std::chrono::milliseconds connect_wait{500};   ///< How long a call waits for a connection to appear...
+  std::chrono::milliseconds handshake_wait{500}; ///< ...or this long for one that nobody has refused.
   std::optional<curve_client> curve;
 };
 

@@ -55,8 +55,11 @@ expected<std::optional<curve_client>> curve_towards(const service_entry& service
   return curve_client{server, own, secret};
 }
 
-expected<std::unique_ptr<client>> open_client_of(const catalog& from, std::string_view service,
-                                                 std::string caller, const std::string& own_secret) {
+/// Of a program that has just begun: a busy service takes its time to greet it.
+constexpr std::chrono::seconds patience_of_programs{10};
+
+expected<client_options> options_towards(const catalog& from, std::string_view service, std::string caller,
+                                         const std::string& own_secret) {
   TROUPE_TRY(entry, from.find(service));
   TROUPE_TRY(curve, curve_towards(*entry, from.folder(), own_secret));
   client_options options;
@@ -66,7 +69,7 @@ expected<std::unique_ptr<client>> open_client_of(const catalog& from, std::strin
   options.max_in_flight = entry->max_in_flight;
   options.retry_budget = entry->retry_budget;
   options.curve = std::move(curve);
-  return client::open(std::move(options));
+  return options;
 }
 
 } // namespace
@@ -130,8 +133,9 @@ expected<component> endpoint_component(service_context& context, handler_map han
 }
 
 expected<std::shared_ptr<client>> open_client(service_context& context, std::string_view service) {
-  TROUPE_TRY(opened,
-             open_client_of(*context.catalog(), service, context.who(), context.entry().curve.secret));
+  TROUPE_TRY(options,
+             options_towards(*context.catalog(), service, context.who(), context.entry().curve.secret));
+  TROUPE_TRY(opened, client::open(std::move(options)));
   std::shared_ptr<client> shared{std::move(opened)};
   using c = client_counters;
   show<client, c>(
@@ -154,7 +158,9 @@ expected<std::shared_ptr<client>> open_client(service_context& context, std::str
 
 expected<std::unique_ptr<client>> open_client(const catalog& from, std::string_view service,
                                               std::string caller, const std::string& own_secret) {
-  return open_client_of(from, service, std::move(caller), own_secret);
+  TROUPE_TRY(options, options_towards(from, service, std::move(caller), own_secret));
+  options.handshake_wait = patience_of_programs;
+  return client::open(std::move(options));
 }
 
 } // namespace troupe::net

@@ -5,7 +5,9 @@
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
+#include <netinet/in.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zmq.hpp>
@@ -452,6 +454,28 @@ TEST_CASE("a service that is not there is unavailable soon, not at the deadline"
   CHECK(answer.error().code == ec::unavailable);
   CHECK(answer.error().text.find("nobody") != std::string::npos);
   CHECK(std::chrono::steady_clock::now() - begin < 10s);
+}
+
+TEST_CASE("a service that is there but busy is waited for longer than one that is not there") {
+  auto bare = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); // Takes connections, and never greets.
+  sockaddr_in where{};
+  where.sin_family = AF_INET;
+  where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof where;
+  REQUIRE(::bind(bare, reinterpret_cast<sockaddr*>(&where), size) == 0);
+  REQUIRE(::listen(bare, 8) == 0);
+  REQUIRE(::getsockname(bare, reinterpret_cast<sockaddr*>(&where), &size) == 0);
+  auto options = towards({fmt::format("tcp://127.0.0.1:{}", ntohs(where.sin_port))});
+  options.connect_wait = 10ms;
+  options.handshake_wait = 1s;
+  auto asker = *client::open(options);
+  auto begin = std::chrono::steady_clock::now();
+
+  auto answer = asker->call(Kind::judge, {}, deadline::in(30s));
+
+  CHECK(answer.error().code == ec::unavailable);
+  CHECK(std::chrono::steady_clock::now() - begin >= 1s);
+  ::close(bare);
 }
 
 TEST_CASE("a service that starts while a call waits is found") {
