@@ -67,13 +67,6 @@ private:
     return log_evidence_above(hits, n, bound) >= -std::log(alpha_);
   }
 
-  /// The largest rate that so many hits still allow for.
-  double highest(std::uint64_t hits, std::uint64_t n) const {
-    auto rate = static_cast<double>(hits) / static_cast<double>(n);
-    auto half = sequence_half_width(rate * (1 - rate) / static_cast<double>(n), alpha_, 0.01);
-    return std::clamp(rate + half, 1e-6, 0.999);
-  }
-
   /// A share of the answers that is to stay at or below `bound`; `shown` and `limit` are what the record
   /// says.
   void judge_rate(const std::string& metric, const one_arm& ours, std::uint64_t hits, double bound,
@@ -82,16 +75,17 @@ private:
     auto n = ours.answers;
     auto& to = line(metric, ours.name, n, shown, limit);
     auto rate = n == 0 ? 0.0 : static_cast<double>(hits) / static_cast<double>(n);
-    if (beyond(hits, n, bound)) {
-      if (theirs && beyond(their_hits, theirs->answers, bound) &&
-          !beyond(hits, n, highest(their_hits, theirs->answers))) {
-        to.against = theirs->name;
-        to.reason = fmt::format("beyond the bound, and so is {}: not the release's doing", theirs->name);
-        return;
-      }
+    // What also befalls the reference arm is not the release's doing.
+    auto known = theirs && theirs->answers > 0 ? largest_rate(their_hits, theirs->answers, alpha_) : 0.0;
+    if (beyond(hits, n, std::max(bound, known))) {
       to.verdict = Verdict3::fail;
       to.reason = fmt::format("{} of {} answers are beyond, more than a share of {:.4g} at level {:.2g}",
-                              hits, n, bound, alpha_);
+                              hits, n, std::max(bound, known), alpha_);
+    } else if (beyond(hits, n, bound)) {
+      to.against = theirs->name;
+      to.reason = fmt::format("{} of {} answers are beyond the bound, {} of {} of {} too: it may not be the "
+                              "release's doing",
+                              hits, n, their_hits, theirs->answers, theirs->name);
     } else if (n < rules_.min_sample)
       to.reason = fmt::format("{} of at least {} answers", n, rules_.min_sample);
     else if (rate <= bound) {

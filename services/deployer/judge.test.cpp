@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <random>
 
 using namespace troupe;
@@ -162,10 +163,26 @@ TEST_CASE("what befalls the reference arm as well is neither pass nor fail") {
   auto got = judge(of, seen, 1);
 
   CHECK(got.verdict == Verdict3::not_enough_data);
-  CHECK(line(got, "error_rate").reason.find("not the release's doing") != std::string::npos);
+  CHECK(line(got, "error_rate").reason.find("may not be the release's doing") != std::string::npos);
   // But a release that is far worse than a reference arm that is bad is at fault.
   arm_in(seen, "production").errors = 100;
   CHECK(judge(of, seen, 1).verdict == Verdict3::fail);
+}
+
+TEST_CASE("a machine that halts for a moment is not held against the release, a release that fails is") {
+  auto of = running("[verdict]\nclick_rate = false");
+  auto slow = [&](std::array<std::uint64_t, 2> canary, std::array<std::uint64_t, 2> production) {
+    auto seen = window_of(of, 0);
+    serve(arm_in(seen, "canary"), canary[1], 0, canary[0]);
+    serve(arm_in(seen, "production"), production[1], 0, production[0]);
+    return judge(of, seen, 1).verdict;
+  };
+
+  CHECK(slow({3, 10}, {1, 25}) == Verdict3::not_enough_data);       // four visitors, just after the start
+  CHECK(slow({17, 646}, {25, 1'400}) == Verdict3::not_enough_data); // again and again: 1.8 % of production
+  CHECK(slow({10, 10}, {0, 25}) == Verdict3::fail);
+  CHECK(slow({30, 646}, {3, 1'400}) == Verdict3::fail);
+  CHECK(slow({30, 646}, {0, 0}) == Verdict3::fail); // nothing to compare with
 }
 
 TEST_CASE("an arm that gets another share of the users than it should stops the comparison") {

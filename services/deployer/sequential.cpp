@@ -24,18 +24,37 @@ double log_beta(double a, double b) noexcept {
   return std::lgamma(a) + std::lgamma(b) - std::lgamma(a + b);
 }
 
-} // namespace
-
-double log_evidence_above(std::uint64_t hits, std::uint64_t n, double bound) noexcept {
+/// Evidence that the rate is above `bound`, or below it.
+double log_evidence(std::uint64_t hits, std::uint64_t n, double bound, bool above) noexcept {
   if (n == 0 || hits > n || !(bound > 0 && bound < 1))
     return -infinity;
   double a = 1, b = 1 / bound - 1;
+  auto mass = [&](double x, double y) {
+    return above ? boost::math::ibetac(x, y, bound, quiet{}) : boost::math::ibeta(x, y, bound, quiet{});
+  };
   auto s = static_cast<double>(hits), f = static_cast<double>(n - hits);
-  auto above = boost::math::ibetac(a + s, b + f, bound, quiet{});
-  if (!(above > 0))
+  auto cut = mass(a + s, b + f);
+  if (!(cut > 0))
     return -infinity;
-  auto before = log_beta(a, b) + std::log(boost::math::ibetac(a, b, bound, quiet{}));
-  return log_beta(a + s, b + f) + std::log(above) - before - s * std::log(bound) - f * std::log1p(-bound);
+  auto before = log_beta(a, b) + std::log(mass(a, b));
+  return log_beta(a + s, b + f) + std::log(cut) - before - s * std::log(bound) - f * std::log1p(-bound);
+}
+
+} // namespace
+
+double log_evidence_above(std::uint64_t hits, std::uint64_t n, double bound) noexcept {
+  return log_evidence(hits, n, bound, true);
+}
+
+double largest_rate(std::uint64_t hits, std::uint64_t n, double alpha) noexcept {
+  if (n == 0 || hits >= n)
+    return 1;
+  auto low = static_cast<double>(hits) / static_cast<double>(n), high = 1.0;
+  for (int i = 0; i < 50; ++i) {
+    auto middle = (low + high) / 2;
+    (log_evidence(hits, n, middle, false) < -std::log(alpha) ? low : high) = middle;
+  }
+  return high;
 }
 
 double sequence_half_width(double variance, double alpha, double scale) noexcept {

@@ -17,6 +17,11 @@ namespace troupe::deployer {
 /// alpha, exactly, for independent trials. Negative infinity where there is none. Needs 0 < bound < 1.
 double log_evidence_above(std::uint64_t hits, std::uint64_t n, double bound) noexcept;
 
+/// The largest rate that `hits` of `n` events are not evidence against at level `alpha`: the upper end of a
+/// confidence sequence, made of the tests as above for rates below each bound. Valid at all looks; 1 where
+/// nothing was seen.
+double largest_rate(std::uint64_t hits, std::uint64_t n, double alpha) noexcept;
+
 /// Half the width of a confidence sequence around an asymptotically normal estimate whose variance is
 /// `variance`, at level `alpha` (two-sided), valid at all looks.
 ///

@@ -68,6 +68,33 @@ int first_alarm(std::uint64_t seed, double effect, double alpha, int looks, int 
 
 } // namespace
 
+TEST_CASE("the largest rate that was not ruled out is above the true one at all looks, and comes near it") {
+  constexpr int runs = 400;
+  constexpr double alpha = 0.1, rate = 0.02;
+  int missed = 0;
+  double last = 0;
+  for (int run = 0; run < runs; ++run) {
+    std::mt19937_64 random{static_cast<std::uint64_t>(run)};
+    std::bernoulli_distribution hit{rate};
+    std::uint64_t hits = 0, n = 0;
+    bool below = false;
+    while (n < 4'000) {
+      hits += hit(random);
+      if (++n % 40 == 0)
+        below = below || largest_rate(hits, n, alpha) < rate;
+    }
+    missed += below;
+    last += largest_rate(hits, n, alpha) / runs;
+  }
+
+  MESSAGE(missed, " of ", runs, " sequences were below the rate at one of 100 looks, alpha ", alpha);
+  CHECK(missed <= alpha * runs);
+  CHECK(last < 1.5 * rate);
+  CHECK(largest_rate(0, 0, alpha) == 1);
+  CHECK(largest_rate(7, 7, alpha) == 1);
+  CHECK(largest_rate(0, 1'000, alpha) < 0.01);
+}
+
 TEST_CASE("looking at the click rates after every fifty visits raises a false alarm less often than alpha") {
   constexpr int runs = 400;
   constexpr double alpha = 0.1;
