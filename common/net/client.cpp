@@ -1,6 +1,7 @@
 #include "common/net/client.hpp"
 
 #include "common/net/breaker.hpp"
+#include "common/net/replica_link.hpp"
 #include "common/net/socket_pump.hpp"
 
 #include <sodium/randombytes.h>
@@ -9,13 +10,12 @@
 #include <atomic>
 #include <climits>
 #include <condition_variable>
-#include <cstring>
+#include <deque>
 #include <mutex>
 #include <set>
 #include <thread>
 #include <tuple>
 #include <unordered_map>
-#include <utility>
 
 namespace troupe::net {
 
@@ -44,16 +44,11 @@ struct pending_call {
 };
 
 struct replica {
-  replica(std::string where, const client_options& options)
-      : address{std::move(where)}, breaker{options.breaker_failures, options.breaker_open} {}
+  replica(const std::string& address, const client_options& options)
+      : link{address}, breaker{options.breaker_failures, options.breaker_open} {}
 
-  std::string address;
+  detail::replica_link link;
   circuit_breaker breaker;
-  zmq::socket_t socket, monitor;
-  bool connected = false;
-  bool refused = false; ///< Since the last connection: nobody listened there.
-  bool unauthorized = false;
-  std::string why = "not connected yet";
   std::uint64_t in_flight = 0;
 };
 
@@ -79,7 +74,6 @@ struct client::impl {
   }
 
   expected<void> connect();
-  expected<void> connect(replica& to, std::size_t index);
   void submit(pending_call call);
   void run();
   void begin(pending_call call);
@@ -90,7 +84,7 @@ struct client::impl {
   void set_timer(std::uint64_t id, pending_call& call, clock::time_point at);
   void read_answers(std::uint32_t from, int at_most);
   void take_answer(std::uint32_t from, std::vector<zmq::message_t> frames);
-  void read_monitor(std::uint32_t from);
+  void follow(std::uint32_t from);
   void lost(std::uint32_t from);
   void wake_waiting();
   void fire_timers();
@@ -102,7 +96,7 @@ struct client::impl {
   client_options options;
   std::size_t door;
   std::shared_ptr<zmq::context_t> context = detail::shared_context();
-  std::vector<replica> replicas;
+  std::deque<replica> replicas;
   detail::outbox<pending_call> outbox;
   std::atomic<std::size_t> open_calls{0};
   live_counters counters;
@@ -121,54 +115,12 @@ struct client::impl {
   std::vector<replica_info> states;
 };
 
-expected<void> client::impl::connect(replica& to, std::size_t index) {
-  TROUPE_CHECK(check_address(to.address, options.curve.has_value()));
-  bool inproc = to.address.starts_with("inproc://");
-  try {
-    to.socket = zmq::socket_t{*context, zmq::socket_type::dealer};
-    auto& s = to.socket;
-    s.set(zmq::sockopt::linger, 0);
-    s.set(zmq::sockopt::sndhwm,
-          static_cast<int>(std::min<std::size_t>(options.max_in_flight * 2 + 16, 1 << 20)));
-    s.set(zmq::sockopt::rcvhwm,
-          static_cast<int>(std::min<std::size_t>(options.max_in_flight * 2 + 16, 1 << 20)));
-    if (options.curve) {
-      s.set(zmq::sockopt::curve_serverkey, options.curve->server_key);
-      s.set(zmq::sockopt::curve_publickey, options.curve->public_key);
-      s.set(zmq::sockopt::curve_secretkey, options.curve->secret_key);
-    }
-    if (inproc) { // Has no connection events: taken as there always.
-      to.connected = true;
-    } else {
-      s.set(zmq::sockopt::immediate, true);
-      s.set(zmq::sockopt::reconnect_ivl, 50);
-      s.set(zmq::sockopt::reconnect_ivl_max, 500);
-      s.set(zmq::sockopt::handshake_ivl, 5000);
-      s.set(zmq::sockopt::heartbeat_ivl, 2000);
-      s.set(zmq::sockopt::heartbeat_timeout, 10000);
-      auto watch = fmt::format("inproc://troupe.client.{}.{}", static_cast<const void*>(this), index);
-      zmq_socket_monitor(s.handle(), watch.c_str(),
-                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED |
-                             ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                             ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL);
-      to.monitor = zmq::socket_t{*context, zmq::socket_type::pair};
-      to.monitor.set(zmq::sockopt::linger, 0);
-      to.monitor.connect(watch);
-    }
-    s.connect(to.address);
-  } catch (const zmq::error_t& err) {
-    return detail::zmq_failure("connect to", to.address, err);
-  }
-  return {};
-}
-
 expected<void> client::impl::connect() {
   if (options.addresses.empty())
     return fail(ec::invalid_argument, "{} has no addresses to connect to", options.service);
-  replicas.reserve(options.addresses.size());
   for (auto& address : options.addresses) {
-    replicas.emplace_back(address, options);
-    TROUPE_CHECK(connect(replicas.back(), replicas.size()));
+    auto watch = fmt::format("inproc://troupe.client.{}.{}", static_cast<const void*>(this), replicas.size());
+    TROUPE_CHECK(replicas.emplace_back(address, options).link.connect(*context, options, watch));
   }
   publish();
   return {};
@@ -199,9 +151,9 @@ void client::impl::submit(pending_call call) {
 void client::impl::run() {
   std::vector<zmq_pollitem_t> items{{nullptr, outbox.fd(), ZMQ_POLLIN, 0}};
   for (auto& each : replicas) {
-    items.push_back({each.socket.handle(), 0, ZMQ_POLLIN, 0});
-    if (each.monitor.handle() != nullptr)
-      items.push_back({each.monitor.handle(), 0, ZMQ_POLLIN, 0});
+    items.push_back({each.link.socket().handle(), 0, ZMQ_POLLIN, 0});
+    if (each.link.monitor() != nullptr)
+      items.push_back({each.link.monitor(), 0, ZMQ_POLLIN, 0});
   }
   std::vector<pending_call> fresh;
   bool open = true;
@@ -217,8 +169,8 @@ void client::impl::run() {
     for (std::uint32_t i = 0; i < replicas.size(); ++i) {
       if (items[item++].revents != 0)
         read_answers(i, messages_a_turn);
-      if (replicas[i].monitor.handle() != nullptr && items[item++].revents != 0)
-        read_monitor(i);
+      if (replicas[i].link.monitor() != nullptr && items[item++].revents != 0)
+        follow(i);
     }
     fire_timers();
     if (items[0].revents != 0) {
@@ -261,18 +213,18 @@ std::uint32_t client::impl::choose(const pending_call& call, std::chrono::millis
   why = {ec::unavailable, {}};
   auto note = [&](const replica& each, ec code, std::string_view text) {
     why.code = code;
-    why.text += fmt::format("{}{}: {}", why.text.empty() ? "" : "; ", each.address, text);
+    why.text += fmt::format("{}{}: {}", why.text.empty() ? "" : "; ", each.link.address(), text);
   };
   for (std::uint32_t k = 0; k < size; ++k) {
     auto i = call.only != any_replica ? call.only : (turn + k) % size;
     auto& each = replicas[i];
     if (std::find(call.tried.begin(), call.tried.end(), i) != call.tried.end())
       note(each, why.code, "tried");
-    else if (each.unauthorized)
+    else if (each.link.unauthorized())
       note(each, ec::unauthorized, "our key is not on its allow-list");
-    else if (!each.connected) {
-      wait = std::max(wait, each.refused ? options.connect_wait : patience);
-      note(each, ec::unavailable, each.why);
+    else if (!each.link.connected()) {
+      wait = std::max(wait, each.link.refused() ? options.connect_wait : patience);
+      note(each, ec::unavailable, each.link.why());
     } else if (!each.breaker.allows(now)) {
       if (each.breaker.state(now) == breaker_state::half_open)
         wait = std::max(wait, options.connect_wait);
@@ -335,16 +287,16 @@ bool client::impl::send(std::uint64_t id, pending_call& call, std::uint32_t to) 
   head.time_left = std::chrono::ceil<std::chrono::microseconds>(call.until.left());
   head.caller = options.caller;
   auto first = detail::to_message(encode(head));
-  auto went = detail::send(target.socket, first, true);
+  auto went = detail::send(target.link.socket(), first, true);
   if (went == detail::sent::full) {
     // A connection that is milliseconds old may not have reached the socket: asking for events brings it in.
-    std::ignore = target.socket.get(zmq::sockopt::events);
-    went = detail::send(target.socket, first, true);
+    std::ignore = target.link.socket().get(zmq::sockopt::events);
+    went = detail::send(target.link.socket(), first, true);
   }
   if (went != detail::sent::yes)
     return false;
   auto second = detail::to_message(call.payload);
-  if (detail::send(target.socket, second, false) != detail::sent::yes)
+  if (detail::send(target.link.socket(), second, false) != detail::sent::yes)
     return false;
   ++turn;
   ++target.in_flight;
@@ -358,7 +310,7 @@ bool client::impl::send(std::uint64_t id, pending_call& call, std::uint32_t to) 
 
 void client::impl::read_answers(std::uint32_t from, int at_most) {
   for (int i = 0; i < at_most; ++i) {
-    auto frames = detail::receive(replicas[from].socket);
+    auto frames = detail::receive(replicas[from].link.socket());
     if (frames.empty())
       return;
     take_answer(from, std::move(frames));
@@ -393,39 +345,17 @@ void client::impl::take_answer(std::uint32_t from, std::vector<zmq::message_t> f
     wake_waiting();
 }
 
-void client::impl::read_monitor(std::uint32_t from) {
+/// What became of a connection, and of the calls that go by it or wait for one.
+void client::impl::follow(std::uint32_t from) {
   auto& each = replicas[from];
-  for (int i = 0; i < messages_a_turn; ++i) {
-    auto frames = detail::receive(each.monitor);
-    if (frames.size() != 2 || frames[0].size() < 6)
-      return;
-    std::uint16_t event = 0;
-    std::memcpy(&event, frames[0].data(), sizeof event);
-    switch (event) {
-    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
-      std::ignore = each.socket.get(zmq::sockopt::events);
-      each.connected = true;
-      each.refused = false;
-      each.unauthorized = false;
-      each.breaker.reset();
-      wake_waiting();
-      break;
-    case ZMQ_EVENT_DISCONNECTED:
+  detail::link_change change;
+  for (int i = 0; i < messages_a_turn && each.link.next(change); ++i) {
+    if (change == detail::link_change::lost)
       lost(from);
-      break;
-    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
-      each.unauthorized = true;
-      wake_waiting();
-      break;
-    case ZMQ_EVENT_CLOSED:
-      if (!each.connected && !std::exchange(each.refused, true)) {
-        each.why = "nobody listens there";
-        wake_waiting(); // They wait less long now.
-      }
-      break;
-    default:
-      each.why = "the handshake failed";
-    }
+    else if (change == detail::link_change::up)
+      each.breaker.reset();
+    if (change != detail::link_change::none && change != detail::link_change::lost)
+      wake_waiting(); // One may go now, or wait less long.
   }
 }
 
@@ -433,10 +363,7 @@ void client::impl::lost(std::uint32_t from) {
   auto& each = replicas[from];
   // Answers that came before the end are still good.
   read_answers(from, INT_MAX);
-  if (each.connected)
-    ++counters.connections_lost;
-  each.connected = false;
-  each.why = "the connection was lost";
+  ++counters.connections_lost;
   std::vector<std::uint64_t> hit;
   for (auto& [id, call] : pending)
     if (call.at == from)
@@ -445,7 +372,7 @@ void client::impl::lost(std::uint32_t from) {
     if (auto found = pending.find(id); found != pending.end())
       attempt_failed(id, found->second,
                      {ec::unavailable, fmt::format("the connection to {} was lost while it worked on {}",
-                                                   each.address, to_string(found->second.kind))});
+                                                   each.link.address(), to_string(found->second.kind))});
 }
 
 void client::impl::wake_waiting() {
@@ -467,7 +394,7 @@ void client::impl::fire_timers() {
     if (call.at != nowhere) {
       auto& at = replicas[call.at];
       at.breaker.failed(now);
-      finish(id, fail(ec::too_late, "{} at {} did not answer {} in time", options.service, at.address,
+      finish(id, fail(ec::too_late, "{} at {} did not answer {} in time", options.service, at.link.address(),
                       to_string(call.kind)));
     } else {
       call.tried.clear();
@@ -517,8 +444,8 @@ void client::impl::publish() {
     auto& from = replicas[i];
     auto& to = states[i];
     if (to.address.empty())
-      to.address = from.address;
-    to.connected = from.connected;
+      to.address = from.link.address();
+    to.connected = from.link.connected();
     to.breaker = from.breaker.state(now);
     to.in_flight = from.in_flight;
   }
@@ -537,9 +464,6 @@ client::~client() {
   impl_->outbox.close();
   if (impl_->thread.joinable())
     impl_->thread.join();
-  for (auto& each : impl_->replicas)
-    if (each.monitor.handle() != nullptr)
-      zmq_socket_monitor(each.socket.handle(), nullptr, 0);
 }
 
 void client::call_async(wire::Kind kind, chunk payload, deadline until, done then, trace_context trace) {

@@ -1,105 +1,20 @@
 #include "common/core/bytes.hpp"
-#include "common/net/client.hpp"
-#include "common/net/endpoint.hpp"
-#include "common/security/keys.hpp"
-#include "common/testing/temp_dir.hpp"
+#include "common/net/testing/peers.hpp"
 
 #include <doctest/doctest.h>
-#include <netinet/in.h>
-#include <spawn.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <zmq.hpp>
 
 #include <atomic>
-#include <csignal>
-#include <cstdlib>
-#include <future>
 #include <mutex>
 #include <random>
-#include <thread>
-
-extern char** environ;
 
 using namespace troupe;
 using namespace troupe::net;
-using namespace std::chrono_literals;
+using namespace troupe::net::testing;
 using wire::Kind;
 
-namespace {
-
-/// Keeps requests until the test answers them.
-class parking {
-public:
-  handler take() {
-    return [this](request req) {
-      std::lock_guard lock{mutex_};
-      parked_.push_back(std::move(req));
-      arrived_.notify_all();
-    };
-  }
-  request next() {
-    std::unique_lock lock{mutex_};
-    REQUIRE(arrived_.wait_for(lock, 10s, [this] { return !parked_.empty(); }));
-    auto first = std::move(parked_.front());
-    parked_.erase(parked_.begin());
-    return first;
-  }
-
-private:
-  std::mutex mutex_;
-  std::condition_variable arrived_;
-  std::vector<request> parked_;
-};
-
-handler echo() {
-  return [](request req) { req.respond.reply(std::move(req.payload)); };
-}
-
-endpoint_options at(std::string address) {
-  endpoint_options options;
-  options.address = std::move(address);
-  options.who = "echo/0";
-  return options;
-}
-
-std::string ipc(const testing::temp_dir& dir, const std::string& name = "s") {
-  return "ipc://" + (dir / name).string();
-}
-
-client_options towards(std::vector<std::string> addresses) {
-  client_options options;
-  options.service = "echo";
-  options.addresses = std::move(addresses);
-  options.caller = "test";
-  return options;
-}
-
-struct pending_answer {
-  client::done then() {
-    return [told = promise](expected<reply> result) { told->set_value(std::move(result)); };
-  }
-  expected<reply> wait() {
-    auto future = promise->get_future();
-    REQUIRE(future.wait_for(20s) == std::future_status::ready);
-    return future.get();
-  }
-  std::shared_ptr<std::promise<expected<reply>>> promise = std::make_shared<std::promise<expected<reply>>>();
-};
-
-template <class Condition>
-bool soon(Condition met) {
-  for (auto until = deadline::in(10s); !until.passed(); std::this_thread::yield())
-    if (met())
-      return true;
-  return false;
-}
-
-} // namespace
-
 TEST_CASE("a request is answered over inproc, ipc and tcp, small and large") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   for (auto& address : {std::string{"inproc://echo-all"}, ipc(dir), std::string{"tcp://127.0.0.1:0"}}) {
     auto server = endpoint::open(at(address), {{Kind::judge, echo()}});
     REQUIRE(server);
@@ -118,7 +33,7 @@ TEST_CASE("a request is answered over inproc, ipc and tcp, small and large") {
 }
 
 TEST_CASE("a handler sees who asks, the trace and the time left") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   parking parked;
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, parked.take()}});
   auto asker = *client::open(towards({server->address()}));
@@ -137,7 +52,7 @@ TEST_CASE("a handler sees who asks, the trace and the time left") {
 }
 
 TEST_CASE("an answer may come from any thread and a responder answers once") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, [](request req) {
                                                   std::thread{[req = std::move(req)]() mutable {
                                                     req.respond.reply(chunk::copy(as_bytes("first")));
@@ -152,7 +67,7 @@ TEST_CASE("an answer may come from any thread and a responder answers once") {
 }
 
 TEST_CASE("a request that its handler gives up or throws on is answered internal") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   auto server =
       *endpoint::open(at(ipc(dir)), {{Kind::judge, [](request) {}},
                                      {Kind::fetch, [](request) { throw std::runtime_error{"no"}; }}});
@@ -164,7 +79,7 @@ TEST_CASE("a request that its handler gives up or throws on is answered internal
 }
 
 TEST_CASE("an error of the service arrives with its code and text") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, [](request req) {
                                                   req.respond.fail({ec::not_found, "no schema 'x'"});
                                                 }}});
@@ -177,7 +92,7 @@ TEST_CASE("an error of the service arrives with its code and text") {
 }
 
 TEST_CASE("a full endpoint refuses with overloaded and a time to come back") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   parking parked;
   auto options = at(ipc(dir));
   options.max_in_flight = 2;
@@ -200,7 +115,7 @@ TEST_CASE("a full endpoint refuses with overloaded and a time to come back") {
 }
 
 TEST_CASE("a client refuses calls beyond its own bound at the door") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   parking parked;
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, parked.take()}});
   auto options = towards({server->address()});
@@ -219,7 +134,7 @@ TEST_CASE("a client refuses calls beyond its own bound at the door") {
 }
 
 TEST_CASE("a call ends at its deadline and an answer after it is thrown away") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   parking parked;
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, parked.take()}});
   auto asker = *client::open(towards({server->address()}));
@@ -233,7 +148,7 @@ TEST_CASE("a call ends at its deadline and an answer after it is thrown away") {
 }
 
 TEST_CASE("a request whose time has run out is answered too_late without being done") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   std::atomic<int> done{0};
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, [&](request) { ++done; }}});
   zmq::context_t context;
@@ -259,7 +174,7 @@ TEST_CASE("a request whose time has run out is answered too_late without being d
 }
 
 TEST_CASE("random bytes and envelopes of a later version are counted and refused") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, echo()}});
   zmq::context_t context;
   zmq::socket_t raw{context, zmq::socket_type::dealer};
@@ -295,7 +210,7 @@ TEST_CASE("random bytes and envelopes of a later version are counted and refused
 }
 
 TEST_CASE("a draining endpoint answers what it has and refuses what is new") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   parking parked;
   std::atomic<int> told{0};
   auto options = at(ipc(dir));
@@ -316,7 +231,7 @@ TEST_CASE("a draining endpoint answers what it has and refuses what is new") {
 }
 
 TEST_CASE("stopped half-way, an endpoint fails what is under way and responders do nothing") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   parking parked;
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::lake_seal, parked.take()}});
   auto asker = *client::open(towards({server->address()}));
@@ -331,7 +246,7 @@ TEST_CASE("stopped half-way, an endpoint fails what is under way and responders 
 }
 
 TEST_CASE("a client that is closed fails what is under way with stopping") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   parking parked;
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, parked.take()}});
   auto asker = *client::open(towards({server->address()}));
@@ -345,7 +260,7 @@ TEST_CASE("a client that is closed fails what is under way with stopping") {
 }
 
 TEST_CASE("requests of one caller reach the handlers in the order sent") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   std::vector<std::string> seen;
   auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, [&](request req) {
                                                   seen.emplace_back(req.payload.text());
@@ -365,7 +280,7 @@ TEST_CASE("requests of one caller reach the handlers in the order sent") {
 }
 
 TEST_CASE("an idempotent call is sent again to another replica, any other is not") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   std::atomic<int> asked{0};
   auto busy = [&](request req) {
     ++asked;
@@ -393,7 +308,7 @@ TEST_CASE("an idempotent call is sent again to another replica, any other is not
 }
 
 TEST_CASE("retries end when the budget is spent") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   auto busy = [](request req) { req.respond.fail({ec::overloaded, "busy"}); };
   auto one = *endpoint::open(at(ipc(dir, "1")), {{Kind::judge, busy}});
   auto two = *endpoint::open(at(ipc(dir, "2")), {{Kind::judge, busy}});
@@ -416,7 +331,7 @@ TEST_CASE("retries end when the budget is spent") {
 }
 
 TEST_CASE("the breaker of a replica that does not answer opens and closes again after a probe") {
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   std::atomic<bool> dead{true};
   parking parked;
   auto park = parked.take();
@@ -440,156 +355,4 @@ TEST_CASE("the breaker of a replica that does not answer opens and closes again 
 
   CHECK(soon([&] { return asker->call(Kind::judge, {}, deadline::in(10s)).has_value(); }));
   CHECK(asker->call(Kind::judge, {}, deadline::in(10s)));
-}
-
-TEST_CASE("a service that is not there is unavailable soon, not at the deadline") {
-  testing::temp_dir dir;
-  auto options = towards({ipc(dir, "nobody")});
-  options.connect_wait = 100ms;
-  auto asker = *client::open(options);
-  auto begin = std::chrono::steady_clock::now();
-
-  auto answer = asker->call(Kind::judge, {}, deadline::in(30s));
-
-  CHECK(answer.error().code == ec::unavailable);
-  CHECK(answer.error().text.find("nobody") != std::string::npos);
-  CHECK(std::chrono::steady_clock::now() - begin < 10s);
-}
-
-TEST_CASE("a service that is there but busy is waited for longer than one that is not there") {
-  auto bare = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); // Takes connections, and never greets.
-  sockaddr_in where{};
-  where.sin_family = AF_INET;
-  where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof where;
-  REQUIRE(::bind(bare, reinterpret_cast<sockaddr*>(&where), size) == 0);
-  REQUIRE(::listen(bare, 8) == 0);
-  REQUIRE(::getsockname(bare, reinterpret_cast<sockaddr*>(&where), &size) == 0);
-  auto options = towards({fmt::format("tcp://127.0.0.1:{}", ntohs(where.sin_port))});
-  options.connect_wait = 10ms;
-  options.handshake_wait = 1s;
-  auto asker = *client::open(options);
-  auto begin = std::chrono::steady_clock::now();
-
-  auto answer = asker->call(Kind::judge, {}, deadline::in(30s));
-
-  CHECK(answer.error().code == ec::unavailable);
-  CHECK(std::chrono::steady_clock::now() - begin >= 1s);
-  ::close(bare);
-}
-
-TEST_CASE("a service that starts while a call waits is found") {
-  testing::temp_dir dir;
-  auto options = towards({ipc(dir)});
-  options.connect_wait = 20s;
-  auto asker = *client::open(options);
-  pending_answer one;
-
-  asker->call_async(Kind::judge, chunk::copy(as_bytes("x")), deadline::in(20s), one.then());
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, echo()}});
-
-  CHECK(one.wait()->payload.text() == "x");
-}
-
-TEST_CASE("plain addresses stay on this machine") {
-  CHECK(check_address("tcp://127.0.0.1:5", false));
-  CHECK(check_address("tcp://[::1]:5", false));
-  CHECK(check_address("tcp://10.0.0.1:5", true));
-  CHECK(check_address("tcp://10.0.0.1:5", false).error().code == ec::unauthorized);
-  CHECK(check_address("tcp://*:5", false).error().code == ec::unauthorized);
-  CHECK(check_address("udp://x:5", false).error().code == ec::invalid_argument);
-  CHECK(check_address("ipc://" + std::string(200, 'x'), false).error().code == ec::invalid_argument);
-  CHECK(endpoint::open(at("tcp://0.0.0.0:0"), {}).error().code == ec::unauthorized);
-  CHECK(client::open(towards({"tcp://10.0.0.1:1"})).error().code == ec::unauthorized);
-}
-
-TEST_CASE("CURVE lets in the keys on the list and refuses and counts the others") {
-  auto server_keys = security::make_key_pair();
-  auto friend_keys = security::make_key_pair();
-  auto stranger_keys = security::make_key_pair();
-  auto options = at("tcp://127.0.0.1:0");
-  options.curve = curve_server{server_keys.secret_key, {friend_keys.public_key}};
-  auto server = *endpoint::open(options, {{Kind::judge, echo()}});
-  auto with = [&](const security::key_pair& keys, const std::string& server_key) {
-    auto asking = towards({server->address()});
-    asking.curve = curve_client{server_key, keys.public_key, keys.secret_key};
-    asking.connect_wait = 2s;
-    return *client::open(asking);
-  };
-
-  auto known = with(friend_keys, server_keys.public_key);
-  auto stranger = with(stranger_keys, server_keys.public_key);
-  auto wrong_server = with(friend_keys, stranger_keys.public_key);
-  auto plain = *client::open(towards({server->address()}));
-
-  CHECK(known->call(Kind::judge, chunk::copy(as_bytes("secret")), deadline::in(20s))->payload.text() ==
-        "secret");
-  CHECK(stranger->call(Kind::judge, {}, deadline::in(20s)).error().code == ec::unauthorized);
-  CHECK(wrong_server->call(Kind::judge, {}, deadline::in(5s)).error().code == ec::unavailable);
-  CHECK(plain->call(Kind::judge, {}, deadline::in(5s)).error().code == ec::unavailable);
-  CHECK(server->counters().refused_key >= 1);
-  CHECK(server->counters().requests == 1);
-}
-
-// The other process of the test below; runs only when that starts it.
-TEST_CASE("echo server process" * doctest::skip()) {
-  auto* address = std::getenv("TROUPE_TEST_ADDRESS");
-  if (address == nullptr)
-    return;
-  parking parked;
-  auto server = *endpoint::open(at(address), {{Kind::judge, echo()}, {Kind::fetch, parked.take()}});
-  ::pause();
-}
-
-namespace {
-
-class echo_process {
-public:
-  explicit echo_process(const std::string& address) {
-    ::setenv("TROUPE_TEST_ADDRESS", address.c_str(), 1);
-    std::string name = "/proc/self/exe", filter = "--test-case=echo server process", skipped = "--no-skip";
-    char* args[] = {name.data(), filter.data(), skipped.data(), nullptr};
-    REQUIRE(::posix_spawn(&pid_, name.c_str(), nullptr, nullptr, args, environ) == 0);
-  }
-  ~echo_process() { kill(); }
-  echo_process(const echo_process&) = delete;
-  echo_process& operator=(const echo_process&) = delete;
-
-  void kill() {
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      ::waitpid(pid_, nullptr, 0);
-    }
-    pid_ = 0;
-  }
-
-private:
-  pid_t pid_ = 0;
-};
-
-} // namespace
-
-TEST_CASE(
-    "a service killed with kill -9 fails what is under way at once and is found again after its restart") {
-  testing::temp_dir dir;
-  auto address = ipc(dir);
-  auto options = towards({address});
-  options.connect_wait = 30s;
-  auto asker = *client::open(options);
-  echo_process first{address};
-  REQUIRE(asker->call(Kind::judge, {}, deadline::in(30s)));
-  pending_answer under_way;
-  asker->call_async(Kind::fetch, {}, deadline::in(300s), under_way.then());
-  REQUIRE(asker->call(Kind::judge, {}, deadline::in(30s)));
-
-  first.kill();
-
-  auto failed = under_way.wait();
-  REQUIRE(!failed);
-  CHECK(failed.error().code == ec::unavailable);
-  CHECK(failed.error().text.find("connection") != std::string::npos);
-  echo_process second{address};
-  CHECK(asker->call(Kind::judge, chunk::copy(as_bytes("again")), deadline::in(60s))->payload.text() ==
-        "again");
-  CHECK(asker->counters().connections_lost == 1);
 }

@@ -1,0 +1,170 @@
+#include "common/net/testing/peers.hpp"
+#include "common/security/keys.hpp"
+
+#include <netinet/in.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+extern char** environ;
+
+using namespace troupe;
+using namespace troupe::net;
+using namespace troupe::net::testing;
+using wire::Kind;
+
+TEST_CASE("a service that is not there is unavailable soon, not at the deadline") {
+  troupe::testing::temp_dir dir;
+  auto options = towards({ipc(dir, "nobody")});
+  options.connect_wait = 100ms;
+  auto asker = *client::open(options);
+  auto begin = std::chrono::steady_clock::now();
+
+  auto answer = asker->call(Kind::judge, {}, deadline::in(30s));
+
+  CHECK(answer.error().code == ec::unavailable);
+  CHECK(answer.error().text.find("nobody") != std::string::npos);
+  CHECK(std::chrono::steady_clock::now() - begin < 10s);
+}
+
+TEST_CASE("a service that is there but busy is waited for longer than one that is not there") {
+  auto bare = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); // Takes connections, and never greets.
+  sockaddr_in where{};
+  where.sin_family = AF_INET;
+  where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof where;
+  REQUIRE(::bind(bare, reinterpret_cast<sockaddr*>(&where), size) == 0);
+  REQUIRE(::listen(bare, 8) == 0);
+  REQUIRE(::getsockname(bare, reinterpret_cast<sockaddr*>(&where), &size) == 0);
+  auto options = towards({fmt::format("tcp://127.0.0.1:{}", ntohs(where.sin_port))});
+  options.connect_wait = 10ms;
+  options.handshake_wait = 1s;
+  auto asker = *client::open(options);
+  auto begin = std::chrono::steady_clock::now();
+
+  auto answer = asker->call(Kind::judge, {}, deadline::in(30s));
+
+  CHECK(answer.error().code == ec::unavailable);
+  CHECK(std::chrono::steady_clock::now() - begin >= 1s);
+  ::close(bare);
+}
+
+TEST_CASE("a service that starts while a call waits is found") {
+  troupe::testing::temp_dir dir;
+  auto options = towards({ipc(dir)});
+  options.connect_wait = 20s;
+  auto asker = *client::open(options);
+  pending_answer one;
+
+  asker->call_async(Kind::judge, chunk::copy(as_bytes("x")), deadline::in(20s), one.then());
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, echo()}});
+
+  CHECK(one.wait()->payload.text() == "x");
+}
+
+TEST_CASE("plain addresses stay on this machine") {
+  CHECK(check_address("tcp://127.0.0.1:5", false));
+  CHECK(check_address("tcp://[::1]:5", false));
+  CHECK(check_address("tcp://10.0.0.1:5", true));
+  CHECK(check_address("tcp://10.0.0.1:5", false).error().code == ec::unauthorized);
+  CHECK(check_address("tcp://*:5", false).error().code == ec::unauthorized);
+  CHECK(check_address("udp://x:5", false).error().code == ec::invalid_argument);
+  CHECK(check_address("ipc://" + std::string(200, 'x'), false).error().code == ec::invalid_argument);
+  CHECK(endpoint::open(at("tcp://0.0.0.0:0"), {}).error().code == ec::unauthorized);
+  CHECK(client::open(towards({"tcp://10.0.0.1:1"})).error().code == ec::unauthorized);
+}
+
+TEST_CASE("CURVE lets in the keys on the list and refuses and counts the others") {
+  auto server_keys = security::make_key_pair();
+  auto friend_keys = security::make_key_pair();
+  auto stranger_keys = security::make_key_pair();
+  auto options = at("tcp://127.0.0.1:0");
+  options.curve = curve_server{server_keys.secret_key, {friend_keys.public_key}};
+  auto server = *endpoint::open(options, {{Kind::judge, echo()}});
+  auto with = [&](const security::key_pair& keys, const std::string& server_key) {
+    auto asking = towards({server->address()});
+    asking.curve = curve_client{server_key, keys.public_key, keys.secret_key};
+    asking.connect_wait = 2s;
+    return *client::open(asking);
+  };
+
+  auto known = with(friend_keys, server_keys.public_key);
+  auto stranger = with(stranger_keys, server_keys.public_key);
+  auto wrong_server = with(friend_keys, stranger_keys.public_key);
+  auto plain = *client::open(towards({server->address()}));
+
+  CHECK(known->call(Kind::judge, chunk::copy(as_bytes("secret")), deadline::in(20s))->payload.text() ==
+        "secret");
+  CHECK(stranger->call(Kind::judge, {}, deadline::in(20s)).error().code == ec::unauthorized);
+  CHECK(wrong_server->call(Kind::judge, {}, deadline::in(5s)).error().code == ec::unavailable);
+  CHECK(plain->call(Kind::judge, {}, deadline::in(5s)).error().code == ec::unavailable);
+  CHECK(server->counters().refused_key >= 1);
+  CHECK(server->counters().requests == 1);
+}
+
+// The other process of the test below; runs only when that starts it.
+TEST_CASE("echo server process" * doctest::skip()) {
+  auto* address = std::getenv("TROUPE_TEST_ADDRESS");
+  if (address == nullptr)
+    return;
+  parking parked;
+  auto server = *endpoint::open(at(address), {{Kind::judge, echo()}, {Kind::fetch, parked.take()}});
+  ::pause();
+}
+
+namespace {
+
+class echo_process {
+public:
+  explicit echo_process(const std::string& address) {
+    ::setenv("TROUPE_TEST_ADDRESS", address.c_str(), 1);
+    std::string name = "/proc/self/exe", filter = "--test-case=echo server process", skipped = "--no-skip";
+    char* args[] = {name.data(), filter.data(), skipped.data(), nullptr};
+    REQUIRE(::posix_spawn(&pid_, name.c_str(), nullptr, nullptr, args, environ) == 0);
+  }
+  ~echo_process() { kill(); }
+  echo_process(const echo_process&) = delete;
+  echo_process& operator=(const echo_process&) = delete;
+
+  void kill() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+    pid_ = 0;
+  }
+
+private:
+  pid_t pid_ = 0;
+};
+
+} // namespace
+
+TEST_CASE(
+    "a service killed with kill -9 fails what is under way at once and is found again after its restart") {
+  troupe::testing::temp_dir dir;
+  auto address = ipc(dir);
+  auto options = towards({address});
+  options.connect_wait = 30s;
+  auto asker = *client::open(options);
+  echo_process first{address};
+  REQUIRE(asker->call(Kind::judge, {}, deadline::in(30s)));
+  pending_answer under_way;
+  asker->call_async(Kind::fetch, {}, deadline::in(300s), under_way.then());
+  REQUIRE(asker->call(Kind::judge, {}, deadline::in(30s)));
+
+  first.kill();
+
+  auto failed = under_way.wait();
+  REQUIRE(!failed);
+  CHECK(failed.error().code == ec::unavailable);
+  CHECK(failed.error().text.find("connection") != std::string::npos);
+  echo_process second{address};
+  CHECK(asker->call(Kind::judge, chunk::copy(as_bytes("again")), deadline::in(60s))->payload.text() ==
+        "again");
+  CHECK(asker->counters().connections_lost == 1);
+}
