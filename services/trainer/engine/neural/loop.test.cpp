@@ -391,10 +391,10 @@ TEST_CASE("a rank whose peer is lost says so") {
   std::latch both_joined{2};
   {
     std::jthread lost{[&] { // goes away without a step, but not before its peer has joined
-      auto group = join_group({1, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{5}});
+      auto group = join_group({1, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{20}});
       both_joined.arrive_and_wait();
     }};
-    auto group = join_group({0, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{5}});
+    auto group = join_group({0, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{20}});
     both_joined.count_down(); // even where it could not join, so that the thread ends
     REQUIRE_MESSAGE(group, (group ? std::string{} : render(group.error())));
     lost.join();
