@@ -1,8 +1,12 @@
 # One shape for every folder of code: *.cpp is the library, *.test.cpp its tests, *.fuzz.cpp its fuzz targets,
-# main.cpp the executable.
+# main.cpp the executable. A module that is larger than a folder names the FOLDERS in it whose files belong to it too.
 
 function(_troupe_sources out_sources out_tests out_fuzz)
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  set(patterns ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  foreach(folder IN LISTS ARGN)
+    list(APPEND patterns ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp)
+  endforeach()
+  file(GLOB sources CONFIGURE_DEPENDS ${patterns})
   set(tests ${sources})
   set(fuzz ${sources})
   list(FILTER tests INCLUDE REGEX "\\.test\\.cpp$")
@@ -56,15 +60,15 @@ function(_troupe_test_code target pch)
   endif()
 endfunction()
 
-# troupe_module(<name> [DEPS targets...] [PCH name]): library troupe_<name>, tests <name>_test, fuzzers fuzz_<file>.
+# troupe_module(<name> [FOLDERS names...] [DEPS targets...] [PCH name]): library troupe_<name>, tests <name>_test, fuzzers fuzz_<file>.
 # PCH: the precompiled header of the library (common/cmake/troupe_precompiled.cmake), `base` where none is named.
 # ALONE: its files do not compile in batches.
 function(troupe_module name)
-  cmake_parse_arguments(arg "ALONE" "PCH" "DEPS" ${ARGN})
+  cmake_parse_arguments(arg "ALONE" "PCH" "FOLDERS;DEPS" ${ARGN})
   if(NOT arg_PCH)
     set(arg_PCH base)
   endif()
-  _troupe_sources(sources tests fuzz)
+  _troupe_sources(sources tests fuzz ${arg_FOLDERS})
   set(library troupe_${name})
   if(sources)
     add_library(${library} STATIC ${sources})
