@@ -24,7 +24,7 @@ std::string_view name_of(health::condition is) {
   return "unknown";
 }
 
-std::string quoted(std::string_view text) {
+std::string json_text(std::string_view text) {
   std::string out = "\"";
   for (char c : text) {
     if (c == '"' || c == '\\')
@@ -164,13 +164,13 @@ std::string health::json() const {
   auto now = read();
   std::string out =
       fmt::format(R"({{"service":{},"replica":{},"ready":{},"state":{},"uptime_s":{},"last_error":{})",
-                  quoted(now.service), now.replica, now.ready, quoted(now.state),
-                  now.uptime.count() / 1'000'000, quoted(now.last_error));
+                  json_text(now.service), now.replica, now.ready, json_text(now.state),
+                  now.uptime.count() / 1'000'000, json_text(now.last_error));
   out += R"(,"components":[)";
   for (std::size_t i = 0; i < now.components.size(); ++i) {
     const auto& part = now.components[i];
-    out += fmt::format(R"({}{{"name":{},"state":{},"why":{}}})", i == 0 ? "" : ",", quoted(part.name),
-                       quoted(name_of(part.is)), quoted(part.why));
+    out += fmt::format(R"({}{{"name":{},"state":{},"why":{}}})", i == 0 ? "" : ",", json_text(part.name),
+                       json_text(name_of(part.is)), json_text(part.why));
   }
   return out + "]}\n";
 }
