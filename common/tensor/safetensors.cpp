@@ -275,36 +275,4 @@ expected<std::string> encode_safetensors(const std::map<std::string, tensor_view
   return out;
 }
 
-expected<void> write_file_atomically(const std::filesystem::path& file, byte_view bytes) {
-  auto beside = file;
-  beside += fmt::format(".{}.part", ::getpid());
-  int fd = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0)
-    return fail(errno_code(errno), "cannot write {}: {}", beside.string(), errno_text(errno));
-  auto give_up = [&](int number) {
-    ::close(fd);
-    ::unlink(beside.c_str());
-    return fail(errno_code(number), "cannot write {}: {}", file.string(), errno_text(number));
-  };
-  for (auto left = bytes; !left.empty();) {
-    auto written = ::write(fd, left.data(), left.size());
-    if (written < 0 && errno == EINTR)
-      continue;
-    if (written < 0)
-      return give_up(errno);
-    left = left.subspan(static_cast<std::size_t>(written));
-  }
-  if (::fsync(fd) != 0)
-    return give_up(errno);
-  if (::rename(beside.c_str(), file.c_str()) != 0)
-    return give_up(errno);
-  ::close(fd);
-  auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path{"."};
-  if (int dir = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); dir >= 0) {
-    ::fsync(dir);
-    ::close(dir);
-  }
-  return {};
-}
-
 } // namespace troupe::tensor

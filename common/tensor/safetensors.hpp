@@ -92,7 +92,4 @@ private:
 expected<std::string> encode_safetensors(const std::map<std::string, tensor_view, std::less<>>& tensors,
                                          const std::map<std::string, std::string, std::less<>>& metadata);
 
-/// Writes a file as a whole or not at all: beside its place, synced, then renamed.
-expected<void> write_file_atomically(const std::filesystem::path& file, byte_view bytes);
-
 } // namespace troupe::tensor

@@ -1,3 +1,4 @@
+#include "common/core/file.hpp"
 #include "common/tensor/blas_kernels.hpp"
 #include "common/tensor/safetensors.hpp"
 #include "common/testing/temp_dir.hpp"
@@ -40,7 +41,7 @@ TEST_CASE("tensors are read back as they were written, and the same tensors give
 
   auto bytes = tensor::encode_safetensors(tensors, {{"kind", "test"}});
   REQUIRE(bytes);
-  REQUIRE(tensor::write_file_atomically(dir / "t", as_bytes(*bytes)));
+  REQUIRE(write_file_atomically(dir / "t", as_bytes(*bytes)));
   auto read = tensor_file::open(dir / "t");
 
   REQUIRE(read);

@@ -1,9 +1,9 @@
 #include "services/trainer/run_folders.hpp"
 
 #include "common/artefact/canonical.hpp"
+#include "common/core/file.hpp"
 #include "common/json/parse.hpp"
 #include "common/log/log.hpp"
-#include "common/tensor/safetensors.hpp"
 
 #include <algorithm>
 #include <fstream>
@@ -36,7 +36,7 @@ expected<std::string> read_text(const fs::path& file) {
 }
 
 expected<void> write_text(const fs::path& file, std::string_view text) {
-  return tensor::write_file_atomically(file, as_bytes(text));
+  return write_file_atomically(file, as_bytes(text));
 }
 
 expected<json::object> read_object(const fs::path& file) {

@@ -1,5 +1,6 @@
 #include "services/trainer/engine/model.hpp"
 
+#include "common/core/file.hpp"
 #include "common/core/hash.hpp"
 
 #include <simdjson.h>
@@ -178,12 +179,12 @@ expected<std::string> save_model(const trained_model& model, const std::filesyst
   for (auto& [name, one] : model.weights)
     views.emplace(name, tensor::tensor_view{one.type, one.shape, one.bytes});
   TROUPE_TRY(weights, tensor::encode_safetensors(views, {{"kind", model.kind}}));
-  TROUPE_CHECK(tensor::write_file_atomically(folder / "weights.safetensors", as_bytes(weights)));
+  TROUPE_CHECK(write_file_atomically(folder / "weights.safetensors", as_bytes(weights)));
   TROUPE_TRY(items, lines_of(model.items));
-  TROUPE_CHECK(tensor::write_file_atomically(folder / "items.txt", as_bytes(items)));
+  TROUPE_CHECK(write_file_atomically(folder / "items.txt", as_bytes(items)));
   if (!model.users.empty()) {
     TROUPE_TRY(users, lines_of(model.users));
-    TROUPE_CHECK(tensor::write_file_atomically(folder / "users.txt", as_bytes(users)));
+    TROUPE_CHECK(write_file_atomically(folder / "users.txt", as_bytes(users)));
   }
   auto hash = sha256_hex(as_bytes(weights));
   std::string metrics;
@@ -197,7 +198,7 @@ expected<std::string> save_model(const trained_model& model, const std::filesyst
       "\n",
       model.kind, model.config, model.items.size(), model.users.size(), metrics, model.data, model.seed,
       binary.sha256, binary.kernels, binary.threads, hash, weights.size());
-  TROUPE_CHECK(tensor::write_file_atomically(folder / "model.json", as_bytes(manifest)));
+  TROUPE_CHECK(write_file_atomically(folder / "model.json", as_bytes(manifest)));
   return hash;
 }
 

@@ -1,5 +1,6 @@
 #include "services/trainer/engine/neural/checkpoint.hpp"
 
+#include "common/core/file.hpp"
 #include "common/core/hash.hpp"
 #include "common/log/log.hpp"
 #include "common/tensor/safetensors.hpp"
@@ -80,7 +81,7 @@ expected<void> checkpoint_folder::save(const checkpoint& what) const {
   facts["step"] = std::to_string(what.step);
   TROUPE_TRY(bytes, tensor::encode_safetensors(views, facts));
   auto hash = sha256_hex(as_bytes(bytes));
-  TROUPE_CHECK(tensor::write_file_atomically(
+  TROUPE_CHECK(write_file_atomically(
       folder_ / fmt::format("{}{}-{}{}", prefix, what.step, hash.substr(0, 32), suffix), as_bytes(bytes)));
   auto files = files_in(folder_);
   for (std::size_t i = kept; i < files.size(); ++i)
