@@ -1,0 +1,68 @@
+#include "common/actor/blocking_pool.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace troupe {
+
+namespace {
+
+constexpr std::size_t longest_thread_name = 15; // what Linux keeps
+
+} // namespace
+
+blocking_pool::blocking_pool(options how, metrics::registry& registry)
+    : how_{std::move(how)}, queued_{registry.gauge("troupe_pool_queued_tasks",
+                                                   "Tasks that wait for a thread of the pool.",
+                                                   {{"pool", how_.name}})},
+      refused_{registry.counter("troupe_pool_refused_total", "Tasks refused because the pool was full.",
+                                {{"pool", how_.name}})} {
+  for (std::size_t i = 0; i < std::max<std::size_t>(how_.threads, 1); ++i) {
+    auto& made = threads_.emplace_back([this] { run(); });
+    ::pthread_setname_np(made.native_handle(), how_.name.substr(0, longest_thread_name).c_str());
+  }
+}
+
+blocking_pool::~blocking_pool() {
+  {
+    std::lock_guard lock{mutex_};
+    stop_ = true;
+  }
+  wake_.notify_all();
+  for (auto& each : threads_)
+    each.join();
+}
+
+expected<void> blocking_pool::post(std::function<void()> task) {
+  {
+    std::lock_guard lock{mutex_};
+    if (tasks_.size() >= how_.bound) {
+      refused_.add();
+      return fail(ec::overloaded, "{} tasks wait for the pool {}", how_.bound, how_.name);
+    }
+    tasks_.push_back(std::move(task));
+    queued_.set(static_cast<double>(tasks_.size()));
+  }
+  wake_.notify_one();
+  return {};
+}
+
+void blocking_pool::run() {
+  for (;;) {
+    std::function<void()> task;
+    {
+      std::unique_lock lock{mutex_};
+      wake_.wait(lock, [&] { return stop_ || !tasks_.empty(); });
+      if (tasks_.empty())
+        return;
+      task = std::move(tasks_.front());
+      tasks_.pop_front();
+      queued_.set(static_cast<double>(tasks_.size()));
+    }
+    task();
+  }
+}
+
+} // namespace troupe
