@@ -4,6 +4,7 @@
 #include "services/cli/visit_statistics.hpp"
 #include "services/cli/visitors.hpp"
 
+#include "common/event/impression.hpp"
 #include "common/http/router.hpp"
 
 #include <CLI/CLI.hpp>
@@ -84,7 +85,10 @@ void visit_once(gateway_access& gateway, const visitors& who_comes, const visit_
                       {"item", id},
                       {"event_time", now},
                       {"request_id", request},
-                      {"attributes", {{"arm", arm}, {"position", position}, {"release", release}}}});
+                      {"attributes",
+                       {{shown_attribute::arm, arm},
+                        {shown_attribute::position, position},
+                        {shown_attribute::release, release}}}});
   }
   auto clicked = clicks.size();
   if (clicked > 0)

@@ -1,7 +1,7 @@
 #include "services/deployer/evidence.hpp"
 
 #include "common/core/hash.hpp"
-#include "common/event/record.hpp"
+#include "common/event/impression.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -63,21 +63,16 @@ const arm_evidence* window::find(std::string_view arm) const noexcept {
   return nullptr;
 }
 
-std::optional<std::size_t> window::count_impression(const wire::Record& seen) {
-  if (seen.kind() != wire::RecordKind::event || text_of(seen.type()) != "impression" ||
-      seen.event_time() < begins)
+std::optional<std::size_t> window::count_impression(const wire::Record& from) {
+  auto seen = from.event_time() < begins ? std::nullopt : impression::from_record(from);
+  if (!seen || seen->routing_version == 0 || seen->routing_version != routing_version)
     return std::nullopt;
-  auto* routed_by = find_attribute(seen, "routing_version");
-  if (routed_by == nullptr || routed_by->number() != static_cast<double>(routing_version))
-    return std::nullopt;
-  auto arm = text_attribute(seen, "arm"), release = text_attribute(seen, "release");
   for (std::size_t i = 0; i < arms.size(); ++i) {
-    if (arms[i].arm != arm || arms[i].release != release)
+    if (arms[i].arm != seen->arm || arms[i].release != seen->release)
       continue;
-    auto& cell = arms[i].cells[bucket_of(text_of(seen.user()))];
+    auto& cell = arms[i].cells[bucket_of(seen->user)];
     ++cell.impressions;
-    auto* position = find_attribute(seen, "position");
-    cell.answers += position != nullptr && position->number() == 1; // Each answer has one first item.
+    cell.answers += seen->position == 1; // Each answer has one first item.
     return i;
   }
   return std::nullopt;

@@ -61,7 +61,7 @@ struct window {
   /// Counts an impression of one of the arms, by the time it happened and the table it was routed by; which
   /// arm. Nothing for anything else. Every answer of an arm counts, the degraded ones too: users were
   /// assigned to the arm, whatever became of it.
-  std::optional<std::size_t> count_impression(const wire::Record& seen);
+  std::optional<std::size_t> count_impression(const wire::Record& from);
 
   /// Counts clicks of a user on an answer of an arm.
   void count_clicks(std::size_t arm, std::string_view user, std::uint32_t clicks);

@@ -1,5 +1,6 @@
 #include "services/gateway/answer.hpp"
 
+#include "common/event/impression.hpp"
 #include "common/json/parse.hpp"
 
 #include <algorithm>
@@ -76,20 +77,18 @@ expected<std::string> render_inspection(std::string_view kept) {
 void api::given_answer::show(const call& one, std::string item, double propensity) {
   auto position = shown.size() + 1;
   if (!one.wanted.user.empty()) {
-    record seen;
-    seen.id = fmt::format("imp:{}:{}", one.request_id, position);
-    seen.type = "impression";
+    impression seen;
+    seen.request_id = one.request_id;
     seen.user = one.wanted.user;
     seen.item = item;
-    seen.event_time = wall_now();
-    seen.request_id = one.request_id;
-    seen.attributes = {{"arm", one.arm.name},
-                       {"degraded", !degraded.empty()},
-                       {"position", static_cast<double>(position)},
-                       {"propensity", propensity},
-                       {"release", one.release},
-                       {"routing_version", static_cast<double>(one.table->version)}};
-    impressions.push_back(std::move(seen));
+    seen.shown_at = wall_now();
+    seen.position = static_cast<std::uint32_t>(position);
+    seen.propensity = propensity;
+    seen.arm = one.arm.name;
+    seen.release = one.release;
+    seen.routing_version = one.table->version;
+    seen.degraded = !degraded.empty();
+    impressions.push_back(seen.to_record());
   }
   shown.push_back(std::move(item));
 }

@@ -1,6 +1,7 @@
 #include "services/gateway/call.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/event/impression.hpp"
 
 #include "schemas/feature_store_generated.h"
 #include "schemas/ingest_generated.h"
@@ -10,7 +11,7 @@ namespace troupe::gateway {
 
 void api::note_row(const record& added) {
   std::lock_guard lock{mutex_};
-  if (added.kind == record_kind::event && added.type != "impression")
+  if (added.kind == record_kind::event && added.type != impression_type)
     count_seen(added.item, 1, {});
   else if (added.kind == record_kind::item)
     for (const auto& each : added.attributes)

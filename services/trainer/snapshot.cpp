@@ -1,6 +1,7 @@
 #include "services/trainer/snapshot.hpp"
 
 #include "common/core/file_hash.hpp"
+#include "common/event/impression.hpp"
 #include "common/table/connection.hpp"
 #include "common/table/parquet.hpp"
 
@@ -13,7 +14,6 @@ namespace troupe::trainer {
 
 namespace {
 
-constexpr std::string_view impression = "impression"; // shown, not taken
 constexpr std::uint32_t read_bytes = 4 << 20;
 constexpr auto make_table =
     "CREATE TABLE interactions (\"user\" VARCHAR, item VARCHAR, event_time TIMESTAMP, "
@@ -29,9 +29,9 @@ bool wanted(const wire::Record& rec, const snapshot_options& options) {
   if (static_cast<record_kind>(rec.kind()) != record_kind::event)
     return false;
   auto type = troupe::text_of(rec.type());
-  if (options.event_types.empty() ? type == impression : !is_one_of(options.event_types, type))
+  if (options.event_types.empty() ? type == impression_type : !is_one_of(options.event_types, type))
     return false;
-  return options.exclude_arms.empty() || !is_one_of(options.exclude_arms, text_attribute(rec, "arm"));
+  return options.exclude_arms.empty() || !is_one_of(options.exclude_arms, text_attribute(rec, shown_attribute::arm));
 }
 
 bool can_be_named(std::string_view identity) {

@@ -1,5 +1,7 @@
 #include "services/cli/world/generator.hpp"
 
+#include "common/event/impression.hpp"
+
 #include <algorithm>
 #include <cmath>
 
@@ -81,12 +83,12 @@ void generator::make_session() {
       if (finished())
         return;
       auto item = truth_.draw_item(source, at);
-      auto shown = event_of("impression", item, at);
+      auto shown = event_of(impression_type, item, at);
       shown.request_id = request;
       shown.attributes = {{"device", device},
                           {"policy", std::string{"logging"}},
-                          {"position", static_cast<double>(position)},
-                          {"propensity", truth_.propensity(item, at)},
+                          {std::string{shown_attribute::position}, static_cast<double>(position)},
+                          {std::string{shown_attribute::propensity}, truth_.propensity(item, at)},
                           {"session", session}};
       hold(std::move(shown), source);
       ++counts_.impressions;
@@ -95,7 +97,7 @@ void generator::make_session() {
       auto clicked_at = at + seconds_of(1 + 10 * source.exponential());
       auto click = event_of("click", item, clicked_at);
       click.request_id = request;
-      click.attributes = {{"position", static_cast<double>(position)}, {"session", session}};
+      click.attributes = {{std::string{shown_attribute::position}, static_cast<double>(position)}, {"session", session}};
       hold(std::move(click), source);
       ++counts_.clicks;
       if (source.uniform() >= rating_share || finished())
