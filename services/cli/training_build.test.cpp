@@ -67,7 +67,7 @@ public:
         click_views(),
         [hold = go_->get_future().share()] {
           hold.wait();
-          return std::make_unique<feature_store::memory_stream>(clicks(40), 1);
+          return std::make_unique<ingest::memory_stream>(clicks(40), 1);
         },
         kept_, std::uint64_t{64} << 20, registry_.counter("rows", ""));
     start();

@@ -126,7 +126,7 @@ using keeper_actor = caf::typed_actor<
 using reader_actor = caf::typed_actor<
     // Ask where the partitions end; go on where the desk is.
     caf::reacts_to<begin_atom>,
-    // The log's answer; tag 0: where the partitions end, otherwise partition + 1.
+    // The log's answer.
     caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>,
     // Ask again after a failure.
     caf::reacts_to<again_atom, std::uint64_t>>;

@@ -1,22 +1,20 @@
+#include "services/ingest/client/log_reader.hpp"
+
 #include "services/deployer/actors.hpp"
 
 #include "common/actor/errors.hpp"
 #include "common/log/log.hpp"
-
-#include "schemas/ingest_generated.h"
 
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
-#include <algorithm>
+#include <optional>
 
 namespace troupe::deployer {
 
 namespace {
-
-using namespace std::chrono_literals;
 
 class reader_state {
 public:
@@ -25,128 +23,86 @@ public:
 
   reader_actor::behavior_type make_behavior(reader_parts parts) {
     parts_ = std::move(parts);
+    ingest::log_reader::hooks hooks;
+    hooks.call = [this](std::uint64_t tag, wire::Kind kind, chunk payload, deadline until) {
+      ask_for(parts_.log, 0, reader_actor{self_}, tag, kind, std::move(payload), until);
+    };
+    hooks.wait = [this](std::uint64_t tag, std::chrono::milliseconds span) {
+      self_->delayed_send(self_, span, again_atom::value, tag);
+    };
+    hooks.ends = [this](const std::vector<std::uint64_t>& ends) { return on_ends(ends); };
+    hooks.records = [this](std::uint64_t, ingest::log_records found) { return on_records(std::move(found)); };
+    hooks.failing = [this](const error& why, unsigned in_a_row) { on_failing(why, in_a_row); };
+    hooks.recovered = [this] { parts_.report.ready(); };
+    reader_.emplace(ingest::log_reader::options{parts_.settings->fetch_bytes, parts_.settings->fetch_wait},
+                    std::move(hooks));
     self_->send(self_, begin_atom::value);
-    return {[this](begin_atom) { ask_ends(); },
+    return {[this](begin_atom) { reader_->begin(); },
             [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
-              auto done = !*result   ? expected<void>{unexpected<error>{result->error()}}
-                          : tag == 0 ? on_ends((*result)->payload)
-                                     : on_records(static_cast<std::uint32_t>(tag - 1), (*result)->payload);
-              if (!done)
-                later(tag, done.error());
+              reader_->on_reply(tag, *result);
             },
-            [this](again_atom, std::uint64_t tag) {
-              if (tag == 0)
-                ask_ends();
-              else
-                fetch(static_cast<std::uint32_t>(tag - 1));
-            }};
+            [this](again_atom, std::uint64_t tag) { reader_->on_wait_over(tag); }};
   }
 
   const char* name = "reader";
 
 private:
-  void ask_ends() {
-    self_->request(parts_.desk, std::chrono::seconds{10}, offsets_atom::value)
-        .then(
-            [this](const offsets_ptr& known) {
-              next_ = *known;
-              flatbuffers::FlatBufferBuilder out;
-              out.Finish(wire::CreateLogInfoQuery(out), "TRPI");
-              ask_for(parts_.log, 0, reader_actor{self_}, 0, wire::Kind::log_info, bytes_of(out),
-                      deadline::in(10s));
-            },
-            [this](const caf::error& err) { later(0, from_caf(err)); });
-  }
+  static std::uint64_t cursor_of(std::uint32_t partition) { return partition + std::uint64_t{1}; }
 
-  /// A partition that was never read begins at its end: what was before any rollout tells nothing about one.
-  expected<void> on_ends(const chunk& payload) {
-    TROUPE_TRY(info, read_as<wire::LogInfo>(payload, "TRPI", "LogInfo"));
-    if (!info->partitions() || info->partitions()->size() == 0)
-      return fail(ec::unavailable, "the log has no partitions yet");
-    for (auto* each : *info->partitions()) {
-      if (next_.contains(each->partition())) {
-        fetch(each->partition());
-        continue;
-      }
-      auto part = std::make_shared<log_part>();
-      part->partition = each->partition();
-      part->end = each->next_offset();
-      take(std::move(part));
-    }
+  expected<void> on_ends(const std::vector<std::uint64_t>& ends) {
+    self_->request(parts_.desk, std::chrono::seconds{10}, offsets_atom::value)
+        .then([this, ends](const offsets_ptr& known) { start(ends, *known); },
+              [this](const caf::error& err) { reader_->failed(0, from_caf(err)); });
     return {};
   }
 
-  void fetch(std::uint32_t partition) {
-    flatbuffers::FlatBufferBuilder out;
-    auto wait = std::chrono::microseconds{parts_.settings->fetch_wait};
-    out.Finish(wire::CreateFetch(out, partition, next_[partition], parts_.settings->fetch_bytes,
-                                 static_cast<std::uint64_t>(wait.count())),
-               "TRPI");
-    ask_for(parts_.log, 0, reader_actor{self_}, partition + 1, wire::Kind::fetch, bytes_of(out),
-            deadline::in(wait + 10s));
+  /// A partition that was never read begins at its end: what was before any rollout tells nothing about one.
+  void start(const std::vector<std::uint64_t>& ends, const std::map<std::uint32_t, std::uint64_t>& known) {
+    for (std::uint32_t partition = 0; partition < ends.size(); ++partition) {
+      if (auto found = known.find(partition); found != known.end()) {
+        reader_->read(cursor_of(partition), partition, found->second);
+        continue;
+      }
+      auto part = std::make_shared<log_part>();
+      part->partition = partition;
+      part->end = ends[partition];
+      reader_->place(cursor_of(partition), partition, part->end);
+      take(std::move(part));
+    }
   }
 
-  expected<void> on_records(std::uint32_t partition, const chunk& payload) {
-    TROUPE_TRY(reply, read_as<wire::FetchReply>(payload, "TRPI", "FetchReply"));
-    auto from = next_[partition];
-    if (reply->next_offset() < from)
-      return fail(ec::conflict,
-                  "partition {} of the log ends at {}, before offset {} that was read: was it replaced?",
-                  partition, reply->next_offset(), from);
+  expected<void> on_records(ingest::log_records found) {
+    for (auto& each : found.batches)
+      parts_.metrics->records.add(static_cast<double>(each.size()));
+    parts_.report.gauge("log_lag", static_cast<double>(found.log_end - found.next));
     auto part = std::make_shared<log_part>();
-    part->partition = partition;
-    part->end = from;
-    if (reply->batches())
-      for (auto* each : *reply->batches()) {
-        if (!each->batch())
-          continue;
-        TROUPE_TRY(opened, batch::open(chunk::copy({reinterpret_cast<const std::byte*>(each->batch()->data()),
-                                                    each->batch()->size()})));
-        if (opened.base_offset() > part->end)
-          return fail(ec::corrupt, "partition {} of the log has a gap before offset {}", partition,
-                      opened.base_offset());
-        part->end = std::max(part->end, opened.base_offset() + opened.size());
-        parts_.metrics->records.add(static_cast<double>(opened.size()));
-        part->batches.push_back(std::move(opened));
-      }
-    parts_.report.gauge(
-        "log_lag", static_cast<double>(reply->next_offset() - std::min(reply->next_offset(), part->end)));
-    if (failures_ > 0) {
-      failures_ = 0;
-      parts_.report.ready();
-    }
-    if (part->end == from)
-      fetch(partition);
-    else
-      take(std::move(part));
+    part->partition = found.partition;
+    part->batches = std::move(found.batches);
+    part->end = found.next;
+    take(std::move(part));
     return {};
   }
 
   void take(log_part_ptr part) {
     auto partition = part->partition;
     self_->request(parts_.desk, std::chrono::seconds{30}, records_atom::value, std::move(part))
-        .then(
-            [this, partition](std::uint64_t next) {
-              next_[partition] = next;
-              fetch(partition);
-            },
-            [this, partition](const caf::error& err) { later(partition + std::uint64_t{1}, from_caf(err)); });
+        .then([this, partition](std::uint64_t next) { reader_->read(cursor_of(partition), partition, next); },
+              [this, partition](const caf::error& err) {
+                reader_->failed(cursor_of(partition), from_caf(err));
+              });
   }
 
-  void later(std::uint64_t tag, const error& why) {
+  void on_failing(const error& why, unsigned in_a_row) {
     parts_.metrics->fetch_failures.add();
-    if (++failures_ == 3) {
-      log::warn("log-away", "reader cannot read the event log: {}", render(why));
-      parts_.report.degraded("the event log cannot be read, clicks wait: " + why.text);
-    }
-    self_->delayed_send(self_, std::min<std::chrono::milliseconds>(100ms * failures_, 2'000ms),
-                        again_atom::value, tag);
+    if (in_a_row != 3)
+      return;
+    log::warn("log-away", "reader cannot read the event log: {}", render(why));
+    parts_.report.degraded("the event log cannot be read, clicks wait: " + why.text);
   }
 
   pointer self_;
   reader_parts parts_;
-  std::map<std::uint32_t, std::uint64_t> next_;
-  unsigned failures_ = 0;
+  std::optional<ingest::log_reader> reader_;
 };
 
 } // namespace

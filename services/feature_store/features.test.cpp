@@ -38,7 +38,7 @@ std::vector<std::uint32_t> all_views(const state_engine& engine) {
   return out;
 }
 
-void apply_all(state_engine& engine, const memory_stream& stream) {
+void apply_all(state_engine& engine, const ingest::memory_stream& stream) {
   for (auto& partition : stream.batches())
     for (auto& each : partition)
       REQUIRE(engine.apply(all_views(engine), each));
@@ -196,7 +196,7 @@ TEST_CASE("a value older than the view's TTL is stale: no value, but its age") {
 
 TEST_CASE("states after a crash at any point and a replay are those of an undisturbed run, byte for byte") {
   auto views = views_of(two_views);
-  memory_stream stream{oracle::generated(3000, 3), 4, 50};
+  ingest::memory_stream stream{oracle::generated(3000, 3), 4, 50};
   testing::temp_dir folder;
   auto whole = open(folder / "whole", views);
   apply_all(*whole, stream);
@@ -233,7 +233,7 @@ TEST_CASE("states after a crash at any point and a replay are those of an undist
 TEST_CASE(
     "a new view starts from the first record, the others keep what they have, a dropped one is erased") {
   auto views = views_of(two_views);
-  memory_stream stream{oracle::generated(500, 4), 2, 50};
+  ingest::memory_stream stream{oracle::generated(500, 4), 2, 50};
   testing::temp_dir folder;
   {
     auto engine = open(folder / "s", {views[0]});
@@ -261,7 +261,7 @@ TEST_CASE(
 
 TEST_CASE("replicas share the entities out: each is kept by one") {
   auto views = views_of(two_views);
-  memory_stream stream{oracle::generated(500, 9), 2};
+  ingest::memory_stream stream{oracle::generated(500, 9), 2};
   testing::temp_dir folder;
   auto whole = open(folder / "whole", views);
   apply_all(*whole, stream);
@@ -330,7 +330,7 @@ operator = "count"
     add(rec);
   }
   auto engine = open(dir / "state", views);
-  apply_all(*engine, memory_stream{records, 2});
+  apply_all(*engine, ingest::memory_stream{records, 2});
 
   std::vector<std::string> ids, titles;
   std::vector<double> counts;

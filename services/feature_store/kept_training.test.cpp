@@ -27,7 +27,8 @@ struct jobs_here {
                                                    opened.set_value();
                                                    if (hold.valid())
                                                      hold.wait();
-                                                   return std::make_unique<memory_stream>(clicks(events), 1);
+                                                   return std::make_unique<ingest::memory_stream>(
+                                                       clicks(events), 1);
                                                  },
                                                  kept, std::uint64_t{64} << 20,
                                                  registry.counter("rows", "")} {}
@@ -104,7 +105,7 @@ TEST_CASE("a build that fails, or was begun for another specification, leaves th
   training_options options;
   int calls = 0;
   options.tell = [&](const training_progress&) { return ++calls < 3; };
-  memory_stream log{clicks(40), 1};
+  ingest::memory_stream log{clicks(40), 1};
   REQUIRE(!build_training_set(*begun, click_views(), log, store.kept->workshop("clicks"), options));
   CHECK(all_of(dir / "sets" / "clicks" / "manifest.json") == *first);
   auto next = store.build(click_spec("clicks", "ages = true\n"));
@@ -120,7 +121,7 @@ TEST_CASE("a build of a kept set goes on with the parts that it had written when
   auto spec = parse_training_spec(text, "spec");
   training_options options;
   options.tell = [](const training_progress& now) { return now.rows == 0; };
-  memory_stream log{clicks(40), 1};
+  ingest::memory_stream log{clicks(40), 1};
   REQUIRE(!build_training_set(*spec, click_views(), log, store.kept->workshop("clicks"), options));
   auto part = store.kept->workshop("clicks") / "part-00000.parquet";
   REQUIRE(fs::exists(part));

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "services/feature_store/record_stream.hpp"
 #include "services/feature_store/view.hpp"
+#include "services/ingest/client/record_stream.hpp"
 
 #include "common/event/record.hpp"
 #include "common/table/connection.hpp"
@@ -116,7 +116,7 @@ inline std::vector<record> generated(std::size_t count, unsigned seed) {
 }
 
 /// Events in DuckDB, with the place in the log that `stream` gives them.
-inline table::connection database(const memory_stream& stream) {
+inline table::connection database(const ingest::memory_stream& stream) {
   auto db = table::connection::open();
   REQUIRE(db);
   REQUIRE(db->run("CREATE TABLE ev(type VARCHAR, usr VARCHAR, itm VARCHAR, val DOUBLE, et BIGINT, it BIGINT, "

@@ -63,7 +63,7 @@ std::vector<record> movielens() {
 }
 
 /// Online values of every entity at the watermark, and what SQL says.
-void check_online(const memory_stream& stream, int stride = 1) {
+void check_online(const ingest::memory_stream& stream, int stride = 1) {
   testing::temp_dir folder;
   auto opened = state_engine::open(folder / "s", both_views());
   REQUIRE(opened);
@@ -109,7 +109,7 @@ void check_online(const memory_stream& stream, int stride = 1) {
   }
 }
 
-std::string build(const training_spec& spec, memory_stream& stream, const std::filesystem::path& out,
+std::string build(const training_spec& spec, ingest::memory_stream& stream, const std::filesystem::path& out,
                   const std::vector<feature_view>& views, const training_options& options = {}) {
   auto manifest = build_training_set(spec, views, stream, out, options);
   if (!manifest)
@@ -133,7 +133,7 @@ training_spec label_spec() {
 }
 
 /// Rows of a training set, against the same question to DuckDB, for every `stride`th label.
-void check_training(memory_stream& stream, training_spec spec, int stride) {
+void check_training(ingest::memory_stream& stream, training_spec spec, int stride) {
   testing::temp_dir folder;
   build(spec, stream, folder / "out", both_views());
   auto db = oracle::database(stream);
@@ -172,7 +172,7 @@ void check_training(memory_stream& stream, training_spec spec, int stride) {
 TEST_CASE("online: every operator and window equals SQL over generated events with late and equal instants") {
   for (unsigned seed : {1u, 2u}) {
     CAPTURE(seed);
-    check_online(memory_stream{oracle::generated(6000, seed), 4, 100});
+    check_online(ingest::memory_stream{oracle::generated(6000, seed), 4, 100});
   }
 }
 
@@ -183,16 +183,16 @@ TEST_CASE("online: every operator and window equals SQL over MovieLens 100K") {
     return;
   }
   CHECK(events.size() == 100'000);
-  check_online(memory_stream{events, 8}, 4);
+  check_online(ingest::memory_stream{events, 8}, 4);
 }
 
 TEST_CASE("training: every operator and window at each label equals SQL over generated events") {
-  memory_stream stream{oracle::generated(5000, 3), 4, 100};
+  ingest::memory_stream stream{oracle::generated(5000, 3), 4, 100};
   check_training(stream, label_spec(), 1);
 }
 
 TEST_CASE("training as known: what had not reached the log at the label's instant is not seen") {
-  memory_stream stream{oracle::generated(4000, 4), 4, 100};
+  ingest::memory_stream stream{oracle::generated(4000, 4), 4, 100};
   auto spec = label_spec();
   spec.knowledge = knowledge::ingest_time;
   check_training(stream, spec, 1);
@@ -204,14 +204,14 @@ TEST_CASE("training: every operator and window at labels of MovieLens 100K equal
     MESSAGE("skipped: no data");
     return;
   }
-  memory_stream stream{events, 8};
+  ingest::memory_stream stream{events, 8};
   auto spec = label_spec();
   spec.rows_per_part = 100'000;
   check_training(stream, spec, 211);
 }
 
 TEST_CASE("a training set is the same when built twice, and when killed and resumed at any checkpoint") {
-  memory_stream stream{oracle::generated(4000, 6), 3, 100};
+  ingest::memory_stream stream{oracle::generated(4000, 6), 3, 100};
   auto spec = label_spec();
   spec.rows_per_part = 300;
   testing::temp_dir folder;
@@ -249,7 +249,7 @@ TEST_CASE("a training set is the same when built twice, and when killed and resu
 TEST_CASE("time travel: a training set over the first offsets does not change when the log grows") {
   auto events = oracle::generated(3000, 8);
   std::vector<record> early{events.begin(), events.begin() + 2000};
-  memory_stream before{early, 3}, after{events, 3};
+  ingest::memory_stream before{early, 3}, after{events, 3};
   auto spec = label_spec();
   testing::temp_dir folder;
   auto then = build(spec, before, folder / "then", both_views());
@@ -276,7 +276,7 @@ TEST_CASE("no feature sees an event at or after its label, and changing a value 
   spec.features = {"u.newest", "u.week", "i.newest"};
   spec.ages = true;
   testing::temp_dir folder;
-  memory_stream stream{events, 4};
+  ingest::memory_stream stream{events, 4};
   auto manifest = build(spec, stream, folder / "out", *views);
   auto db = table::connection::open();
   auto from = "read_parquet(" + table::sql_text((folder / "out" / "part-00000.parquet").string()) + ")";
@@ -289,7 +289,7 @@ TEST_CASE("no feature sees an event at or after its label, and changing a value 
   }
   for (auto& each : events)
     *each.value += 1;
-  memory_stream changed{events, 4};
+  ingest::memory_stream changed{events, 4};
   CHECK(hash_in(build(spec, changed, folder / "changed", *views)) != hash_in(manifest));
 }
 
@@ -362,7 +362,7 @@ TEST_CASE("the Feast fixture: attributes at the instants of a spine equal DuckDB
   spec.spine_columns = {"d"};
   spec.boundary = boundary::at;
   spec.features = {"d.conv", "d.acc", "d.trips"};
-  memory_stream stream{records, 2};
+  ingest::memory_stream stream{records, 2};
   build(spec, stream, folder / "out", *views);
   auto ours = oracle::rows_of(*db,
                               fmt::format("SELECT \"user\", \"d.conv\", \"d.acc\", \"d.trips\" FROM "
@@ -402,7 +402,7 @@ TEST_CASE("training sets equal DuckDB's ASOF join over MovieLens 100K") {
   spec.label_event = "rating";
   spec.features = {"u.n", "u.sum", "u.last"};
   testing::temp_dir folder;
-  memory_stream stream{events, 8};
+  ingest::memory_stream stream{events, 8};
   build(spec, stream, folder / "out", *views);
   auto db = oracle::database(stream);
   auto ours = oracle::rows_of(db,

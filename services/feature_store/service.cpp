@@ -2,11 +2,11 @@
 
 #include "services/feature_store/config.hpp"
 #include "services/feature_store/consumer.hpp"
-#include "services/feature_store/log_stream.hpp"
 #include "services/feature_store/read_pool.hpp"
 #include "services/feature_store/reader.hpp"
 #include "services/feature_store/training_jobs.hpp"
 #include "services/feature_store/training_wire.hpp"
+#include "services/ingest/client/log_stream.hpp"
 
 #include "common/log/log.hpp"
 #include "common/net/component.hpp"
@@ -129,8 +129,9 @@ expected<component> spawn_training(service_context& context) {
   std::shared_ptr<kept_training> kept = std::move(opened);
   auto metrics = context.shared<service_metrics>("metrics");
   auto jobs = std::make_shared<training_jobs>(
-      context.shared<state_engine>("engine")->views(), [log] { return std::make_unique<log_stream>(log); },
-      kept, settings.training_memory_bytes, metrics->training_rows);
+      context.shared<state_engine>("engine")->views(),
+      [log] { return std::make_unique<ingest::log_stream>(log); }, kept, settings.training_memory_bytes,
+      metrics->training_rows);
   context.metrics().on_read([kept, metrics] {
     std::uint64_t sets = 0, bytes = 0;
     kept->total(sets, bytes);

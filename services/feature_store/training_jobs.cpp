@@ -75,7 +75,7 @@ expected<chunk> training_jobs::start(const std::string& text, const std::string&
 }
 
 /// What a build that was stopped left is taken to its end first: it goes on up to the offsets of its start.
-expected<std::string> training_jobs::build_kept(const training_spec& spec, record_stream& log,
+expected<std::string> training_jobs::build_kept(const training_spec& spec, ingest::record_stream& log,
                                                 const training_options& options) {
   if (auto known = kept_->find(spec.name); known && known->identity == training_set_identity(spec, views_)) {
     TROUPE_TRY(ends, log.ends());

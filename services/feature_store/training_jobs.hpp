@@ -18,7 +18,7 @@ namespace troupe::feature_store {
 /// Builds training sets on a thread of its own, one at a time. Any thread.
 class training_jobs {
 public:
-  using open_log = std::function<std::unique_ptr<record_stream>()>;
+  using open_log = std::function<std::unique_ptr<ingest::record_stream>()>;
 
   training_jobs(std::vector<feature_view> views, open_log log, std::shared_ptr<kept_training> kept,
                 std::uint64_t memory_bytes, metrics::counter rows)
@@ -52,7 +52,7 @@ private:
   };
 
   chunk encode(const job& of) const;
-  expected<std::string> build_kept(const training_spec& spec, record_stream& log,
+  expected<std::string> build_kept(const training_spec& spec, ingest::record_stream& log,
                                    const training_options& options);
 
   std::vector<feature_view> views_;

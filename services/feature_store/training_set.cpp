@@ -84,8 +84,8 @@ std::vector<feature_view> used_views(const training_spec& spec, const std::vecto
 
 class builder {
 public:
-  builder(const training_spec& spec, const std::vector<feature_view>& views, record_stream& log, fs::path out,
-          const training_options& options)
+  builder(const training_spec& spec, const std::vector<feature_view>& views, ingest::record_stream& log,
+          fs::path out, const training_options& options)
       : spec_{spec}, log_{log}, out_{std::move(out)}, work_{out_ / ".work"}, options_{options} {
     views_ = used_views(spec, views);
   }
@@ -443,7 +443,7 @@ private:
 
   const training_spec& spec_;
   std::vector<feature_view> views_;
-  record_stream& log_;
+  ingest::record_stream& log_;
   fs::path out_, work_;
   const training_options& options_;
   std::string identity_;
@@ -465,7 +465,7 @@ private:
 } // namespace
 
 expected<std::string> build_training_set(const training_spec& spec, const std::vector<feature_view>& views,
-                                         record_stream& log, const std::filesystem::path& out,
+                                         ingest::record_stream& log, const std::filesystem::path& out,
                                          const training_options& options) {
   builder work{spec, views, log, out, options};
   auto manifest = work.build();

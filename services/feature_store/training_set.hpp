@@ -1,7 +1,7 @@
 #pragma once
 
-#include "services/feature_store/record_stream.hpp"
 #include "services/feature_store/training_spec.hpp"
+#include "services/ingest/client/record_stream.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -33,7 +33,7 @@ struct training_options {
 /// one when it is started again with the same specification, and ends in the same content. A finished one is
 /// returned as it is. Fails with ec::conflict when the folder holds the result of another specification.
 expected<std::string> build_training_set(const training_spec& spec, const std::vector<feature_view>& views,
-                                         record_stream& log, const std::filesystem::path& out,
+                                         ingest::record_stream& log, const std::filesystem::path& out,
                                          const training_options& options = {});
 
 /// SHA-256 of what a training set is made by: its specification with every default, and the versions of the

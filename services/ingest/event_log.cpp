@@ -353,8 +353,8 @@ expected<fetched> event_log::fetch(std::uint32_t partition, std::uint64_t offset
   fetched result;
   result.next_offset = next_offset(partition);
   if (offset > result.next_offset)
-    return fail(ec::invalid_argument, "cannot fetch from offset {} of partition {}: the log ends at {}",
-                offset, partition, result.next_offset);
+    return fail(ec::conflict, "cannot fetch from offset {} of partition {}: the log ends at {}", offset,
+                partition, result.next_offset);
   if (offset == result.next_offset)
     return result;
   auto at =

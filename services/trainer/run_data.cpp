@@ -1,7 +1,7 @@
 #include "services/trainer/run_data.hpp"
 
-#include "services/feature_store/log_stream.hpp"
 #include "services/feature_store/training_manifest.hpp"
+#include "services/ingest/client/log_stream.hpp"
 #include "services/trainer/run_folders.hpp"
 #include "services/trainer/snapshot.hpp"
 
@@ -45,7 +45,7 @@ public:
       return std::move(*known);
     if (!parts_.log)
       return fail(ec::unavailable, "the catalog has no ingest: there is no log to train on");
-    feature_store::log_stream log{parts_.log};
+    ingest::log_stream log{parts_.log};
     snapshot_options options;
     options.event_types = order_.run.event_types;
     options.exclude_arms = order_.run.exclude_arms;

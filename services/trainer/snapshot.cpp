@@ -39,7 +39,7 @@ bool can_be_named(std::string_view identity) {
 }
 
 /// Gives how many wanted events were dropped.
-expected<std::uint64_t> copy_log(feature_store::record_stream& log, const std::vector<std::uint64_t>& ends,
+expected<std::uint64_t> copy_log(ingest::record_stream& log, const std::vector<std::uint64_t>& ends,
                                  table::appender& into, const snapshot_options& options) {
   std::uint64_t done = 0, dropped = 0;
   auto total = std::accumulate(ends.begin(), ends.end(), std::uint64_t{0});
@@ -77,8 +77,7 @@ expected<std::uint64_t> copy_log(feature_store::record_stream& log, const std::v
 
 } // namespace
 
-expected<boost::json::object> take_snapshot(feature_store::record_stream& log,
-                                            const std::filesystem::path& file,
+expected<boost::json::object> take_snapshot(ingest::record_stream& log, const std::filesystem::path& file,
                                             const snapshot_options& options) {
   TROUPE_TRY(now, log.ends());
   auto ends = options.offsets.empty() ? now : options.offsets;

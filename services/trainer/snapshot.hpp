@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/feature_store/record_stream.hpp"
+#include "services/ingest/client/record_stream.hpp"
 
 #include <boost/json/object.hpp>
 
@@ -25,8 +25,7 @@ struct snapshot_options {
 /// instant by partition and offset. The same offsets give the same bytes. An event whose user or item is
 /// empty or holds a control character, as logs of older versions may have it, is dropped: no vocabulary can
 /// name it. Gives what is to be known of it: sha256, rows, offsets, dropped_events. Blocks.
-expected<boost::json::object> take_snapshot(feature_store::record_stream& log,
-                                            const std::filesystem::path& file,
+expected<boost::json::object> take_snapshot(ingest::record_stream& log, const std::filesystem::path& file,
                                             const snapshot_options& options);
 
 } // namespace troupe::trainer

@@ -32,7 +32,7 @@ std::vector<record> some_events() {
 TEST_CASE("a snapshot holds the wanted events in order of time, with the same bytes for the same offsets") {
   troupe::testing::temp_dir dir;
   auto events = some_events();
-  feature_store::memory_stream log{events, 4, 100};
+  ingest::memory_stream log{events, 4, 100};
   snapshot_options options;
   options.event_types = {"rating"};
 
@@ -42,7 +42,7 @@ TEST_CASE("a snapshot holds the wanted events in order of time, with the same by
     options.offsets.push_back(each.to_number<std::uint64_t>());
   auto later = events;
   later.insert(later.end(), events.begin(), events.end());
-  feature_store::memory_stream grown{later, 4, 70};
+  ingest::memory_stream grown{later, 4, 70};
   auto second = take_snapshot(grown, dir / "second.parquet", options);
 
   REQUIRE(second);
@@ -61,7 +61,7 @@ TEST_CASE("impressions are no interactions unless they are asked for") {
   auto events = some_events();
   for (std::size_t i = 0; i < events.size(); i += 4)
     events[i].type = "impression";
-  feature_store::memory_stream log{events, 1};
+  ingest::memory_stream log{events, 1};
 
   snapshot_options named;
   named.event_types = {"impression"};
@@ -77,7 +77,7 @@ TEST_CASE("impressions are no interactions unless they are asked for") {
 TEST_CASE("a snapshot of offsets that the log does not have fails") {
   troupe::testing::temp_dir dir;
   auto events = some_events();
-  feature_store::memory_stream log{events, 1};
+  ingest::memory_stream log{events, 1};
   snapshot_options options;
   options.offsets = {1001};
 
@@ -93,7 +93,7 @@ TEST_CASE("events that no vocabulary can name are dropped from a snapshot and co
   events[3].user = "u\n3";
   events[4].item = "i\t4";
   events[10].item = "i\n10"; // a view: not wanted, so not dropped either
-  feature_store::memory_stream log{events, 2};
+  ingest::memory_stream log{events, 2};
   snapshot_options options;
   options.event_types = {"rating"};
 
@@ -110,7 +110,7 @@ TEST_CASE("events of an excluded arm are left out of a snapshot, those of no arm
   for (std::size_t i = 0; i < events.size(); ++i)
     if (i % 5 != 0)
       events[i].attributes = {{"arm", std::string{i % 2 == 0 ? "control" : "candidate"}}};
-  feature_store::memory_stream log{events, 2};
+  ingest::memory_stream log{events, 2};
   snapshot_options options;
   options.exclude_arms = {"candidate", "other"};
 

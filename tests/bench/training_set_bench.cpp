@@ -2,8 +2,8 @@
 // join.
 #include "tests/bench/report.hpp"
 
-#include "services/feature_store/record_stream.hpp"
 #include "services/feature_store/training_set.hpp"
+#include "services/ingest/client/record_stream.hpp"
 
 #include "common/table/connection.hpp"
 #include "common/testing/temp_dir.hpp"
@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
     each.ingest_time = each.event_time;
     events.push_back(std::move(each));
   }
-  memory_stream stream{events, 8, 2000};
+  ingest::memory_stream stream{events, 8, 2000};
   events = {};
   auto views = must(parse_views(
       "[[view]]\nname='u'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='n'\noperator='count'\n"

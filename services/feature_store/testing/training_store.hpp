@@ -53,7 +53,7 @@ inline training_manifest build_clicks(const std::filesystem::path& folder, const
                                       const std::string& more = {}) {
   auto spec = parse_training_spec(click_spec(name, more), "spec");
   REQUIRE_MESSAGE(spec, (spec ? std::string{} : render(spec.error())));
-  memory_stream log{clicks(count), 1};
+  ingest::memory_stream log{clicks(count), 1};
   auto built = build_training_set(*spec, click_views(), log, folder);
   REQUIRE_MESSAGE(built, (built ? std::string{} : render(built.error())));
   return *parse_training_manifest(*built, "manifest");

@@ -1,14 +1,15 @@
 #pragma once
 
-#include "services/feature_store/record_stream.hpp"
+#include "services/ingest/client/record_stream.hpp"
 
 #include "common/net/client.hpp"
 
 #include <memory>
 
-namespace troupe::feature_store {
+namespace troupe::ingest {
 
-/// The log of the ingest service. Blocks; tries again for `patience` while the service cannot be reached.
+/// The log of the ingest service, for a thread that may block; the checks of `log_reader`. Tries again for
+/// `patience` while the service cannot be reached.
 class log_stream final : public record_stream {
 public:
   explicit log_stream(std::shared_ptr<net::client> log,
@@ -26,4 +27,4 @@ private:
   std::chrono::seconds patience_;
 };
 
-} // namespace troupe::feature_store
+} // namespace troupe::ingest

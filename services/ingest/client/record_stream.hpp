@@ -3,10 +3,11 @@
 #include "common/core/error.hpp"
 #include "common/event/record.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
-namespace troupe::feature_store {
+namespace troupe::ingest {
 
 /// The log, as a replay reads it. One thread at a time.
 class record_stream {
@@ -60,4 +61,4 @@ private:
   std::vector<std::uint64_t> ends_;
 };
 
-} // namespace troupe::feature_store
+} // namespace troupe::ingest

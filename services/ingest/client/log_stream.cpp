@@ -1,0 +1,33 @@
+#include "services/ingest/client/log_stream.hpp"
+
+#include "services/ingest/client/log_fetch.hpp"
+
+#include <thread>
+
+namespace troupe::ingest {
+
+using namespace std::chrono_literals;
+
+expected<net::reply> log_stream::ask(wire::Kind kind, const chunk& payload) {
+  auto give_up = deadline::in(patience_);
+  for (;;) {
+    auto got = log_->call(kind, payload, deadline::in(10s));
+    if (got || give_up.passed() || remedy_of(got.error().code) != remedy::retry_later)
+      return got;
+    std::this_thread::sleep_for(200ms);
+  }
+}
+
+expected<std::vector<std::uint64_t>> log_stream::ends() {
+  TROUPE_TRY(got, ask(wire::Kind::log_info, log_info_query()));
+  return read_log_ends(got.payload);
+}
+
+expected<std::vector<batch>> log_stream::read(std::uint32_t partition, std::uint64_t offset,
+                                              std::uint32_t max_bytes) {
+  TROUPE_TRY(got, ask(wire::Kind::fetch, fetch_query(partition, offset, max_bytes, 0us)));
+  TROUPE_TRY(found, read_log_records(got.payload, partition, offset));
+  return std::move(found.batches);
+}
+
+} // namespace troupe::ingest
