@@ -51,7 +51,8 @@ bool has_number_tiles(operation op) noexcept {
 }
 
 bool keeps_values(operation op) noexcept {
-  return op == operation::last || op == operation::last_n || op == operation::attribute;
+  return op == operation::last || op == operation::last_n || op == operation::attribute ||
+         op == operation::record;
 }
 
 } // namespace
@@ -88,7 +89,7 @@ void entity_state::apply(const feature_view& view, const fact& from) {
     newest_ = from.event_time;
   for (std::size_t i = 0; i < features_.size(); ++i) {
     auto& def = view.features[i];
-    if ((def.op == operation::attribute) == event)
+    if (of_entity(def.op) == event)
       continue;
     if (std::all_of(def.where.begin(), def.where.end(), [&](auto& rule) { return holds(from, rule); }))
       apply_feature(def, features_[i], from);
@@ -177,14 +178,17 @@ void entity_state::apply_feature(const feature_definition& def, slot& into, cons
   }
   case operation::last:
   case operation::last_n:
-  case operation::attribute: {
+  case operation::attribute:
+  case operation::record: {
     auto& values = more_of(into).values;
     std::size_t limit = def.op == operation::last_n ? def.n : 1;
     auto key = from.key();
     if (values.size() == limit && key < values.front().key)
       return;
     kept fresh{key, {}};
-    if (def.op != operation::last_n && def.type == value_type::number) {
+    if (def.op == operation::record) {
+      fresh.value = attributes_json(from);
+    } else if (def.op != operation::last_n && def.type == value_type::number) {
       auto number = number_of(from, def.of);
       if (!number)
         return;

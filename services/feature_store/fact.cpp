@@ -2,6 +2,8 @@
 
 #include "common/core/hash.hpp"
 
+#include <boost/json/serialize.hpp>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -61,7 +63,7 @@ std::string_view entity_of(const feature_view& view, const fact& from) noexcept 
   if (!same)
     return {};
   for (auto& each : view.features)
-    if (each.op == operation::attribute)
+    if (of_entity(each.op))
       return from.entity(view.entity);
   return {};
 }
@@ -132,6 +134,41 @@ std::optional<text_list> list_of(const fact& from, const field& what) {
   if (!text)
     return std::nullopt;
   return text_list{std::move(*text)};
+}
+
+std::string attributes_json(const fact& from) {
+  auto quoted = [](std::string_view text) { return boost::json::serialize(boost::json::string{text}); };
+  std::string out = "{";
+  for (std::uint32_t i = 0; from.attributes && i < from.attributes->size(); ++i) {
+    auto* each = from.attributes->Get(i);
+    auto name = troupe::text_of(each->name());
+    field what{field::part::context, std::string{name}};
+    if (name == "deleted") {
+      auto number = number_of(from, what);
+      if (number ? *number != 0 : feature_store::text_of(from, what) == "true")
+        return {};
+      continue;
+    }
+    out += (out.size() > 1 ? "," : "") + quoted(name) + ":";
+    switch (each->kind()) {
+    case wire::ValueKind::number:
+      out += number_text(each->number());
+      break;
+    case wire::ValueKind::flag:
+      out += each->number() != 0 ? "true" : "false";
+      break;
+    case wire::ValueKind::list: {
+      out += '[';
+      for (std::uint32_t w = 0; each->list() && w < each->list()->size(); ++w)
+        out += (w ? "," : "") + quoted(troupe::text_of(each->list()->Get(w)));
+      out += ']';
+      break;
+    }
+    default:
+      out += quoted(troupe::text_of(each->text()));
+    }
+  }
+  return out += '}';
 }
 
 bool holds(const fact& from, const condition& rule) {

@@ -53,6 +53,9 @@ std::optional<std::string> text_of(const fact& from, const field& what);
 /// A part of a record as words.
 std::optional<text_list> list_of(const fact& from, const field& what);
 
+/// The attributes of a record as a JSON object; empty where its attribute `deleted` says that the entity is.
+std::string attributes_json(const fact& from);
+
 bool holds(const fact& from, const condition& rule);
 
 /// 64-bit hashes of the distinct values that a part of a record has: one, or one per word of a list.

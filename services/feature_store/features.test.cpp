@@ -357,6 +357,117 @@ operator = "count"
   CHECK(!answer_scan(*engine, *flatbuffers::GetRoot<wire::FeatureScan>(wrong.data()), 0));
 }
 
+namespace {
+
+record entity_record(record_kind kind, const std::string& id, std::int64_t at,
+                     std::vector<attribute> attributes) {
+  record rec;
+  rec.kind = kind;
+  rec.id = fmt::format("{}@{}", id, at);
+  (kind == record_kind::user ? rec.user : rec.item) = id;
+  rec.event_time = rec.ingest_time = from_micros(at);
+  rec.attributes = std::move(attributes);
+  return rec;
+}
+
+/// The engine of the service: two_views and the built-in ones.
+std::vector<feature_view> views_and_records() {
+  auto views = views_of(two_views);
+  for (auto entity : {entity_kind::user, entity_kind::item})
+    views.push_back(record_view(entity));
+  return views;
+}
+
+feature_answer read(state_engine& engine, const std::string& entity, std::vector<std::string> ids,
+                    std::vector<std::string> features) {
+  auto asked = encode(feature_query{entity, ids, std::move(features), 5'000'000, {}});
+  auto got = answer_read(engine, *flatbuffers::GetRoot<wire::ReadFeatures>(asked.data()), 0);
+  REQUIRE_MESSAGE(got, (got ? std::string{} : got.error().text));
+  auto answer = decode_features(*got, ids.size());
+  REQUIRE(answer);
+  return *answer;
+}
+
+} // namespace
+
+TEST_CASE("the newest record of an entity comes back whole, whatever the order of arrival") {
+  testing::temp_dir dir;
+  auto engine = open(dir / "s", views_and_records());
+  std::vector<record> records{
+      entity_record(
+          record_kind::item, "i", 3'000'000,
+          {{"genres", text_list{"a\"b", "c"}}, {"hidden", false}, {"title", "H\xc3\xa9"}, {"year", 1995.0}}),
+      entity_record(record_kind::item, "i", 2'000'000, {{"deleted", true}}),
+      entity_record(record_kind::user, "u", 1'000'000, {})};
+  apply_all(*engine, memory_stream{records, 1});
+
+  auto item = read(*engine, "item", {"i", "nowhere"}, {"item_record.attributes"});
+  CHECK(item.columns[0].texts[0] ==
+        "{\"genres\":[\"a\\\"b\",\"c\"],\"hidden\":false,\"title\":\"H\xc3\xa9\",\"year\":1995}");
+  CHECK(item.columns[0].age_us[0] == 2'000'000);
+  CHECK(item.columns[0].status[1] == wire::FeatureStatus::missing);
+  CHECK(item.deleted == std::vector<std::uint8_t>{0, 0});
+  CHECK(read(*engine, "user", {"u"}, {"user_record.attributes"}).columns[0].texts[0] == "{}");
+  CHECK(!parse_views("[[view]]\nname='user_record'\nentity='user'\n[[view.feature]]\nname='x'\n"
+                     "operator='attribute'\nof='attribute.x'\n",
+                     "test"));
+}
+
+TEST_CASE(
+    "a deleted entity has no feature until it is written again, in reads, in scans and after a restart") {
+  testing::temp_dir dir;
+  auto engine = open(dir / "s", views_and_records());
+  record click;
+  click.id = "1", click.type = "rating", click.user = "u", click.item = "i", click.value = 4;
+  click.event_time = click.ingest_time = from_micros(1'000'000);
+  auto append = [&](record rec) {
+    auto next = engine->applied(0, 0);
+    REQUIRE(engine->apply(all_views(*engine), batch::trusted(encode_batch({&rec, 1}, 0, next))));
+  };
+  auto status = [](const feature_answer& of) { return of.columns[0].status[0]; };
+  append(click);
+  append(entity_record(record_kind::user, "u", 2'000'000, {{"age", 30.0}}));
+  CHECK(status(read(*engine, "user", {"u"}, {"u.recent"})) == wire::FeatureStatus::present);
+
+  append(entity_record(record_kind::user, "u", 3'000'000, {{"deleted", true}}));
+  append(entity_record(record_kind::item, "i", 3'000'000, {{"deleted", true}}));
+  REQUIRE(engine->flush());
+  engine.reset();
+  engine = open(dir / "s", views_and_records());
+
+  auto user = read(*engine, "user", {"u", "v"}, {"u.recent", "u.n"});
+  CHECK(user.deleted == std::vector<std::uint8_t>{1, 0});
+  for (auto& column : user.columns)
+    CHECK(column.status[0] == wire::FeatureStatus::missing);
+  auto asked = encode_scan("item", {"i.mean"}, "", 10, 5'000'000);
+  auto page = decode_page(*answer_scan(*engine, *flatbuffers::GetRoot<wire::FeatureScan>(asked.data()), 0));
+  REQUIRE(page);
+  CHECK(page->ids == std::vector<std::string>{"i"});
+  CHECK(page->features.deleted == std::vector<std::uint8_t>{1});
+  CHECK(page->features.columns[0].status[0] == wire::FeatureStatus::missing);
+
+  append(entity_record(record_kind::user, "u", 4'000'000, {{"age", 31.0}}));
+  CHECK(status(read(*engine, "user", {"u"}, {"u.recent"})) == wire::FeatureStatus::present);
+}
+
+TEST_CASE(
+    "offsets are reached when the built-in view has them too: a deletion is obeyed by the next answer") {
+  testing::temp_dir dir;
+  auto engine = open(dir / "s", views_and_records());
+  auto deletion = entity_record(record_kind::user, "u", 1'000'000, {{"deleted", true}});
+  auto asked = encode(feature_query{"user", {"u"}, {"u.n"}, 0, {{0, 1}}});
+  auto reached = [&] {
+    return offsets_reached(*engine, *flatbuffers::GetRoot<wire::ReadFeatures>(asked.data()));
+  };
+  auto view = *engine->find_view("u"), record = *engine->find_view("user_record");
+  auto bytes = batch::trusted(encode_batch({&deletion, 1}));
+
+  REQUIRE(engine->apply({&view, 1}, bytes));
+  CHECK(!reached());
+  REQUIRE(engine->apply({&record, 1}, bytes));
+  CHECK(reached());
+}
+
 TEST_CASE("the shipped views can be read together, and those for serving are among them") {
   auto views = read_views(TROUPE_VIEWS_SHIPPED);
   REQUIRE_MESSAGE(views, (views ? std::string{} : views.error().text));

@@ -26,11 +26,10 @@ std::vector<std::string_view> views_of(const strings* list) {
   return out;
 }
 
-flatbuffers::Offset<wire::Features> write_features(flatbuffers::FlatBufferBuilder& out,
-                                                   const state_engine& engine,
-                                                   std::span<const std::uint32_t> touched,
-                                                   std::span<const std::uint64_t> applied,
-                                                   std::span<const value_column> columns) {
+flatbuffers::Offset<wire::Features>
+write_features(flatbuffers::FlatBufferBuilder& out, const state_engine& engine,
+               std::span<const std::uint32_t> touched, std::span<const std::uint64_t> applied,
+               std::span<const value_column> columns, std::span<const std::uint8_t> deleted) {
   std::vector<flatbuffers::Offset<wire::FeatureColumn>> parts;
   for (auto& column : columns) {
     auto name = out.CreateString(column.name);
@@ -61,7 +60,10 @@ flatbuffers::Offset<wire::Features> write_features(flatbuffers::FlatBufferBuilde
   for (auto view : touched)
     versions.push_back(engine.views()[view].name + "@" + engine.views()[view].version);
   auto version_vector = out.CreateVectorOfStrings(versions);
-  return wire::CreateFeatures(out, all, applied_vector, version_vector);
+  flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> marks;
+  if (std::find(deleted.begin(), deleted.end(), true) != deleted.end())
+    marks = out.CreateVector(deleted.data(), deleted.size());
+  return wire::CreateFeatures(out, all, applied_vector, version_vector, marks);
 }
 
 std::vector<std::uint32_t> views_touched(const read_plan& plan) {
@@ -69,6 +71,14 @@ std::vector<std::uint32_t> views_touched(const read_plan& plan) {
   for (auto& group : plan.by_view)
     touched.push_back(group.front().view);
   return touched;
+}
+
+/// How far the answer is: the views it shows, and the built-in one that says what is deleted.
+std::vector<std::uint64_t> applied_by(const state_engine& engine, std::vector<std::uint32_t> touched,
+                                      entity_kind entity) {
+  if (auto record = engine.find_record_view(entity))
+    touched.push_back(*record);
+  return engine.applied(touched);
 }
 
 std::int64_t instant_of(const state_engine& engine, std::int64_t at, std::int64_t now) {
@@ -109,11 +119,23 @@ expected<read_plan> plan_read(const state_engine& engine, entity_kind entity,
   return plan;
 }
 
+expected<std::vector<std::uint8_t>> deleted_among(state_engine& engine, entity_kind entity,
+                                                  std::span<const std::string_view> ids) {
+  std::vector<std::uint8_t> deleted(ids.size());
+  if (auto record = engine.find_record_view(entity)) {
+    auto& view = engine.views()[*record];
+    feature_value attributes;
+    TROUPE_CHECK(engine.visit(*record, ids, [&](std::size_t row, entity_state& state) {
+      state.read(view, 0, engine.watermark(), attributes);
+      deleted[row] = attributes.status == status::present && attributes.text.empty();
+    }));
+  }
+  return deleted;
+}
+
 expected<std::vector<value_column>> read_features(state_engine& engine, const read_plan& plan,
-                                                  std::span<const std::string_view> ids, std::int64_t at) {
-  if (ids.size() > most_entities)
-    return fail(ec::invalid_argument, "cannot read {} entities at once: at most {} are allowed", ids.size(),
-                most_entities);
+                                                  std::span<const std::string_view> ids, std::int64_t at,
+                                                  std::span<const std::uint8_t> deleted) {
   std::vector<value_column> columns(plan.names.size());
   for (std::size_t i = 0; i < columns.size(); ++i) {
     auto& column = columns[i];
@@ -131,7 +153,10 @@ expected<std::vector<value_column>> read_features(state_engine& engine, const re
   feature_value value;
   for (auto& group : plan.by_view) {
     auto& view = engine.views()[group.front().view];
+    bool built_in = group.front().view == engine.find_record_view(plan.entity);
     TROUPE_CHECK(engine.visit(group.front().view, ids, [&](std::size_t row, entity_state& state) {
+      if (!deleted.empty() && deleted[row] && !built_in)
+        return;
       for (auto& from : group) {
         auto& to = columns[from.place];
         if (to.type == value_type::number) {
@@ -155,15 +180,19 @@ expected<std::vector<value_column>> read_features(state_engine& engine, const re
 expected<chunk> answer_read(state_engine& engine, const wire::ReadFeatures& request, std::int64_t now) {
   TROUPE_TRY(entity, entity_named(troupe::text_of(request.entity())));
   auto ids = views_of(request.ids());
+  if (ids.size() > most_entities)
+    return fail(ec::invalid_argument, "cannot read {} entities at once: at most {} are allowed", ids.size(),
+                most_entities);
   auto features = views_of(request.features());
   TROUPE_TRY(plan, plan_read(engine, entity, features));
   // Taken before the values: what is read holds at least this much.
   auto touched = views_touched(plan);
-  auto applied = engine.applied(touched);
-  TROUPE_TRY(columns, read_features(engine, plan, ids, instant_of(engine, request.at(), now)));
+  auto applied = applied_by(engine, touched, entity);
+  TROUPE_TRY(deleted, deleted_among(engine, entity, ids));
+  TROUPE_TRY(columns, read_features(engine, plan, ids, instant_of(engine, request.at(), now), deleted));
   auto out =
       std::make_shared<flatbuffers::FlatBufferBuilder>(columns.size() * (ids.size() * 17 + 128) + 1024);
-  out->Finish(write_features(*out, engine, touched, applied, columns), "TRPF");
+  out->Finish(write_features(*out, engine, touched, applied, columns, deleted), "TRPF");
   byte_view bytes{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};
   return chunk{std::move(out), bytes};
 }
@@ -174,15 +203,16 @@ expected<chunk> answer_scan(state_engine& engine, const wire::FeatureScan& reque
   TROUPE_TRY(plan, plan_read(engine, entity, features));
   auto limit = request.limit() == 0 ? most_entities : std::min<std::size_t>(request.limit(), most_entities);
   auto touched = views_touched(plan);
-  auto applied = engine.applied(touched);
+  auto applied = applied_by(engine, touched, entity);
   bool last = false;
   TROUPE_TRY(ids, engine.ids(touched, troupe::text_of(request.after()), limit, last));
   std::vector<std::string_view> rows{ids.begin(), ids.end()};
-  TROUPE_TRY(columns, read_features(engine, plan, rows, instant_of(engine, request.at(), now)));
+  TROUPE_TRY(deleted, deleted_among(engine, entity, rows));
+  TROUPE_TRY(columns, read_features(engine, plan, rows, instant_of(engine, request.at(), now), deleted));
   auto out =
       std::make_shared<flatbuffers::FlatBufferBuilder>(columns.size() * (ids.size() * 17 + 128) + 1024);
   auto names = out->CreateVectorOfStrings(ids);
-  auto values = write_features(*out, engine, touched, applied, columns);
+  auto values = write_features(*out, engine, touched, applied, columns, deleted);
   out->Finish(wire::CreateFeatureScanPage(*out, names, values, last), "TRPF");
   byte_view bytes{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};
   return chunk{std::move(out), bytes};
@@ -195,7 +225,8 @@ bool offsets_reached(const state_engine& engine, const wire::ReadFeatures& reque
   for (auto name : views_of(request.features()))
     if (auto view = engine.find_view(name.substr(0, name.find('.'))))
       touched.push_back(*view);
-  auto applied = engine.applied(touched);
+  auto entity = entity_named(troupe::text_of(request.entity()));
+  auto applied = entity ? applied_by(engine, touched, *entity) : engine.applied(touched);
   for (auto* each : *request.min_offsets())
     if (each->offset() > (each->partition() < applied.size() ? applied[each->partition()] : 0))
       return false;

@@ -48,9 +48,15 @@ struct value_column {
   std::vector<text_list> lists;
 };
 
-/// Reads N entities x M features at an instant.
+/// Which of these entities are deleted, one element each; all false where the engine keeps no record of them.
+expected<std::vector<std::uint8_t>> deleted_among(state_engine& engine, entity_kind entity,
+                                                  std::span<const std::string_view> ids);
+
+/// Reads N entities x M features at an instant. Of an entity that is `deleted` (N elements, or none) only the
+/// built-in view has a value.
 expected<std::vector<value_column>> read_features(state_engine& engine, const read_plan& plan,
-                                                  std::span<const std::string_view> ids, std::int64_t at);
+                                                  std::span<const std::string_view> ids, std::int64_t at,
+                                                  std::span<const std::uint8_t> deleted = {});
 
 /// Answers a verified wire::ReadFeatures with the bytes of a wire::Features. `now` is used where the request
 /// says 0.
@@ -59,7 +65,7 @@ expected<chunk> answer_read(state_engine& engine, const wire::ReadFeatures& requ
 /// Answers a verified wire::FeatureScan with the bytes of a wire::FeatureScanPage: this replica's entities.
 expected<chunk> answer_scan(state_engine& engine, const wire::FeatureScan& request, std::int64_t now);
 
-/// Whether the request's min_offsets are applied by every view it touches.
+/// Whether the request's min_offsets are applied by every view that its answer depends on.
 bool offsets_reached(const state_engine& engine, const wire::ReadFeatures& request);
 
 } // namespace troupe::feature_store

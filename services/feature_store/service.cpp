@@ -91,6 +91,8 @@ expected<component> spawn_states(service_context& context) {
   auto views = read_views(where);
   if (!views)
     return fail_while(fmt::format("reading the views of {}", where.string()), std::move(views).error());
+  for (auto entity : {entity_kind::user, entity_kind::item})
+    views->push_back(record_view(entity));
   engine_options options;
   options.replica = context.replica();
   options.replicas = context.entry().replicas;

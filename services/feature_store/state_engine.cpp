@@ -27,6 +27,8 @@ state_engine::state_engine(std::unique_ptr<store::database> db, std::vector<feat
     : db_{std::move(db)}, views_{std::move(views)}, options_{options}, applied_(views_.size()) {
   for (auto& view : views_)
     prefixes_.push_back(raw_prefix(view.version));
+  for (auto entity : {entity_kind::user, entity_kind::item})
+    record_views_[static_cast<std::size_t>(entity)] = find_view(record_view(entity).name);
 }
 
 expected<std::unique_ptr<state_engine>> state_engine::open(const std::filesystem::path& path,

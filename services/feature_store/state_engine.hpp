@@ -53,6 +53,10 @@ public:
 
   const std::vector<feature_view>& views() const noexcept { return views_; }
   std::optional<std::uint32_t> find_view(std::string_view name) const noexcept;
+  /// The built-in view of users or items, where this engine keeps it.
+  std::optional<std::uint32_t> find_record_view(entity_kind entity) const noexcept {
+    return record_views_[static_cast<std::size_t>(entity)];
+  }
 
   /// One past the last record of the partition that the view has applied.
   std::uint64_t applied(std::uint32_t view, std::uint32_t partition) const;
@@ -159,7 +163,8 @@ private:
 
   std::unique_ptr<store::database> db_;
   std::vector<feature_view> views_;
-  std::vector<std::string> prefixes_; ///< By view: the first 16 bytes of its version.
+  std::array<std::optional<std::uint32_t>, 2> record_views_; ///< By entity_kind.
+  std::vector<std::string> prefixes_;                        ///< By view: the first 16 bytes of its version.
   engine_options options_;
   std::array<shard, shard_count> shards_;
 

@@ -51,8 +51,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::array operations{
-    "count", "sum",    "mean",           "min",        "max",           "rate",
-    "last",  "last_n", "distinct_count", "time_since", "decayed_count", "attribute"};
+    "count",          "sum",        "mean",          "min",       "max",   "rate", "last", "last_n",
+    "distinct_count", "time_since", "decayed_count", "attribute", "record"};
 
 bool valid_name(std::string_view name) {
   return !name.empty() && name.size() <= 128 && std::all_of(name.begin(), name.end(), [](char c) {
@@ -105,6 +105,8 @@ shape shape_of(operation op) {
     return {false, true, false, true, false, false};
   case operation::attribute:
     return {true, false, false, false, false, true};
+  case operation::record:
+    return {false, false, false, false, false, false};
   }
   return {};
 }
@@ -200,13 +202,15 @@ expected<feature_definition> parse_feature(const toml::table& table, const featu
     def.numerator = *numerator;
     def.denominator = *denominator;
   }
-  if (def.op != operation::attribute && view.sources.empty())
+  if (!of_entity(def.op) && view.sources.empty())
     return fail(ec::invalid_argument, "{}: operator {} needs a source, event types", where, *op);
   TROUPE_TRY(conditions, parse_where(table, where));
   def.where = std::move(conditions);
 
   if (def.op == operation::last_n) {
     def.type = value_type::list;
+  } else if (def.op == operation::record) {
+    def.type = value_type::text;
   } else if (may.type) {
     TROUPE_TRY(type, text_key(table, "type", where));
     std::string_view standard = def.of.of == field::part::value ? "number" : "text";
@@ -227,6 +231,9 @@ expected<feature_view> parse_view(const toml::table& table, std::string_view ori
     return fail(ec::invalid_argument, "{}: a view needs a name of letters, digits, - and _", origin);
   view.name = *name;
   std::string where = fmt::format("{}: view {}", origin, view.name);
+  for (auto entity : {entity_kind::user, entity_kind::item})
+    if (view.name == record_view(entity).name)
+      return fail(ec::invalid_argument, "{}: the name is that of a built-in view", where);
   TROUPE_CHECK(check_keys(table, {"name", "entity", "source", "ttl", "feature"}, where));
   TROUPE_TRY(entity, text_key(table, "entity", where));
   if (entity != "user" && entity != "item")
@@ -278,6 +285,19 @@ std::string toml_text(std::string_view text) {
 }
 
 } // namespace
+
+feature_view record_view(entity_kind entity) {
+  feature_view view;
+  view.name = fmt::format("{}_record", to_string(entity));
+  view.entity = entity;
+  feature_definition attributes;
+  attributes.name = "attributes";
+  attributes.op = operation::record;
+  attributes.type = value_type::text;
+  view.features.push_back(std::move(attributes));
+  view.version = sha256_hex(as_bytes(view.canonical()));
+  return view;
+}
 
 std::string_view to_string(entity_kind kind) noexcept {
   return kind == entity_kind::user ? "user" : "item";

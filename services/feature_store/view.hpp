@@ -29,9 +29,15 @@ enum class operation : std::uint8_t {
   time_since,
   decayed_count,
   attribute,
+  record,
 };
 
 enum class value_type : std::uint8_t { number, text, list };
+
+/// Whether an operator looks at the records of the entity itself instead of at events about it.
+inline bool of_entity(operation op) noexcept {
+  return op == operation::attribute || op == operation::record;
+}
 
 std::string_view to_string(entity_kind kind) noexcept;
 std::string_view to_string(operation op) noexcept;
@@ -87,6 +93,10 @@ struct feature_view {
   std::optional<std::uint32_t> find(std::string_view feature) const noexcept;
   bool has_source(std::string_view type) const noexcept;
 };
+
+/// The built-in view of users or items, `user_record` or `item_record`: its one feature, `attributes`, is the
+/// newest record of the entity as a JSON object, or empty text where that record deletes it.
+feature_view record_view(entity_kind entity);
 
 /// Reads the views of one TOML text. Unknown keys, keys that an operator does not use and missing ones are
 /// errors that name `origin`, view and feature.

@@ -133,8 +133,6 @@ private:
   /// Items by the trending feature, over all feature stores; not those that are hidden or gone.
   expected<std::vector<std::pair<double, shown_item>>> scan_trending();
   void refresh_trending();
-  void refresh_views();
-  std::vector<std::string> features_of(const std::string& entity);
 
   api_parts parts_;
   const config& settings_;
@@ -148,8 +146,7 @@ private:
   std::mutex mutex_; ///< Of what follows.
   std::vector<shown_item> trending_;
   std::unordered_map<std::string, std::pair<double, std::string>> seen_;
-  std::map<std::string, std::vector<std::string>> attributes_; ///< Entity to features.
-  metrics::counter fallbacks_, lesser_;                        ///< Answers that say they are degraded.
+  metrics::counter fallbacks_, lesser_; ///< Answers that say they are degraded.
   std::mutex latencies_mutex_;
   std::map<std::tuple<const route*, unsigned, std::string>, metrics::histogram> latencies_;
   std::mutex stop_mutex_;

@@ -208,10 +208,6 @@ row read_row(const json::value& from, std::size_t number, const row_rules& rules
   }
   if (!out.timed)
     out.what.event_time = rules.now;
-  bool says =
-      std::ranges::any_of(out.what.attributes, [](const attribute& each) { return each.name == "deleted"; });
-  if (rules.kind != record_kind::event && !says)
-    out.what.attributes.push_back({"deleted", false}); // Writing an entity that was deleted brings it back.
   normalise(out.what);
   name_row(out, number, rules);
   if (auto good = check(out.what); !good)

@@ -94,7 +94,7 @@ TEST_CASE("the body of an entity may name it, but no other one") {
   auto good = read_entity(R"({"attributes":{"title":"Heat","year":1995,"genres":["Crime"]}})", "i1", rules);
   REQUIRE(good);
   CHECK(good->what.item == "i1");
-  CHECK(good->what.attributes.size() == 4); // And deleted: false.
+  CHECK(good->what.attributes.size() == 3);
   CHECK(read_entity(R"({"item":"i1"})", "i1", rules));
   CHECK(!read_entity(R"({"item":"i2"})", "i1", rules));
   CHECK(!read_entity(R"({"attributes":{"a":{"b":1}}})", "i1", rules));

@@ -65,8 +65,8 @@ struct api::call {
   std::string caller;
   double rate = 0; ///< Of the caller; 0: that of the gateway.
   bool counted = false;
-  log_offsets after; ///< What the answer must have seen.
-  std::string token; ///< Of a write: what a read takes to see it.
+  consistency_token after; ///< What the answer must have seen.
+  std::string token;       ///< Of a write: what a read takes to see it.
   // Of recommendations.
   std::string request_id;
   gateway::ask wanted;

@@ -6,10 +6,8 @@
 #include "common/net/payload.hpp"
 
 #include "schemas/deployer_generated.h"
-#include "schemas/feature_store_generated.h"
 
 #include <boost/json.hpp>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <future>
@@ -106,7 +104,7 @@ expected<std::vector<std::pair<double, api::shown_item>>> api::scan_trending() {
   auto now = static_cast<double>(micros_of(wall_now()));
   auto take = [&](feature_store::feature_page page) {
     const auto& columns = page.features.columns;
-    for (std::size_t i = 0; i < page.ids.size() && columns.size() == 5; ++i) {
+    for (std::size_t i = 0; i < page.ids.size() && columns.size() == 4; ++i) {
       auto number = [&](std::size_t c) {
         return columns[c].status[i] != wire::FeatureStatus::missing && i < columns[c].numbers.size()
                    ? columns[c].numbers[i]
@@ -118,14 +116,14 @@ expected<std::vector<std::pair<double, api::shown_item>>> api::scan_trending() {
                    : std::string{};
       };
       auto flag = [&](std::size_t c) { return number(c) != 0 || text(c) == "true" || text(c) == "1"; };
-      if (number(0) > 0 && !flag(1) && !flag(2) && (number(4) == 0 || number(4) > now))
-        list.emplace_back(number(0), shown_item{page.ids[i], text(3)});
+      if (number(0) > 0 && !flag(1) && (number(3) == 0 || number(3) > now))
+        list.emplace_back(number(0), shown_item{page.ids[i], text(2)});
     }
   };
-  TROUPE_CHECK(feature_store::scan_sharded(*parts_.behind.features, "item",
-                                           {settings_.trending_feature, "item_card.hidden",
-                                            "item_card.deleted", "item_card.title", "item_card.expires"},
-                                           10'000, 0, deadline::in(5s), take));
+  TROUPE_CHECK(feature_store::scan_sharded(
+      *parts_.behind.features, "item",
+      {settings_.trending_feature, "item_card.hidden", "item_card.title", "item_card.expires"}, 10'000, 0,
+      deadline::in(5s), take));
   return list;
 }
 
@@ -156,40 +154,6 @@ void api::refresh_trending() {
     log::warn("trending-not-kept", "gateway cannot keep its fallback list: {}", render(done.error()));
 }
 
-void api::refresh_views() {
-  auto& features = parts_.behind.features;
-  if (!features)
-    return;
-  FlatBufferBuilder out;
-  out.Finish(wire::CreateViewsQuery(out), "TRPF");
-  auto got = ask_and_wait(*features, wire::Kind::views, net::bytes_of(out), 2s);
-  if (!got)
-    return;
-  auto reply = net::read_as<wire::ViewsReply>(got->payload, "TRPF", "ViewsReply");
-  if (!reply || !(*reply)->toml())
-    return;
-  std::map<std::string, std::vector<std::string>> found;
-  for (const auto* each : *(*reply)->toml()) {
-    try {
-      auto table = toml::parse(text_of(each));
-      const auto* views = table["view"].as_array();
-      for (std::size_t v = 0; views && v < views->size(); ++v) {
-        const auto& view = *views->get(v)->as_table();
-        auto name = view["name"].value_or(std::string{}), entity = view["entity"].value_or(std::string{});
-        if (const auto* list = view["feature"].as_array())
-          for (const auto& one : *list)
-            if (const auto* feature = one.as_table();
-                feature && (*feature)["operator"].value_or(std::string{}) == "attribute")
-              found[entity].push_back(name + "." + (*feature)["name"].value_or(std::string{}));
-      }
-    } catch (const toml::parse_error&) {
-      continue; // A later version's view: its attributes are not shown.
-    }
-  }
-  std::lock_guard lock{mutex_};
-  attributes_ = std::move(found);
-}
-
 void api::report_loop() {
   for (;;) {
     report_arms();
@@ -204,13 +168,9 @@ void api::report_loop() {
 }
 
 void api::chores_loop() {
-  auto trending_at = deadline::clock::now(), views_at = trending_at, expire_at = trending_at + 10s;
+  auto trending_at = deadline::clock::now(), expire_at = trending_at + 10s;
   for (;;) {
     auto now = deadline::clock::now();
-    if (now >= views_at) {
-      refresh_views();
-      views_at = now + (features_of("item").empty() ? 1s : 30s);
-    }
     if (now >= trending_at) {
       refresh_trending();
       std::lock_guard lock{mutex_};

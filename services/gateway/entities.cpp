@@ -1,24 +1,38 @@
+#include "services/feature_store/client/feature_client.hpp"
 #include "services/gateway/call.hpp"
 
 #include "common/core/hash.hpp"
 #include "common/event/impression.hpp"
 
-#include "schemas/feature_store_generated.h"
 #include "schemas/ingest_generated.h"
+
+#include <algorithm>
 
 /// Events, items and users: written to the log, read from the feature store.
 namespace troupe::gateway {
+
+namespace {
+
+bool has_flag(const record& rec, std::string_view name) {
+  return std::ranges::any_of(rec.attributes, [&](const attribute& each) {
+    return each.name == name && each.value == attribute_value{true};
+  });
+}
+
+bool deletes_item(const record& rec) {
+  return rec.kind == record_kind::item && has_flag(rec, "deleted");
+}
+
+} // namespace
 
 void api::note_row(const record& added) {
   std::lock_guard lock{mutex_};
   if (added.kind == record_kind::event && added.type != impression_type)
     count_seen(added.item, 1, {});
-  else if (added.kind == record_kind::item)
-    for (const auto& each : added.attributes)
-      if ((each.name == "deleted" || each.name == "hidden") && each.value == attribute_value{true}) {
-        seen_.erase(added.item);
-        std::erase_if(trending_, [&](const shown_item& other) { return other.item == added.item; });
-      }
+  else if (deletes_item(added) || (added.kind == record_kind::item && has_flag(added, "hidden"))) {
+    seen_.erase(added.item);
+    std::erase_if(trending_, [&](const shown_item& other) { return other.item == added.item; });
+  }
 }
 
 void api::count_seen(std::string_view item, double times, std::string_view title) {
@@ -48,10 +62,13 @@ void api::write_rows(const call_ptr& one, std::vector<row> rows) {
   bool single = !one->parameters.empty(); // One entity by its address.
   auto answer = [this, one, held, single](const wire::AppendReply* reply) {
     if (reply && reply->offsets()) {
-      log_offsets places;
+      consistency_token seen;
       for (const auto* place : *reply->offsets())
-        places.emplace_back(place->partition(), place->offset());
-      one->token = write_token(places);
+        seen.offsets.emplace_back(place->partition(), place->offset());
+      for (const auto& each : *held)
+        if (each.refused.empty() && deletes_item(each.what))
+          seen.deleted_items.push_back(each.what.item);
+      one->token = write_token(seen);
     }
     json::array out;
     std::uint64_t counts[4] = {};
@@ -110,68 +127,39 @@ void api::write_rows(const call_ptr& one, std::vector<row> rows) {
       one->trace);
 }
 
-std::vector<std::string> api::features_of(const std::string& entity) {
-  std::lock_guard lock{mutex_};
-  return attributes_[entity];
-}
-
 void api::read_entity_of(const call_ptr& one, const char* entity) {
   auto client = must_have(parts_.behind.features, "feature-store");
   if (!client)
     return refuse(one, client.error());
-  auto names = features_of(entity);
-  if (names.empty())
-    return refuse(
-        one, {ec::unavailable, fmt::format("the views with attributes of {}s are not known yet", entity)});
-  FlatBufferBuilder out;
-  auto kind = out.CreateString(entity);
-  auto ids = out.CreateVectorOfStrings({one->parameters[0]});
-  auto features = out.CreateVectorOfStrings(names);
-  std::vector<wire::PartitionOffset> offsets;
-  for (const auto& [partition, offset] : one->after)
-    offsets.emplace_back(partition, offset);
-  auto least = out.CreateVectorOfStructs(offsets);
-  out.Finish(wire::CreateReadFeatures(out, kind, ids, features, 0, least), "TRPF");
+  feature_store::feature_query query;
+  query.entity = entity;
+  query.ids = {one->parameters[0]};
+  query.features = {fmt::format("{}_record.attributes", entity)};
+  for (const auto& [partition, offset] : one->after.offsets)
+    query.min_offsets.emplace_back(partition, offset);
   auto replica = rendezvous(one->parameters[0], std::max(1u, (*client)->replicas()));
   (*client)->call_async_to(
-      replica, wire::Kind::read_features, bytes_of(out), deadline::in(settings_.read_timeout),
+      replica, wire::Kind::read_features, feature_store::encode(query), deadline::in(settings_.read_timeout),
       noted([self = this, one, entity](expected<net::reply> got) {
         if (!got)
           return self->refuse(one, got.error());
-        auto reply = read_as<wire::Features>(got->payload, "TRPF", "Features");
-        if (!reply)
-          return self->refuse(one, reply.error());
-        json::object attributes, ages;
-        bool known = false, deleted = false;
-        if ((*reply)->columns())
-          for (const auto* each : *(*reply)->columns()) {
-            if (!each->status() || each->status()->size() != 1 ||
-                each->status()->Get(0) == wire::FeatureStatus::missing)
-              continue;
-            known = true;
-            std::string name{text_of(each->name())};
-            name = name.substr(name.find('.') + 1);
-            json::value value;
-            if (each->texts() && each->texts()->size() == 1)
-              value = text(each->texts()->Get(0));
-            else if (each->lists() && each->lists()->size() == 1)
-              value = texts(each->lists()->Get(0)->items());
-            else if (each->numbers() && each->numbers()->size() == 1)
-              value = number(each->numbers()->Get(0));
-            if (name == "deleted") {
-              deleted = (value.is_double() && value.get_double() != 0) || value == "true" || value == "1";
-              continue;
-            }
-            if (each->age_us() && each->age_us()->size() == 1)
-              ages[name] = each->age_us()->Get(0);
-            attributes[name] = std::move(value);
-          }
-        if (!known || deleted)
-          return self->refuse(one, {ec::not_found, fmt::format("there is no {} of this id{}", entity,
-                                                               deleted ? ": it was deleted" : "")});
+        auto answer = feature_store::decode_features(got->payload, 1);
+        if (!answer)
+          return self->refuse(one, answer.error());
+        if (answer->columns.size() != 1 || answer->columns[0].texts.size() != 1)
+          return self->refuse(one, {ec::corrupt, "the feature store answers with another column"});
+        auto& column = answer->columns[0];
+        if (answer->deleted[0] || column.status[0] != wire::FeatureStatus::present)
+          return self->refuse(one,
+                              {ec::not_found, fmt::format("there is no {} of this id{}", entity,
+                                                          answer->deleted[0] ? ": it was deleted" : "")});
+        boost::system::error_code bad;
+        auto attributes = json::parse(column.texts[0], bad);
+        if (bad)
+          return self->refuse(one, {ec::corrupt, "the attributes of the record are no JSON"});
         self->finish(one, json_answer(json::object{{"id", one->parameters[0]},
                                                    {"attributes", std::move(attributes)},
-                                                   {"ages_us", std::move(ages)}}));
+                                                   {"age_us", column.age_us[0]}}));
       }),
       one->trace);
 }

@@ -32,6 +32,7 @@ struct fake_fleet {
   std::map<std::string, int> ranked; ///< By arm.
   std::string answering;             ///< The release that answers, where not the one asked for.
   std::vector<std::pair<std::uint32_t, std::uint64_t>> waited_for; ///< By the last ranking.
+  std::vector<std::string> excluded;                               ///< By the last ranking.
   std::uint64_t trace_low = 0;                                     ///< Of the last ranking.
   std::vector<std::unique_ptr<net::endpoint>> endpoints;
   testing::temp_dir folder;
@@ -120,6 +121,9 @@ struct fake_fleet {
         if (asked->arm()->str() != "shadow") {
           trace_low = req.info.trace.trace_low;
           waited_for.clear();
+          excluded.clear();
+          for (std::uint32_t i = 0; asked->exclude() && i < asked->exclude()->size(); ++i)
+            excluded.push_back(asked->exclude()->Get(i)->str());
           for (std::size_t i = 0; asked->min_offsets() && i < asked->min_offsets()->size(); ++i)
             waited_for.emplace_back(asked->min_offsets()->Get(static_cast<std::uint32_t>(i))->partition(),
                                     asked->min_offsets()->Get(static_cast<std::uint32_t>(i))->offset());
@@ -290,6 +294,21 @@ TEST_CASE("the token of a write makes a read wait for it, and the trace goes on 
   std::lock_guard lock{fleet.mutex};
   CHECK(fleet.waited_for == std::vector<std::pair<std::uint32_t, std::uint64_t>>{{3, 1}});
   CHECK(fleet.trace_low == 0x8448eb211c80319cu);
+}
+
+TEST_CASE("the answer to the token of a deletion leaves the item out, and it is similar to nothing") {
+  fake_fleet fleet;
+  fleet.open();
+
+  auto token = text(fleet.ask("DELETE", "/v1/items/i1").at("token"));
+  auto read =
+      fleet.call("GET", "/v1/users/u1/recommendations?exclude=i2", {}, {{"X-Consistency-Token", token}});
+
+  CHECK(token == "3:1;i1");
+  CHECK(read.status == 200);
+  CHECK(fleet.call("GET", "/v1/items/i1/similar", {}, {{"X-Consistency-Token", token}}).status == 404);
+  std::lock_guard lock{fleet.mutex};
+  CHECK(fleet.excluded == std::vector<std::string>{"i2", "i1"});
 }
 
 TEST_CASE("an answer and its impressions name the release that answered, not the one that was asked for") {

@@ -24,7 +24,8 @@ std::vector<flatbuffers::Offset<wire::Filter>> filters_of(FlatBufferBuilder& out
   return made;
 }
 
-chunk rank_query(const ask& from, const arm& to, std::uint64_t seed, bool explain, const log_offsets& after) {
+chunk rank_query(const ask& from, const arm& to, std::uint64_t seed, bool explain,
+                 const consistency_token& after) {
   FlatBufferBuilder out;
   std::vector<flatbuffers::Offset<wire::Attribute>> context;
   for (const auto& each : from.context) {
@@ -51,7 +52,7 @@ chunk rank_query(const ask& from, const arm& to, std::uint64_t seed, bool explai
   auto exclude = out.CreateVectorOfStrings(from.exclude),
        candidates = out.CreateVectorOfStrings(from.candidates);
   std::vector<wire::PartitionOffset> offsets;
-  for (const auto& [partition, offset] : after)
+  for (const auto& [partition, offset] : after.offsets)
     offsets.emplace_back(partition, offset);
   auto least = offsets.empty() ? 0 : out.CreateVectorOfStructs(offsets);
   wire::RankBuilder made{out};
@@ -84,6 +85,10 @@ expected<deadline> rank_deadline(const http::request& asked, std::uint64_t spent
     return fail(ec::invalid_argument, "X-Deadline-Ms is not 1 to 60000");
   auto left = std::int64_t{ms} * 900 - static_cast<std::int64_t>(spent_us);
   return until.within(std::chrono::microseconds{std::max<std::int64_t>(0, left)});
+}
+
+void leave_out(ask& from, const std::vector<std::string>& items) {
+  from.exclude.insert(from.exclude.end(), items.begin(), items.end());
 }
 
 std::vector<std::string> all_of(const http::query_values& query, std::string_view wanted) {
@@ -128,6 +133,7 @@ void api::recommend(const call_ptr& one) {
   if (!wanted)
     return refuse(one, wanted.error());
   one->wanted = std::move(*wanted);
+  leave_out(one->wanted, one->after.deleted_items);
   auto until = rank_deadline(one->asked, one->us(), settings_.rank_timeout);
   if (!until)
     return refuse(one, until.error());
@@ -151,6 +157,10 @@ void api::similar_items(const call_ptr& one) {
   if (!wanted)
     return refuse(one, wanted.error());
   one->wanted = std::move(*wanted);
+  const auto& deleted = one->after.deleted_items;
+  if (std::ranges::find(deleted, one->parameters[0]) != deleted.end())
+    return refuse(one, {ec::not_found, "there is no item of this id: it was deleted"});
+  leave_out(one->wanted, one->after.deleted_items);
   one->wanted.exclude.push_back(std::exchange(one->wanted.user, {})); // The item itself is not like itself.
   auto until = rank_deadline(one->asked, one->us(), settings_.rank_timeout);
   if (!until)
@@ -171,7 +181,9 @@ void api::similar_items(const call_ptr& one) {
 
 void api::on_ranked(const call_ptr& one, expected<net::reply> got) {
   if (!got)
-    return got.error().code == ec::invalid_argument ? refuse(one, got.error()) : fall_back(one, got.error());
+    return got.error().code == ec::invalid_argument || got.error().code == ec::not_found
+               ? refuse(one, got.error())
+               : fall_back(one, got.error());
   auto read = read_as<wire::RankReply>(got->payload, "TRPK", "RankReply");
   if (!read)
     return fall_back(one, read.error());

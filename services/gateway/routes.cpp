@@ -20,14 +20,16 @@ constexpr route table[] = {
     {events, "POST", "/v1/events", 2, "Events, answered when they are durable, with a verdict per row", "",
      "Rows", "Verdicts"},
     {put_item, "PUT", "/v1/items/{id}", 2, "Attributes of an item", "", "Entity", "Verdicts"},
-    {get_item, "GET", "/v1/items/{id}", 1, "Attributes of an item, with their ages", "", nullptr,
+    {get_item, "GET", "/v1/items/{id}", 1, "Attributes of an item: all of its newest record", "", nullptr,
      "Attributes"},
-    {delete_item, "DELETE", "/v1/items/{id}", 2, "Takes an item out of all answers", "", nullptr, "Verdicts"},
+    {delete_item, "DELETE", "/v1/items/{id}", 2,
+     "Deletes an item: it is shown no more, until it is written again", "", nullptr, "Verdicts"},
     {items, "POST", "/v1/items", 2, "Attributes of many items", "", "Rows", "Verdicts"},
     {put_user, "PUT", "/v1/users/{id}", 2, "Attributes of a user", "", "Entity", "Verdicts"},
-    {get_user, "GET", "/v1/users/{id}", 1, "Attributes of a user, with their ages", "", nullptr,
+    {get_user, "GET", "/v1/users/{id}", 1, "Attributes of a user: all of their newest record", "", nullptr,
      "Attributes"},
-    {delete_user, "DELETE", "/v1/users/{id}", 2, "Marks a user as deleted", "", nullptr, "Verdicts"},
+    {delete_user, "DELETE", "/v1/users/{id}", 2, "Deletes a user: a stranger at once, until written again",
+     "", nullptr, "Verdicts"},
     {users, "POST", "/v1/users", 2, "Attributes of many users", "", "Rows", "Verdicts"},
     {recommend_user, "GET", "/v1/users/{id}/recommendations", 1, "Items for a user, best first",
      "n explain exclude[]", nullptr, "Recommendations"},
@@ -60,7 +62,7 @@ constexpr std::string_view schemas = R"j({
 "Rows":{"oneOf":[{"type":"array","items":{"$ref":"#/components/schemas/Row"}},{"$ref":"#/components/schemas/Row"}]},
 "Entity":{"type":"object","properties":{"attributes":{"$ref":"#/components/schemas/Map"},"event_time":{"type":"string","format":"date-time"}}},
 "Verdicts":{"type":"object","properties":{"token":{"type":"string"},"added":{"type":"integer"},"duplicate":{"type":"integer"},"refused":{"type":"integer"},"rows":{"type":"array","items":{"type":"object","properties":{"row":{"type":"integer"},"id":{"type":"string"},"outcome":{"enum":["added","duplicate","quarantined","invalid"]},"rule":{"type":"string"},"reason":{"type":"string"}}}}}},
-"Attributes":{"type":"object","properties":{"id":{"type":"string"},"attributes":{"$ref":"#/components/schemas/Map"},"ages_us":{"type":"object","additionalProperties":{"type":"integer"}}}},
+"Attributes":{"type":"object","properties":{"id":{"type":"string"},"attributes":{"$ref":"#/components/schemas/Map"},"age_us":{"type":"integer"}}},
 "Filter":{"type":"object","additionalProperties":false,"required":["attribute","op","value"],"properties":{"attribute":{"type":"string"},"op":{"enum":["equals","contains","at_least","at_most","one_of"]},"not":{"type":"boolean"},"value":{"$ref":"#/components/schemas/Value"}}},
 "Ask":{"type":"object","additionalProperties":false,"properties":{"user":{"type":"string"},"session":{"type":"array","items":{"type":"string"}},"context":{"$ref":"#/components/schemas/Map"},"filters":{"type":"array","maxItems":100,"items":{"$ref":"#/components/schemas/Filter"}},"exclude":{"type":"array","items":{"type":"string"}},"candidates":{"type":"array","items":{"type":"string"}},"n":{"type":"integer","minimum":1,"maximum":1000,"default":10},"explain":{"type":"boolean","default":false}}},
 "Recommendations":{"type":"object","properties":{"request_id":{"type":"string"},"user":{"type":"string"},"arm":{"type":"string"},"release":{"type":"string"},"degraded":{"type":"array","items":{"type":"string"}},"items":{"type":"array","items":{"type":"object","properties":{"item":{"type":"string"},"position":{"type":"integer"},"title":{"type":"string"},"score":{"type":"number"},"propensity":{"type":"number"},"sources":{"type":"array","items":{"type":"string"}},"because":{"type":"array","items":{"type":"string"}}}}}}},
@@ -103,7 +105,8 @@ json::array parameters_of(const route& from) {
   if (answers)
     header("X-Deadline-Ms", "integer",
            "The answer is wanted within so many milliseconds; a fallback where need be");
-  if (from.what == recommend_user || from.what == recommend || from.what == get_item || from.what == get_user)
+  if (from.what == recommend_user || from.what == recommend || from.what == similar ||
+      from.what == get_item || from.what == get_user)
     header("X-Consistency-Token", "string",
            "That of the answer to a write, which this answer must have seen");
   std::string_view pattern = from.pattern;

@@ -28,8 +28,6 @@ void take_value(item_card& into, const std::string& feature, const feature_store
   auto number = column.numbers.empty() ? 0 : column.numbers[row];
   if (feature == "item_card.hidden")
     into.hidden = number != 0;
-  else if (feature == "item_card.deleted")
-    into.deleted = number != 0;
   else if (feature == "item_card.expires")
     into.expires = static_cast<std::int64_t>(number);
   else if (feature == "item_card.created")
@@ -100,7 +98,7 @@ expected<void> catalogue_keeper::bring(const std::vector<std::string>& features,
 
 catalogue_keeper::plan catalogue_keeper::what(const std::vector<std::string>& of_models) const {
   plan out;
-  out.names = {"item_card.title",   "item_card.genres",  "item_card.hidden",  "item_card.deleted",
+  out.names = {"item_card.title",   "item_card.genres",  "item_card.hidden",
                "item_card.expires", "item_card.created", "item_trend.decayed"};
   for (auto& each : settings_->item_features)
     if (std::find(out.names.begin(), out.names.end(), each) == out.names.end())
@@ -145,6 +143,7 @@ expected<catalogue_ptr> catalogue_keeper::scan(const plan& what) {
       for (std::size_t i = 0; i < page.ids.size(); ++i) {
         auto& card = out.emplace_back();
         card.id = std::move(page.ids[i]);
+        card.deleted = page.features.deleted[i] != 0;
         for (std::size_t c = 0; c < what.attributes; ++c)
           if (columns[c].status[i] == wire::FeatureStatus::present)
             take_value(card, what.names[c], columns[c], i);

@@ -221,6 +221,8 @@ expected<void> desk::answer_rank(const job_ptr& of) {
     asked.history = (*of->user)->history;
     asked.features = (*of->user)->values;
     asked.views = (*of->user)->views;
+    if ((*of->user)->deleted) // Models that were trained before know the id.
+      asked.user.clear();
   }
   auto catalogue = catalogue_for(degraded);
   asked.session = texts(from->session());
@@ -271,6 +273,8 @@ expected<void> desk::answer_similar(const job_ptr& of) {
   if (!by)
     return fail(ec::unavailable, "no release is ready to answer");
   auto catalogue = catalogue_for(degraded);
+  if (auto* card = catalogue->find(from->item()->str()); card && card->deleted)
+    return fail(ec::not_found, "there is no item of this id: it was deleted");
   query asked;
   asked.filters = std::move(filters);
   asked.exclude = texts(from->exclude());

@@ -36,6 +36,7 @@ struct user_state {
   std::vector<used_feature> features;
   std::vector<attribute> values;  ///< Those that are present, by "view.feature".
   std::vector<std::string> views; ///< "view@version" behind them.
+  bool deleted = false;           ///< To be treated as a stranger.
   deadline::clock::time_point read{};
 };
 

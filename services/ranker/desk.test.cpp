@@ -59,7 +59,7 @@ struct desk_fixture {
         ++settled;
         changed.notify_all();
       });
-  std::atomic<bool> features_up{true};
+  std::atomic<bool> features_up{true}, user_deleted{false};
   std::atomic<int> reads{0};
   std::vector<std::string> asked_features;
   catalogue_ptr items = std::make_shared<const item_catalogue>(catalogue_of({card("a"), card("d")}));
@@ -74,7 +74,9 @@ struct desk_fixture {
         if (!features_up)
           return then(fail(ec::unavailable, "no feature store"));
         user_state out;
-        out.history = {"c"};
+        out.deleted = user_deleted;
+        if (!out.deleted)
+          out.history = {"c"};
         out.features.push_back({asked.features.at(0), 1, 50, "c"});
         if (asked.features.size() > 1)
           out.values = {{"user_ratings.mean_rating", 5.0}};
@@ -141,6 +143,49 @@ TEST_CASE(
   CHECK(f.reads == 2);
   auto wanted = f.shelf->item_features();
   CHECK(wanted == std::vector<std::string>{"item_activity.clicks"});
+}
+
+TEST_CASE(
+    "a user that was deleted is a stranger to models that know the id, a deleted item has no similar ones") {
+  desk_fixture f;
+  f.settings->near_cache_ttl = std::chrono::milliseconds{0};
+  auto gone = card("a");
+  gone.deleted = true;
+  f.items = std::make_shared<const item_catalogue>(catalogue_of({gone}));
+  bundle out{f.dir / "bundles/r"};
+  out.model("popularity", "a\nb\nc\nd\n", weights{}.add<float>("item_score", "[4]", {4, 3, 2, 1}), 0.1);
+  out.model("bpr", "a\nb\nc\nd\n",
+            weights{}
+                .add<float>("item_factors", "[4,2]", {-2, 0, -1, 0, 0, 0, 9, 0})
+                .add<float>("item_bias", "[4]", {0, 0, 0, 0})
+                .add<float>("user_factors", "[1,2]", {1, 0}));
+  out.put("models/bpr/users.txt", "u\n");
+  auto id = out.done();
+  f.shelf->prepare({id});
+  f.wait_settled(1);
+  f.front->start();
+
+  auto first = [&](const std::string& user) {
+    auto got = f.ask(id, user);
+    return reply_of(got)->items()->Get(0)->item()->str();
+  };
+  CHECK(first("u") == "d");
+  f.user_deleted = true;
+  CHECK(first("u") == first("nobody"));
+  CHECK(first("u") == "b");
+
+  flatbuffers::FlatBufferBuilder query;
+  query.Finish(wire::CreateSimilarDirect(query, id.c_str(), "a", 3), "TRPK");
+  net::request asked;
+  asked.info.kind = wire::Kind::similar;
+  asked.payload =
+      chunk::copy({reinterpret_cast<const std::byte*>(query.GetBufferPointer()), query.GetSize()});
+  std::promise<expected<chunk>> got;
+  asked.respond = net::responder::to([&](expected<chunk> answer) { got.set_value(std::move(answer)); });
+  f.front->take(std::move(asked));
+  auto refused = got.get_future().get();
+  REQUIRE(!refused);
+  CHECK(refused.error().code == ec::not_found);
 }
 
 TEST_CASE("without the feature store, the catalogue or its release an answer comes and says what it lacks") {

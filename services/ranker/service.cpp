@@ -87,6 +87,7 @@ expected<user_state> user_of(const expected<net::reply>& got) {
       out.history = column.lists[0];
   }
   out.views = std::move(answer.view_versions);
+  out.deleted = answer.deleted[0] != 0;
   return out;
 }
 

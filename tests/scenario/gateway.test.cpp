@@ -19,11 +19,6 @@ entity = "item"
 name = "title"
 operator = "attribute"
 of = "attribute.title"
-
-[[view.feature]]
-name = "deleted"
-operator = "attribute"
-of = "attribute.deleted"
 )";
 
 std::string click(int user, int item, const std::string& id) {

@@ -79,3 +79,67 @@ TEST_CASE("a click changes the next answer: at once with the token of the write,
   CHECK(similar.at("release") == inspected.at("release"));
   CHECK(services.down());
 }
+
+TEST_CASE(
+    "over HTTP all attributes come back, a deleted user is a stranger and a deleted item is shown no more") {
+  fleet services{"scenario-http-deleted",
+                 "[deployer.settings]\njudge_interval = \"100ms\"\nsettle = \"200ms\"\n"};
+  configure(services, "serving");
+  services.up();
+  std::vector<float> scores(items);
+  for (int i = 0; i < items; ++i)
+    scores[static_cast<std::size_t>(i)] = static_cast<float>(i);
+  popularity_release(services, "rising", scores);
+  services.ask({"rollouts", "start", "--release", "rising"});
+  caller http{services};
+  auto page = [&](const std::string& user) {
+    return http.good("GET", "/v1/users/" + user + "/recommendations?n=3");
+  };
+  REQUIRE(wait_until([&] { return page("nobody").at("degraded").as_array().empty(); }, 30s));
+  // From here on every request carries the token of the write before it.
+  auto write = [&](const std::string& method, const std::string& path, const std::string& body = {}) {
+    http.headers = {};
+    auto wrote = http.good(method, path, body);
+    http.headers = {{"X-Consistency-Token", boost::json::value_to<std::string>(wrote.at("token"))}};
+  };
+  auto best = "i" + std::to_string(items - 1), second = "i" + std::to_string(items - 2);
+
+  // Attributes that no view names, of every kind.
+  write("PUT", "/v1/users/anna",
+        R"({"attributes":{"city":"Turin","age":41,"member":true,"likes":["jazz","go"]}})");
+  CHECK(http.good("GET", "/v1/users/anna").at("attributes") ==
+        boost::json::parse(R"({"age":41,"city":"Turin","likes":["jazz","go"],"member":true})"));
+  CHECK(http.bad("GET", "/v1/users/nobody") == 404);
+  write("PUT", "/v1/users/anna", R"({"attributes":{"city":"Oslo"}})");
+  CHECK(http.good("GET", "/v1/users/anna").at("attributes") == boost::json::parse(R"({"city":"Oslo"})"));
+
+  write("POST", "/v1/events", click("anna", best, 0));
+  CHECK(first_item(page("anna")) == second);
+  write("DELETE", "/v1/users/anna");
+  CHECK(http.bad("GET", "/v1/users/anna") == 404);
+  CHECK(first_item(page("anna")) == best); // No history.
+  auto explained = http.good("GET", "/v1/users/anna/recommendations?explain=1");
+  auto inspected = http.good("GET", "/v1/requests/" + std::string{explained.at("request_id").as_string()});
+  REQUIRE(!inspected.at("features").as_array().empty());
+  for (auto& each : inspected.at("features").as_array())
+    CHECK(each.at("status").as_string() == "missing");
+  write("PUT", "/v1/users/anna", R"({"attributes":{"city":"Rome"}})");
+  CHECK(http.good("GET", "/v1/users/anna").at("attributes") == boost::json::parse(R"({"city":"Rome"})"));
+  CHECK(first_item(page("anna")) == second);
+
+  write("PUT", "/v1/items/" + best, R"({"attributes":{"title":"Heat","year":1995}})");
+  CHECK(http.good("GET", "/v1/items/" + best).at("attributes") ==
+        boost::json::parse(R"({"title":"Heat","year":1995})"));
+  write("DELETE", "/v1/items/" + best);
+  CHECK(http.bad("GET", "/v1/items/" + best) == 404);
+  CHECK(http.bad("GET", "/v1/items/" + best + "/similar") == 404);
+  CHECK(first_item(page("nobody")) == second);
+  // Without the token too, when rankers have heard of it.
+  http.headers = {};
+  CHECK(wait_until([&] { return first_item(page("nobody")) == second; }, 20s));
+  CHECK(wait_until([&] { return http.ask("GET", "/v1/items/" + best + "/similar").status == 404; }, 20s));
+  write("PUT", "/v1/items/" + best, R"({"attributes":{"title":"Ronin"}})");
+  http.headers = {};
+  CHECK(wait_until([&] { return first_item(page("nobody")) == best; }, 20s));
+  CHECK(services.down());
+}

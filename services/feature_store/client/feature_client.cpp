@@ -47,6 +47,13 @@ expected<feature_answer> read_table(const wire::Features* from, std::size_t rows
               words.emplace_back(text_of(word));
         }
     }
+  out.deleted.resize(rows);
+  if (auto* marks = from->deleted()) {
+    if (marks->size() != rows)
+      return fail(ec::corrupt, "the answer to read_features does not say of {} entities what is deleted",
+                  rows);
+    out.deleted.assign(marks->begin(), marks->end());
+  }
   if (from->view_versions())
     for (auto* each : *from->view_versions())
       out.view_versions.emplace_back(text_of(each));
@@ -135,6 +142,7 @@ expected<feature_answer> read_sharded(net::client& from, const feature_query& qu
   }
   feature_answer out;
   auto rows = query.ids.size();
+  out.deleted.resize(rows);
   std::optional<error> failed;
   for (auto& each : parts) {
     if (!each.answer.valid())
@@ -164,6 +172,8 @@ expected<feature_answer> read_sharded(net::client& from, const feature_query& qu
     if (answer->columns.size() != out.columns.size())
       return fail(ec::corrupt, "replicas of the feature store answer with {} and {} columns",
                   out.columns.size(), answer->columns.size());
+    for (std::size_t i = 0; i < each.places.size(); ++i)
+      out.deleted[each.places[i]] = answer->deleted[i];
     for (std::size_t c = 0; c < out.columns.size(); ++c)
       for (std::size_t i = 0; i < each.places.size(); ++i) {
         auto &to = out.columns[c], &column = answer->columns[c];

@@ -35,6 +35,7 @@ struct feature_column {
 struct feature_answer {
   std::vector<feature_column> columns;
   std::vector<std::string> view_versions;
+  std::vector<std::uint8_t> deleted; ///< One per id: it was deleted, and has no value but its record's.
 };
 
 /// The bytes of a wire::ReadFeatures.
