@@ -1,12 +1,13 @@
+
 #include "common/actor/run_service.hpp"
 
 #include "common/actor/component_runner.hpp"
 #include "common/actor/signal_watch.hpp"
+#include "common/command_line/command_line.hpp"
 #include "common/http/client.hpp"
 #include "common/http/server.hpp"
 #include "common/log/log.hpp"
 
-#include <CLI/CLI.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <fcntl.h>
@@ -286,17 +287,17 @@ int run_service(const std::string& name, int argc, char** argv, const component_
   launch start;
   start.name = name;
   auto& given = start.given;
-  CLI::App app{fmt::format("The service {} of a Troupe fleet. Usually started by `troupe up`.", start.name)};
-  app.add_option("--catalog", given.catalog, "Catalog of the fleet")->capture_default_str();
-  app.add_option("--data", given.data, "Data folder of the fleet")->capture_default_str();
-  app.add_option("--replica", given.replica, "Which replica this process is, from 0")->capture_default_str();
+  command_line::program app{
+      "troupe-" + start.name,
+      fmt::format("The service {} of a Troupe fleet. Usually started by `troupe up`.", start.name)};
+  app.add_option("--catalog", given.catalog, "Catalog of the fleet")->show_default();
+  app.add_option("--data", given.data, "Data folder of the fleet")->show_default();
+  app.add_option("--replica", given.replica, "Which replica this process is, from 0")->show_default();
   app.add_option("--config", given.config, "TOML file with settings, over those of the catalog");
-  app.add_option("--set", given.set, "key=value: a setting, over those of the files")
-      ->expected(1)
-      ->take_all();
+  app.add_option("--set", given.set, "key=value: a setting, over those of the files")->one_each_time();
   app.add_option("--admin-port", given.admin_port,
                  "Port for metrics and health, instead of the catalog's; 0: any")
-      ->check(CLI::Range(0, 65'535));
+      ->check(command_line::between(0, 65'535));
   app.add_option("--ready-fd", given.ready_fd, "Write \"ready\" to this descriptor when ready");
   app.add_flag("--check", given.check, "Check catalog and settings, print the settings in effect, and end");
   app.add_flag("--probe", given.probe,
@@ -308,11 +309,8 @@ int run_service(const std::string& name, int argc, char** argv, const component_
     config.bind(keys);
     app.footer("Settings, with defaults:\n" + keys.help());
   }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& err) {
-    return app.exit(err) == 0 ? 0 : exit_usage;
-  }
+  if (auto end = app.parse(argc, argv))
+    return *end;
   // Under a supervisor every line already carries the name.
   auto who = given.ready_fd >= 0 ? std::string{} : fmt::format("{}/{}", start.name, given.replica);
   log::start({.who = who});

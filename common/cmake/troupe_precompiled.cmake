@@ -8,7 +8,6 @@ set(actors <caf/actor_cast.hpp> <caf/actor_system.hpp> <caf/actor_system_config.
 
 troupe_precompiled(base HEADERS ${base})
 troupe_precompiled(actors HEADERS ${base} ${actors})
-troupe_precompiled(command_line HEADERS ${base} <CLI/CLI.hpp>)
 troupe_precompiled(libtorch DEPS Troupe::libtorch OPTIONS ${TROUPE_LIBTORCH_OPTIONS} HEADERS ${base} <torch/types.h> <torch/nn.h> <torch/utils.h>)
 if(TROUPE_TESTS)
   troupe_precompiled(test DEPS troupe_doctest OPTIONS ${TROUPE_TEST_OPTIONS} HEADERS ${base} ${actors} <doctest/doctest.h>)

@@ -2,9 +2,9 @@
 
 #include "services/cli/gateway_access.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/http/router.hpp"
 
-#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
 namespace troupe::cli {
@@ -92,16 +92,16 @@ expected<void> show(context& context, const ask_options& given, const std::strin
 
 } // namespace
 
-void add_ask_commands(CLI::App& app, context& context) {
+void add_ask_commands(command_line::command& app, context& context) {
   auto asked = std::make_shared<ask_options>();
   auto asking = [&](const char* name, const char* what, const char* subject, const char* meaning) {
-    auto* sub = app.add_subcommand(name, what);
+    auto* sub = app.add_command(name, what);
     sub->add_option(subject, asked->id, meaning)->required();
     asked->gateway.bind(*sub);
     return sub;
   };
   auto* recommend = asking("recommend", "What a user should see", "user", "Id of the user");
-  recommend->add_option("-n,--n", asked->n)->check(CLI::Range(1u, 1'000u))->capture_default_str();
+  recommend->add_option("-n,--n", asked->n)->check(command_line::between(1, 1'000))->show_default();
   recommend->add_flag("--explain", asked->explain, "Sources, scores, stages, features with their ages");
   context.command(*recommend, [&context, asked] {
     return show(context, *asked,
@@ -110,7 +110,7 @@ void add_ask_commands(CLI::App& app, context& context) {
                 asked->explain);
   });
   auto* similar = asking("similar", "Items like an item", "item", "Id of the item");
-  similar->add_option("-n,--n", asked->n)->check(CLI::Range(1u, 1'000u))->capture_default_str();
+  similar->add_option("-n,--n", asked->n)->check(command_line::between(1, 1'000))->show_default();
   context.command(*similar, [&context, asked] {
     return show(context, *asked,
                 fmt::format("/v1/items/{}/similar?n={}", http::percent_encode(asked->id), asked->n), false);

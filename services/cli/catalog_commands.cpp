@@ -3,9 +3,9 @@
 #include "services/cli/container_fleet.hpp"
 #include "services/cli/render.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -198,19 +198,19 @@ expected<void> write_files(context& context, const std::string& out,
 
 } // namespace
 
-void add_catalog_commands(CLI::App& app, context& context) {
-  auto* group = app.add_subcommand("catalog", "The catalog of the fleet");
-  group->require_subcommand(1);
+void add_catalog_commands(command_line::command& app, context& context) {
+  auto* group = app.add_command("catalog", "The catalog of the fleet");
+  group->require_command();
   auto* check_sub =
-      group->add_subcommand("check", "Whether the catalog and the settings of every service are valid");
+      group->add_command("check", "Whether the catalog and the settings of every service are valid");
   context.command(*check_sub, [&context] { return check(context); });
-  auto* show_sub = group->add_subcommand("show", "Every service with its endpoints, limits and settings");
+  auto* show_sub = group->add_command("show", "Every service with its endpoints, limits and settings");
   context.command(*show_sub, [&context] { return show(context); });
-  auto* render = group->add_subcommand("render", "Write the files that run the fleet in containers");
-  render->require_subcommand(1);
+  auto* render = group->add_command("render", "Write the files that run the fleet in containers");
+  render->require_command();
   auto out = std::make_shared<std::string>();
   auto describe = [&](const char* name, const char* what) {
-    auto* sub = render->add_subcommand(name, what);
+    auto* sub = render->add_command(name, what);
     sub->add_option("--out", *out, "Folder to write into; else that of the catalog");
     return sub;
   };
@@ -223,9 +223,8 @@ void add_catalog_commands(CLI::App& app, context& context) {
   auto* kubernetes = describe("kubernetes", "kubernetes.yaml, with the files of fleet/ in it");
   kubernetes
       ->add_option("--images", images->prefix, "Where the images lie, as TROUPE_IMAGES of scripts/images")
-      ->capture_default_str();
-  kubernetes->add_option("--tag", images->tag, "Their tag, as TROUPE_TAG of scripts/images")
-      ->capture_default_str();
+      ->show_default();
+  kubernetes->add_option("--tag", images->tag, "Their tag, as TROUPE_TAG of scripts/images")->show_default();
   context.command(*kubernetes, [&context, out, images]() -> expected<void> {
     TROUPE_TRY(fleet, context.catalog());
     return write_files(context, *out, render_kubernetes(*fleet, *images));

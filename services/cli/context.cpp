@@ -1,11 +1,11 @@
 #include "services/cli/context.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
 #include "common/log/log.hpp"
 #include "common/net/client.hpp"
 #include "common/net/component.hpp"
 
-#include <CLI/CLI.hpp>
 #include <signal.h>
 #include <unistd.h>
 
@@ -104,17 +104,13 @@ expected<net::client*> context::client(std::string_view service) {
   return client;
 }
 
-void context::command(CLI::App& sub, std::function<expected<void>()> body, std::string hint) {
-  sub.callback([this, name = sub.get_name(), parent = sub.get_parent(), body = std::move(body),
-                hint = std::move(hint)] {
+void context::command(command_line::command& sub, std::function<expected<void>()> body, std::string hint) {
+  sub.on_given([this, path = sub.path(), body = std::move(body), hint = std::move(hint)] {
     auto done = body();
     if (interrupted())
       exit_code_ = exit_interrupted;
     if (done)
       return;
-    std::string path = name;
-    if (parent && parent->get_parent())
-      path = parent->get_name() + " " + path;
     const auto& err = done.error();
     // A hint says what to do about a service that does not answer.
     bool silent = remedy_of(err.code) == remedy::retry_later;

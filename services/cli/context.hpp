@@ -11,9 +11,9 @@
 #include <string>
 #include <string_view>
 
-namespace CLI {
-class App;
-} // namespace CLI
+namespace troupe::command_line {
+class command;
+} // namespace troupe::command_line
 
 namespace troupe::net {
 class client;
@@ -21,7 +21,7 @@ class client;
 
 /// The command-line client. Each area adds its commands by a function of the shape
 ///
-///     void add_ingest_commands(CLI::App& app, cli::context& context);
+///     void add_ingest_commands(command_line::command& app, cli::context& context);
 ///
 /// in which every command ends with `context.command(*sub, [&context, options] { return run(context,
 /// *options); });`. Exit codes: 0 it worked, 1 it failed, 2 the usage was wrong, 130 it was interrupted.
@@ -55,7 +55,7 @@ public:
   /// Runs `body` when the command is given. An error ends in one line on stderr (what failed, why, what to do
   /// next) and exit code 1; `hint` says what to do about a service that does
   /// not answer. Ctrl-C ends in 130.
-  void command(CLI::App& sub, std::function<expected<void>()> body, std::string hint = {});
+  void command(command_line::command& sub, std::function<expected<void>()> body, std::string hint = {});
 
   /// Exit 1 although nothing went wrong: a check that found something, a service that is not ready.
   void say_no() noexcept { exit_code_ = 1; }

@@ -3,13 +3,12 @@
 #include "services/feature_store/client/feature_client.hpp"
 #include "services/feature_store/view.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/core/hash.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/feature_store_generated.h"
-
-#include <CLI/CLI.hpp>
 
 #include <cmath>
 #include <iostream>
@@ -219,16 +218,16 @@ expected<void> check_views(context& with, const std::string& path) {
 
 } // namespace
 
-void add_feature_commands(CLI::App& app, context& with) {
-  auto* features = app.add_subcommand("features", "Features as they are served");
-  features->require_subcommand(1);
-  with.command(*features->add_subcommand("list", "The views in force, their features and versions"),
+void add_feature_commands(command_line::command& app, context& with) {
+  auto* features = app.add_command("features", "Features as they are served");
+  features->require_command();
+  with.command(*features->add_command("list", "The views in force, their features and versions"),
                [&with] { return list_views(with); });
-  auto* get_command = features->add_subcommand("get", "Values of features for some entities");
+  auto* get_command = features->add_command("get", "Values of features for some entities");
   auto get_with = std::make_shared<get_options>();
   get_command->add_option("--entity", get_with->entity, "user or item")
-      ->check(CLI::IsMember({"user", "item"}))
-      ->capture_default_str();
+      ->check(command_line::one_of({"user", "item"}))
+      ->show_default();
   get_command->add_option("ids", get_with->ids, "Ids of the entities")->required();
   get_command->add_option("--features", get_with->features,
                           "view.feature, parted by commas; else all of the entity");
@@ -237,17 +236,18 @@ void add_feature_commands(CLI::App& app, context& with) {
       "Instant (RFC 3339), or watermark: the newest event applied; else the service's clock");
   get_command->add_option("--timeout", get_with->timeout, "How long to wait")
       ->check(check_duration)
-      ->capture_default_str();
+      ->show_default();
   with.command(*get_command, [&with, get_with] { return get(with, *get_with); });
-  with.command(*features->add_subcommand("state-hash", "One SHA-256 over every feature state"),
+  with.command(*features->add_command("state-hash", "One SHA-256 over every feature state"),
                [&with] { return state_hash(with); });
 
-  auto* views = app.add_subcommand("views", "Definitions of feature views");
-  views->require_subcommand(1);
-  auto* check_command =
-      views->add_subcommand("check", "Read a file or folder of views and say what it holds");
+  auto* views = app.add_command("views", "Definitions of feature views");
+  views->require_command();
+  auto* check_command = views->add_command("check", "Read a file or folder of views and say what it holds");
   auto path = std::make_shared<std::string>();
-  check_command->add_option("file", *path, "File or folder")->required()->check(CLI::ExistingPath);
+  check_command->add_option("file", *path, "File or folder")
+      ->required()
+      ->check(command_line::existing_path());
   with.command(*check_command, [&with, path] { return check_views(with, *path); });
 }
 

@@ -5,6 +5,6 @@
 namespace troupe::cli {
 
 /// `troupe features list|get|state-hash`, `troupe views check`.
-void add_feature_commands(CLI::App& app, context& with);
+void add_feature_commands(command_line::command& app, context& with);
 
 } // namespace troupe::cli

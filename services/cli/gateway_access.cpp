@@ -1,8 +1,8 @@
 #include "services/cli/gateway_access.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/json/parse.hpp"
 
-#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
 #include <cstdlib>
@@ -12,7 +12,7 @@ namespace troupe::cli {
 
 namespace json = boost::json;
 
-void gateway_options::bind(CLI::App& sub) {
+void gateway_options::bind(command_line::command& sub) {
   sub.add_option("--url", url, "Address of the gateway; else as catalog and data folder of the fleet say");
   sub.add_option("--api-key", key,
                  "API key by reference: file:PATH or env:NAME; else env:TROUPE_API_KEY where set");

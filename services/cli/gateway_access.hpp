@@ -14,7 +14,7 @@ struct gateway_options {
   std::string key;
   std::string ca_file;
 
-  void bind(CLI::App& sub);
+  void bind(command_line::command& sub);
 };
 
 /// One connection to the gateway of the fleet. Not thread-safe; make one per thread.

@@ -3,7 +3,7 @@
 #include "services/cli/world/generator.hpp"
 #include "services/cli/world/output.hpp"
 
-#include <CLI/CLI.hpp>
+#include "common/command_line/command_line.hpp"
 
 #include <chrono>
 #include <cstdio>
@@ -126,35 +126,33 @@ expected<void> generate(const context& context, generate_options options) {
 
 } // namespace
 
-void add_generate_commands(CLI::App& app, context& context) {
+void add_generate_commands(command_line::command& app, context& context) {
   auto options = std::make_shared<generate_options>();
   auto& how = options->how;
-  auto* sub =
-      app.add_subcommand("generate", "Write a made-up world whose truth is known: users, items, events");
+  auto* sub = app.add_command("generate", "Write a made-up world whose truth is known: users, items, events");
   sub->add_option("--out", options->out, "Folder for users, items, events and truth.json")->required();
   sub->add_option("--format", options->format, "jsonl, jsonl.gz, jsonl.zst or parquet")
-      ->check(CLI::IsMember({"jsonl", "jsonl.gz", "jsonl.zst", "parquet"}))
-      ->capture_default_str();
-  sub->add_option("--seed", how.seed, "The same seed gives the same bytes")->capture_default_str();
-  sub->add_option("--users", how.users)->capture_default_str();
-  sub->add_option("--items", how.items)->capture_default_str();
-  sub->add_option("--events", how.events, "Impressions, clicks and ratings together")->capture_default_str();
-  sub->add_option("--start", options->start, "Time of the first session, RFC 3339")->capture_default_str();
+      ->check(command_line::one_of({"jsonl", "jsonl.gz", "jsonl.zst", "parquet"}))
+      ->show_default();
+  sub->add_option("--seed", how.seed, "The same seed gives the same bytes")->show_default();
+  sub->add_option("--users", how.users)->show_default();
+  sub->add_option("--items", how.items)->show_default();
+  sub->add_option("--events", how.events, "Impressions, clicks and ratings together")->show_default();
+  sub->add_option("--start", options->start, "Time of the first session, RFC 3339")->show_default();
   sub->add_option("--span", options->span, "From the first session to about the last: 12h, 30d")
       ->check(check_duration)
-      ->capture_default_str();
-  sub->add_option("--item-skew", how.item_skew, "Zipf exponent of item popularity")->capture_default_str();
-  sub->add_option("--user-skew", how.user_skew, "Zipf exponent of user activity")->capture_default_str();
-  sub->add_option("--exploration", how.exploration, "Uniform share of the logging policy")
-      ->capture_default_str();
-  sub->add_option("--slate", how.slate, "Positions shown at once")->capture_default_str();
-  sub->add_option("--late", how.late, "Share of events that arrive behind later ones")->capture_default_str();
+      ->show_default();
+  sub->add_option("--item-skew", how.item_skew, "Zipf exponent of item popularity")->show_default();
+  sub->add_option("--user-skew", how.user_skew, "Zipf exponent of user activity")->show_default();
+  sub->add_option("--exploration", how.exploration, "Uniform share of the logging policy")->show_default();
+  sub->add_option("--slate", how.slate, "Positions shown at once")->show_default();
+  sub->add_option("--late", how.late, "Share of events that arrive behind later ones")->show_default();
   sub->add_option("--mean-delay", options->mean_delay, "Mean delay of late events")
       ->check(check_duration)
-      ->capture_default_str();
+      ->show_default();
   sub->add_option("--drift-at", options->drift_at,
                   "Share of the span after which tastes and popularity change")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(command_line::between(0.0, 1.0));
   sub->add_flag("--quiet", options->quiet, "No progress line");
   context.command(
       *sub, [&context, options] { return generate(context, *options); },

@@ -5,6 +5,6 @@
 namespace troupe::cli {
 
 /// `troupe generate`: writes a world with known truth to files that `troupe ingest` reads without a mapping.
-void add_generate_commands(CLI::App& app, context& context);
+void add_generate_commands(command_line::command& app, context& context);
 
 } // namespace troupe::cli

@@ -8,12 +8,11 @@
 #include "services/ingest/log_types.hpp"
 #include "services/ingest/wire.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/event/record.hpp"
 #include "common/net/client.hpp"
 
 #include "schemas/ingest_generated.h"
-
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -419,47 +418,48 @@ expected<void> replay_quarantined(context& context, const quarantine_options& op
 
 constexpr const char* start_hint = "is the fleet running? start it with: troupe up";
 
-void add_log_commands(CLI::App& app, context& context) {
-  auto* log = app.add_subcommand("log", "The event log: what it holds");
-  log->require_subcommand(1);
+void add_log_commands(command_line::command& app, context& context) {
+  auto* log = app.add_command("log", "The event log: what it holds");
+  log->require_command();
   context.command(
-      *log->add_subcommand("info", "Counts, and the offsets of every partition"),
+      *log->add_command("info", "Counts, and the offsets of every partition"),
       [&context] { return print_log_info(context); }, start_hint);
   context.command(
-      *log->add_subcommand("verify", "Read all of it: dense offsets, whole records, true counts"),
+      *log->add_command("verify", "Read all of it: dense offsets, whole records, true counts"),
       [&context] { return verify_log(context); }, start_hint);
-  auto* last = log->add_subcommand("tail", "Print records of one partition as JSON lines");
+  auto* last = log->add_command("tail", "Print records of one partition as JSON lines");
   auto how = std::make_shared<tail_options>();
-  last->add_option("--partition", how->partition, "Partition")->capture_default_str();
+  last->add_option("--partition", how->partition, "Partition")->show_default();
   auto* from = last->add_option("--from", how->from, "First offset; otherwise the last --count");
-  last->add_option("--count", how->count, "How many")->capture_default_str();
+  last->add_option("--count", how->count, "How many")->show_default();
   last->add_flag("--follow", how->follow, "Wait for more until Ctrl-C");
   context.command(
       *last,
       [&context, how, from] {
-        how->from_given = from->count() > 0;
+        how->from_given = from->given();
         return tail(context, *how);
       },
       start_hint);
-  auto* lake = app.add_subcommand("lake", "The lake: the log as Parquet files");
-  lake->require_subcommand(1);
+  auto* lake = app.add_command("lake", "The lake: the log as Parquet files");
+  lake->require_command();
   context.command(
-      *lake->add_subcommand("seal", "Write what is not yet in the lake"),
+      *lake->add_command("seal", "Write what is not yet in the lake"),
       [&context] { return print_seal(context, false); }, start_hint);
   context.command(
-      *lake->add_subcommand("verify", "Seal, then read every file back and compare it with the log"),
+      *lake->add_command("verify", "Seal, then read every file back and compare it with the log"),
       [&context] { return print_seal(context, true); }, start_hint);
 }
 
-void add_quarantine_commands(CLI::App& app, context& context) {
-  auto* quarantine =
-      app.add_subcommand("quarantine", "Rows that were refused, with rule, reason and position");
-  quarantine->require_subcommand(1);
+void add_quarantine_commands(command_line::command& app, context& context) {
+  auto* quarantine = app.add_command("quarantine", "Rows that were refused, with rule, reason and position");
+  quarantine->require_command();
   auto how = std::make_shared<quarantine_options>();
-  auto* list = quarantine->add_subcommand("list", "Refused rows, oldest first");
-  list->add_option("--after", how->after, "Numbers above this one only")->capture_default_str();
-  list->add_option("--limit", how->limit, "How many")->check(CLI::Range(1, 10'000))->capture_default_str();
-  auto* replay = quarantine->add_subcommand(
+  auto* list = quarantine->add_command("list", "Refused rows, oldest first");
+  list->add_option("--after", how->after, "Numbers above this one only")->show_default();
+  list->add_option("--limit", how->limit, "How many")
+      ->check(command_line::between(1, 10'000))
+      ->show_default();
+  auto* replay = quarantine->add_command(
       "replay", "Map and judge refused rows again; those that are good now go to the log");
   for (auto* each : {list, replay}) {
     each->add_option("--rule", how->rule, "Only rows that this rule refused");
@@ -472,7 +472,7 @@ void add_quarantine_commands(CLI::App& app, context& context) {
       *list, [&context, how] { return list_quarantine(context, *how); }, start_hint);
   context.command(
       *replay, [&context, how] { return replay_quarantined(context, *how); }, start_hint);
-  auto* show = quarantine->add_subcommand("show", "One row with its bytes");
+  auto* show = quarantine->add_command("show", "One row with its bytes");
   auto number = std::make_shared<std::uint64_t>(0);
   show->add_option("number", *number, "Number of the row")->required();
   context.command(
@@ -481,8 +481,8 @@ void add_quarantine_commands(CLI::App& app, context& context) {
 
 } // namespace
 
-void add_ingest_commands(CLI::App& app, context& context) {
-  auto* sub = app.add_subcommand(
+void add_ingest_commands(command_line::command& app, context& context) {
+  auto* sub = app.add_command(
       "ingest",
       "Take a file, a folder or a glob into the event log: CSV, JSON lines, Parquet; plain, gzip, zstd");
   auto how = std::make_shared<ingest_options>();

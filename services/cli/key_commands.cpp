@@ -1,8 +1,7 @@
 #include "services/cli/key_commands.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/security/api_keys.hpp"
-
-#include <CLI/CLI.hpp>
 
 namespace troupe::cli {
 
@@ -90,24 +89,23 @@ expected<void> revoke(context& context, const key_options& given) {
 
 } // namespace
 
-void add_key_commands(CLI::App& app, context& context) {
-  auto* group = app.add_subcommand("api-keys", "Keys of HTTP callers");
-  group->require_subcommand(1);
+void add_key_commands(command_line::command& app, context& context) {
+  auto* group = app.add_command("api-keys", "Keys of HTTP callers");
+  group->require_command();
   auto options = std::make_shared<key_options>();
-  auto* make = group->add_subcommand("create", "Make a key and print it once");
+  auto* make = group->add_command("create", "Make a key and print it once");
   make->add_option("name", options->name, "What it is for")->required();
   make->add_option("--scopes", options->scopes, "read, write, admin; several with commas; admin includes all")
       ->check([](const std::string& text) {
         auto read = security::parse_scopes(text);
         return read ? std::string{} : read.error().text;
       })
-      ->capture_default_str();
-  make->add_option("--rate", options->rate, "Requests a second; 0: as the gateway is set")
-      ->capture_default_str();
+      ->show_default();
+  make->add_option("--rate", options->rate, "Requests a second; 0: as the gateway is set")->show_default();
   context.command(*make, [&context, options] { return create(context, *options); });
-  context.command(*group->add_subcommand("list", "Show all keys, without their secrets"),
+  context.command(*group->add_command("list", "Show all keys, without their secrets"),
                   [&context] { return list(context); });
-  auto* end = group->add_subcommand("revoke", "End a key");
+  auto* end = group->add_command("revoke", "End a key");
   end->add_option("name", options->name, "Its name or id")->required();
   context.command(*end, [&context, options] { return revoke(context, *options); });
 }

@@ -5,6 +5,6 @@
 namespace troupe::cli {
 
 /// `troupe api-keys create|list|revoke`.
-void add_key_commands(CLI::App& app, context& context);
+void add_key_commands(command_line::command& app, context& context);
 
 } // namespace troupe::cli

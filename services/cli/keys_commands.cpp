@@ -1,8 +1,7 @@
 #include "services/cli/keys_commands.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/security/keys.hpp"
-
-#include <CLI/CLI.hpp>
 
 #include <iostream>
 
@@ -88,22 +87,21 @@ expected<void> show(const context& context, const keys_options& given) {
 
 } // namespace
 
-void add_keys_commands(CLI::App& app, context& context) {
-  auto* group = app.add_subcommand("keys", "Key pairs for encrypted endpoints (CURVE)");
-  group->require_subcommand(1);
+void add_keys_commands(command_line::command& app, context& context) {
+  auto* group = app.add_command("keys", "Key pairs for encrypted endpoints (CURVE)");
+  group->require_command();
   auto options = std::make_shared<keys_options>();
-  auto describe = [&](CLI::App* sub) {
+  auto describe = [&](command_line::command* sub) {
     sub->add_option("name", options->name, "Whose keys: a service, or cli")->required();
     sub->add_option("--folder", options->folder, "Where the files lie; else <data>/keys");
     return sub;
   };
-  context.command(*describe(group->add_subcommand("generate", "Make a key pair; refuses to replace one")),
+  context.command(*describe(group->add_command("generate", "Make a key pair; refuses to replace one")),
                   [&context, options] { return generate(context, *options); });
-  auto* all =
-      group->add_subcommand("fleet", "Make the pairs of a fleet of containers; those that exist stay");
+  auto* all = group->add_command("fleet", "Make the pairs of a fleet of containers; those that exist stay");
   all->add_option("folder", options->folder, "Gets secrets/ and fleet/keys/; else the folder of the catalog");
   context.command(*all, [&context, options] { return generate_fleet(context, *options); });
-  context.command(*describe(group->add_subcommand("show", "Print a public key")),
+  context.command(*describe(group->add_command("show", "Print a public key")),
                   [&context, options] { return show(context, *options); });
 }
 

@@ -5,6 +5,6 @@
 namespace troupe::cli {
 
 /// `troupe keys generate|fleet|show`: key pairs for CURVE.
-void add_keys_commands(CLI::App& app, context& context);
+void add_keys_commands(command_line::command& app, context& context);
 
 } // namespace troupe::cli

@@ -18,7 +18,7 @@
 #include "services/cli/validator_commands.hpp"
 #include "services/cli/visit_command.hpp"
 
-#include <CLI/CLI.hpp>
+#include "common/command_line/command_line.hpp"
 
 #include <exception>
 #include <iostream>
@@ -26,26 +26,25 @@
 namespace {
 
 constexpr int exit_failed = 1;
-constexpr int exit_usage = 2;
 
 int run(int argc, char** argv) {
   using namespace troupe;
   cli::context context{argv[0]};
-  CLI::App app{"Troupe: from raw events to recommendations, as a fleet of actor services."};
-  app.name("troupe");
-  app.require_subcommand(1);
-  app.fallthrough();
-  app.set_version_flag("--version", "troupe " TROUPE_VERSION);
+  command_line::program app{"troupe",
+                            "Troupe: from raw events to recommendations, as a fleet of actor services."};
+  app.require_command();
+  app.options_anywhere();
+  app.version("troupe " TROUPE_VERSION);
   app.add_option("--catalog", context.catalog_file,
                  "Catalog of the fleet; else compose/catalog.toml here or above")
-      ->envname("TROUPE_CATALOG");
+      ->environment("TROUPE_CATALOG");
   // Not TROUPE_DATA: there scripts/test looks for data sets.
   app.add_option("--data", context.data, "Data folder of the fleet")
-      ->envname("TROUPE_FLEET_DATA")
-      ->capture_default_str();
+      ->environment("TROUPE_FLEET_DATA")
+      ->show_default();
   app.add_option("--key", context.own_secret,
                  "Our secret key for services that ask for one: file:PATH or env:NAME")
-      ->envname("TROUPE_KEY");
+      ->environment("TROUPE_KEY");
   app.add_flag("--json", context.json, "Print JSON");
   cli::add_up_commands(app, context);
   cli::add_status_commands(app, context);
@@ -65,14 +64,8 @@ int run(int argc, char** argv) {
   cli::add_split_command(app, context);
   cli::add_ask_commands(app, context);
   cli::add_visit_commands(app, context);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& err) {
-    if (err.get_exit_code() == 0)
-      return app.exit(err);
-    std::cerr << "troupe: " << err.what() << "; see troupe --help\n";
-    return exit_usage;
-  }
+  if (auto end = app.parse(argc, argv))
+    return *end;
   return context.exit_code();
 }
 

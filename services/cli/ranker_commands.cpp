@@ -1,11 +1,10 @@
 #include "services/cli/ranker_commands.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/ranker_generated.h"
-
-#include <CLI/CLI.hpp>
 
 #include <iostream>
 
@@ -179,15 +178,15 @@ expected<void> rankers(context& with, wire::Kind kind, const ask_options& how) {
 
 } // namespace
 
-void add_ranker_commands(CLI::App& app, context& with) {
+void add_ranker_commands(command_line::command& app, context& with) {
   auto* all =
-      app.add_subcommand("rankers", "The releases that the rankers hold; ask a ranker without the gateway");
-  all->require_subcommand(0, 1);
+      app.add_command("rankers", "The releases that the rankers hold; ask a ranker without the gateway");
+  all->allow_command();
   auto asking = [&](const char* name, const char* what, const char* subject) {
-    auto* sub = all->add_subcommand(name, what);
+    auto* sub = all->add_command(name, what);
     auto how = std::make_shared<ask_options>();
     sub->add_option(subject, how->subject)->required();
-    sub->add_option("-n,--n", how->n, "How many items")->capture_default_str();
+    sub->add_option("-n,--n", how->n, "How many items")->show_default();
     sub->add_option("--release", how->release, "Of which release; else of the one that became ready last");
     return std::pair{sub, how};
   };
@@ -202,7 +201,7 @@ void add_ranker_commands(CLI::App& app, context& with) {
   with.command(
       *two, [&with, like = like] { return similar(with, *like); }, hint);
   auto none = std::make_shared<ask_options>();
-  auto* prepare = all->add_subcommand("prepare", "Hold these releases from now on, and no others");
+  auto* prepare = all->add_command("prepare", "Hold these releases from now on, and no others");
   auto listed = std::make_shared<ask_options>();
   prepare->add_option("release", listed->releases, "Ids of releases")->required();
   with.command(
@@ -210,7 +209,7 @@ void add_ranker_commands(CLI::App& app, context& with) {
   with.command(
       *all,
       [&with, none, all]() -> expected<void> {
-        return all->get_subcommands().empty() ? rankers(with, wire::Kind::loaded, *none) : expected<void>{};
+        return !all->has_command_given() ? rankers(with, wire::Kind::loaded, *none) : expected<void>{};
       },
       hint);
 }

@@ -3,10 +3,10 @@
 #include "services/cli/registry_client.hpp"
 #include "services/cli/registry_json.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
 #include "common/json/parse.hpp"
 
-#include <CLI/CLI.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
@@ -239,78 +239,79 @@ expected<void> show_release(context& with, const std::string& id) {
 }
 
 template <class Options>
-void add(context& with, CLI::App& sub, std::shared_ptr<Options> options,
+void add(context& with, command_line::command& sub, std::shared_ptr<Options> options,
          expected<void> (*run)(context&, const Options&)) {
   with.command(sub, [&with, options, run] { return run(with, *options); });
 }
 
-void add_run_commands(CLI::App& app, context& with) {
-  auto* runs = app.add_subcommand("runs", "Training runs: parameters, metrics, artefacts");
-  runs->require_subcommand(1);
+void add_run_commands(command_line::command& app, context& with) {
+  auto* runs = app.add_command("runs", "Training runs: parameters, metrics, artefacts");
+  runs->require_command();
   auto list = std::make_shared<list_options>();
-  auto* list_command = runs->add_subcommand("list", "Runs, newest first");
+  auto* list_command = runs->add_command("list", "Runs, newest first");
   list_command->add_option("--experiment", list->name, "Only those of this experiment");
   list_command->add_option("--before", list->before, "Go on after this run");
   list_command->add_option("--limit", list->limit, "How many")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+      ->check(command_line::between(1, 1000))
+      ->show_default();
   add(with, *list_command, list, list_runs);
   auto id = std::make_shared<std::string>();
-  auto* show_command = runs->add_subcommand("show", "One run");
+  auto* show_command = runs->add_command("show", "One run");
   show_command->add_option("run", *id, "Id of the run")->required();
   add(with, *show_command, id, show_run);
   auto metric = std::make_shared<metric_options>();
-  auto* metrics = runs->add_subcommand("metrics", "The points of one metric series: step and value");
+  auto* metrics = runs->add_command("metrics", "The points of one metric series: step and value");
   metrics->add_option("run", metric->run, "Id of the run")->required();
   metrics->add_option("metric", metric->metric, "Name of the metric")->required();
-  metrics->add_option("--every", metric->every, "Only one of so many points")->check(CLI::PositiveNumber);
+  metrics->add_option("--every", metric->every, "Only one of so many points")
+      ->check(command_line::between(1, 1e9));
   add(with, *metrics, metric, show_metric);
 }
 
 } // namespace
 
-void add_registry_commands(CLI::App& app, context& with) {
+void add_registry_commands(command_line::command& app, context& with) {
   add_run_commands(app, with);
 
-  auto* models = app.add_subcommand("models", "Model versions and their manifests");
-  models->require_subcommand(1);
+  auto* models = app.add_command("models", "Model versions and their manifests");
+  models->require_command();
   auto list = std::make_shared<list_options>();
-  auto* list_command = models->add_subcommand("list", "Versions by name and number");
+  auto* list_command = models->add_command("list", "Versions by name and number");
   list_command->add_option("name", list->name, "Only those of this model");
   list_command->add_option("--after", list->before, "Go on after this name:version");
   list_command->add_option("--limit", list->limit, "How many")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+      ->check(command_line::between(1, 1000))
+      ->show_default();
   add(with, *list_command, list, list_models);
   auto which = std::make_shared<std::string>();
-  auto* show_command = models->add_subcommand("show", "One version with its manifest and gate");
+  auto* show_command = models->add_command("show", "One version with its manifest and gate");
   show_command->add_option("model", *which, "name, name:version, name:alias or name:manifest hash")
       ->required();
   add(with, *show_command, which, show_model);
   auto both = std::make_shared<std::pair<std::string, std::string>>();
-  auto* diff = models->add_subcommand("diff", "What differs between the manifests of two versions");
+  auto* diff = models->add_command("diff", "What differs between the manifests of two versions");
   diff->add_option("one", both->first, "name:version")->required();
   diff->add_option("other", both->second, "name:version")->required();
   with.command(*diff, [&with, both] { return diff_models(with, both->first, both->second); });
   auto change = std::make_shared<change_options>();
-  auto* alias = models->add_subcommand("alias", "Set or remove aliases and tags of a version");
+  auto* alias = models->add_command("alias", "Set or remove aliases and tags of a version");
   alias->add_option("model", change->model, "name:version")->required();
   alias->add_option("--set", change->set, "Alias to put at this version, taken from another that has it");
   alias->add_option("--remove", change->remove, "Alias to take away");
   alias->add_option("--tag", change->tags, "NAME=TEXT");
   add(with, *alias, change, change_model);
 
-  auto* releases = app.add_subcommand("releases", "Releases: what is served as one");
-  releases->require_subcommand(1);
+  auto* releases = app.add_command("releases", "Releases: what is served as one");
+  releases->require_command();
   auto page = std::make_shared<list_options>();
-  auto* releases_list = releases->add_subcommand("list", "Releases, newest first");
+  auto* releases_list = releases->add_command("list", "Releases, newest first");
   releases_list->add_option("--before", page->before, "Go on after this release");
   releases_list->add_option("--limit", page->limit, "How many")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+      ->check(command_line::between(1, 1000))
+      ->show_default();
   add(with, *releases_list, page, list_releases);
   auto release = std::make_shared<std::string>();
-  auto* release_show = releases->add_subcommand("show", "One release with its manifest and gate");
+  auto* release_show = releases->add_command("show", "One release with its manifest and gate");
   release_show->add_option("release", *release, "Id, its first 8 digits or more, or a name")->required();
   add(with, *release_show, release, show_release);
 

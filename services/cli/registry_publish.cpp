@@ -4,9 +4,9 @@
 
 #include "common/artefact/canonical.hpp"
 #include "common/artefact/transfer.hpp"
+#include "common/command_line/command_line.hpp"
 #include "common/json/parse.hpp"
 
-#include <CLI/CLI.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
@@ -271,15 +271,15 @@ expected<void> get_blob(context& with, const std::string& hash, const std::strin
   return artefact::download(*client, hash, to, bar_of(to));
 }
 
-void add_blob_commands(CLI::App& app, context& with) {
-  auto* blobs = app.add_subcommand("blobs", "Artefacts by their SHA-256");
-  blobs->require_subcommand(1);
+void add_blob_commands(command_line::command& app, context& with) {
+  auto* blobs = app.add_command("blobs", "Artefacts by their SHA-256");
+  blobs->require_command();
   auto file = std::make_shared<std::string>();
-  auto* put = blobs->add_subcommand("put", "Send a file; prints its hash");
-  put->add_option("file", *file, "File")->required()->check(CLI::ExistingFile);
+  auto* put = blobs->add_command("put", "Send a file; prints its hash");
+  put->add_option("file", *file, "File")->required()->check(command_line::existing_file());
   with.command(*put, [&with, file] { return put_blob(with, *file); });
   auto which = std::make_shared<std::pair<std::string, std::string>>();
-  auto* get = blobs->add_subcommand("get", "Fetch a blob into a file");
+  auto* get = blobs->add_command("get", "Fetch a blob into a file");
   get->add_option("sha256", which->first, "Hash")->required();
   get->add_option("file", which->second, "Where to")->required();
   with.command(*get, [&with, which] { return get_blob(with, which->first, which->second); });
@@ -287,13 +287,14 @@ void add_blob_commands(CLI::App& app, context& with) {
 
 } // namespace
 
-void add_publish_commands(CLI::App& models, CLI::App& releases, CLI::App& app, context& with) {
+void add_publish_commands(command_line::command& models, command_line::command& releases,
+                          command_line::command& app, context& with) {
   auto publish = std::make_shared<register_options>();
   auto* register_command =
-      models.add_subcommand("register", "Send a model folder and register it as a new version");
+      models.add_command("register", "Send a model folder and register it as a new version");
   register_command->add_option("folder", publish->folder, "Folder with model.json and the files it speaks of")
       ->required()
-      ->check(CLI::ExistingDirectory);
+      ->check(command_line::existing_folder());
   register_command->add_option("--name", publish->name, "Name of the model")->required();
   register_command->add_option("--tag", publish->tags, "NAME=TEXT");
   register_command->add_flag("--skip-gate", publish->skip_gate,
@@ -301,25 +302,24 @@ void add_publish_commands(CLI::App& models, CLI::App& releases, CLI::App& app, c
   with.command(*register_command, [&with, publish] { return register_model(with, *publish); });
 
   auto which = std::make_shared<std::string>();
-  auto* verify = models.add_subcommand("verify", "Fetch every file of a version and compare its hash");
+  auto* verify = models.add_command("verify", "Fetch every file of a version and compare its hash");
   verify->add_option("model", *which, "name:version")->required();
   with.command(*verify, [&with, which] { return verify_model(with, *which); });
 
   auto release = std::make_shared<std::string>();
-  auto* verify_command =
-      releases.add_subcommand("verify", "Fetch every file of a release and compare its hash");
+  auto* verify_command = releases.add_command("verify", "Fetch every file of a release and compare its hash");
   verify_command->add_option("release", *release, "Id, its first 8 digits or more, or a name")->required();
   with.command(*verify_command, [&with, release] { return verify_release(with, *release); });
 
   auto build = std::make_shared<build_options>();
-  auto* build_command = releases.add_subcommand("build", "Bundle registered models and rules into a release");
+  auto* build_command = releases.add_command("build", "Bundle registered models and rules into a release");
   build_command->add_option("--name", build->name, "Name of the release")->required();
   build_command->add_option("--model", build->models, "NAME[:VERSION][=WEIGHT]; several make an ensemble")
       ->required();
   build_command->add_option("--rules", build->rules, "Candidates, filters and rules (TOML)")
-      ->check(CLI::ExistingFile);
+      ->check(command_line::existing_file());
   build_command->add_option("--warmup", build->warmup, "Requests to warm up with (JSON lines)")
-      ->check(CLI::ExistingFile);
+      ->check(command_line::existing_file());
   build_command->add_flag("--skip-gate", build->skip_gate, "Although a model did not pass the gate");
   with.command(*build_command, [&with, build] { return build_release(with, *build); });
   add_blob_commands(app, with);

@@ -1,12 +1,12 @@
 #include "services/cli/rollout_commands.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/deployer_generated.h"
 
-#include <CLI/CLI.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
@@ -374,20 +374,20 @@ It is never promoted without data. The first release of a fleet is promoted as s
 With --follow: exit code 0 when promoted (shadow: passed), 1 when rolled back or failed, 130 when Ctrl-C ended the
 following; the rollout goes on.)";
 
-void add_start(CLI::App& rollouts, context& with) {
+void add_start(command_line::command& rollouts, context& with) {
   auto given = std::make_shared<start_options>();
-  auto* sub = rollouts.add_subcommand("start", "Begin to roll a release out");
+  auto* sub = rollouts.add_command("start", "Begin to roll a release out");
   sub->add_option("--strategy", given->strategy, "How (canary)")
-      ->check(CLI::IsMember({"canary", "ab", "shadow", "blue-green", "rolling"}));
+      ->check(command_line::one_of({"canary", "ab", "shadow", "blue-green", "rolling"}));
   sub->add_option("--release", given->release, "What: id, its first 8 digits or more, or a name");
   sub->add_option("--steps", given->steps, "Percent of users, step by step: 5,25,50,100")
-      ->delimiter(',')
-      ->check(CLI::Range(0.01, 100.0));
+      ->separated_by(',')
+      ->check(command_line::between(0.01, 100.0));
   sub->add_option("--pause", given->pause, "Least time of a step: 30s")->check(check_duration);
   sub->add_option("--give-up", given->give_up, "Without a verdict for so long it is rolled back: 7d")
       ->check(check_duration);
   sub->add_option("--min-sample", given->min_sample, "Answers per arm and step before anything passes")
-      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000}));
+      ->check(command_line::between(1, 1e9));
   sub->add_flag("--baseline", given->baseline, "canary: judge against a fresh arm of the old release");
   sub->add_option("--spec", given->file, "A specification in TOML");
   sub->add_option("--id", given->id, "Id of the rollout: the same id again is the same rollout");
@@ -398,27 +398,27 @@ void add_start(CLI::App& rollouts, context& with) {
 
 } // namespace
 
-void add_rollout_commands(CLI::App& app, context& with) {
-  auto* rollouts = app.add_subcommand("rollouts", "How releases come into production, and back");
-  rollouts->require_subcommand(1);
+void add_rollout_commands(command_line::command& app, context& with) {
+  auto* rollouts = app.add_command("rollouts", "How releases come into production, and back");
+  rollouts->require_command();
   add_start(*rollouts, with);
 
   auto page = std::make_shared<list_options>();
-  auto* all = rollouts->add_subcommand("list", "Rollouts, newest first");
+  auto* all = rollouts->add_command("list", "Rollouts, newest first");
   all->add_option("--before", page->before, "Go on after this rollout: `next` of the JSON");
-  all->add_option("--limit", page->limit, "How many")->check(CLI::Range(1, 1000))->capture_default_str();
+  all->add_option("--limit", page->limit, "How many")->check(command_line::between(1, 1000))->show_default();
   with.command(*all, [&with, page] { return list(with, *page); });
 
   auto id = std::make_shared<std::string>("current");
-  auto* one = rollouts->add_subcommand("show", "One rollout with its decisions");
-  one->add_option("rollout", *id, "Its id; 'current' is the newest")->capture_default_str();
+  auto* one = rollouts->add_command("show", "One rollout with its decisions");
+  one->add_option("rollout", *id, "Its id; 'current' is the newest")->show_default();
   with.command(*one, [&with, id]() -> expected<void> {
     TROUPE_TRY(found, show(with, *id));
     print(with, found);
     return {};
   });
-  auto* watch = rollouts->add_subcommand("follow", "Show the progress until it is over");
-  watch->add_option("rollout", *id, "Its id; 'current' is the newest")->capture_default_str();
+  auto* watch = rollouts->add_command("follow", "Show the progress until it is over");
+  watch->add_option("rollout", *id, "Its id; 'current' is the newest")->show_default();
   with.command(*watch, [&with, id]() -> expected<void> {
     TROUPE_TRY(last, follow(with, *id));
     return finish(with, last);
@@ -432,13 +432,13 @@ void add_rollout_commands(CLI::App& app, context& with) {
         std::tuple{"pause", wire::RolloutAction::pause, "Hold the step; a verdict of fail still rolls back"},
         std::tuple{"resume", resume, "Go on after a pause"}}) {
     auto given = std::make_shared<change_options>();
-    auto* sub = rollouts->add_subcommand(name, what);
-    sub->add_option("rollout", given->id, "Its id; 'current' is the newest")->capture_default_str();
+    auto* sub = rollouts->add_command(name, what);
+    sub->add_option("rollout", given->id, "Its id; 'current' is the newest")->show_default();
     sub->add_option("--reason", given->reason, "Written into the decision");
     with.command(*sub, [&with, given, action = action] { return change(with, action, *given); });
   }
 
-  auto* table = app.add_subcommand("routing", "The routing table in force: who is answered by which release");
+  auto* table = app.add_command("routing", "The routing table in force: who is answered by which release");
   with.command(*table, [&with] { return routing(with); });
 }
 

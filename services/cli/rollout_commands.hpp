@@ -5,6 +5,6 @@
 namespace troupe::cli {
 
 /// `troupe rollouts ...`, `troupe routing`: how releases come into production.
-void add_rollout_commands(CLI::App& app, context& with);
+void add_rollout_commands(command_line::command& app, context& with);
 
 } // namespace troupe::cli

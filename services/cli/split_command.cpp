@@ -4,7 +4,7 @@
 #include "services/cli/record_files.hpp"
 #include "services/cli/world/output.hpp"
 
-#include <CLI/CLI.hpp>
+#include "common/command_line/command_line.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -105,9 +105,9 @@ std::vector<bool> choose_held_out(const std::vector<record>& events, double shar
   return held;
 }
 
-void add_split_command(CLI::App& app, context& context) {
+void add_split_command(command_line::command& app, context& context) {
   auto options = std::make_shared<split_options>();
-  auto* sub = app.add_subcommand(
+  auto* sub = app.add_command(
       "split", "Part a data set: what to ingest and train on, and the last events of each user, held out");
   sub->add_option("path", options->path, "File, folder or glob")->required();
   sub->add_option("--mapping", options->mapping,
@@ -115,11 +115,11 @@ void add_split_command(CLI::App& app, context& context) {
   sub->add_option("--out", options->out, "Folder for train/ and held-out/, JSON lines in Troupe's own layout")
       ->required();
   sub->add_option("--share", options->share, "Of each user's events that is held out")
-      ->check(CLI::Range(0.01, 0.99))
-      ->capture_default_str();
+      ->check(command_line::between(0.01, 0.99))
+      ->show_default();
   sub->add_option("--least", options->least, "Users with fewer events keep them all")
-      ->check(CLI::Range(1u, 1'000'000u))
-      ->capture_default_str();
+      ->check(command_line::between(1, 1'000'000))
+      ->show_default();
   context.command(*sub, [&context, options] { return split(context, *options); });
 }
 

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace CLI {
-class App;
-} // namespace CLI
+namespace troupe::command_line {
+class command;
+} // namespace troupe::command_line
 
 namespace troupe::cli {
 
@@ -18,6 +18,6 @@ class context;
 std::vector<bool> choose_held_out(const std::vector<record>& events, double share, std::uint64_t least);
 
 /// `troupe split`: parts a data set into what is trained on and what is held out.
-void add_split_command(CLI::App& app, context& context);
+void add_split_command(command_line::command& app, context& context);
 
 } // namespace troupe::cli

@@ -1,12 +1,11 @@
 #include "services/cli/status_command.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/status_generated.h"
-
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <future>
@@ -186,8 +185,8 @@ expected<void> status(context& context, const status_options& given) {
 
 } // namespace
 
-void add_status_commands(CLI::App& app, context& context) {
-  auto* sub = app.add_subcommand(
+void add_status_commands(command_line::command& app, context& context) {
+  auto* sub = app.add_command(
       "status", "Show each service: ready or not, lag, last error; exit 1 when one is not ready");
   sub->footer("A replica above the catalog's least_replicas comes and goes with load: while nobody answers "
               "there it is "
@@ -195,10 +194,10 @@ void add_status_commands(CLI::App& app, context& context) {
   auto options = std::make_shared<status_options>();
   sub->add_option("--timeout", options->timeout, "How long to wait for answers")
       ->check(check_duration)
-      ->capture_default_str();
+      ->show_default();
   sub->add_option("--wait", options->wait, "Ask again until every service is ready, for so long")
       ->check(check_duration)
-      ->capture_default_str();
+      ->show_default();
   context.command(*sub, [&context, options] { return status(context, *options); });
 }
 

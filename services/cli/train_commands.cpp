@@ -1,6 +1,7 @@
 #include "services/cli/train_commands.hpp"
 
-#include <CLI/CLI.hpp>
+#include "common/command_line/command_line.hpp"
+
 #include <unistd.h>
 
 #include <cerrno>
@@ -56,7 +57,7 @@ std::vector<std::string> shared_arguments(const context& context, const train_op
   return out;
 }
 
-void add_shared_options(CLI::App& sub, train_options& options) {
+void add_shared_options(command_line::command& sub, train_options& options) {
   sub.add_option("--config", options.config, "TOML file; `troupe-train keys` lists its keys");
   sub.add_option("--model", options.model, "popularity, item_knn, ease, ials, bpr, sasrec; over the file");
   sub.add_option("--set", options.settings, "key=value over the file");
@@ -66,10 +67,9 @@ void add_shared_options(CLI::App& sub, train_options& options) {
 
 } // namespace
 
-void add_train_commands(CLI::App& app, context& context) {
+void add_train_commands(command_line::command& app, context& context) {
   auto options = std::make_shared<train_options>();
-  auto* evaluate =
-      app.add_subcommand("evaluate", "Train on a benchmark's training part and measure accuracy");
+  auto* evaluate = app.add_command("evaluate", "Train on a benchmark's training part and measure accuracy");
   evaluate->add_option("protocol", options->protocol, "ml-1m-ncf, ml-1m-sasrec or leave-last-out")
       ->required();
   evaluate->add_option("--data", options->data, "Folder of the benchmark; for leave-last-out a file")
@@ -82,7 +82,7 @@ void add_train_commands(CLI::App& app, context& context) {
     return become_trainer(context, std::move(arguments));
   });
 
-  auto* fit = app.add_subcommand("fit", "Train on a file of interactions, without a fleet");
+  auto* fit = app.add_command("fit", "Train on a file of interactions, without a fleet");
   fit->add_option("--data", options->data, "File of interactions: user item [time] a line")->required();
   fit->add_option("--out", options->out, "Folder for the model")->required();
   add_shared_options(*fit, *options);

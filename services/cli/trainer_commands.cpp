@@ -2,6 +2,7 @@
 
 #include "services/cli/ingest_progress.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/config/section.hpp"
 #include "common/core/time.hpp"
 #include "common/json/parse.hpp"
@@ -11,7 +12,6 @@
 #include "schemas/registry_generated.h"
 #include "schemas/trainer_generated.h"
 
-#include <CLI/CLI.hpp>
 #include <boost/json/parse.hpp>
 
 #include <cstdio>
@@ -279,19 +279,19 @@ expected<void> reproduce(context& with, const train_flags& flags) {
 
 } // namespace
 
-void add_trainer_commands(CLI::App& app, context& with) {
-  auto* command = app.add_subcommand("train", "Train a model on the fleet, from a configuration in TOML");
+void add_trainer_commands(command_line::command& app, context& with) {
+  auto* command = app.add_command("train", "Train a model on the fleet, from a configuration in TOML");
   auto flags = std::make_shared<train_flags>();
   command->add_option("config", flags->config,
                       "TOML: the model's keys, and in table [run] name, data, ranks, hang_after...");
   command->add_option("--run", flags->run,
                       "Id of the run: the same id again is the same run; else a new one");
   command->add_flag("--follow", flags->follow, "Show the progress until the end");
-  command->require_subcommand(0, 1);
+  command->allow_command();
   for (auto [name, meaning, kind] :
        {std::tuple{"status", "How far a run is", wire::Kind::train_status},
         std::tuple{"cancel", "Stop a run; its checkpoint stays", wire::Kind::train_cancel}}) {
-    auto* sub = command->add_subcommand(name, meaning);
+    auto* sub = command->add_command(name, meaning);
     sub->add_option("run", flags->run, "Id of the run")->required();
     with.command(
         *sub,
@@ -305,12 +305,11 @@ void add_trainer_commands(CLI::App& app, context& with) {
   with.command(
       *command,
       [&with, flags, command]() -> expected<void> {
-        return command->get_subcommands().empty() ? train(with, *flags) : expected<void>{};
+        return !command->has_command_given() ? train(with, *flags) : expected<void>{};
       },
       hint);
 
-  auto* again =
-      app.add_subcommand("reproduce", "Train a model again from its manifest and compare the hashes");
+  auto* again = app.add_command("reproduce", "Train a model again from its manifest and compare the hashes");
   again->add_option("model", flags->model, "MODEL or MODEL:VERSION (a number, an alias, a hash)")->required();
   with.command(
       *again, [&with, flags] { return reproduce(with, *flags); }, hint);

@@ -5,6 +5,6 @@
 namespace troupe::cli {
 
 /// `troupe train`, `troupe reproduce`.
-void add_trainer_commands(CLI::App& app, context& context);
+void add_trainer_commands(command_line::command& app, context& context);
 
 } // namespace troupe::cli

@@ -5,14 +5,13 @@
 #include "services/feature_store/training_fetch.hpp"
 #include "services/feature_store/training_spec.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/feature_store_generated.h"
-
-#include <CLI/CLI.hpp>
 
 #include <fstream>
 #include <iostream>
@@ -197,30 +196,30 @@ expected<void> verify(context& with, const std::string& folder) {
 
 } // namespace
 
-void add_training_set_commands(CLI::App& app, context& with) {
-  auto* training = app.add_subcommand(
+void add_training_set_commands(command_line::command& app, context& with) {
+  auto* training = app.add_command(
       "training-set",
       "Training sets, correct at the point in time. The feature store builds them and keeps them "
       "by name; trainers (dcn.training_set) and this program fetch them from there");
-  training->require_subcommand(1);
+  training->require_command();
   auto options = std::make_shared<training_options>();
-  auto* build_command = training->add_subcommand(
+  auto* build_command = training->add_command(
       "build",
       "Build or resume a training set; the feature store keeps it by the name in the specification, in "
       "the place of an earlier one. One that is there and up to date is found done");
   build_command->add_option("spec", options->spec, "Specification in TOML")
       ->required()
-      ->check(CLI::ExistingFile);
+      ->check(command_line::existing_file());
   build_command->add_option("--out", options->out,
                             "Fetch it too, into this folder of this machine: Parquet parts and manifest");
   with.command(*build_command, [&with, options] { return build(with, *options); });
-  auto* list_command = training->add_subcommand("list", "The training sets that the feature store keeps");
+  auto* list_command = training->add_command("list", "The training sets that the feature store keeps");
   list_command->add_option("--limit", options->limit, "How many at most")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+      ->check(command_line::between(1, 1000))
+      ->show_default();
   list_command->add_option("--after", options->after, "Those whose names come after this one");
   with.command(*list_command, [&with, options] { return list(with, *options); });
-  auto* fetch_command = training->add_subcommand(
+  auto* fetch_command = training->add_command(
       "fetch",
       "Fetch a kept training set into a folder of this machine. The folder is a training set only when "
       "every value has been checked; a fetch that was cut off goes on");
@@ -228,16 +227,15 @@ void add_training_set_commands(CLI::App& app, context& with) {
   fetch_command->add_option("--out", options->out, "Folder of the Parquet parts and the manifest")
       ->required();
   with.command(*fetch_command, [&with, options] { return fetch_by_name(with, *options); });
-  auto* remove_command =
-      training->add_subcommand("remove", "Remove a kept training set from the feature store");
+  auto* remove_command = training->add_command("remove", "Remove a kept training set from the feature store");
   remove_command->add_option("name", options->name, "Name of the training set")->required();
   with.command(*remove_command, [&with, options] { return remove(with, *options); });
-  auto* verify_command = training->add_subcommand(
+  auto* verify_command = training->add_command(
       "verify", "Compute the content hash of a training set in a folder of this machine again");
   auto folder = std::make_shared<std::string>();
   verify_command->add_option("dir", *folder, "Folder of the training set")
       ->required()
-      ->check(CLI::ExistingDirectory);
+      ->check(command_line::existing_folder());
   with.command(*verify_command, [&with, folder] { return verify(with, *folder); });
 }
 

@@ -2,10 +2,9 @@
 
 #include "services/cli/supervisor.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
 #include "common/log/log.hpp"
-
-#include <CLI/CLI.hpp>
 
 #include <iostream>
 
@@ -47,13 +46,11 @@ expected<void> up(context& context, const up_options& given) {
 
 } // namespace
 
-void add_up_commands(CLI::App& app, context& context) {
+void add_up_commands(command_line::command& app, context& context) {
   auto* sub =
-      app.add_subcommand("up", "Start every service of the catalog on this machine, and keep them running");
+      app.add_command("up", "Start every service of the catalog on this machine, and keep them running");
   auto options = std::make_shared<up_options>();
-  sub->add_option("--set", options->set, "service.key=value: a setting of one service")
-      ->expected(1)
-      ->take_all();
+  sub->add_option("--set", options->set, "service.key=value: a setting of one service")->one_each_time();
   sub->add_flag("--any-admin-port", options->any_admin_port,
                 "Free ports for metrics and health, instead of those of the catalog; see <data>/run/*.admin");
   sub->add_option("--longest-delay", options->longest_delay,

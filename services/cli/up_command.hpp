@@ -5,6 +5,6 @@
 namespace troupe::cli {
 
 /// `troupe up`: starts every service of the catalog on this machine and keeps them running.
-void add_up_commands(CLI::App& app, context& context);
+void add_up_commands(command_line::command& app, context& context);
 
 } // namespace troupe::cli

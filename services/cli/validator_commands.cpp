@@ -6,12 +6,11 @@
 #include "services/validator/profile.hpp"
 #include "services/validator/schema.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/validator_generated.h"
-
-#include <CLI/CLI.hpp>
 
 #include <cstdio>
 #include <fstream>
@@ -212,18 +211,18 @@ expected<void> merge_profiles(const context& context, const merge_options& given
   return print_or_store(context, merged, given.out);
 }
 
-void add_schema_commands(CLI::App& app, context& context) {
-  auto* group = app.add_subcommand("schema", "What records must be like: rules in TOML");
-  group->require_subcommand(1);
+void add_schema_commands(command_line::command& app, context& context) {
+  auto* group = app.add_command("schema", "What records must be like: rules in TOML");
+  group->require_command();
   auto options = std::make_shared<schema_options>();
-  auto* infer = group->add_subcommand("infer", "Write a first schema from a file, a folder or a glob");
+  auto* infer = group->add_command("infer", "Write a first schema from a file, a folder or a glob");
   infer->add_option("FILE", options->file, "What to read, or a stored profile")->required();
   infer->add_option("--mapping", options->mapping, "A shipped mapping or its file; else Troupe's own layout");
   infer->add_option("--out", options->out, "Write it here; else print it");
   context.command(
       *infer, [&context, options] { return infer_schema(context, *options); },
       "name the layout with --mapping, or see what is in the file");
-  auto* check = group->add_subcommand("check", "Read a schema file and say what it holds");
+  auto* check = group->add_command("check", "Read a schema file and say what it holds");
   check->add_option("FILE", options->file, "A schema in TOML")->required();
   context.command(
       *check, [&context, options] { return check_schema(context, *options); },
@@ -232,10 +231,10 @@ void add_schema_commands(CLI::App& app, context& context) {
 
 } // namespace
 
-void add_validator_commands(CLI::App& app, context& context) {
+void add_validator_commands(command_line::command& app, context& context) {
   add_schema_commands(app, context);
   auto* show =
-      app.add_subcommand("profile", "What records are like: counts, quantiles, histograms, frequent values");
+      app.add_command("profile", "What records are like: counts, quantiles, histograms, frequent values");
   auto options = std::make_shared<profile_options>();
   show->add_option("FILE", options->file,
                    "A file, a folder or a glob to profile, or a stored profile to print");
@@ -246,8 +245,8 @@ void add_validator_commands(CLI::App& app, context& context) {
   show->add_option("--out", options->out,
                    "Store the profile here; `troupe profile FILE` and `merge` read it");
   auto merge = std::make_shared<merge_options>();
-  auto* together = show->add_subcommand("merge", "Merge stored profiles into the profile of the whole");
-  together->add_option("FILES", merge->files, "Profiles written by --out")->required()->expected(2, -1);
+  auto* together = show->add_command("merge", "Merge stored profiles into the profile of the whole");
+  together->add_option("FILES", merge->files, "Profiles written by --out")->required()->at_least(2);
   together->add_option("--out", merge->out, "Store the merged profile here");
   context.command(
       *together, [&context, merge] { return merge_profiles(context, *merge); },
@@ -255,7 +254,7 @@ void add_validator_commands(CLI::App& app, context& context) {
   context.command(
       *show,
       [&context, options, together]() -> expected<void> {
-        return together->parsed() ? expected<void>{} : show_profile(context, *options);
+        return together->given() ? expected<void>{} : show_profile(context, *options);
       },
       "name the layout with --mapping, or start the fleet with troupe up");
 }

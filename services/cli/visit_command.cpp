@@ -4,10 +4,10 @@
 #include "services/cli/visit_statistics.hpp"
 #include "services/cli/visitors.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/event/impression.hpp"
 #include "common/http/router.hpp"
 
-#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
 #include <algorithm>
@@ -212,26 +212,28 @@ expected<void> visit(context& context, const visit_options& given) {
 
 } // namespace
 
-void add_visit_commands(CLI::App& app, context& context) {
+void add_visit_commands(command_line::command& app, context& context) {
   auto options = std::make_shared<visit_options>();
   auto& how = options->how;
-  auto* sub = app.add_subcommand("visit", "Simulated visitors, of the world of `troupe generate` or with the "
-                                          "tastes of held-out events: ask, look, click, "
-                                          "tell; click rate per arm");
+  auto* sub = app.add_command("visit", "Simulated visitors, of the world of `troupe generate` or with the "
+                                       "tastes of held-out events: ask, look, click, "
+                                       "tell; click rate per arm");
   sub->add_option("--held-out", options->held_out,
                   "Events that `troupe split` held out: their users come and like what they took there");
-  sub->add_option("--visits", options->visits)->check(CLI::Range(1u, 1'000'000'000u))->capture_default_str();
-  sub->add_option("--n", options->n, "Items on a page")->check(CLI::Range(1u, 100u))->capture_default_str();
+  sub->add_option("--visits", options->visits)
+      ->check(command_line::between(1, 1'000'000'000))
+      ->show_default();
+  sub->add_option("--n", options->n, "Items on a page")->check(command_line::between(1, 100))->show_default();
   sub->add_option("--visit-seed", options->visit_seed, "Another seed: other visitors of the same world")
-      ->capture_default_str();
+      ->show_default();
   sub->add_option("--parallel", options->parallel, "Visitors at a time")
-      ->check(CLI::Range(1u, 256u))
-      ->capture_default_str();
-  sub->add_option("--seed", how.seed, "Of the world, as given to `troupe generate`")->capture_default_str();
-  sub->add_option("--users", how.users, "Of the world")->capture_default_str();
-  sub->add_option("--items", how.items, "Of the world")->capture_default_str();
-  sub->add_option("--item-skew", how.item_skew, "Of the world")->capture_default_str();
-  sub->add_option("--user-skew", how.user_skew, "Of the world")->capture_default_str();
+      ->check(command_line::between(1, 256))
+      ->show_default();
+  sub->add_option("--seed", how.seed, "Of the world, as given to `troupe generate`")->show_default();
+  sub->add_option("--users", how.users, "Of the world")->show_default();
+  sub->add_option("--items", how.items, "Of the world")->show_default();
+  sub->add_option("--item-skew", how.item_skew, "Of the world")->show_default();
+  sub->add_option("--user-skew", how.user_skew, "Of the world")->show_default();
   sub->add_flag("--quiet", options->quiet, "No progress line");
   options->gateway.bind(*sub);
   context.command(*sub, [&context, options] { return visit(context, *options); });

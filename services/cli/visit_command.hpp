@@ -5,6 +5,6 @@
 namespace troupe::cli {
 
 /// `troupe visit`: simulated visitors of the gateway.
-void add_visit_commands(CLI::App& app, context& context);
+void add_visit_commands(command_line::command& app, context& context);
 
 } // namespace troupe::cli

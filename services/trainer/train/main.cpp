@@ -1,8 +1,7 @@
 #include "services/trainer/train/command.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/tensor/blas_kernels.hpp"
-
-#include <CLI/CLI.hpp>
 
 #include <exception>
 #include <iostream>
@@ -15,10 +14,10 @@ constexpr int exit_usage = 2;
 int run(int argc, char** argv) {
   using namespace troupe;
   trainer::command_options options;
-  CLI::App app{"Trains and evaluates models; `troupe fit` and `troupe evaluate` become it."};
-  app.name("troupe-train");
-  app.require_subcommand(1);
-  app.fallthrough();
+  command_line::program app{"troupe-train",
+                            "Trains and evaluates models; `troupe fit` and `troupe evaluate` become it."};
+  app.require_command();
+  app.options_anywhere();
   app.add_option("--config", options.config_file, "TOML file; `troupe-train keys` lists its keys");
   app.add_option("--set", options.settings, "key=value over the file");
   app.add_option("--model", options.model,
@@ -27,23 +26,16 @@ int run(int argc, char** argv) {
   app.add_option("--out", options.out, "Folder for the model");
   app.add_flag("--json", options.json, "Print JSON");
   app.add_flag("--quiet", options.quiet, "No progress line");
-  auto* evaluate =
-      app.add_subcommand("evaluate", "Train on a benchmark's training part and ask its questions");
+  auto* evaluate = app.add_command("evaluate", "Train on a benchmark's training part and ask its questions");
   evaluate->add_option("protocol", options.protocol, "ml-1m-ncf, ml-1m-sasrec or leave-last-out")->required();
   evaluate->add_option("--data", options.data, "Folder of the benchmark; for leave-last-out a file")
       ->required();
-  auto* fit = app.add_subcommand("fit", "Train on a file of interactions and write the model");
+  auto* fit = app.add_command("fit", "Train on a file of interactions and write the model");
   fit->add_option("--data", options.data, "File of interactions: user item [time] a line")->required();
-  auto* keys = app.add_subcommand("keys", "List the keys of a configuration");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& err) {
-    if (err.get_exit_code() == 0)
-      return app.exit(err);
-    std::cerr << "troupe-train: " << err.what() << "; see troupe-train --help\n";
-    return exit_usage;
-  }
-  if (keys->parsed()) {
+  auto* keys = app.add_command("keys", "List the keys of a configuration");
+  if (auto end = app.parse(argc, argv))
+    return *end;
+  if (keys->given()) {
     std::cout << trainer::help_on_keys();
     return 0;
   }
@@ -51,8 +43,8 @@ int run(int argc, char** argv) {
   expected<void> done;
   if (config) {
     auto blas = tensor::choose_blas_kernels(argv, config->threads);
-    done = evaluate->parsed() ? trainer::run_evaluate(options, *config, blas)
-                              : trainer::run_fit(options, *config, blas);
+    done = evaluate->given() ? trainer::run_evaluate(options, *config, blas)
+                             : trainer::run_fit(options, *config, blas);
   } else {
     done = unexpected<error>{config.error()};
   }

@@ -1,9 +1,9 @@
 #include "services/trainer/worker/worker.hpp"
 
+#include "common/command_line/command_line.hpp"
 #include "common/log/log.hpp"
 #include "common/tensor/blas_kernels.hpp"
 
-#include <CLI/CLI.hpp>
 #include <boost/json/serialize.hpp>
 #include <signal.h>
 
@@ -33,8 +33,9 @@ bool is_bad_input(troupe::ec code) {
 int run(int argc, char** argv) {
   using namespace troupe;
   trainer::worker_options options;
-  CLI::App app{"One rank of a training run. The trainer starts it and reads the JSON lines on its output."};
-  app.name("troupe-trainer-worker");
+  command_line::program app{
+      "troupe-trainer-worker",
+      "One rank of a training run. The trainer starts it and reads the JSON lines on its output."};
   app.add_option("--config", options.config, "TOML: what to train; `troupe-train keys` lists the keys")
       ->required();
   app.add_option("--data", options.data,
@@ -43,17 +44,11 @@ int run(int argc, char** argv) {
       ->required();
   app.add_option("--out", options.out, "Folder of the run")->required();
   app.add_option("--rank", options.rank, "Which of the ranks this is");
-  app.add_option("--world", options.world, "Ranks that train together")->check(CLI::Range(1, 64));
+  app.add_option("--world", options.world, "Ranks that train together")->check(command_line::between(1, 64));
   app.add_option("--rendezvous", options.rendezvous, "File through which the ranks find one another");
   app.add_flag("--resume", options.resume, "Go on from the last checkpoint, where there is one");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& err) {
-    if (err.get_exit_code() == 0)
-      return app.exit(err);
-    std::cerr << "troupe-trainer-worker: " << err.what() << "; see troupe-trainer-worker --help\n";
-    return exit_bad_input;
-  }
+  if (auto end = app.parse(argc, argv))
+    return *end;
   auto blas = tensor::choose_blas_kernels(argv, trainer::threads_of(options));
   log::start({fmt::format("worker/{}", options.rank)});
   log::info("blas-kernels", "OpenBLAS runs its {} kernels ({}) on {} threads",
