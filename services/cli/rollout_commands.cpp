@@ -1,5 +1,7 @@
 #include "services/cli/rollout_commands.hpp"
 
+#include "services/cli/rollout_progress.hpp"
+
 #include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
 #include "common/net/client.hpp"
@@ -88,6 +90,16 @@ json::object to_json(const wire::RolloutT& from) {
                                      {"verdict", name_of(each->verdict)},
                                      {"action", each->action},
                                      {"reason", each->reason}});
+  json::array arms;
+  for (auto& each : from.arms)
+    arms.push_back(json::object{{"arm", each->arm},
+                                {"release", each->release},
+                                {"answers", each->answers},
+                                {"counted", each->counted},
+                                {"needed", each->needed},
+                                {"errors", each->errors},
+                                {"degraded", each->degraded},
+                                {"clicks", each->clicks}});
   return {{"rollout_id", from.rollout_id},
           {"strategy", from.strategy},
           {"release", from.release},
@@ -100,6 +112,7 @@ json::object to_json(const wire::RolloutT& from) {
           {"spec", from.spec},
           {"started", instant(from.started)},
           {"ended", instant(from.ended)},
+          {"arms", std::move(arms)},
           {"decisions", std::move(decisions)}};
 }
 
@@ -120,6 +133,12 @@ void print(const context& with, const wire::RolloutT& from) {
     return;
   }
   std::cout << line_of(from) << '\n' << "  " << from.reason << '\n';
+  if (!from.arms.empty())
+    std::cout << fmt::format("{:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "arm", "answers", "counted",
+                             "needed", "errors", "degraded", "clicks");
+  for (auto& each : from.arms)
+    std::cout << fmt::format("{:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", each->arm, each->answers,
+                             each->counted, each->needed, each->errors, each->degraded, each->clicks);
   if (!from.decisions.empty())
     std::cout << fmt::format("{:<19} {:>4} {:<17} {:<10} {:<10} {:>11} {:>11} {:>9} {:<15} {:<10} {}\n", "at",
                              "step", "metric", "arm", "against", "value", "bound", "n", "verdict", "action",
@@ -193,22 +212,59 @@ std::string fresh_id(const start_options& given) {
                      source() & 0xffff);
 }
 
+/// Tells on standard error what a rollout waits for: a line that changes in place on a terminal, elsewhere a
+/// line at most every ten seconds.
+class waiting_line {
+public:
+  explicit waiting_line(bool in_place) : in_place_{in_place} {}
+
+  void show(const wire::RolloutT& now) {
+    // The first release of a fleet goes through here in a moment: nobody has to decide about it.
+    if (now.state == wire::RolloutState::running && std::exchange(step_told_, now.step) != now.step) {
+      clear();
+      fmt::print(stderr, "{}\n", by_hand_text(now));
+    }
+    say(waiting_text(now));
+  }
+
+  void say(std::string text) {
+    if (in_place_) {
+      fmt::print(stderr, "\r\033[K{}", text.substr(0, 160));
+      return;
+    }
+    auto at = std::chrono::steady_clock::now();
+    if (text == told_ || at < next_)
+      return;
+    fmt::print(stderr, "{}\n", text);
+    told_ = std::move(text);
+    next_ = at + 10s;
+  }
+
+  void clear() {
+    if (in_place_)
+      fmt::print(stderr, "\r\033[K");
+  }
+
+private:
+  bool in_place_;
+  std::uint32_t step_told_ = 0;
+  std::string told_;
+  std::chrono::steady_clock::time_point next_;
+};
+
 /// Until it is over, or Ctrl-C; it goes on after that. Every new decision and every change is a line.
 expected<wire::RolloutT> follow(context& with, const std::string& id) {
   context::watch_interrupt();
-  std::string last;
   std::size_t told = 0;
-  bool live = stderr_is_terminal() && !with.json;
+  waiting_line waiting{stderr_is_terminal()};
   for (;;) {
     auto now = show(with, id);
+    waiting.clear();
     if (!now) {
       if (remedy_of(now.error().code) != remedy::retry_later)
         return now;
-      if (live)
-        fmt::print(stderr, "\r\033[Kthe deployer does not answer; asking again");
+      waiting.say("the deployer does not answer; asking again");
     } else {
-      if (live)
-        fmt::print(stderr, "\r\033[K");
       for (; told < now->decisions.size(); ++told) {
         auto& each = *now->decisions[told];
         if (!with.json && !each.action.empty())
@@ -218,9 +274,7 @@ expected<wire::RolloutT> follow(context& with, const std::string& id) {
       }
       if (is_over(now->state) || context::interrupted())
         return now;
-      if (live)
-        fmt::print(stderr, "{} step {}/{} {:.0f} %: {}", name_of(now->state), now->step, now->steps,
-                   100 * now->weight, now->reason.substr(0, 100));
+      waiting.show(*now);
     }
     std::fflush(stdout);
     std::fflush(stderr);
@@ -364,14 +418,15 @@ constexpr auto spec_help =
   min_sample = 500         # answers per arm and step before anything passes
   alpha = 0.05             # chance of a false alarm over the whole rollout, however often it looks
   error_rate = 0.01
+  degraded = 0.05          # answers that lack something, beyond those of the arm that it is compared with
   p99 = "500ms"            # p50, p95: not judged unless given
   click_rate = true        # canary, ab; false for rolling and blue-green
   click_margin = 0.1       # the last step passes when the click rate is worse by less than this share
-  overlap = 0.0            # shadow: least mean overlap with what was shown
-  rank_correlation = -1.0  # shadow: least mean rank correlation
+  overlap = 0.05           # shadow: least mean overlap with what was shown
+  rank_correlation = -0.2  # shadow: least mean rank correlation of the items in both lists
 
 It is never promoted without data. The first release of a fleet is promoted as soon as it is loaded.
-With --follow: exit code 0 when promoted (shadow: passed), 1 when rolled back or failed, 130 when Ctrl-C ended the
+With --follow: what it waits for is said on standard error; exit code 0 when promoted (shadow: passed), 1 when rolled back or failed, 130 when Ctrl-C ended the
 following; the rollout goes on.)";
 
 void add_start(command_line::command& rollouts, context& with) {

@@ -370,8 +370,10 @@ private:
     // What it waits for at this moment, which no decision says yet.
     if (auto record = journal().find(found.rollout_id); record && record->is_running()) {
       auto& seen = journal().seen();
-      if (seen.rollout == record->id && seen.step == record->step)
+      if (seen.rollout == record->id && seen.step == record->step) {
         found.reason = judge(*record, seen, micros_of(wall_now())).reason;
+        found.arms = progress_of(*record, seen);
+      }
     }
     return written<wire::Rollout>(found);
   }

@@ -28,7 +28,7 @@ public:
     auto reference = of_.reference_arm();
     bool compares = !reference.empty() && rules_.click_rate;
     auto tests = 2 + (rules_.p50.count() > 0) + (rules_.p95.count() > 0) + (compares ? 1 : 0) +
-                 (of_.is_shadow() ? 2 : 0);
+                 (reference.empty() ? 0 : 1) + (of_.is_shadow() ? 2 : 0);
     alpha_ = rules_.alpha / static_cast<double>(tests) /
              static_cast<double>(std::max<std::size_t>(1, of_.weights.size()));
     if (of_.is_shadow())
@@ -39,6 +39,8 @@ public:
           {ours->arm, ours->answers, ours->errors, &ours->latency},
           theirs ? std::optional{one_arm{theirs->arm, theirs->answers, theirs->errors, &theirs->latency}}
                  : std::nullopt);
+      if (theirs)
+        judge_degraded(*ours, *theirs);
       if (theirs && rules_.click_rate) {
         judge_ratio(*ours, *theirs);
         judge_clicks(*ours, *theirs);
@@ -103,6 +105,27 @@ private:
     judge_latency("p50_us", 0.50, rules_.p50, ours, theirs);
     judge_latency("p95_us", 0.95, rules_.p95, ours, theirs);
     judge_latency("p99_us", 0.99, rules_.p99, ours, theirs);
+  }
+
+  /// What an answer lacks may be the fleet's doing (features that nobody serves), so it is held against the
+  /// release only beyond what the reference arm lacks.
+  void judge_degraded(const arm_evidence& ours, const arm_evidence& theirs) {
+    auto n = ours.answers;
+    auto rate = n == 0 ? 0.0 : static_cast<double>(ours.degraded) / static_cast<double>(n);
+    auto& to = line("degraded", ours.arm, n, rate, rules_.degraded);
+    to.against = theirs.arm;
+    auto most = std::max(rules_.degraded, largest_rate(theirs.degraded, theirs.answers, alpha_));
+    if (most < 1 && beyond(ours.degraded, n, most)) {
+      to.verdict = Verdict3::fail;
+      to.reason = fmt::format("{} of {} answers lack something, more than a share of {:.4g} at level {:.2g}",
+                              ours.degraded, n, most, alpha_);
+    } else if (n < rules_.min_sample)
+      to.reason = fmt::format("{} of at least {} answers", n, rules_.min_sample);
+    else {
+      to.verdict = Verdict3::pass;
+      to.reason = fmt::format("{} of {} answers lack something, {} of {} of {}", ours.degraded, n,
+                              theirs.degraded, theirs.answers, theirs.arm);
+    }
   }
 
   void judge_latency(const char* metric, double q, std::chrono::microseconds limit, one_arm ours,
@@ -238,6 +261,39 @@ private:
 
 judgement judge(const rollout& of, const window& seen, std::int64_t now) {
   return bench{of, seen, now}.judge();
+}
+
+std::vector<std::unique_ptr<wire::ArmProgressT>> progress_of(const rollout& of, const window& seen) {
+  std::vector<std::unique_ptr<wire::ArmProgressT>> out;
+  auto& rules = of.spec.verdict;
+  if (of.is_shadow()) {
+    auto made = std::make_unique<wire::ArmProgressT>();
+    made->arm = "shadow";
+    made->release = seen.shadow.release;
+    made->answers = seen.shadow.compared + seen.shadow.errors;
+    made->counted = seen.shadow.compared;
+    made->needed = rules.min_sample;
+    made->errors = seen.shadow.errors;
+    out.push_back(std::move(made));
+    return out;
+  }
+  auto reference = of.reference_arm();
+  bool compares = !reference.empty() && rules.click_rate;
+  for (auto& each : seen.arms) {
+    auto clicks = rate_of(each.cells);
+    bool judged = each.arm == of.new_arm() || (compares && each.arm == reference);
+    auto made = std::make_unique<wire::ArmProgressT>();
+    made->arm = each.arm;
+    made->release = each.release;
+    made->answers = each.answers;
+    made->counted = compares ? std::min(each.answers, clicks.answers) : each.answers;
+    made->needed = judged ? rules.min_sample : 0;
+    made->errors = each.errors;
+    made->degraded = each.degraded;
+    made->clicks = clicks.clicks;
+    out.push_back(std::move(made));
+  }
+  return out;
 }
 
 } // namespace troupe::deployer

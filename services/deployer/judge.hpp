@@ -3,6 +3,7 @@
 #include "services/deployer/evidence.hpp"
 #include "services/deployer/rollout_machine.hpp"
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct judgement {
 /// alpha). pass: every metric has its minimum sample and stands within its bound. Anything else, silence
 /// first of all, is not enough data.
 ///
+/// - degraded: the share of answers that lack something (a model that did not score, features that did not
+///   come) is at most `degraded`, or that of the reference arm; judged where there is a reference arm.
 /// - error_rate, p50_us, p95_us, p99_us of the new release's arm. A latency is judged as a rate: at most a
 ///   share 1 - q of the answers is slower. Where the reference arm is beyond the bound as well and as far,
 ///   something other than the release is at fault: neither pass nor fail.
@@ -33,5 +36,8 @@ struct judgement {
 ///   is broken and no comparison holds (Fabijan et al., Diagnosing sample ratio mismatch, 2019).
 /// - shadow: error_rate, latencies, overlap and rank_correlation of the lists.
 judgement judge(const rollout& of, const window& seen, std::int64_t now);
+
+/// How far each arm of the step that `of` stands at is from its minimum sample.
+std::vector<std::unique_ptr<wire::ArmProgressT>> progress_of(const rollout& of, const window& seen);
 
 } // namespace troupe::deployer

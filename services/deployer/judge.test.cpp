@@ -169,6 +169,70 @@ TEST_CASE("what befalls the reference arm as well is neither pass nor fail") {
   CHECK(judge(of, seen, 1).verdict == Verdict3::fail);
 }
 
+TEST_CASE("a release whose answers lack more than those of the reference arm fails, a poor fleet passes") {
+  auto of = running("[verdict]\nclick_rate = false");
+  auto lacking = [&](std::uint64_t canary, std::uint64_t production) {
+    auto seen = window_of(of, 0);
+    serve(arm_in(seen, "canary"), 1'000);
+    serve(arm_in(seen, "production"), 5'000);
+    arm_in(seen, "canary").degraded = canary;
+    arm_in(seen, "production").degraded = production;
+    return judge(of, seen, 1);
+  };
+
+  CHECK(lacking(0, 0).verdict == Verdict3::pass);
+  CHECK(lacking(1'000, 5'000).verdict == Verdict3::pass); // features that nobody serves
+  auto worse = lacking(1'000, 0);
+  CHECK(worse.verdict == Verdict3::fail);
+  CHECK(line(worse, "degraded").bound == doctest::Approx(0.05));
+  CHECK(lacking(1'000, 2'500).verdict == Verdict3::fail);
+  // With everybody on it there is nothing to compare with: it is not judged.
+  auto all = running("steps = [20, 100]\n[verdict]\nclick_rate = false", 1);
+  auto seen = window_of(all, 0);
+  serve(arm_in(seen, "canary"), 1'000);
+  arm_in(seen, "canary").degraded = 1'000;
+  CHECK(judge(all, seen, 1).verdict == Verdict3::pass);
+}
+
+TEST_CASE("the progress of a step says what each arm has and needs") {
+  auto of = running("steps = [20, 100]\n[verdict]\nmin_sample = 300");
+  auto seen = window_of(of, 0);
+  serve(arm_in(seen, "canary"), 12, 2);
+  arm_in(seen, "canary").degraded = 3;
+  show(arm_in(seen, "canary"), 10, 1, 1);
+  serve(arm_in(seen, "production"), 40);
+  auto arms = progress_of(of, seen);
+
+  REQUIRE(arms.size() == 2);
+  auto& canary = *arms[0];
+  CHECK(canary.arm == "canary");
+  CHECK(canary.release == "new");
+  CHECK(canary.answers == 12);
+  CHECK(canary.counted == 10); // The impressions of two are still to come.
+  CHECK(canary.needed == 300);
+  CHECK(canary.errors == 2);
+  CHECK(canary.degraded == 3);
+  CHECK(canary.clicks == 50);
+  CHECK(arms[1]->arm == "production");
+  CHECK(arms[1]->counted == 0);
+  CHECK(arms[1]->needed == 300);
+  // Without clicks to compare, production may be as silent as it likes.
+  of = running("steps = [20, 100]\n[verdict]\nclick_rate = false");
+  arms = progress_of(of, seen);
+  CHECK(arms[0]->counted == 12);
+  CHECK(arms[1]->needed == 0);
+
+  auto dark = running("strategy = 'shadow'");
+  auto compared = window_of(dark, 0);
+  compared.shadow.compared = 7;
+  compared.shadow.errors = 1;
+  auto shadow = progress_of(dark, compared);
+  REQUIRE(shadow.size() == 1);
+  CHECK(shadow[0]->arm == "shadow");
+  CHECK(shadow[0]->counted == 7);
+  CHECK(shadow[0]->needed == 500);
+}
+
 TEST_CASE("a machine that halts for a moment is not held against the release, a release that fails is") {
   auto of = running("[verdict]\nclick_rate = false");
   auto slow = [&](std::array<std::uint64_t, 2> canary, std::array<std::uint64_t, 2> production) {
@@ -230,6 +294,15 @@ TEST_CASE("a shadow is judged by errors, latency, overlap and rank correlation")
   auto other = seen;
   other.shadow.overlap_sum = 400;
   CHECK(line(judge(of, other, 1), "overlap").verdict == Verdict3::fail);
+  // What is asked of one that names no bounds: not to show something else altogether, not to turn it over.
+  auto plain = running("strategy = 'shadow'");
+  CHECK(judge(plain, seen, 1).verdict == Verdict3::pass);
+  auto stranger = seen;
+  stranger.shadow.overlap_sum = 0;
+  CHECK(line(judge(plain, stranger, 1), "overlap").verdict == Verdict3::fail);
+  auto reversed = seen;
+  reversed.shadow.correlation_sum = -1'800;
+  CHECK(line(judge(plain, reversed, 1), "rank_correlation").verdict == Verdict3::fail);
   auto broken = seen;
   broken.shadow.errors = 200;
   CHECK(line(judge(of, broken, 1), "error_rate").verdict == Verdict3::fail);

@@ -80,6 +80,8 @@ expected<void> read_verdict(const toml::table& from, verdict_rules& to) {
       TROUPE_CHECK(read(node, key, 1e-9, 0.5, to.alpha));
     else if (key == "error_rate")
       TROUPE_CHECK(read(node, key, 1e-6, 0.999, to.error_rate));
+    else if (key == "degraded")
+      TROUPE_CHECK(read(node, key, 1e-6, 0.999, to.degraded));
     else if (key == "p50" || key == "p95" || key == "p99")
       TROUPE_CHECK(read(node, key, std::chrono::hours{1},
                         key == "p50"   ? to.p50
@@ -95,8 +97,8 @@ expected<void> read_verdict(const toml::table& from, verdict_rules& to) {
       TROUPE_CHECK(read(node, key, -1, 1, to.rank_correlation));
     else
       return wrong(node, key,
-                   "is no key of [verdict]: it has min_sample, alpha, error_rate, p50, p95, p99, click_rate, "
-                   "click_margin, overlap, rank_correlation");
+                   "is no key of [verdict]: it has min_sample, alpha, error_rate, degraded, p50, p95, p99, "
+                   "click_rate, click_margin, overlap, rank_correlation");
   }
   return {};
 }

@@ -19,13 +19,14 @@ struct verdict_rules {
   std::uint64_t min_sample = 500;   ///< Answers before anything passes.
   double alpha = 0.05;              ///< Chance of a false alarm over the whole rollout, all metrics.
   double error_rate = 0.01;         ///< Share of answers that failed.
+  double degraded = 0.05;           ///< Share of answers that lack something, beyond the reference arm's.
   std::chrono::microseconds p50{0}; ///< 0: not judged.
   std::chrono::microseconds p95{0}; ///< 0: not judged.
   std::chrono::microseconds p99{500'000};
-  bool click_rate = true;       ///< Off by default where there is nothing to compare with.
-  double click_margin = 0.1;    ///< How much worse, as a share of the reference, still promotes.
-  double overlap = 0;           ///< shadow: least mean overlap of the lists, 0 to 1.
-  double rank_correlation = -1; ///< shadow: least mean rank correlation, -1 to 1.
+  bool click_rate = true;         ///< Off by default where there is nothing to compare with.
+  double click_margin = 0.1;      ///< How much worse, as a share of the reference, still promotes.
+  double overlap = 0.05;          ///< shadow: least mean overlap of the lists, 0 to 1.
+  double rank_correlation = -0.2; ///< shadow: least mean rank correlation, -1 to 1.
 };
 
 /// How a release becomes the one in production. Read from TOML; `parse` knows the defaults of a strategy.

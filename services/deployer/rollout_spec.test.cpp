@@ -22,7 +22,7 @@ TEST_CASE("a specification says what it was given") {
   auto read = *rollout_spec::parse(
       "strategy = 'canary'\nrelease = 'r'\nsteps = [1, 2.5]\npause = '2m'\nbaseline = true\n"
       "salt = 's'\ngive_up = '1d'\nprepare_timeout = '1m'\n[verdict]\nmin_sample = 7\nalpha = 0.2\n"
-      "error_rate = 0.5\np50 = '1ms'\np95 = '2ms'\np99 = '3ms'\nclick_rate = false\n"
+      "error_rate = 0.5\ndegraded = 0.3\np50 = '1ms'\np95 = '2ms'\np99 = '3ms'\nclick_rate = false\n"
       "click_margin = 0.3\noverlap = 0.4\nrank_correlation = 0.5\n");
   CHECK(read.steps == std::vector<double>{0.01, 0.025});
   CHECK(read.pause == 2min);
@@ -30,6 +30,7 @@ TEST_CASE("a specification says what it was given") {
   CHECK(read.salt == "s");
   CHECK(read.give_up == 24h);
   CHECK(read.verdict.min_sample == 7);
+  CHECK(read.verdict.degraded == 0.3);
   CHECK(read.verdict.p50 == 1ms);
   CHECK(read.verdict.p95 == 2ms);
   CHECK(read.verdict.rank_correlation == 0.5);

@@ -70,6 +70,19 @@ void add_deployer(std::vector<message>& all) {
     to.spec = "release = \"spring\"";
   });
   add.operator()<wire::Rollout>("rollout", fill_rollout);
+  add.operator()<wire::Rollout>("rollout_arms", [](auto& to) {
+    fill_rollout(to);
+    auto arm = std::make_unique<wire::ArmProgressT>();
+    arm->arm = "canary";
+    arm->release = std::string(64, 'a');
+    arm->answers = 12;
+    arm->counted = 10;
+    arm->needed = 500;
+    arm->errors = 1;
+    arm->degraded = 2;
+    arm->clicks = 3;
+    to.arms.push_back(std::move(arm));
+  });
   add.operator()<wire::RolloutList>("rollout_list", [](auto& to) {
     to.before = "r1";
     to.limit = 10;

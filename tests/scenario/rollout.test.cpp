@@ -167,8 +167,11 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
   // Nobody comes: that proves nothing.
   services.ask({"rollouts", "start", "--spec", spec.string(), "--release", "bad"});
   REQUIRE(wait_until([&] { return state_of(shown(services)) == "running"; }, 10s));
+  outcome followed;
+  std::thread follower{[&] { followed = services.troupe({"rollouts", "follow"}); }};
   std::this_thread::sleep_for(4s);
   auto silent = shown(services);
+  CHECK(number(silent.at("arms").at(0), "needed") == 150);
   CHECK(state_of(silent) == "running");
   CHECK(number(silent, "step") == 1);
   for (auto& each : silent.at("decisions").as_array())
@@ -184,6 +187,12 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
   CHECK_MESSAGE(answer->status == 200, answer->body);
   CHECK(state_of(boost::json::parse(answer->body)) == "rolled_back");
   CHECK(shown(services).at("decisions").as_array().back().at("reason").as_string() == "nobody comes");
+  // Who followed it was told what it waited for.
+  follower.join();
+  CHECK(followed.code == 1);
+  auto told = [&](const char* what) { return followed.err.find(what) != std::string::npos; };
+  CHECK_MESSAGE(told("canary has 0 of 150 answers, production has 0 of 150 answers"), followed.err);
+  CHECK_MESSAGE(told("to decide by hand: troupe rollouts promote"), followed.err);
   CHECK(services.down());
 }
 
@@ -334,11 +343,15 @@ TEST_CASE("a release with a broken file fails before any user sees it; two ranke
   CHECK(number(services.ask({"routing"}), "version") == before);
 
   crowd visitors{services};
-  // A shadow is compared and not shown.
-  auto shadow = start({"--release", "good", "--strategy", "shadow", "--pause", "1s", "--min-sample", "100"});
+  // A shadow is compared and not shown. This one shows other items altogether: only who says so lets it pass.
+  auto other = start({"--release", "good", "--strategy", "shadow", "--pause", "1s", "--min-sample", "100"});
+  CHECK_MESSAGE(other.code == 1, other.out, other.err);
+  CHECK(other.out.find("overlap") != std::string::npos);
+  auto no_overlap = services.temp() / "shadow.toml";
+  write_file(no_overlap, "strategy = 'shadow'\npause = '1s'\n[verdict]\nmin_sample = 100\noverlap = 0.0\n");
+  auto shadow = start({"--release", "good", "--spec", no_overlap.string()});
   CHECK_MESSAGE(shadow.code == 0, shadow.out, shadow.err);
   MESSAGE(shadow.out);
-  CHECK(shadow.out.find("overlap") != std::string::npos);
   CHECK(at_all(fair));
   // A/B: the better arm wins.
   auto ab = start({"--release", "good", "--strategy", "ab", "--pause", "1s", "--min-sample", "200"});
