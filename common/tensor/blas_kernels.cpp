@@ -42,6 +42,9 @@ blas_setting choose_blas_kernels(char** argv, unsigned threads) {
     }
     if (threads > 0)
       ::setenv(thread_count, std::to_string(threads).c_str(), 0);
+    // libtorch's loops run on OpenMP's team, its products on OpenBLAS' threads. Threads of either that spin
+    // while they wait take the processors from the other.
+    ::setenv("OMP_WAIT_POLICY", "passive", 0);
     ::setenv(marker, by_user ? "user" : "cpuid", 1);
     ::execv("/proc/self/exe", argv);
     chosen = by_user ? "user" : "cpuid";

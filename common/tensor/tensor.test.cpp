@@ -4,6 +4,10 @@
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
 
 using namespace troupe;
 using tensor::tensor_file;
@@ -88,4 +92,54 @@ TEST_CASE("a processor gets the kernels of its vector width") {
   CHECK(tensor::blas_kernels_for(true, true) == "SkylakeX");
   CHECK(tensor::blas_kernels_for(false, true) == "Haswell");
   CHECK(tensor::blas_kernels_for(false, false).empty());
+}
+
+namespace {
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name); // NOLINT(concurrency-mt-unsafe): nobody writes the environment
+  return value ? value : "";
+}
+
+constexpr const char* started_again = "a program that was started again has the environment that was chosen";
+
+/// Whether the test case above passes in this program, started with these variables and started again by
+/// choose_blas_kernels for three threads.
+bool passes_again(const std::vector<std::pair<const char*, const char*>>& environment) {
+  auto child = ::fork();
+  if (child == 0) {
+    // NOLINTBEGIN(concurrency-mt-unsafe): a process of one thread
+    for (auto [name, value] : environment)
+      ::setenv(name, value, 1);
+    // NOLINTEND(concurrency-mt-unsafe)
+    auto filter = std::string{"--test-case="} + started_again;
+    std::string words[]{"tensor_test", "--no-skip", filter};
+    char* argv[]{words[0].data(), words[1].data(), words[2].data(), nullptr};
+    tensor::choose_blas_kernels(argv, 3);
+    ::_exit(9); // It was not started again.
+  }
+  int status = 0;
+  return ::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+} // namespace
+
+TEST_CASE("a program that was started again has the environment that was chosen" * doctest::skip()) {
+  auto got = tensor::choose_blas_kernels(nullptr, 0);
+
+  CHECK(got.threads == variable("EXPECT_THREADS"));
+  CHECK(got.by_user == (variable("EXPECT_BY_USER") == "yes"));
+  CHECK(variable("OMP_WAIT_POLICY") == variable("EXPECT_POLICY"));
+}
+
+TEST_CASE(
+    "OpenMP's team waits passively and OpenBLAS has the threads asked for, unless the user said otherwise") {
+  CHECK(passes_again({{"EXPECT_THREADS", "3"}, {"EXPECT_POLICY", "passive"}}));
+  CHECK(passes_again({{"OMP_WAIT_POLICY", "active"},
+                      {"OPENBLAS_NUM_THREADS", "7"},
+                      {"OPENBLAS_CORETYPE", "Haswell"},
+                      {"EXPECT_THREADS", "7"},
+                      {"EXPECT_BY_USER", "yes"},
+                      {"EXPECT_POLICY", "active"}}));
+  CHECK(!passes_again({{"EXPECT_THREADS", "4"}, {"EXPECT_POLICY", "passive"}}));
 }
