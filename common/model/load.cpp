@@ -1,5 +1,7 @@
 #include "common/model/load.hpp"
 
+#include "common/model/kinds.hpp"
+
 #include <boost/json.hpp>
 
 #include <map>
@@ -123,12 +125,9 @@ const std::map<std::string_view, loader>& loaders() {
 expected<std::unique_ptr<scorer>> load_scorer(std::string_view kind, const json::object& config,
                                               tensor_file weights) {
   auto found = loaders().find(kind);
-  if (found == loaders().end()) {
-    std::string served;
-    for (auto& [name, how] : loaders())
-      served += (served.empty() ? "" : ", ") + std::string{name};
-    return fail(ec::unsupported_version, "kind {} is not served; served are {}", kind, served);
-  }
+  if (found == loaders().end())
+    return fail(ec::unsupported_version, "kind {} is not served; served are {}", kind,
+                fmt::join(kinds, ", "));
   return found->second({kind, config}, std::move(weights));
 }
 

@@ -5,6 +5,7 @@
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
 #include "common/json/parse.hpp"
+#include "common/model/kinds.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -162,8 +163,11 @@ expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegiste
   TROUPE_TRY(known, db_->find(model_hashes, joined(name, manifest.sha256)));
   if (known)
     return at(name, store::read_u64(*known));
-  if (text_at(manifest.fields, "kind").empty())
-    return fail(ec::invalid_argument, "the manifest of model '{}' does not say its kind", name);
+  auto kind = text_at(manifest.fields, "kind");
+  if (std::ranges::find(model::kinds, kind) == model::kinds.end())
+    return fail(ec::invalid_argument,
+                "the manifest of model '{}' says kind '{}', which no ranker serves; the kinds are {}", name,
+                kind, fmt::join(model::kinds, ", "));
   TROUPE_CHECK(check_files(manifest.fields));
 
   TROUPE_TRY(rules, gate::read(gate_file_));

@@ -307,6 +307,23 @@ TEST_CASE_FIXTURE(fixture, "a manifest whose files have not arrived is not regis
   CHECK(models.versions("", "", 10)->versions.empty());
 }
 
+TEST_CASE_FIXTURE(fixture, "a model of a kind that no ranker serves is refused with the kinds that exist") {
+  auto of_kind = [&](const char* kind) {
+    return add("m", fmt::format(R"({{"kind":"{}","files":{{"w":{{"sha256":"{}","bytes":7}}}}}})", kind,
+                                blob("weights")));
+  };
+
+  auto refused = of_kind("random_forest");
+
+  CHECK(refused.error().code == ec::invalid_argument);
+  CHECK(refused.error().text.find(
+            "says kind 'random_forest', which no ranker serves; the kinds are bpr, dcn, ease") !=
+        std::string::npos);
+  CHECK(add("m", R"({"files":{}})").error().code == ec::invalid_argument);
+  CHECK(models.versions("", "", 10)->versions.empty());
+  CHECK(of_kind("sasrec").has_value());
+}
+
 TEST_CASE_FIXTURE(fixture,
                   "a manifest may be 60 levels deep, is read again as it is, and one of 100 is refused") {
   gate("[[check]]\nmetric = 'ndcg_at_10'\nagainst = 'production'\n");

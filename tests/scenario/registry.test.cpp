@@ -52,6 +52,23 @@ TEST_CASE("models become versions and a release; the gate stops a bad one; all o
   CHECK(number(services.ask({"models", "register", bad.string(), "--name", "ease", "--skip-gate"}),
                "version") == 2);
 
+  // What differs between two versions: each leaf of their manifests, then and now; nothing else.
+  auto differs = services.ask({"models", "diff", "ease:1", "ease:2"}).as_object();
+  CHECK(differs.at("metrics.ndcg_at_10") == boost::json::array{"4.1E-1", "2E-1"});
+  CHECK(differs.at("files.weights.safetensors.bytes") == boost::json::array{"3000000", "1000"});
+  CHECK(differs.contains("files.weights.safetensors.sha256"));
+  CHECK(!differs.contains("kind"));
+  CHECK(!differs.contains("files.items.txt.sha256"));
+  CHECK(services.ask({"models", "diff", "ease:1", "ease:1"}).as_object().empty());
+  CHECK(services.troupe({"models", "diff", "ease:1", "ease:9"}).code == 1);
+
+  // A kind that no ranker serves is not registered, whatever its files.
+  auto foreign = model_folder(services, "foreign", 0.9, 1'000);
+  write_file(foreign / "model.json", R"({"format":1,"kind":"random_forest","metrics":{"ndcg_at_10":0.9}})");
+  auto unknown = services.troupe({"models", "register", foreign.string(), "--name", "forest"});
+  CHECK(unknown.code == 1);
+  CHECK_MESSAGE(unknown.err.find("the kinds are bpr, dcn, ease") != std::string::npos, unknown.err);
+
   auto pid = services.pid_of("registry");
   REQUIRE(pid.has_value());
   ::kill(*pid, SIGKILL);
