@@ -103,8 +103,8 @@ expected<neural::process_group*> group_of(const train_config& config, const rows
 
 } // namespace
 
-expected<trained_model> train_on_rows(const train_config& config, const rows_setting& setting,
-                                      const progress_sink& sink) {
+expected<neural::fitted> train_on_rows(const train_config& config, const rows_setting& setting,
+                                       const progress_sink& sink) {
   TROUPE_TRY(rows, read_rows(config, setting, sink));
   tensor::use_threads(setting.threads);
   std::unique_ptr<neural::process_group> alone;
@@ -128,7 +128,7 @@ expected<trained_model> train_on_rows(const train_config& config, const rows_set
   model.metrics = std::move(metrics);
   model.data = fmt::format(R"({{"sha256":"{}","rows":{},"split":"by-time","tested":{},"epochs":{}}})",
                            rows.digest, rows.size(), rows.size() - tested_on, epochs);
-  return model;
+  return neural::fitted{std::move(model), std::move(measured.loop)};
 }
 
 expected<std::map<std::string, double>>

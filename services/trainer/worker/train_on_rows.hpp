@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/trainer/engine/model.hpp"
+#include "services/trainer/engine/neural/fit.hpp"
 #include "services/trainer/engine/neural/process_group.hpp"
 #include "services/trainer/engine/progress.hpp"
 #include "services/trainer/engine/train_config.hpp"
@@ -26,8 +26,8 @@ struct rows_setting {
 /// calibration; beside it popularity (an item's rows so far; a constant as the probability) and item_rate
 /// (the share of good ones among an item's rows so far). Then it is trained again on all rows, for the epochs
 /// that were best. Every rank of the group gives the same model.
-expected<trained_model> train_on_rows(const train_config& config, const rows_setting& setting,
-                                      const progress_sink& sink);
+expected<neural::fitted> train_on_rows(const train_config& config, const rows_setting& setting,
+                                       const progress_sink& sink);
 
 /// Trains the DCN of `config` likewise, but once, for what it says of the newest rows alone: auc and
 /// log_loss; nothing where no rows are held back.

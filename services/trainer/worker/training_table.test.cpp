@@ -151,20 +151,20 @@ TEST_CASE("a DCN that is measured on its newest rows is then trained on all, by 
 
   REQUIRE_MESSAGE(served, (served ? std::string{} : render(served.error())));
   CHECK(fits == 2);
-  CHECK(served->metrics.contains("auc"));
-  CHECK(served->data.find("\"tested\":80") != std::string::npos);
-  auto at = served->data.find("\"epochs\":");
+  CHECK(served->model.metrics.contains("auc"));
+  CHECK(served->model.data.find("\"tested\":80") != std::string::npos);
+  auto at = served->model.data.find("\"epochs\":");
   REQUIRE(at != std::string::npos);
   auto all = config;
   all.dcn.test = all.dcn.validation = 0;
-  all.dcn.loop.epochs = static_cast<std::uint32_t>(std::stoul(served->data.substr(at + 9)));
+  all.dcn.loop.epochs = static_cast<std::uint32_t>(std::stoul(served->model.data.substr(at + 9)));
   auto on_all = train_on_rows(all, {}, {});
   REQUIRE(on_all);
-  CHECK(on_all->metrics.empty());
-  for (auto& [name, weights] : served->weights)
-    CHECK_MESSAGE((weights.bytes == on_all->weights.at(name).bytes), name);
+  CHECK(on_all->model.metrics.empty());
+  for (auto& [name, weights] : served->model.weights)
+    CHECK_MESSAGE((weights.bytes == on_all->model.weights.at(name).bytes), name);
 
-  std::array<expected<trained_model>, 2> ranks{fail(ec::internal, "not run"), fail(ec::internal, "not run")};
+  std::array<expected<neural::fitted>, 2> ranks{fail(ec::internal, "not run"), fail(ec::internal, "not run")};
   {
     std::vector<std::jthread> threads;
     for (std::uint32_t r = 0; r < 2; ++r)
@@ -178,9 +178,9 @@ TEST_CASE("a DCN that is measured on its newest rows is then trained on all, by 
   }
   for (auto& rank : ranks) {
     REQUIRE_MESSAGE(rank, (rank ? std::string{} : render(rank.error())));
-    CHECK(rank->data == served->data);
-    for (auto& [name, weights] : served->weights) {
-      auto got = rank->weights.at(name).values<float>(), wanted = weights.values<float>();
+    CHECK(rank->model.data == served->model.data);
+    for (auto& [name, weights] : served->model.weights) {
+      auto got = rank->model.weights.at(name).values<float>(), wanted = weights.values<float>();
       for (std::size_t i = 0; i < wanted.size(); ++i)
         CHECK(got[i] == doctest::Approx(wanted[i]).epsilon(1e-2).scale(1));
     }

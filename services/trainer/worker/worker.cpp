@@ -97,6 +97,12 @@ std::vector<ranking_case> sample(std::vector<ranking_case> cases, std::uint64_t 
   return out;
 }
 
+/// What is known of a run and is no property of its model.
+struct run_facts {
+  measured_production production;
+  std::optional<double> overlap; ///< Share of the travelling of gradients that the backward pass hid.
+};
+
 /// One rank's run: what its parts share.
 class run {
 public:
@@ -130,7 +136,6 @@ public:
     }
     for (std::size_t i = 0; i < list.size(); ++i)
       TROUPE_CHECK(measure_production(list[i], fmt::format("production/{}", i), split));
-    production_.put_into(metrics);
     speak_.next_fit();
     return metrics;
   }
@@ -138,12 +143,13 @@ public:
   /// On everything; a network for as many epochs as were best where it was measured.
   expected<trained_model> last_fit(const interactions& data) {
     TROUPE_TRY(got, fit("last", config_, data, {}, epochs_));
+    facts_.overlap = got.loop.overlap.share();
     return std::move(got.model);
   }
 
   const std::string& split() const noexcept { return split_; }
 
-  const measured_production& production() const noexcept { return production_; }
+  const run_facts& facts() const noexcept { return facts_; }
 
 private:
   expected<neural::fitted> fit(const std::string& name, const train_config& config, const interactions& data,
@@ -174,7 +180,7 @@ private:
   expected<void> measure_production(const in_production& each, const std::string& name,
                                     const benchmark& split) {
     if (!each.config) {
-      production_.leave_out(each.model, each.config.error().text);
+      facts_.production.leave_out(each.model, each.config.error().text);
       return {};
     }
     auto measured = [&]() -> expected<std::map<std::string, double>> {
@@ -186,7 +192,7 @@ private:
     }();
     if (!measured)
       return unexpected<error>{not_measured(each.model, std::move(measured).error())};
-    production_.add(each.model, std::move(*measured), "ndcg_at_10");
+    facts_.production.add(each.model, std::move(*measured), "ndcg_at_10");
     return {};
   }
 
@@ -214,20 +220,25 @@ private:
   progress_sink sink_;
   std::string split_ = "none";
   std::uint64_t epochs_ = 0;
-  measured_production production_;
+  run_facts facts_;
 };
 
-/// Writes the model; gives what the last line says.
-expected<json::object> written(const trained_model& model, const measured_production& production,
+/// Writes the model; gives what the last line says. The folder holds what another training on the same data
+/// makes again, byte for byte.
+expected<json::object> written(const trained_model& model, const run_facts& facts,
                                const std::filesystem::path& folder) {
   TROUPE_TRY(hash, save_model(model, folder));
   log::info("model-written", "worker wrote the {} model to {}, weights {}", model.kind, folder.string(),
             hash);
+  auto metrics = model.metrics;
+  facts.production.put_into(metrics);
+  if (facts.overlap)
+    metrics["gradient_overlap"] = *facts.overlap;
   json::object numbers;
-  for (auto& [name, value] : model.metrics)
+  for (auto& [name, value] : metrics)
     numbers[name] = value;
   json::object line{{"done", true}, {"metrics", std::move(numbers)}, {"model", folder.string()}};
-  if (auto record = production.record(); !record.empty())
+  if (auto record = facts.production.record(); !record.empty())
     line["beside"] = json::object{{"production", std::move(record)}};
   return line;
 }
@@ -241,12 +252,13 @@ expected<json::object> run_on_rows(const worker_options& options, const train_co
   speak.fits((fits_again ? 2 : 1) + static_cast<std::uint32_t>(others));
   auto checkpoints = options.out / "checkpoints";
   rows_setting setting{threads, &group, checkpoints, options.resume, [&] { speak.next_fit(); }, options.data};
-  TROUPE_TRY(model, train_on_rows(config, setting, std::ref(speak)));
-  measured_production production;
+  TROUPE_TRY(got, train_on_rows(config, setting, std::ref(speak)));
+  run_facts facts;
+  facts.overlap = got.loop.overlap.share();
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto& each = list[i];
     if (!each.config) {
-      production.leave_out(each.model, each.config.error().text);
+      facts.production.leave_out(each.model, each.config.error().text);
       continue;
     }
     speak.next_fit();
@@ -254,12 +266,11 @@ expected<json::object> run_on_rows(const worker_options& options, const train_co
     auto measured = measure_on_rows(*each.config, setting, std::ref(speak));
     if (!measured)
       return unexpected<error>{not_measured(each.model, std::move(measured).error())};
-    production.add(each.model, std::move(*measured), "auc");
+    facts.production.add(each.model, std::move(*measured), "auc");
   }
   if (options.rank != 0)
     return json::object{{"done", true}};
-  production.put_into(model.metrics);
-  return written(model, production, options.out / "model");
+  return written(got.model, facts, options.out / "model");
 }
 
 } // namespace
@@ -312,7 +323,7 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
   model.metrics = metrics;
   model.data = fmt::format(R"({{"sha256":"{}","interactions":{},"split":"{}"}})", data.digest, data.size(),
                            work.split());
-  return written(model, work.production(), options.out / "model");
+  return written(model, work.facts(), options.out / "model");
 }
 
 } // namespace troupe::trainer

@@ -299,6 +299,16 @@ TEST_CASE("ranks measure a network of production together, as one rank does alon
   for (auto* metric : {"production_hr_at_10", "production_ndcg_at_10"})
     CHECK(ranks[0]->at("metrics").at(metric).as_double() ==
           doctest::Approx(one->at("metrics").at(metric).as_double()).epsilon(0.1));
+  // Sums of gradients travel between ranks alone: how much of it was hidden is a metric of the run.
+  auto overlap = ranks[0]->at("metrics").at("gradient_overlap").as_double();
+  CHECK((overlap >= 0 && overlap <= 1));
+  CHECK(!one->at("metrics").as_object().contains("gradient_overlap"));
+  // What is made again from the manifest holds neither: it would never be the same.
+  auto model = load_model(together->options.out / "model");
+  REQUIRE(model);
+  CHECK(model->metrics.contains("ndcg_at_10"));
+  CHECK(!model->metrics.contains("production_ndcg_at_10"));
+  CHECK(!model->metrics.contains("gradient_overlap"));
 }
 
 TEST_CASE(

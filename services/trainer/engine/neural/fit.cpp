@@ -3,7 +3,6 @@
 #include "services/trainer/engine/classic.hpp"
 #include "services/trainer/engine/neural/tasks.hpp"
 
-#include "common/log/log.hpp"
 #include "common/tensor/torch/linear_algebra.hpp"
 
 namespace troupe::trainer::neural {
@@ -52,11 +51,6 @@ expected<fitted> fit(const train_config& config, const interactions& data,
   TROUPE_TRY(model, what->finish());
   out.loop = std::move(loop);
   out.model = std::move(model);
-  auto& overlap = out.loop.overlap;
-  if (group->rank() == 0 && group->world() > 1 && overlap.travelled > 0)
-    log::info("overlap",
-              "sums of gradients travelled {:.2f} s, ranks waited {:.2f} s for them: {:.0f} % overlapped",
-              overlap.travelled, overlap.waited, 100 * (1 - overlap.waited / overlap.travelled));
   out.model.kind = config.model;
   out.model.config = config.json();
   out.model.seed = config.seed;

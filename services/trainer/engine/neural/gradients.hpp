@@ -5,15 +5,21 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace troupe::trainer::neural {
 
 /// How long sums of gradients were on their way, and how much of it a rank stood waiting after its backward
-/// pass: overlap = 1 - waited / travelled.
+/// pass.
 struct overlap_figures {
   double travelled = 0; ///< Seconds in which at least one sum was on its way.
   double waited = 0;    ///< The part of it after the end of the backward pass.
+
+  /// The share of the travelling that the backward pass hid; nothing where nothing travelled.
+  std::optional<double> share() const noexcept {
+    return travelled > 0 ? std::optional{1 - waited / travelled} : std::nullopt;
+  }
 };
 
 /// The gradients of all parameters, in a few flat tensors ("buckets") that are summed over the ranks while
