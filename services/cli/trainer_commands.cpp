@@ -1,76 +1,25 @@
 #include "services/cli/trainer_commands.hpp"
 
-#include "services/cli/ingest_progress.hpp"
+#include "services/cli/reproduce.hpp"
+#include "services/cli/training_run.hpp"
 
 #include "common/command_line/command_line.hpp"
 #include "common/config/section.hpp"
 #include "common/core/time.hpp"
+#include "common/event/record.hpp"
 #include "common/json/parse.hpp"
-#include "common/net/client.hpp"
-#include "common/net/payload.hpp"
-
-#include "schemas/registry_generated.h"
-#include "schemas/trainer_generated.h"
 
 #include <boost/json/parse.hpp>
 
 #include <cstdio>
 #include <fstream>
 #include <iterator>
-#include <thread>
 
 namespace troupe::cli {
 
 namespace {
 
-using namespace std::chrono_literals;
-namespace json = boost::json;
-using builder = flatbuffers::FlatBufferBuilder;
-
 constexpr auto hint = "is the fleet up? `troupe status` says";
-
-std::string text_of(const flatbuffers::String* text) {
-  return text ? text->str() : std::string{};
-}
-
-/// An answer, kept with the bytes it lives in.
-template <class T>
-struct answer_of {
-  chunk bytes;
-  const T& operator*() const { return *flatbuffers::GetRoot<T>(bytes.data()); }
-  const T* operator->() const { return flatbuffers::GetRoot<T>(bytes.data()); }
-};
-
-template <class T>
-expected<answer_of<T>> ask(context& with, const char* service, wire::Kind kind, const builder& out) {
-  TROUPE_TRY(client, with.client(service));
-  TROUPE_TRY(got, client->call(kind, net::bytes_of(out), deadline::in(10s)));
-  TROUPE_CHECK(net::read_as<T>(got.payload, nullptr, fmt::format("answer of {}", service)));
-  return answer_of<T>{got.payload};
-}
-
-using train_answer = answer_of<wire::TrainStatus>;
-
-expected<train_answer> start(context& with, const std::string& id, const std::string& config,
-                             const std::string& parent) {
-  builder out;
-  out.Finish(wire::CreateTrainStartDirect(out, id.c_str(), config.c_str(), parent.c_str()), "TRPT");
-  return ask<wire::TrainStatus>(with, "trainer", wire::Kind::train_start, out);
-}
-
-expected<train_answer> query(context& with, wire::Kind kind, const std::string& id) {
-  builder out;
-  out.Finish(wire::CreateTrainQueryDirect(out, id.c_str()), "TRPT");
-  return ask<wire::TrainStatus>(with, "trainer", kind, out);
-}
-
-double metric_of(const wire::TrainStatus& status, std::string_view name) {
-  if (status.metrics())
-    for (auto* each : *status.metrics())
-      if (each->name() && each->name()->string_view() == name)
-        return each->value();
-  return 0;
-}
 
 std::string json_of(const wire::TrainStatus& status) {
   std::string metrics;
@@ -122,35 +71,6 @@ void print(const context& with, const wire::TrainStatus& status) {
     fmt::print("  {}\n", error);
 }
 
-void show_bar(const wire::TrainStatus& status) {
-  auto share = status.steps_total() == 0
-                   ? 0.0
-                   : static_cast<double>(status.step()) / static_cast<double>(status.steps_total());
-  fmt::print(stderr, "\r\033[K{} {} loss {:.4f} lr {:.2g} gradient {:.3g} {:.0f} samples/s {:.0f} s left",
-             bar(share, 24), text_of(status.stage()), metric_of(status, "loss"),
-             metric_of(status, "learning_rate"), metric_of(status, "gradient_norm"),
-             status.samples_per_second(), status.seconds_left());
-  std::fflush(stderr);
-}
-
-/// Until the run has ended, or Ctrl-C; the run goes on after that.
-expected<train_answer> follow(context& with, const std::string& id) {
-  context::watch_interrupt();
-  auto shown = stderr_is_terminal() && !with.json;
-  for (;;) {
-    TROUPE_TRY(now, query(with, wire::Kind::train_status, id));
-    bool over = now->state() >= wire::TrainState::done || context::interrupted();
-    if (shown && !over)
-      show_bar(*now);
-    if (over) {
-      if (shown)
-        fmt::print(stderr, "\r\033[K");
-      return now;
-    }
-    std::this_thread::sleep_for(250ms);
-  }
-}
-
 struct train_flags {
   std::string config;
   std::string run;
@@ -176,105 +96,11 @@ expected<void> train(context& with, const train_flags& flags) {
   auto id = flags.run.empty() ? fmt::format("{}-{}", std::filesystem::path{flags.config}.stem().string(),
                                             micros_of(wall_now()))
                               : flags.run;
-  TROUPE_TRY(begun, start(with, id, config, {}));
+  TROUPE_TRY(begun, start_run(with, id, config, {}));
   if (!flags.follow)
     return finish(with, *begun);
-  TROUPE_TRY(last, follow(with, text_of(begun->run_id())));
+  TROUPE_TRY(last, follow_run(with, std::string{text_of(begun->run_id())}));
   return finish(with, *last);
-}
-
-expected<std::string> text_in(const json::object& from, std::string_view key) {
-  auto* value = from.if_contains(key);
-  if (value == nullptr || !value->is_string())
-    return fail(ec::corrupt, "the manifest does not say its {}", key);
-  return std::string{value->get_string()};
-}
-
-expected<std::string> weights_of(const json::object& manifest) {
-  auto* weights = manifest.if_contains("weights");
-  if (weights == nullptr || !weights->is_object())
-    return fail(ec::corrupt, "the manifest names no weights");
-  return text_in(weights->get_object(), "sha256");
-}
-
-expected<json::object> manifest_of(const std::string& text) {
-  auto value = parse_json(text);
-  if (!value || !value->is_object())
-    return fail(ec::corrupt, "the manifest is not a JSON object");
-  return std::move(value->get_object());
-}
-
-std::vector<std::string> texts_in(const json::object& from, std::string_view key) {
-  std::vector<std::string> out;
-  if (auto* list = from.if_contains(key); list != nullptr && list->is_array())
-    for (auto& each : list->get_array())
-      if (each.is_string())
-        out.emplace_back(each.get_string());
-  return out;
-}
-
-/// The order that trains the same model from the same data.
-expected<std::string> order_from(const json::object& manifest, const std::string& name) {
-  TROUPE_TRY(config, text_in(manifest, "config"));
-  auto* data = manifest.if_contains("data");
-  if (data == nullptr || !data->is_object())
-    return fail(ec::corrupt, "the manifest does not say its data");
-  auto& about = data->get_object();
-  TROUPE_TRY(source, text_in(about, "source"));
-  TROUPE_TRY(hash, text_in(about, "sha256"));
-  auto* ranks = manifest.if_contains("ranks");
-  auto order =
-      fmt::format("{}[run]\nname = {}\nexperiment = \"reproduce\"\nregister = false\nranks = {}\n"
-                  "data_sha256 = \"{}\"\n",
-                  config, to_text(name),
-                  ranks != nullptr && ranks->is_number() ? ranks->to_number<std::int64_t>() : 1, hash);
-  if (source != "training-set") // the configuration names that one
-    order += fmt::format("data = {}\n", to_text(source));
-  for (auto* key : {"event_types", "exclude_arms"})
-    if (auto texts = texts_in(about, key); !texts.empty())
-      order += fmt::format("{} = {}\n", key, to_text(texts));
-  std::vector<std::string> offsets;
-  if (auto* list = about.if_contains("offsets"); list != nullptr && list->is_array())
-    for (auto& each : list->get_array())
-      if (each.is_number())
-        offsets.push_back(std::to_string(each.to_number<std::uint64_t>()));
-  if (!offsets.empty())
-    order += fmt::format("offsets = {}\n", to_text(offsets));
-  return order;
-}
-
-expected<void> reproduce(context& with, const train_flags& flags) {
-  auto colon = flags.model.find(':');
-  auto name = flags.model.substr(0, colon);
-  auto version = colon == std::string::npos ? std::string{} : flags.model.substr(colon + 1);
-  builder out;
-  out.Finish(wire::CreateModelQueryDirect(out, name.c_str(), version.c_str()), "TRPR");
-  TROUPE_TRY(model, ask<wire::ModelVersion>(with, "registry", wire::Kind::model_show, out));
-  TROUPE_TRY(manifest, manifest_of(text_of(model->manifest())));
-  TROUPE_TRY(before, weights_of(manifest));
-  TROUPE_TRY(order, order_from(manifest, name));
-  auto id = fmt::format("reproduce-{}-{}-{}", name, model->version(), micros_of(wall_now()));
-  TROUPE_TRY(begun, start(with, id, order, fmt::format("{}:{}", name, model->version())));
-  TROUPE_TRY(last, follow(with, text_of(begun->run_id())));
-  if (last->state() != wire::TrainState::done)
-    return fail(ec::unavailable, "run {} did not end well: {}", id, text_of(last->error()));
-  TROUPE_TRY(made, manifest_of(text_of(last->manifest())));
-  TROUPE_TRY(after, weights_of(made));
-  bool equal = before == after;
-  auto* binary = manifest.if_contains("binary");
-  auto* binary_now = made.if_contains("binary");
-  bool same_binary = binary != nullptr && binary_now != nullptr && *binary == *binary_now;
-  if (with.json)
-    fmt::print("{{\"model\":{},\"version\":{},\"run\":{},\"equal\":{},\"same_binary\":{},"
-               "\"weights_before\":\"{}\",\"weights_now\":\"{}\"}}\n",
-               json_string(name), model->version(), json_string(id), equal, same_binary, before, after);
-  else
-    fmt::print("{}:{} {}: weights {} then, {} now{}\n", name, model->version(),
-               equal ? "is reproduced" : "is NOT reproduced", before, after,
-               same_binary ? "" : "; the worker program is another one than then");
-  if (!equal)
-    with.say_no();
-  return {};
 }
 
 } // namespace
@@ -296,7 +122,7 @@ void add_trainer_commands(command_line::command& app, context& with) {
     with.command(
         *sub,
         [&with, flags, kind = kind]() -> expected<void> {
-          TROUPE_TRY(now, query(with, kind, flags->run));
+          TROUPE_TRY(now, ask_run(with, kind, flags->run));
           print(with, *now);
           return {};
         },
@@ -309,10 +135,15 @@ void add_trainer_commands(command_line::command& app, context& with) {
       },
       hint);
 
-  auto* again = app.add_command("reproduce", "Train a model again from its manifest and compare the hashes");
-  again->add_option("model", flags->model, "MODEL or MODEL:VERSION (a number, an alias, a hash)")->required();
+  auto* again = app.add_command(
+      "reproduce", "Train a model, or all of a release, again from its manifest and compare the hashes");
+  again
+      ->add_option("what", flags->model,
+                   "MODEL or MODEL:VERSION (a number, an alias, a hash), or a release: its id, the first 8 "
+                   "digits or more, its name")
+      ->required();
   with.command(
-      *again, [&with, flags] { return reproduce(with, *flags); }, hint);
+      *again, [&with, flags] { return reproduce(with, flags->model); }, hint);
 }
 
 } // namespace troupe::cli

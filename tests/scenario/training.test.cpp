@@ -85,7 +85,20 @@ TEST_CASE(
   auto ials = end_of(services, "ials-1");
   CHECK_MESSAGE(text(ials, "state") == "done", boost::json::serialize(ials));
   CHECK(number(services.ask({"models", "verify", "ials"}), "right") == 4);
-  CHECK(services.ask({"reproduce", "ials:1"}, 120s).at("equal").as_bool());
+
+  // A release from its hash alone: both models are trained again, and what they make has that hash again.
+  auto rules = services.temp() / "rules.toml";
+  write_file(rules, "[candidates]\nsources = [{name = 'popular', n = 100}]\n");
+  auto release = services.ask({"releases", "build", "--name", "spring", "--model", "ease=0.7", "--model",
+                               "ials=0.3", "--rules", rules.string()});
+  auto rebuilt = services.ask({"reproduce", text(release, "id")}, 240s);
+  CHECK_MESSAGE(rebuilt.at("equal").as_bool(), boost::json::serialize(rebuilt));
+  CHECK(text(rebuilt, "rebuilt") == text(release, "id"));
+  REQUIRE(rebuilt.at("models").as_array().size() == 2);
+  for (auto& each : rebuilt.at("models").as_array())
+    CHECK_MESSAGE(each.at("equal").as_bool(), boost::json::serialize(each));
+  CHECK(services.troupe({"reproduce", "winter"}).err.find("neither a model nor a release") !=
+        std::string::npos);
 
   auto refused = services.troupe(
       {"train", order(services, "wrong", "model = \"ease\"\nease.l3 = 1\n").string(), "--follow"});
