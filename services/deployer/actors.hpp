@@ -78,7 +78,7 @@ using ask_function =
 /// Owns the journal: rollouts, routing table, counts, offsets. Owned by the root; spawns the actor of the
 /// newest rollout. The endpoint before it bounds how many requests wait; `max_waiters` how many long polls
 /// do.
-using desk_actor = caf::typed_actor<
+using rollout_controller_actor = caf::typed_actor<
     // Answer one request of kinds 600 to 605. `routing` waits for a newer table, `rollout_start` for the
     // registry to resolve the release, `rollout_change` goes to the rollout.
     caf::reacts_to<net::request_atom, net::request_ptr>,
@@ -99,8 +99,8 @@ using desk_actor = caf::typed_actor<
     // Behind everything that waited when the stop began: now quit.
     caf::reacts_to<finish_atom>>;
 
-/// One rollout, from its record to its end and back: decides, has the desk write it down, then does it. Owned
-/// by the desk.
+/// One rollout, from its record to its end and back: decides, has the controller write it down, then does it.
+/// Owned by the controller.
 using rollout_actor = caf::typed_actor<
     // Look: at the rankers while it prepares, at the counts while it runs, at the registry while it promotes.
     caf::reacts_to<tick_atom>,
@@ -121,10 +121,10 @@ using keeper_actor = caf::typed_actor<
     // A replica's answer; the tag is its number.
     caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>>;
 
-/// Reads the event log by offset, one fetch per partition at a time, and gives it to the desk. Owned by the
-/// root.
+/// Reads the event log by offset, one fetch per partition at a time, and gives it to the controller. Owned by
+/// the root.
 using reader_actor = caf::typed_actor<
-    // Ask where the partitions end; go on where the desk is.
+    // Ask where the partitions end; go on where the controller is.
     caf::reacts_to<begin_atom>,
     // The log's answer.
     caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>,
@@ -140,7 +140,7 @@ struct keeper_parts {
 };
 keeper_actor spawn_keeper(caf::actor_system& system, keeper_parts parts);
 
-struct desk_parts {
+struct rollout_controller_parts {
   std::unique_ptr<deployer::journal> journal;
   keeper_actor keeper;
   std::uint32_t replicas = 1; ///< Of the ranker.
@@ -150,11 +150,12 @@ struct desk_parts {
   health::report report;
 };
 /// `detached`: on a thread of its own, since it waits for the disk.
-desk_actor spawn_desk(caf::actor_system& system, desk_parts parts, bool detached);
+rollout_controller_actor spawn_rollout_controller(caf::actor_system& system, rollout_controller_parts parts,
+                                                  bool detached);
 
 struct rollout_parts {
   rollout record;
-  caf::weak_actor_ptr desk;
+  caf::weak_actor_ptr controller;
   keeper_actor keeper;
   ask_function registry;
   std::shared_ptr<const config> settings;
@@ -165,7 +166,7 @@ rollout_actor spawn_rollout(caf::actor_system& system, rollout_parts parts);
 
 struct reader_parts {
   ask_function log;
-  desk_actor desk;
+  rollout_controller_actor controller;
   std::shared_ptr<const config> settings;
   std::shared_ptr<service_metrics> metrics;
   health::report report;

@@ -58,7 +58,7 @@ struct house : troupe::testing::actor_fixture {
   std::shared_ptr<deployer::config> settings = std::make_shared<deployer::config>();
   remote rankers, registry;
   keeper_actor keeper;
-  desk_actor desk;
+  rollout_controller_actor controller;
   std::uint32_t replicas = 2;
 
   house() {
@@ -73,21 +73,21 @@ struct house : troupe::testing::actor_fixture {
     parts.settings = settings;
     parts.metrics = counted;
     keeper = own(spawn_keeper(system, std::move(parts)));
-    desk_parts with;
+    rollout_controller_parts with;
     with.journal = *journal::open(dir / "j");
     with.keeper = keeper;
     with.replicas = replicas;
     with.registry = registry.asker();
     with.settings = settings;
     with.metrics = counted;
-    desk = own(spawn_desk(system, std::move(with), false));
+    controller = own(spawn_rollout_controller(system, std::move(with), false));
     run();
   }
 
   void die() {
-    caf::anon_send_exit(desk, caf::exit_reason::kill);
+    caf::anon_send_exit(controller, caf::exit_reason::kill);
     caf::anon_send_exit(keeper, caf::exit_reason::kill);
-    desk = nullptr;
+    controller = nullptr;
     keeper = nullptr;
     run();
     // What was under way is lost with the process.
@@ -105,7 +105,7 @@ struct house : troupe::testing::actor_fixture {
     asked->payload = bytes_of(out);
     asked->until = deadline::in(left);
     asked->respond = net::responder::to([got](expected<chunk> result) { got->emplace(std::move(result)); });
-    caf::anon_send(desk, net::request_atom::value, std::move(asked));
+    caf::anon_send(controller, net::request_atom::value, std::move(asked));
     run();
     return got;
   }
@@ -429,7 +429,7 @@ TEST_CASE_FIXTURE(house, "callers that wait for a routing table are bounded") {
   CHECK(!*one);
   CHECK(!*two);
   CHECK(failure(three).code == ec::overloaded);
-  caf::anon_send(desk, drain_atom::value);
+  caf::anon_send(controller, drain_atom::value);
   run();
   CHECK(read<wire::RoutingTable>(one)->version() == 0);
   CHECK(read<wire::RoutingTable>(two)->version() == 0);
@@ -448,7 +448,7 @@ TEST_CASE_FIXTURE(house, "stopped half-way every request has its answer") {
   CHECK(!*waits);
   CHECK(!*starts);
 
-  caf::anon_send_exit(desk, caf::exit_reason::user_shutdown);
+  caf::anon_send_exit(controller, caf::exit_reason::user_shutdown);
   run();
 
   CHECK(read<wire::RoutingTable>(waits)->version() == 2);
@@ -484,13 +484,13 @@ TEST_CASE_FIXTURE(house, "killed after any step the rollout goes on from its jou
   CHECK(read<wire::RoutingTable>(poll(0, 0us))->arms()->Get(0)->release()->str() == new_release);
 }
 
-TEST_CASE_FIXTURE(house, "the reader gives the log to the desk from where it was, each record once") {
+TEST_CASE_FIXTURE(house, "the reader gives the log to the controller from where it was, each record once") {
   first_release();
   running("release = 'new'\nsteps = [50, 100]");
   remote log;
   reader_parts parts;
   parts.log = log.asker();
-  parts.desk = desk;
+  parts.controller = controller;
   parts.settings = settings;
   parts.metrics = counted;
   auto reader = own(spawn_reader(system, parts));
@@ -534,7 +534,7 @@ TEST_CASE_FIXTURE(house, "the reader gives the log to the desk from where it was
     return out;
   };
   auto clicks = [&] {
-    auto now = ask<window_ptr>(desk, seen_atom::value, std::string{"r"});
+    auto now = ask<window_ptr>(controller, seen_atom::value, std::string{"r"});
     REQUIRE(now);
     auto rate = rate_of((*now)->find("canary")->cells);
     return std::pair{rate.impressions, rate.clicks};
@@ -550,7 +550,7 @@ TEST_CASE_FIXTURE(house, "the reader gives the log to the desk from where it was
   die();
   log.asked.clear();
   live();
-  parts.desk = desk;
+  parts.controller = controller;
   own(spawn_reader(system, parts));
   run();
   ends(12);

@@ -50,7 +50,7 @@ private:
   static std::uint64_t cursor_of(std::uint32_t partition) { return partition + std::uint64_t{1}; }
 
   expected<void> on_ends(const std::vector<std::uint64_t>& ends) {
-    self_->request(parts_.desk, std::chrono::seconds{10}, offsets_atom::value)
+    self_->request(parts_.controller, std::chrono::seconds{10}, offsets_atom::value)
         .then([this, ends](const offsets_ptr& known) { start(ends, *known); },
               [this](const caf::error& err) { reader_->failed(0, from_caf(err)); });
     return {};
@@ -85,7 +85,7 @@ private:
 
   void take(log_part_ptr part) {
     auto partition = part->partition;
-    self_->request(parts_.desk, std::chrono::seconds{30}, records_atom::value, std::move(part))
+    self_->request(parts_.controller, std::chrono::seconds{30}, records_atom::value, std::move(part))
         .then([this, partition](std::uint64_t next) { reader_->read(cursor_of(partition), partition, next); },
               [this, partition](const caf::error& err) {
                 reader_->failed(cursor_of(partition), from_caf(err));

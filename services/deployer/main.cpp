@@ -5,10 +5,11 @@
 
 int main(int argc, char** argv) {
   using namespace troupe;
-  return run_service<deployer::config>("deployer", argc, argv,
-                                       component_list{}
-                                           .add("keeper", deployer::keeper_component)
-                                           .add("desk", deployer::desk_component, needs{"keeper"})
-                                           .add("reader", deployer::reader_component, needs{"desk"})
-                                           .add("endpoint", deployer::endpoint_component, needs{"desk"}));
+  return run_service<deployer::config>(
+      "deployer", argc, argv,
+      component_list{}
+          .add("keeper", deployer::keeper_component)
+          .add("rollout_controller", deployer::rollout_controller_component, needs{"keeper"})
+          .add("reader", deployer::reader_component, needs{"rollout_controller"})
+          .add("endpoint", deployer::endpoint_component, needs{"rollout_controller"}));
 }

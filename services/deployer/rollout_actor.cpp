@@ -35,12 +35,12 @@ public:
       answer_all({ec::stopping, "the deployer is stopping; nothing was done"});
       self_->quit(std::move(message.reason));
     });
-    // A desk that ended by itself takes its rollout with it.
+    // A controller that ended by itself takes its rollout with it.
     self_->set_down_handler([this](const caf::down_msg& message) {
       answer_all({ec::stopping, "the deployer is stopping; nothing was done"});
       self_->quit(message.reason);
     });
-    if (auto owner = desk())
+    if (auto owner = controller())
       self_->monitor(owner.address());
     self_->send(self_, tick_atom::value);
     return {[this](tick_atom) {
@@ -71,7 +71,9 @@ private:
     self_->delayed_send(self_, parts_.settings->judge_interval, tick_atom::value);
   }
 
-  desk_actor desk() const { return caf::actor_cast<desk_actor>(parts_.desk.lock()); }
+  rollout_controller_actor controller() const {
+    return caf::actor_cast<rollout_controller_actor>(parts_.controller.lock());
+  }
 
   /// What the state asks for; runs at each tick and after each step.
   void look() {
@@ -118,7 +120,7 @@ private:
   }
 
   void ask_counts() {
-    auto to = desk();
+    auto to = controller();
     if (!to || asking_)
       return;
     asking_ = true;
@@ -220,7 +222,7 @@ private:
     next->next = std::move(made->next);
     if (made->publishes && next->next.is_running())
       next->counts_from = at + std::chrono::microseconds{parts_.settings->settle}.count();
-    auto to = desk();
+    auto to = controller();
     if (!to) {
       if (what.asked)
         what.asked->respond.fail({ec::stopping, "the deployer is stopping; nothing was done"});

@@ -38,8 +38,8 @@ expected<component> keeper_component(service_context& context) {
   return component{spawn_keeper(context.system(), std::move(parts))};
 }
 
-expected<component> desk_component(service_context& context) {
-  desk_parts parts;
+expected<component> rollout_controller_component(service_context& context) {
+  rollout_controller_parts parts;
   TROUPE_TRY(journal, journal::open(context.data() / "state"));
   parts.journal = std::move(journal);
   TROUPE_TRY(registry, asker(context, "registry"));
@@ -49,7 +49,7 @@ expected<component> desk_component(service_context& context) {
   parts.settings = context.shared_config<config>();
   parts.metrics = context.shared<service_metrics>("metrics");
   parts.report = context.report();
-  return component{spawn_desk(context.system(), std::move(parts), true)};
+  return component{spawn_rollout_controller(context.system(), std::move(parts), true)};
 }
 
 expected<component> reader_component(service_context& context) {
@@ -59,22 +59,23 @@ expected<component> reader_component(service_context& context) {
     return component{};
   }
   return component{spawn_reader(
-      context.system(), {std::move(log), context.actor<desk_actor>("desk"), context.shared_config<config>(),
-                         context.shared<service_metrics>("metrics"), context.report()})};
+      context.system(),
+      {std::move(log), context.actor<rollout_controller_actor>("rollout_controller"),
+       context.shared_config<config>(), context.shared<service_metrics>("metrics"), context.report()})};
 }
 
 expected<component> endpoint_component(service_context& context) {
-  auto desk = context.actor<desk_actor>("desk");
-  auto to = net::forward_to(desk);
+  auto controller = context.actor<rollout_controller_actor>("rollout_controller");
+  auto to = net::forward_to(controller);
   net::handler_map handlers;
   for (auto kind : {wire::Kind::routing, wire::Kind::rollout_start, wire::Kind::rollout_list,
                     wire::Kind::rollout_show, wire::Kind::rollout_change, wire::Kind::arm_report})
     handlers.emplace(kind, to);
-  return net::endpoint_component(context, std::move(handlers),
-                                 [weak = caf::actor_cast<caf::weak_actor_ptr>(desk)] {
-                                   if (auto strong = weak.lock())
-                                     caf::anon_send(caf::actor_cast<desk_actor>(strong), drain_atom::value);
-                                 });
+  return net::endpoint_component(
+      context, std::move(handlers), [weak = caf::actor_cast<caf::weak_actor_ptr>(controller)] {
+        if (auto strong = weak.lock())
+          caf::anon_send(caf::actor_cast<rollout_controller_actor>(strong), drain_atom::value);
+      });
 }
 
 } // namespace troupe::deployer

@@ -8,12 +8,12 @@ namespace troupe::deployer {
 expected<component> keeper_component(service_context& context);
 
 /// Opens the journal; the rollout under way goes on.
-expected<component> desk_component(service_context& context);
+expected<component> rollout_controller_component(service_context& context);
 
 /// Reads impressions and clicks from the event log.
 expected<component> reader_component(service_context& context);
 
-/// The endpoint, whose handlers give requests to the component `desk`.
+/// The endpoint, whose handlers give requests to the component `rollout_controller`.
 expected<component> endpoint_component(service_context& context);
 
 } // namespace troupe::deployer

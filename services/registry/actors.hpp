@@ -15,18 +15,18 @@ using finish_atom = caf::atom_constant<caf::atom("finish")>;
 
 /// Owns the registry's state: one request at a time, in the order they came. Owned by the root. The endpoint
 /// before it bounds how many wait (max_in_flight of the catalog) and refuses more as `overloaded`.
-using desk_actor = caf::typed_actor<
+using registry_actor = caf::typed_actor<
     // Answer one request. One whose deadline has passed is answered `too_late` and not done.
     caf::reacts_to<net::request_atom, net::request_ptr>,
     // Behind everything that waited when the stop began, which is answered `stopping`: now quit.
     caf::reacts_to<finish_atom>>;
 
-desk_actor spawn_desk(caf::actor_system& system, std::unique_ptr<service> with);
+registry_actor spawn_registry(caf::actor_system& system, std::unique_ptr<service> with);
 
 /// Opens the service from the settings and spawns the actor.
-expected<component> desk_component(service_context& context);
+expected<component> registry_component(service_context& context);
 
-/// The endpoint, whose handlers give requests to the component `desk`.
+/// The endpoint, whose handlers give requests to the component `registry`.
 expected<component> endpoint_component(service_context& context);
 
 } // namespace troupe::registry

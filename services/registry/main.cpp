@@ -6,6 +6,6 @@ int main(int argc, char** argv) {
   using namespace troupe;
   return run_service<registry::config>("registry", argc, argv,
                                        component_list{}
-                                           .add("desk", registry::desk_component)
-                                           .add("endpoint", registry::endpoint_component, needs{"desk"}));
+                                           .add("registry", registry::registry_component)
+                                           .add("endpoint", registry::endpoint_component, needs{"registry"}));
 }

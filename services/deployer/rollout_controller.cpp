@@ -43,12 +43,12 @@ expected<void> check_id(std::string_view id) {
   return {};
 }
 
-class desk_state {
+class rollout_controller_state {
 public:
-  using pointer = desk_actor::stateful_pointer<desk_state>;
-  explicit desk_state(pointer self) : self_{self} {}
+  using pointer = rollout_controller_actor::stateful_pointer<rollout_controller_state>;
+  explicit rollout_controller_state(pointer self) : self_{self} {}
 
-  desk_actor::behavior_type make_behavior(desk_parts parts) {
+  rollout_controller_actor::behavior_type make_behavior(rollout_controller_parts parts) {
     parts_ = std::move(parts);
     self_->set_exit_handler([this](caf::exit_msg& message) { begin_stop(std::move(message.reason)); });
     self_->set_down_handler([this](const caf::down_msg& message) {
@@ -76,7 +76,7 @@ public:
         [this](finish_atom) { finish(); }};
   }
 
-  const char* name = "desk";
+  const char* name = "rollout_controller";
 
 private:
   struct waiter {
@@ -144,7 +144,7 @@ private:
     tell_wanted(what.next);
     if (what.publishes) {
       show_table();
-      log::info("routing-published", "desk publishes routing table {} with {} arms",
+      log::info("routing-published", "rollout_controller publishes routing table {} with {} arms",
                 journal().table().version, journal().table().says.arms.size());
       answer_waiters();
     }
@@ -260,7 +260,8 @@ private:
     auto tag = next_start_++;
     auto until = from.asked->until.within(parts_.settings->ask_timeout);
     starts_.emplace(tag, std::move(from));
-    ask_for(parts_.registry, 0, desk_actor{self_}, tag, wire::Kind::release_show, bytes_of(out), until);
+    ask_for(parts_.registry, 0, rollout_controller_actor{self_}, tag, wire::Kind::release_show, bytes_of(out),
+            until);
   }
 
   /// Nothing where the rollout is known and was answered.
@@ -414,7 +415,7 @@ private:
   }
 
   pointer self_;
-  desk_parts parts_;
+  rollout_controller_parts parts_;
   std::string rollout_id_;
   std::optional<rollout_actor> rollout_;
   std::map<std::uint64_t, waiter> waiters_;
@@ -427,11 +428,13 @@ private:
 
 } // namespace
 
-desk_actor spawn_desk(caf::actor_system& system, desk_parts parts, bool detached) {
-  auto behaviour = [](desk_state::pointer self, const std::shared_ptr<desk_parts>& from) {
+rollout_controller_actor spawn_rollout_controller(caf::actor_system& system, rollout_controller_parts parts,
+                                                  bool detached) {
+  auto behaviour = [](rollout_controller_state::pointer self,
+                      const std::shared_ptr<rollout_controller_parts>& from) {
     return self->state.make_behavior(std::move(*from));
   };
-  auto shared = std::make_shared<desk_parts>(std::move(parts));
+  auto shared = std::make_shared<rollout_controller_parts>(std::move(parts));
   return detached ? system.spawn<caf::detached>(behaviour, shared) : system.spawn(behaviour, shared);
 }
 

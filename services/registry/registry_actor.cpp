@@ -11,11 +11,11 @@ namespace troupe::registry {
 
 namespace {
 
-class desk_state {
+class registry_state {
 public:
-  explicit desk_state(desk_actor::stateful_pointer<desk_state> self) : self_{self} {}
+  explicit registry_state(registry_actor::stateful_pointer<registry_state> self) : self_{self} {}
 
-  desk_actor::behavior_type make_behavior(std::unique_ptr<service> with) {
+  registry_actor::behavior_type make_behavior(std::unique_ptr<service> with) {
     service_ = std::move(with);
     self_->set_exit_handler([this](caf::exit_msg& message) { begin_stop(std::move(message.reason)); });
     return {[this](net::request_atom, net::request_ptr& req) { answer(*req); },
@@ -25,7 +25,7 @@ public:
             }};
   }
 
-  const char* name = "desk";
+  const char* name = "registry";
 
 private:
   void answer(net::request& req) {
@@ -45,7 +45,7 @@ private:
     self_->send(self_, finish_atom::value);
   }
 
-  desk_actor::stateful_pointer<desk_state> self_;
+  registry_actor::stateful_pointer<registry_state> self_;
   std::unique_ptr<service> service_;
   bool stopping_ = false;
   caf::error reason_;
@@ -53,8 +53,8 @@ private:
 
 } // namespace
 
-desk_actor spawn_desk(caf::actor_system& system, std::unique_ptr<service> with) {
-  auto behaviour = [](desk_actor::stateful_pointer<desk_state> self,
+registry_actor spawn_registry(caf::actor_system& system, std::unique_ptr<service> with) {
+  auto behaviour = [](registry_actor::stateful_pointer<registry_state> self,
                       std::shared_ptr<std::unique_ptr<service>> from) {
     return self->state.make_behavior(std::move(*from));
   };
@@ -62,17 +62,17 @@ desk_actor spawn_desk(caf::actor_system& system, std::unique_ptr<service> with) 
   return system.spawn<caf::detached>(behaviour, std::make_shared<std::unique_ptr<service>>(std::move(with)));
 }
 
-expected<component> desk_component(service_context& context) {
+expected<component> registry_component(service_context& context) {
   auto& settings = context.config<config>();
   auto gate_file = settings.gate.empty() ? context.data().parent_path() / "gate.toml"
                                          : std::filesystem::path{settings.gate};
   TROUPE_TRY(made, service::open(context.data(), std::move(gate_file), settings.max_blob_bytes,
                                  service_metrics{context.metrics()}));
-  return component{spawn_desk(context.system(), std::move(made))};
+  return component{spawn_registry(context.system(), std::move(made))};
 }
 
 expected<component> endpoint_component(service_context& context) {
-  auto to = net::forward_to(context.actor<desk_actor>("desk"));
+  auto to = net::forward_to(context.actor<registry_actor>("registry"));
   net::handler_map handlers;
   for (auto kind :
        {wire::Kind::run_create, wire::Kind::run_update, wire::Kind::run_list, wire::Kind::run_show,
