@@ -111,7 +111,7 @@ using rollout_actor = caf::typed_actor<
 
 /// Has every replica of the ranker hold what it is to hold: tells it, asks again, tells it again after it was
 /// away. Owned by the root.
-using keeper_actor = caf::typed_actor<
+using release_reconciler_actor = caf::typed_actor<
     // From now on, these.
     caf::reacts_to<wanted_atom, wanted_ptr>,
     // How far each replica is with this release.
@@ -131,18 +131,18 @@ using reader_actor = caf::typed_actor<
     // Ask again after a failure.
     caf::reacts_to<again_atom, std::uint64_t>>;
 
-struct keeper_parts {
+struct release_reconciler_parts {
   ask_function rankers; ///< Empty: the catalog has none.
   std::uint32_t replicas = 0;
   std::shared_ptr<const config> settings;
   std::shared_ptr<service_metrics> metrics;
   health::report report;
 };
-keeper_actor spawn_keeper(caf::actor_system& system, keeper_parts parts);
+release_reconciler_actor spawn_release_reconciler(caf::actor_system& system, release_reconciler_parts parts);
 
 struct rollout_controller_parts {
   std::unique_ptr<deployer::journal> journal;
-  keeper_actor keeper;
+  release_reconciler_actor reconciler;
   std::uint32_t replicas = 1; ///< Of the ranker.
   ask_function registry;      ///< Empty: the catalog has none; releases are named by their id, aliases stay.
   std::shared_ptr<const config> settings;
@@ -156,7 +156,7 @@ rollout_controller_actor spawn_rollout_controller(caf::actor_system& system, rol
 struct rollout_parts {
   rollout record;
   caf::weak_actor_ptr controller;
-  keeper_actor keeper;
+  release_reconciler_actor reconciler;
   ask_function registry;
   std::shared_ptr<const config> settings;
   std::shared_ptr<service_metrics> metrics;

@@ -57,7 +57,7 @@ struct house : troupe::testing::actor_fixture {
   std::shared_ptr<service_metrics> counted = std::make_shared<service_metrics>(numbers);
   std::shared_ptr<deployer::config> settings = std::make_shared<deployer::config>();
   remote rankers, registry;
-  keeper_actor keeper;
+  release_reconciler_actor reconciler;
   rollout_controller_actor controller;
   std::uint32_t replicas = 2;
 
@@ -67,15 +67,15 @@ struct house : troupe::testing::actor_fixture {
   }
 
   void live() {
-    keeper_parts parts;
+    release_reconciler_parts parts;
     parts.rankers = rankers.asker();
     parts.replicas = replicas;
     parts.settings = settings;
     parts.metrics = counted;
-    keeper = own(spawn_keeper(system, std::move(parts)));
+    reconciler = own(spawn_release_reconciler(system, std::move(parts)));
     rollout_controller_parts with;
     with.journal = *journal::open(dir / "j");
-    with.keeper = keeper;
+    with.reconciler = reconciler;
     with.replicas = replicas;
     with.registry = registry.asker();
     with.settings = settings;
@@ -86,9 +86,9 @@ struct house : troupe::testing::actor_fixture {
 
   void die() {
     caf::anon_send_exit(controller, caf::exit_reason::kill);
-    caf::anon_send_exit(keeper, caf::exit_reason::kill);
+    caf::anon_send_exit(reconciler, caf::exit_reason::kill);
     controller = nullptr;
-    keeper = nullptr;
+    reconciler = nullptr;
     run();
     // What was under way is lost with the process.
     rankers.asked.clear();

@@ -8,8 +8,8 @@ int main(int argc, char** argv) {
   return run_service<deployer::config>(
       "deployer", argc, argv,
       component_list{}
-          .add("keeper", deployer::keeper_component)
-          .add("rollout_controller", deployer::rollout_controller_component, needs{"keeper"})
+          .add("release_reconciler", deployer::release_reconciler_component)
+          .add("rollout_controller", deployer::rollout_controller_component, needs{"release_reconciler"})
           .add("reader", deployer::reader_component, needs{"rollout_controller"})
           .add("endpoint", deployer::endpoint_component, needs{"rollout_controller"}));
 }

@@ -97,7 +97,7 @@ private:
   }
 
   void ask_rankers() {
-    self_->request(parts_.keeper, 10s, holds_atom::value, now_.release)
+    self_->request(parts_.reconciler, 10s, holds_atom::value, now_.release)
         .then([this](const holdings_ptr& all) { on_holdings(*all); },
               [this](const caf::error& err) { parts_.report.failed(from_caf(err)); });
   }

@@ -115,7 +115,7 @@ private:
     tell_wanted(from);
     rollout_id_ = from.id;
     rollout_ = spawn_rollout(self_->system(),
-                             {std::move(from), caf::actor_cast<caf::weak_actor_ptr>(self_), parts_.keeper,
+                             {std::move(from), caf::actor_cast<caf::weak_actor_ptr>(self_), parts_.reconciler,
                               parts_.registry, parts_.settings, parts_.metrics, parts_.report});
     self_->monitor(*rollout_);
   }
@@ -124,7 +124,7 @@ private:
     auto lists = std::make_shared<std::vector<std::vector<std::string>>>();
     for (std::uint32_t r = 0; r < parts_.replicas; ++r)
       lists->push_back(wanted_of(of, journal().table().says, r));
-    self_->send(parts_.keeper, wanted_atom::value, wanted_ptr{std::move(lists)});
+    self_->send(parts_.reconciler, wanted_atom::value, wanted_ptr{std::move(lists)});
   }
 
   void show_table() {
@@ -410,7 +410,7 @@ private:
       self_->demonitor(rollout_->address());
     rollout_.reset();
     parts_.journal.reset();
-    parts_.keeper = nullptr;
+    parts_.reconciler = nullptr;
     self_->quit(reason_);
   }
 

@@ -25,17 +25,17 @@ expected<ask_function> asker(service_context& context, std::string_view service,
 
 } // namespace
 
-expected<component> keeper_component(service_context& context) {
+expected<component> release_reconciler_component(service_context& context) {
   auto metrics = std::make_shared<service_metrics>(context.metrics());
   context.share("metrics", metrics);
-  keeper_parts parts;
+  release_reconciler_parts parts;
   TROUPE_TRY(rankers, asker(context, "ranker", &parts.replicas));
   parts.rankers = std::move(rankers);
   parts.settings = context.shared_config<config>();
   parts.metrics = metrics;
   parts.report = context.report();
   context.share("replicas", std::make_shared<std::uint32_t>(parts.replicas));
-  return component{spawn_keeper(context.system(), std::move(parts))};
+  return component{spawn_release_reconciler(context.system(), std::move(parts))};
 }
 
 expected<component> rollout_controller_component(service_context& context) {
@@ -44,7 +44,7 @@ expected<component> rollout_controller_component(service_context& context) {
   parts.journal = std::move(journal);
   TROUPE_TRY(registry, asker(context, "registry"));
   parts.registry = std::move(registry);
-  parts.keeper = context.actor<keeper_actor>("keeper");
+  parts.reconciler = context.actor<release_reconciler_actor>("release_reconciler");
   parts.replicas = *context.shared<std::uint32_t>("replicas");
   parts.settings = context.shared_config<config>();
   parts.metrics = context.shared<service_metrics>("metrics");

@@ -17,12 +17,12 @@ namespace {
 
 constexpr unsigned most_attempts = 3; ///< To load a release before it is said to have failed.
 
-class keeper_state {
+class release_reconciler_state {
 public:
-  using pointer = keeper_actor::stateful_pointer<keeper_state>;
-  explicit keeper_state(pointer self) : self_{self} {}
+  using pointer = release_reconciler_actor::stateful_pointer<release_reconciler_state>;
+  explicit release_reconciler_state(pointer self) : self_{self} {}
 
-  keeper_actor::behavior_type make_behavior(keeper_parts parts) {
+  release_reconciler_actor::behavior_type make_behavior(release_reconciler_parts parts) {
     parts_ = std::move(parts);
     replicas_.resize(parts_.replicas);
     for (auto& each : replicas_)
@@ -39,7 +39,7 @@ public:
             }};
   }
 
-  const char* name = "keeper";
+  const char* name = "release_reconciler";
 
 private:
   struct place {
@@ -102,13 +102,14 @@ private:
     auto until = deadline::in(parts_.settings->ask_timeout);
     if (at.told) {
       out.Finish(wire::CreateLoadedQuery(out), "TRPK");
-      ask_for(parts_.rankers, replica, keeper_actor{self_}, replica, wire::Kind::loaded, bytes_of(out),
-              until);
+      ask_for(parts_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::loaded,
+              bytes_of(out), until);
       return;
     }
     at.asked_list = at.list;
     out.Finish(wire::CreatePrepare(out, out.CreateVectorOfStrings(at.wanted)), "TRPK");
-    ask_for(parts_.rankers, replica, keeper_actor{self_}, replica, wire::Kind::prepare, bytes_of(out), until);
+    ask_for(parts_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::prepare,
+            bytes_of(out), until);
   }
 
   void on_reply(std::uint64_t tag, const expected<net::reply>& result) {
@@ -121,14 +122,14 @@ private:
     if (!read) {
       parts_.metrics->ranker_failures.add();
       if (!std::exchange(at.away, true))
-        log::warn("ranker-away", "keeper cannot ask ranker {}: {}", tag, render(read.error()));
+        log::warn("ranker-away", "release_reconciler cannot ask ranker {}: {}", tag, render(read.error()));
       at.told = false; // It may come back without what it was told.
       say();
       return;
     }
     at.answered = now();
     if (std::exchange(at.away, false))
-      log::info("ranker-back", "keeper reaches ranker {} again", tag);
+      log::info("ranker-back", "release_reconciler reaches ranker {} again", tag);
     bool newer = at.list != at.asked_list; // Another list was wanted meanwhile.
     if (!newer)
       at.told = true;
@@ -186,17 +187,18 @@ private:
   }
 
   pointer self_;
-  keeper_parts parts_;
+  release_reconciler_parts parts_;
   std::vector<place> replicas_;
 };
 
 } // namespace
 
-keeper_actor spawn_keeper(caf::actor_system& system, keeper_parts parts) {
-  auto behaviour = [](keeper_state::pointer self, const std::shared_ptr<keeper_parts>& from) {
+release_reconciler_actor spawn_release_reconciler(caf::actor_system& system, release_reconciler_parts parts) {
+  auto behaviour = [](release_reconciler_state::pointer self,
+                      const std::shared_ptr<release_reconciler_parts>& from) {
     return self->state.make_behavior(std::move(*from));
   };
-  return system.spawn(behaviour, std::make_shared<keeper_parts>(std::move(parts)));
+  return system.spawn(behaviour, std::make_shared<release_reconciler_parts>(std::move(parts)));
 }
 
 } // namespace troupe::deployer
