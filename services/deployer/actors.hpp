@@ -1,8 +1,8 @@
 #pragma once
 
 #include "services/deployer/config.hpp"
-#include "services/deployer/journal.hpp"
 #include "services/deployer/metrics.hpp"
+#include "services/deployer/rollout_store.hpp"
 
 #include "common/actor/health.hpp"
 #include "common/net/actors.hpp"
@@ -75,7 +75,7 @@ using finish_atom = caf::atom_constant<caf::atom("finish")>;
 using ask_function =
     std::function<void(std::uint32_t replica, wire::Kind, chunk, deadline, net::client::done)>;
 
-/// Owns the journal: rollouts, routing table, counts, offsets. Owned by the root; spawns the actor of the
+/// Owns the store: rollouts, routing table, counts, offsets. Owned by the root; spawns the actor of the
 /// newest rollout. The endpoint before it bounds how many requests wait; `max_waiters` how many long polls
 /// do.
 using rollout_controller_actor = caf::typed_actor<
@@ -141,7 +141,7 @@ struct release_reconciler_parts {
 release_reconciler_actor spawn_release_reconciler(caf::actor_system& system, release_reconciler_parts parts);
 
 struct rollout_controller_parts {
-  std::unique_ptr<deployer::journal> journal;
+  std::unique_ptr<rollout_store> rollouts;
   release_reconciler_actor reconciler;
   std::uint32_t replicas = 1; ///< Of the ranker.
   ask_function registry;      ///< Empty: the catalog has none; releases are named by their id, aliases stay.

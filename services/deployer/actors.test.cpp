@@ -74,7 +74,7 @@ struct house : troupe::testing::actor_fixture {
     parts.metrics = counted;
     reconciler = own(spawn_release_reconciler(system, std::move(parts)));
     rollout_controller_parts with;
-    with.journal = *journal::open(dir / "j");
+    with.rollouts = *rollout_store::open(dir / "j");
     with.reconciler = reconciler;
     with.replicas = replicas;
     with.registry = registry.asker();
@@ -456,7 +456,7 @@ TEST_CASE_FIXTURE(house, "stopped half-way every request has its answer") {
   CHECK(failure(poll(0, 0us)).code == ec::internal); // The endpoint before it answers `stopping`.
 }
 
-TEST_CASE_FIXTURE(house, "killed after any step the rollout goes on from its journal to the same end") {
+TEST_CASE_FIXTURE(house, "killed after any step the rollout goes on from its store to the same end") {
   first_release();
   start("r", "release = 'new'\nsteps = [50, 100]\npause = '0s'\n[verdict]\nclick_rate = false");
   resolve(new_release);

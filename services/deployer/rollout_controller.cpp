@@ -66,9 +66,9 @@ public:
           on_release(tag, *result);
         },
         [this](commit_atom, const commit_ptr& what) { return write(*what); },
-        [this](seen_atom, const std::string&) { return std::make_shared<const window>(journal().seen()); },
+        [this](seen_atom, const std::string&) { return std::make_shared<const window>(rollouts().seen()); },
         [this](offsets_atom) {
-          return std::make_shared<const std::map<std::uint32_t, std::uint64_t>>(journal().offsets());
+          return std::make_shared<const std::map<std::uint32_t, std::uint64_t>>(rollouts().offsets());
         },
         [this](records_atom, const log_part_ptr& part) { return take(*part); },
         [this](expire_atom, std::uint64_t id) { expire(id); },
@@ -89,15 +89,15 @@ private:
     rollout_spec spec;
   };
 
-  deployer::journal& journal() { return *parts_.journal; }
+  rollout_store& rollouts() { return *parts_.rollouts; }
 
   /// The newest rollout has an actor, so that it goes on, or can be taken back.
   void resume() {
     show_table();
-    auto newest = journal().newest();
+    auto newest = rollouts().newest();
     if (!newest)
       return;
-    auto found = journal().find(*newest);
+    auto found = rollouts().find(*newest);
     if (!found) {
       log::error("rollout-damaged", "rollout {} cannot go on: {}", *newest, render(found.error()));
       parts_.report.degraded(found.error().text);
@@ -123,13 +123,13 @@ private:
   void tell_wanted(const rollout& of) {
     auto lists = std::make_shared<std::vector<std::vector<std::string>>>();
     for (std::uint32_t r = 0; r < parts_.replicas; ++r)
-      lists->push_back(wanted_of(of, journal().table().says, r));
+      lists->push_back(wanted_of(of, rollouts().table().says, r));
     self_->send(parts_.reconciler, wanted_atom::value, wanted_ptr{std::move(lists)});
   }
 
   void show_table() {
-    parts_.metrics->version.set(static_cast<double>(journal().table().version));
-    parts_.report.gauge("routing_version", static_cast<double>(journal().table().version));
+    parts_.metrics->version.set(static_cast<double>(rollouts().table().version));
+    parts_.report.gauge("routing_version", static_cast<double>(rollouts().table().version));
   }
 
   caf::result<std::uint64_t> write(const commit& what) {
@@ -137,7 +137,7 @@ private:
       return to_caf(
           error{ec::conflict, fmt::format("rollout {} has been replaced by {}: nothing of it is written",
                                           what.next.id, rollout_id_)});
-    if (auto done = journal().write(what); !done) {
+    if (auto done = rollouts().write(what); !done) {
       parts_.report.failed(done.error());
       return to_caf(done.error());
     }
@@ -145,14 +145,14 @@ private:
     if (what.publishes) {
       show_table();
       log::info("routing-published", "rollout_controller publishes routing table {} with {} arms",
-                journal().table().version, journal().table().says.arms.size());
+                rollouts().table().version, rollouts().table().says.arms.size());
       answer_waiters();
     }
-    return journal().table().version;
+    return rollouts().table().version;
   }
 
   caf::result<std::uint64_t> take(const log_part& part) {
-    auto counted = journal().take(part.partition, part.batches, part.end);
+    auto counted = rollouts().take(part.partition, part.batches, part.end);
     if (!counted) {
       parts_.report.failed(counted.error());
       return to_caf(counted.error());
@@ -190,9 +190,9 @@ private:
     auto query = read_as<wire::RoutingQuery>(asked->payload, "TRPD", "RoutingQuery");
     if (!query)
       return asked->respond.fail(query.error());
-    auto& table = journal().table();
+    auto& table = rollouts().table();
     auto known = (*query)->known_version();
-    if (known > table.version) // It must not lose its arms to a journal that was lost or is old.
+    if (known > table.version) // It must not lose its arms to a store that was lost or is old.
       return asked->respond.fail(
           {ec::conflict,
            fmt::format("this deployer knows table {} and the caller {}: keep it", table.version, known)});
@@ -214,24 +214,24 @@ private:
     auto found = waiters_.find(id);
     if (found == waiters_.end())
       return;
-    found->second.asked->respond.reply(journal().table().bytes);
+    found->second.asked->respond.reply(rollouts().table().bytes);
     waiters_.erase(found);
     parts_.metrics->waiters.set(static_cast<double>(waiters_.size()));
   }
 
   void answer_waiters() {
     for (auto& [id, each] : waiters_)
-      each.asked->respond.reply(journal().table().bytes);
+      each.asked->respond.reply(rollouts().table().bytes);
     waiters_.clear();
     parts_.metrics->waiters.set(0);
   }
 
   /// The rollout that is not over, if there is one.
   std::optional<rollout> under_way() {
-    auto newest = journal().newest();
+    auto newest = rollouts().newest();
     if (!newest)
       return std::nullopt;
-    auto found = journal().find(*newest);
+    auto found = rollouts().find(*newest);
     return found && !found->is_over() ? std::optional{std::move(*found)} : std::nullopt;
   }
 
@@ -279,7 +279,7 @@ private:
       out.id = fmt::format("{}-{:016x}", to_string(out.spec.strategy),
                            std::uint64_t{std::random_device{}()} << 32 | std::random_device{}());
     TROUPE_CHECK(check_id(out.id));
-    if (auto known = journal().show(out.id)) {
+    if (auto known = rollouts().show(out.id)) {
       if (known->spec != out.spec_text)
         return fail(ec::conflict, "rollout {} was started with another specification", out.id);
       asked.respond.reply(written<wire::Rollout>(*known));
@@ -318,7 +318,7 @@ private:
     made.spec_text = std::move(from.spec_text);
     made.spec = std::move(from.spec);
     made.release = std::move(release);
-    auto& arms = journal().table().says.arms;
+    auto& arms = rollouts().table().says.arms;
     made.from = arms.empty() ? std::string{} : arms.back().release;
     made.replicas = std::max(1u, parts_.replicas);
     made.weights = weights_of(made.spec, made.replicas, made.from.empty());
@@ -329,7 +329,7 @@ private:
           {ec::conflict, fmt::format("release {} is in production already", made.release.substr(0, 12))});
     if (made.is_shadow() && made.from.empty())
       return respond.fail({ec::conflict, "nothing is in production that a shadow could be compared with"});
-    if (auto done = journal().write({made, {}, false, std::nullopt}); !done)
+    if (auto done = rollouts().write({made, {}, false, std::nullopt}); !done)
       return respond.fail(done.error());
     log::info("rollout-started", "rollout {} of release {} by {} begins", made.id, made.release.substr(0, 12),
               to_string(made.spec.strategy));
@@ -341,7 +341,7 @@ private:
     auto change = read_as<wire::RolloutChange>(asked->payload, "TRPD", "RolloutChange");
     if (!change)
       return asked->respond.fail(change.error());
-    auto found = journal().find(text_of((*change)->rollout_id()));
+    auto found = rollouts().find(text_of((*change)->rollout_id()));
     if (!found)
       return asked->respond.fail(found.error());
     if (found->id == rollout_id_ && rollout_) {
@@ -361,16 +361,16 @@ private:
 
   expected<chunk> list(const chunk& payload) {
     TROUPE_TRY(ask, read_as<wire::RolloutList>(payload, "TRPD", "RolloutList"));
-    TROUPE_TRY(page, journal().list(text_of(ask->before()), ask->limit()));
+    TROUPE_TRY(page, rollouts().list(text_of(ask->before()), ask->limit()));
     return written<wire::RolloutPage>(page);
   }
 
   expected<chunk> show(const chunk& payload) {
     TROUPE_TRY(ask, read_as<wire::RolloutQuery>(payload, "TRPD", "RolloutQuery"));
-    TROUPE_TRY(found, journal().show(text_of(ask->rollout_id())));
+    TROUPE_TRY(found, rollouts().show(text_of(ask->rollout_id())));
     // What it waits for at this moment, which no decision says yet.
-    if (auto record = journal().find(found.rollout_id); record && record->is_running()) {
-      auto& seen = journal().seen();
+    if (auto record = rollouts().find(found.rollout_id); record && record->is_running()) {
+      auto& seen = rollouts().seen();
       if (seen.rollout == record->id && seen.step == record->step) {
         found.reason = judge(*record, seen, micros_of(wall_now())).reason;
         found.arms = progress_of(*record, seen);
@@ -384,11 +384,11 @@ private:
     if (text_of(report->gateway()).empty() || text_of(report->gateway()).size() > 256)
       return fail(ec::invalid_argument, "the name of a gateway has 1 to 256 bytes");
     bool again = false;
-    TROUPE_TRY(next, journal().take(*report, micros_of(wall_now()), again));
+    TROUPE_TRY(next, rollouts().take(*report, micros_of(wall_now()), again));
     (again ? parts_.metrics->reports_again : parts_.metrics->reports).add();
     wire::ArmReportReplyT out;
     out.next_number = next;
-    out.routing_version = journal().table().version;
+    out.routing_version = rollouts().table().version;
     return written<wire::ArmReportReply>(out);
   }
 
@@ -409,7 +409,7 @@ private:
     if (rollout_)
       self_->demonitor(rollout_->address());
     rollout_.reset();
-    parts_.journal.reset();
+    parts_.rollouts.reset();
     parts_.reconciler = nullptr;
     self_->quit(reason_);
   }

@@ -40,8 +40,8 @@ expected<component> release_reconciler_component(service_context& context) {
 
 expected<component> rollout_controller_component(service_context& context) {
   rollout_controller_parts parts;
-  TROUPE_TRY(journal, journal::open(context.data() / "state"));
-  parts.journal = std::move(journal);
+  TROUPE_TRY(rollouts, rollout_store::open(context.data() / "state"));
+  parts.rollouts = std::move(rollouts);
   TROUPE_TRY(registry, asker(context, "registry"));
   parts.registry = std::move(registry);
   parts.reconciler = context.actor<release_reconciler_actor>("release_reconciler");

@@ -7,7 +7,7 @@ namespace troupe::deployer {
 /// Tells the rankers what to hold.
 expected<component> release_reconciler_component(service_context& context);
 
-/// Opens the journal; the rollout under way goes on.
+/// Opens the store; the rollout under way goes on.
 expected<component> rollout_controller_component(service_context& context);
 
 /// Reads impressions and clicks from the event log.

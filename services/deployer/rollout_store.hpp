@@ -35,9 +35,9 @@ struct routing_state {
 /// Everything the deployer knows, in RocksDB: rollouts, their decisions, the routing table, and what was seen
 /// of the step under way, each change in one atomic write with what makes it count once (number of a
 /// gateway's report, offset of the log). One thread.
-class journal {
+class rollout_store {
 public:
-  static expected<std::unique_ptr<journal>> open(const std::filesystem::path& path);
+  static expected<std::unique_ptr<rollout_store>> open(const std::filesystem::path& path);
 
   const routing_state& table() const noexcept { return table_; }
 
@@ -63,7 +63,7 @@ public:
   expected<std::uint64_t> take(std::uint32_t partition, std::span<const batch> batches, std::uint64_t end);
 
 private:
-  explicit journal(std::unique_ptr<store::database> db) : db_{std::move(db)} {}
+  explicit rollout_store(std::unique_ptr<store::database> db) : db_{std::move(db)} {}
   expected<void> load();
   expected<std::uint64_t> next_decision(std::string_view id) const;
 

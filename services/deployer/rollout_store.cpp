@@ -1,4 +1,4 @@
-#include "services/deployer/journal.hpp"
+#include "services/deployer/rollout_store.hpp"
 
 #include "common/core/hash.hpp"
 #include "common/store/packed.hpp"
@@ -72,19 +72,19 @@ chunk encode(const routing& from, std::uint64_t version) {
   return chunk::copy({reinterpret_cast<const std::byte*>(builder.GetBufferPointer()), builder.GetSize()});
 }
 
-expected<std::unique_ptr<journal>> journal::open(const std::filesystem::path& path) {
+expected<std::unique_ptr<rollout_store>> rollout_store::open(const std::filesystem::path& path) {
   store::options options;
   options.families = {"rollouts", "order", "decisions", "facts", "reports", "offsets", "answered"};
   options.layout = "deployer 1";
   options.cache_bytes = std::size_t{8} << 20;
   options.write_buffer_bytes = std::size_t{16} << 20;
   TROUPE_TRY(db, store::database::open(path, std::move(options)));
-  std::unique_ptr<journal> made{new journal{std::move(db)}};
+  std::unique_ptr<rollout_store> made{new rollout_store{std::move(db)}};
   TROUPE_CHECK(made->load());
   return made;
 }
 
-expected<void> journal::load() {
+expected<void> rollout_store::load() {
   TROUPE_TRY(kept, db_->find(family::facts, "routing"));
   if (kept) {
     TROUPE_TRY(from, unpacked<wire::RoutingTable>(*kept, "the routing table"));
@@ -109,7 +109,7 @@ expected<void> journal::load() {
   return at.check();
 }
 
-expected<std::uint64_t> journal::next_decision(std::string_view id) const {
+expected<std::uint64_t> rollout_store::next_decision(std::string_view id) const {
   auto prefix = std::string{id} + '\0';
   auto at = db_->scan(family::decisions, prefix, store::prefix_end(prefix));
   at.seek_at_or_before(decision_key(id, ~std::uint64_t{0}));
@@ -117,7 +117,7 @@ expected<std::uint64_t> journal::next_decision(std::string_view id) const {
   return at.valid() ? store::read_u64(at.key(), at.key().size() - 8) + 1 : 1;
 }
 
-expected<void> journal::write(const commit& what) {
+expected<void> rollout_store::write(const commit& what) {
   store::write_batch batch;
   batch.put(family::rollouts, what.next.id, packed<wire::Rollout>(to_wire(what.next)));
   batch.put(family::order, order_key(what.next.started, what.next.id), {});
@@ -153,13 +153,13 @@ expected<void> journal::write(const commit& what) {
   return {};
 }
 
-std::optional<std::string> journal::newest() const {
+std::optional<std::string> rollout_store::newest() const {
   auto at = db_->scan(family::order);
   at.seek_at_or_before(std::string(9, '\xff'));
   return at.valid() ? std::optional{std::string{at.key().substr(8)}} : std::nullopt;
 }
 
-expected<rollout> journal::find(std::string_view id) const {
+expected<rollout> rollout_store::find(std::string_view id) const {
   std::string which{id};
   if (id == "current") {
     auto last = newest();
@@ -174,7 +174,7 @@ expected<rollout> journal::find(std::string_view id) const {
   return from_wire(kept);
 }
 
-expected<wire::RolloutT> journal::show(std::string_view id) const {
+expected<wire::RolloutT> rollout_store::show(std::string_view id) const {
   TROUPE_TRY(found, find(id));
   auto out = to_wire(found);
   auto prefix = found.id + '\0';
@@ -189,7 +189,7 @@ expected<wire::RolloutT> journal::show(std::string_view id) const {
   return out;
 }
 
-expected<wire::RolloutPageT> journal::list(std::string_view before, std::uint32_t limit) const {
+expected<wire::RolloutPageT> rollout_store::list(std::string_view before, std::uint32_t limit) const {
   limit = std::clamp<std::uint32_t>(limit == 0 ? 100 : limit, 1, most_listed);
   std::string end;
   if (!before.empty()) {
@@ -209,7 +209,7 @@ expected<wire::RolloutPageT> journal::list(std::string_view before, std::uint32_
   return page;
 }
 
-expected<std::uint64_t> journal::take(const wire::ArmReport& report, std::int64_t now, bool& again) {
+expected<std::uint64_t> rollout_store::take(const wire::ArmReport& report, std::int64_t now, bool& again) {
   std::string gateway{text_of(report.gateway())};
   TROUPE_TRY(kept, db_->find(family::reports, gateway));
   auto last = kept && kept->size() == 8 ? store::read_u64(*kept) : 0;
@@ -228,7 +228,7 @@ expected<std::uint64_t> journal::take(const wire::ArmReport& report, std::int64_
   return report.number() + 1;
 }
 
-expected<journal::answer*> journal::answer_to(std::string_view request, answers& fresh) const {
+expected<rollout_store::answer*> rollout_store::answer_to(std::string_view request, answers& fresh) const {
   auto key = number_key(hash64(request));
   auto [at, is_new] = fresh.try_emplace(key);
   if (is_new) {
@@ -239,7 +239,7 @@ expected<journal::answer*> journal::answer_to(std::string_view request, answers&
   return &at->second;
 }
 
-expected<bool> journal::count(const wire::Record& seen, window& into, answers& fresh) {
+expected<bool> rollout_store::count(const wire::Record& seen, window& into, answers& fresh) {
   auto request = text_of(seen.request_id());
   if (auto arm = into.count_impression(seen)) {
     if (request.empty())
@@ -263,8 +263,8 @@ expected<bool> journal::count(const wire::Record& seen, window& into, answers& f
   return false;
 }
 
-expected<std::uint64_t> journal::take(std::uint32_t partition, std::span<const batch> batches,
-                                      std::uint64_t end) {
+expected<std::uint64_t> rollout_store::take(std::uint32_t partition, std::span<const batch> batches,
+                                            std::uint64_t end) {
   auto from = offsets_.contains(partition) ? offsets_[partition] : end;
   auto seen = seen_;
   answers fresh;

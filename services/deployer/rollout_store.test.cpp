@@ -1,4 +1,4 @@
-#include "services/deployer/journal.hpp"
+#include "services/deployer/rollout_store.hpp"
 
 #include "common/testing/temp_dir.hpp"
 
@@ -41,7 +41,7 @@ std::string report(const std::string& gateway, std::uint64_t number, std::uint64
   return {reinterpret_cast<const char*>(out.GetBufferPointer()), out.GetSize()};
 }
 
-std::uint64_t take(journal& into, const std::string& bytes, bool* again = nullptr) {
+std::uint64_t take(rollout_store& into, const std::string& bytes, bool* again = nullptr) {
   bool seen_before = false;
   auto next = into.take(*flatbuffers::GetRoot<wire::ArmReport>(bytes.data()), 100, seen_before);
   if (again)
@@ -85,7 +85,7 @@ record seen(const std::string& type, const std::string& user, int position, std:
 TEST_CASE("a rollout and its decisions are as they were written, after every reopening") {
   testing::temp_dir dir;
   {
-    auto first = *journal::open(dir / "j");
+    auto first = *rollout_store::open(dir / "j");
     CHECK(first->table().version == 0);
     CHECK(first->find("current").error().code == ec::not_found);
     REQUIRE(first->write({made("a", 1), {decision("x"), decision("y")}, true, 50}));
@@ -93,7 +93,7 @@ TEST_CASE("a rollout and its decisions are as they were written, after every reo
     next.step = 1;
     REQUIRE(first->write({next, {decision("z")}, true, 60}));
   }
-  auto second = *journal::open(dir / "j");
+  auto second = *rollout_store::open(dir / "j");
 
   auto shown = *second->show("current");
   CHECK(shown.rollout_id == "a");
@@ -110,7 +110,7 @@ TEST_CASE("a rollout and its decisions are as they were written, after every reo
 
 TEST_CASE("of many decisions on a rollout the newest are kept") {
   testing::temp_dir dir;
-  auto first = *journal::open(dir / "j");
+  auto first = *rollout_store::open(dir / "j");
   std::vector<wire::DecisionT> many(4'000);
   for (auto& each : many)
     each.metric = "early";
@@ -125,7 +125,7 @@ TEST_CASE("of many decisions on a rollout the newest are kept") {
 
 TEST_CASE("rollouts are listed newest first, by pages") {
   testing::temp_dir dir;
-  auto all = *journal::open(dir / "j");
+  auto all = *rollout_store::open(dir / "j");
   for (int i = 0; i < 5; ++i)
     REQUIRE(all->write({made("r" + std::to_string(i), i), {}, false, std::nullopt}));
 
@@ -143,11 +143,11 @@ TEST_CASE("a report of a gateway counts once, whatever happens between sending a
   testing::temp_dir dir;
   bool again = false;
   {
-    auto first = *journal::open(dir / "j");
+    auto first = *rollout_store::open(dir / "j");
     REQUIRE(first->write({made("a", 1), {}, true, 50}));
     CHECK(take(*first, report("gateway/0", 1, 10)) == 2);
   }
-  auto second = *journal::open(dir / "j");
+  auto second = *rollout_store::open(dir / "j");
 
   CHECK(take(*second, report("gateway/0", 1, 10), &again) == 2); // The answer was lost: it comes again.
   CHECK(again);
@@ -170,13 +170,13 @@ TEST_CASE("impressions and clicks count once each, over every reopening and ever
   std::vector<record> more{seen("click", "u1", 1, 102)};
   auto second_batch = batch::trusted(encode_batch(more, 0, 5));
   {
-    auto first = *journal::open(dir / "j");
+    auto first = *rollout_store::open(dir / "j");
     REQUIRE(first->write({made("a", 1), {}, true, 50}));
     REQUIRE(first->take(0, {}, 0)); // The partition was empty when the reader came.
     std::vector<batch> one{first_batch};
     CHECK(*first->take(0, one, 5) == 3);
   }
-  auto second = *journal::open(dir / "j");
+  auto second = *rollout_store::open(dir / "j");
   CHECK(second->offsets().at(0) == 5);
   std::vector<batch> both{first_batch, second_batch};
   CHECK(*second->take(0, both, 6) == 1);
@@ -191,13 +191,13 @@ TEST_CASE(
     "a click counts for the answer that it follows, whichever is in the log first, and for no other step's") {
   testing::temp_dir dir;
   std::uint64_t offset = 0;
-  auto log = [&](journal& into, std::vector<record> list) {
+  auto log = [&](rollout_store& into, std::vector<record> list) {
     std::vector<batch> one{batch::trusted(encode_batch(list, 0, offset))};
     offset += list.size();
     return *into.take(0, one, offset);
   };
   {
-    auto first = *journal::open(dir / "j");
+    auto first = *rollout_store::open(dir / "j");
     REQUIRE(first->take(0, {}, 0));
     REQUIRE(first->write({made("a", 1), {}, true, 50}));
     log(*first, {seen("impression", "slow", 1, 100)});
@@ -209,7 +209,7 @@ TEST_CASE(
     CHECK(log(*first, {seen("click", "slow", 1, 300), seen("impression", "late", 1, 300, 1)}) == 0);
     log(*first, {seen("click", "quick", 1, 310, 2), seen("click", "quick", 1, 311, 2)});
   }
-  auto second = *journal::open(dir / "j");
+  auto second = *rollout_store::open(dir / "j");
   log(*second, {seen("impression", "quick", 1, 309, 2), seen("click", "quick", 1, 312, 2),
                 seen("click", "nobody", 1, 320, 2)});
 
@@ -220,7 +220,7 @@ TEST_CASE(
 
 TEST_CASE("a step begins to count at nothing") {
   testing::temp_dir dir;
-  auto all = *journal::open(dir / "j");
+  auto all = *rollout_store::open(dir / "j");
   REQUIRE(all->write({made("a", 1), {}, true, 50}));
   take(*all, report("gateway/0", 1, 10));
   CHECK(all->seen().find("canary")->answers == 10);
@@ -234,7 +234,7 @@ TEST_CASE("a step begins to count at nothing") {
   CHECK(all->seen().begins == 70);
 }
 
-TEST_CASE("a journal whose bytes are damaged says so instead of going on") {
+TEST_CASE("a store whose bytes are damaged says so instead of going on") {
   testing::temp_dir dir;
   {
     auto db = *store::database::open(
@@ -243,5 +243,5 @@ TEST_CASE("a journal whose bytes are damaged says so instead of going on") {
                     .layout = "deployer 1"});
     REQUIRE(db->put(3, "routing", "no table", store::durability::synced));
   }
-  CHECK(journal::open(dir / "j").error().code == ec::corrupt);
+  CHECK(rollout_store::open(dir / "j").error().code == ec::corrupt);
 }
