@@ -4,7 +4,7 @@ namespace troupe::deployer {
 
 void config::bind(config_keys& keys) {
   using namespace std::chrono_literals;
-  keys.add("judge_interval", judge_interval, "How often a rollout looks at what was seen.",
+  keys.add("analysis_interval", analysis_interval, "How often a rollout looks at what was seen.",
            between(10ms, 1h));
   keys.add("settle", settle, "How long after a change of the routing table its step begins to count.",
            between(0ms, 1h));

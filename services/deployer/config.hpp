@@ -9,7 +9,7 @@ namespace troupe::deployer {
 
 /// The settings of the deployer service: `[deployer.settings]` of the catalog.
 struct config {
-  std::chrono::milliseconds judge_interval{1'000};
+  std::chrono::milliseconds analysis_interval{1'000};
   std::chrono::milliseconds settle{2'000};
   std::chrono::milliseconds ranker_poll{1'000};
   std::chrono::milliseconds ranker_gone{60'000};

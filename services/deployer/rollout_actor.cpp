@@ -1,6 +1,6 @@
 #include "services/deployer/actors.hpp"
 #include "services/deployer/aliases.hpp"
-#include "services/deployer/judge.hpp"
+#include "services/deployer/analysis.hpp"
 
 #include "common/actor/errors.hpp"
 #include "common/log/log.hpp"
@@ -68,7 +68,7 @@ private:
   void tick_later() {
     if (now_.is_over() || std::exchange(ticking_, true))
       return;
-    self_->delayed_send(self_, parts_.settings->judge_interval, tick_atom::value);
+    self_->delayed_send(self_, parts_.settings->analysis_interval, tick_atom::value);
   }
 
   rollout_controller_actor controller() const {
@@ -139,9 +139,9 @@ private:
   void on_counts(const window& seen) {
     if (!now_.is_running() || writing_ || seen.rollout != now_.id || seen.step != now_.step)
       return;
-    auto verdict = judge(now_, seen, now());
-    now_.reason = verdict.reason;
-    post({event::judged{verdict.verdict, verdict.reason}, std::move(verdict.lines), nullptr});
+    auto found = analyze_step(now_, seen, now());
+    now_.reason = found.reason;
+    post({event::analyzed{found.verdict, found.reason}, std::move(found.lines), nullptr});
   }
 
   void move_aliases() {

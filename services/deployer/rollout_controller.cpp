@@ -1,5 +1,5 @@
 #include "services/deployer/actors.hpp"
-#include "services/deployer/judge.hpp"
+#include "services/deployer/analysis.hpp"
 
 #include "common/actor/errors.hpp"
 #include "common/log/log.hpp"
@@ -372,7 +372,7 @@ private:
     if (auto record = rollouts().find(found.rollout_id); record && record->is_running()) {
       auto& seen = rollouts().seen();
       if (seen.rollout == record->id && seen.step == record->step) {
-        found.reason = judge(*record, seen, micros_of(wall_now())).reason;
+        found.reason = analyze_step(*record, seen, micros_of(wall_now())).reason;
         found.arms = progress_of(*record, seen);
       }
     }

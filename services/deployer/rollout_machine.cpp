@@ -82,7 +82,7 @@ expected<transition> on_command(rollout at, const event::command& what, std::int
   return fail(ec::invalid_argument, "there is no such action on a rollout");
 }
 
-transition on_judged(rollout at, const event::judged& what, std::int64_t now) {
+transition on_analyzed(rollout at, const event::analyzed& what, std::int64_t now) {
   if (!at.is_running())
     return unchanged(std::move(at));
   if (what.is == Verdict3::fail) // While paused too: a pause holds what goes forward, not what protects.
@@ -169,8 +169,8 @@ std::vector<double> weights_of(const rollout_spec& spec, std::uint32_t replicas,
 expected<transition> step(rollout from, const rollout_event& what, std::int64_t now) {
   if (auto* command = std::get_if<event::command>(&what))
     return on_command(std::move(from), *command, now);
-  if (auto* verdict = std::get_if<event::judged>(&what))
-    return on_judged(std::move(from), *verdict, now);
+  if (auto* verdict = std::get_if<event::analyzed>(&what))
+    return on_analyzed(std::move(from), *verdict, now);
   if (std::holds_alternative<event::prepared>(what))
     return on_prepared(std::move(from), now);
   if (std::holds_alternative<event::tick>(what))

@@ -69,7 +69,7 @@ struct prepared {}; ///< Every replica that was told to holds the release.
 struct broken {
   std::string why;
 }; ///< A replica cannot load it.
-struct judged {
+struct analyzed {
   Verdict3 is;
   std::string why;
 };
@@ -80,7 +80,7 @@ struct command {
   std::string why;
 };
 } // namespace event
-using rollout_event = std::variant<event::begin, event::prepared, event::broken, event::judged,
+using rollout_event = std::variant<event::begin, event::prepared, event::broken, event::analyzed,
                                    event::aliases_set, event::tick, event::command>;
 
 /// What came of an event: where the rollout stands now, and what was decided in a word ("step", "promote",

@@ -33,7 +33,7 @@ rollout running(const std::string& toml, std::int64_t now = 0) {
   return after(after(made(toml), event::begin{}, now), event::prepared{}, now);
 }
 
-event::judged verdict(Verdict3 is) {
+event::analyzed verdict(Verdict3 is) {
   return {is, "because"};
 }
 

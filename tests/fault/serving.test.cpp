@@ -289,7 +289,7 @@ void begin(fleet& services) {
 
 constexpr auto quick = R"(
 [deployer.settings]
-judge_interval = "100ms"
+analysis_interval = "100ms"
 settle = "200ms"
 ranker_poll = "50ms"
 )";

@@ -18,7 +18,7 @@ const bool guarded = (end_after(700s), true);
 /// Short times, so that a rollout takes seconds.
 constexpr auto quick = R"(
 [deployer.settings]
-judge_interval = "200ms"
+analysis_interval = "200ms"
 settle = "1s"
 )";
 

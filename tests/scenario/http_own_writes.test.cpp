@@ -34,7 +34,7 @@ std::string median_ms(std::vector<clock_type::duration> spans) {
 
 TEST_CASE("a click changes the next answer: at once with the token of the write, else a moment later") {
   fleet services{"scenario-http-own-writes",
-                 "[deployer.settings]\njudge_interval = \"100ms\"\nsettle = \"200ms\"\n"};
+                 "[deployer.settings]\nanalysis_interval = \"100ms\"\nsettle = \"200ms\"\n"};
   configure(services, "serving");
   services.up();
   std::vector<float> scores(items);

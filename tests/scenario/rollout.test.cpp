@@ -28,7 +28,7 @@ constexpr int items = 100, users = 600;
 /// Short times, so that a rollout takes seconds.
 constexpr auto quick = R"(
 [deployer.settings]
-judge_interval = "100ms"
+analysis_interval = "100ms"
 settle = "500ms"
 ranker_poll = "100ms"
 )";

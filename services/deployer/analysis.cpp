@@ -1,4 +1,4 @@
-#include "services/deployer/judge.hpp"
+#include "services/deployer/analysis.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -19,12 +19,12 @@ struct one_arm {
   const latency_histogram* latency = nullptr;
 };
 
-class bench {
+class step_analyzer {
 public:
-  bench(const rollout& of, const window& seen, std::int64_t now)
+  step_analyzer(const rollout& of, const window& seen, std::int64_t now)
       : of_{of}, rules_{of.spec.verdict}, seen_{seen}, now_{now} {}
 
-  judgement judge() {
+  analysis run() {
     auto reference = of_.reference_arm();
     bool compares = !reference.empty() && rules_.click_rate;
     auto tests = 2 + (rules_.p50.count() > 0) + (rules_.p95.count() > 0) + (compares ? 1 : 0) +
@@ -32,18 +32,18 @@ public:
     alpha_ = rules_.alpha / static_cast<double>(tests) /
              static_cast<double>(std::max<std::size_t>(1, of_.weights.size()));
     if (of_.is_shadow())
-      judge_shadow();
+      analyze_shadow();
     else if (auto* ours = seen_.find(of_.new_arm())) {
       auto* theirs = seen_.find(reference);
-      judge_service(
+      analyze_service(
           {ours->arm, ours->answers, ours->errors, &ours->latency},
           theirs ? std::optional{one_arm{theirs->arm, theirs->answers, theirs->errors, &theirs->latency}}
                  : std::nullopt);
       if (theirs)
-        judge_degraded(*ours, *theirs);
+        analyze_degraded(*ours, *theirs);
       if (theirs && rules_.click_rate) {
-        judge_ratio(*ours, *theirs);
-        judge_clicks(*ours, *theirs);
+        analyze_ratio(*ours, *theirs);
+        analyze_clicks(*ours, *theirs);
       }
     }
     return sum();
@@ -71,9 +71,9 @@ private:
 
   /// A share of the answers that is to stay at or below `bound`; `shown` and `limit` are what the record
   /// says.
-  void judge_rate(const std::string& metric, const one_arm& ours, std::uint64_t hits, double bound,
-                  double shown, double limit, const std::optional<one_arm>& theirs,
-                  std::uint64_t their_hits) {
+  void analyze_rate(const std::string& metric, const one_arm& ours, std::uint64_t hits, double bound,
+                    double shown, double limit, const std::optional<one_arm>& theirs,
+                    std::uint64_t their_hits) {
     auto n = ours.answers;
     auto& to = line(metric, ours.name, n, shown, limit);
     auto rate = n == 0 ? 0.0 : static_cast<double>(hits) / static_cast<double>(n);
@@ -97,19 +97,19 @@ private:
       to.reason = fmt::format("{} of {} answers are beyond: above the bound, not yet for certain", hits, n);
   }
 
-  void judge_service(const one_arm& ours, const std::optional<one_arm>& theirs) {
+  void analyze_service(const one_arm& ours, const std::optional<one_arm>& theirs) {
     auto share =
         ours.answers == 0 ? 0.0 : static_cast<double>(ours.errors) / static_cast<double>(ours.answers);
-    judge_rate("error_rate", ours, ours.errors, rules_.error_rate, share, rules_.error_rate, theirs,
-               theirs ? theirs->errors : 0);
-    judge_latency("p50_us", 0.50, rules_.p50, ours, theirs);
-    judge_latency("p95_us", 0.95, rules_.p95, ours, theirs);
-    judge_latency("p99_us", 0.99, rules_.p99, ours, theirs);
+    analyze_rate("error_rate", ours, ours.errors, rules_.error_rate, share, rules_.error_rate, theirs,
+                 theirs ? theirs->errors : 0);
+    analyze_latency("p50_us", 0.50, rules_.p50, ours, theirs);
+    analyze_latency("p95_us", 0.95, rules_.p95, ours, theirs);
+    analyze_latency("p99_us", 0.99, rules_.p99, ours, theirs);
   }
 
   /// What an answer lacks may be the fleet's doing (features that nobody serves), so it is held against the
   /// release only beyond what the reference arm lacks.
-  void judge_degraded(const arm_evidence& ours, const arm_evidence& theirs) {
+  void analyze_degraded(const arm_evidence& ours, const arm_evidence& theirs) {
     auto n = ours.answers;
     auto rate = n == 0 ? 0.0 : static_cast<double>(ours.degraded) / static_cast<double>(n);
     auto& to = line("degraded", ours.arm, n, rate, rules_.degraded);
@@ -128,8 +128,8 @@ private:
     }
   }
 
-  void judge_latency(const char* metric, double q, std::chrono::microseconds limit, one_arm ours,
-                     std::optional<one_arm> theirs) {
+  void analyze_latency(const char* metric, double q, std::chrono::microseconds limit, one_arm ours,
+                       std::optional<one_arm> theirs) {
     auto value = quantile(ours.latency->bounds, ours.latency->counts, q);
     ours.answers = ours.latency->total();
     if (limit.count() == 0) {
@@ -146,11 +146,11 @@ private:
       theirs->answers = theirs->latency->total();
       their_slow = above(*theirs);
     }
-    judge_rate(metric, ours, above(ours), 1 - q, value, static_cast<double>(limit.count()), theirs,
-               their_slow);
+    analyze_rate(metric, ours, above(ours), 1 - q, value, static_cast<double>(limit.count()), theirs,
+                 their_slow);
   }
 
-  void judge_ratio(const arm_evidence& ours, const arm_evidence& theirs) {
+  void analyze_ratio(const arm_evidence& ours, const arm_evidence& theirs) {
     auto table = table_of(of_);
     double own = 0, both = 0;
     for (auto& each : table.arms) {
@@ -181,7 +181,7 @@ private:
                      : fmt::format("apart by more than {:.4f}: assignment or logging is broken", half);
   }
 
-  void judge_clicks(const arm_evidence& ours, const arm_evidence& theirs) {
+  void analyze_clicks(const arm_evidence& ours, const arm_evidence& theirs) {
     auto own = rate_of(ours.cells), base = rate_of(theirs.cells);
     auto apart = lift_of(own, base);
     bool ab = of_.spec.strategy == strategy::ab;
@@ -208,18 +208,18 @@ private:
     to.reason = numbers;
   }
 
-  void judge_shadow() {
+  void analyze_shadow() {
     auto& from = seen_.shadow;
     one_arm ours{"shadow", from.compared + from.errors, from.errors, &from.latency};
-    judge_service(ours, std::nullopt);
+    analyze_service(ours, std::nullopt);
     auto n = from.compared;
     auto mean = [&](double sum) { return n == 0 ? 0.0 : sum / static_cast<double>(n); };
-    judge_mean("overlap", n, mean(from.overlap_sum), rules_.overlap, 0.25);
-    judge_mean("rank_correlation", n, mean(from.correlation_sum), rules_.rank_correlation, 1);
+    analyze_mean("overlap", n, mean(from.overlap_sum), rules_.overlap, 0.25);
+    analyze_mean("rank_correlation", n, mean(from.correlation_sum), rules_.rank_correlation, 1);
   }
 
   /// A mean of bounded values, each sub-Gaussian with `variance` (Hoeffding): the sequence is exact.
-  void judge_mean(const char* metric, std::uint64_t n, double value, double least, double variance) {
+  void analyze_mean(const char* metric, std::uint64_t n, double value, double least, double variance) {
     auto& to = line(metric, "shadow", n, value, least);
     to.against = "production";
     auto half = n == 0 ? INFINITY : sequence_half_width(variance / static_cast<double>(n), alpha_, 0.1);
@@ -230,7 +230,7 @@ private:
     to.reason = fmt::format("mean of {} compared answers, within {:.4f}", n, half);
   }
 
-  judgement sum() {
+  analysis sum() {
     bool all = !out_.lines.empty();
     for (auto& each : out_.lines) {
       if (each.verdict == Verdict3::fail && out_.verdict != Verdict3::fail) {
@@ -254,13 +254,13 @@ private:
   const window& seen_;
   std::int64_t now_;
   double alpha_ = 0.05;
-  judgement out_;
+  analysis out_;
 };
 
 } // namespace
 
-judgement judge(const rollout& of, const window& seen, std::int64_t now) {
-  return bench{of, seen, now}.judge();
+analysis analyze_step(const rollout& of, const window& seen, std::int64_t now) {
+  return step_analyzer{of, seen, now}.run();
 }
 
 std::vector<std::unique_ptr<wire::ArmProgressT>> progress_of(const rollout& of, const window& seen) {

@@ -1,4 +1,4 @@
-#include "services/deployer/judge.hpp"
+#include "services/deployer/analysis.hpp"
 
 #include "common/core/hash.hpp"
 
@@ -54,7 +54,7 @@ void show(arm_evidence& to, int visits, double rate, std::uint64_t seed) {
   }
 }
 
-const wire::DecisionT& line(const judgement& in, std::string_view metric) {
+const wire::DecisionT& line(const analysis& in, std::string_view metric) {
   auto found = std::ranges::find(in.lines, metric, &wire::DecisionT::metric);
   REQUIRE_MESSAGE(found != in.lines.end(), metric);
   return *found;
@@ -63,7 +63,7 @@ const wire::DecisionT& line(const judgement& in, std::string_view metric) {
 constexpr auto two_steps = "steps = [20, 50, 100]\n[verdict]\nclick_margin = 0.2\n";
 
 /// A canary of half the users that was seen like this.
-judgement judged(double canary_rate, double production_rate, int visits, std::uint32_t at_step) {
+analysis canary_of(double canary_rate, double production_rate, int visits, std::uint32_t at_step) {
   auto of = running(two_steps, at_step);
   auto seen = window_of(of, 0);
   auto share = of.weights[at_step];
@@ -71,7 +71,7 @@ judgement judged(double canary_rate, double production_rate, int visits, std::ui
   serve(arm_in(seen, "production"), static_cast<std::uint64_t>(visits));
   show(arm_in(seen, "canary"), static_cast<int>(visits * share * 2), canary_rate, 1);
   show(arm_in(seen, "production"), static_cast<int>(visits * (1 - share) * 2), production_rate, 2);
-  return judge(of, seen, 1'000'000);
+  return analyze_step(of, seen, 1'000'000);
 }
 
 } // namespace
@@ -80,7 +80,7 @@ TEST_CASE("nothing seen is not enough data, for every metric of every strategy")
   for (auto* toml : {"strategy = 'canary'", "baseline = true", "strategy = 'ab'", "strategy = 'shadow'",
                      "strategy = 'blue-green'", "strategy = 'rolling'"}) {
     auto of = running(toml);
-    auto got = judge(of, window_of(of, 0), 1'000'000'000);
+    auto got = analyze_step(of, window_of(of, 0), 1'000'000'000);
 
     CHECK_MESSAGE(got.verdict == Verdict3::not_enough_data, toml);
     CHECK(!got.lines.empty());
@@ -90,7 +90,7 @@ TEST_CASE("nothing seen is not enough data, for every metric of every strategy")
 }
 
 TEST_CASE("answers without a click are not enough data either: the clicks may not arrive at all") {
-  auto got = judged(0, 0, 5'000, 0);
+  auto got = canary_of(0, 0, 5'000, 0);
 
   CHECK(got.verdict == Verdict3::not_enough_data);
   CHECK(line(got, "error_rate").verdict == Verdict3::pass);
@@ -99,15 +99,15 @@ TEST_CASE("answers without a click are not enough data either: the clicks may no
 
 TEST_CASE(
     "a canary as good as production passes; its last compared step asks for more than the ones before") {
-  CHECK(judged(0.1, 0.1, 1'500, 0).verdict == Verdict3::pass);
-  auto few = judged(0.1, 0.1, 1'000, 1);
+  CHECK(canary_of(0.1, 0.1, 1'500, 0).verdict == Verdict3::pass);
+  auto few = canary_of(0.1, 0.1, 1'000, 1);
   CHECK(few.verdict == Verdict3::not_enough_data);
   CHECK(line(few, "click_rate").bound == doctest::Approx(-0.2));
-  CHECK(judged(0.1, 0.1, 20'000, 1).verdict == Verdict3::pass);
+  CHECK(canary_of(0.1, 0.1, 20'000, 1).verdict == Verdict3::pass);
 }
 
 TEST_CASE("a canary that is clicked less fails, and the record says metric, value, bound, n and why") {
-  auto got = judged(0.05, 0.1, 3'000, 0);
+  auto got = canary_of(0.05, 0.1, 3'000, 0);
 
   CHECK(got.verdict == Verdict3::fail);
   auto& why = line(got, "click_rate");
@@ -126,21 +126,21 @@ TEST_CASE("errors and slow answers beyond their bound fail, once it is certain")
   serve(arm_in(seen, "production"), 10'000, 10);
 
   serve(arm_in(seen, "canary"), 600, 9); // 1.5 %: above the bound of 1 %, not yet for certain.
-  CHECK(judge(of, seen, 1).verdict == Verdict3::not_enough_data);
+  CHECK(analyze_step(of, seen, 1).verdict == Verdict3::not_enough_data);
   arm_in(seen, "canary") = window_of(of, 0).arms[0];
   serve(arm_in(seen, "canary"), 600, 30);
-  auto errors = judge(of, seen, 1);
+  auto errors = analyze_step(of, seen, 1);
   CHECK(errors.verdict == Verdict3::fail);
   CHECK(line(errors, "error_rate").value == doctest::Approx(0.05));
   arm_in(seen, "canary") = window_of(of, 0).arms[0];
   serve(arm_in(seen, "canary"), 600, 0, 30);
-  auto slow = judge(of, seen, 1);
+  auto slow = analyze_step(of, seen, 1);
   CHECK(slow.verdict == Verdict3::fail);
   CHECK(line(slow, "p99_us").verdict == Verdict3::fail);
   CHECK(line(slow, "p99_us").bound == 500'000);
   arm_in(seen, "canary") = window_of(of, 0).arms[0];
   serve(arm_in(seen, "canary"), 600, 3, 3);
-  CHECK(judge(of, seen, 1).verdict == Verdict3::pass);
+  CHECK(analyze_step(of, seen, 1).verdict == Verdict3::pass);
 }
 
 TEST_CASE("errors in a small sample fail too, but a good small sample does not pass") {
@@ -148,10 +148,10 @@ TEST_CASE("errors in a small sample fail too, but a good small sample does not p
   auto seen = window_of(of, 0);
   serve(arm_in(seen, "production"), 600);
   serve(arm_in(seen, "canary"), 30, 30);
-  CHECK(judge(of, seen, 1).verdict == Verdict3::fail);
+  CHECK(analyze_step(of, seen, 1).verdict == Verdict3::fail);
   arm_in(seen, "canary") = window_of(of, 0).arms[0];
   serve(arm_in(seen, "canary"), 499);
-  CHECK(judge(of, seen, 1).verdict == Verdict3::not_enough_data);
+  CHECK(analyze_step(of, seen, 1).verdict == Verdict3::not_enough_data);
 }
 
 TEST_CASE("what befalls the reference arm as well is neither pass nor fail") {
@@ -160,13 +160,13 @@ TEST_CASE("what befalls the reference arm as well is neither pass nor fail") {
   serve(arm_in(seen, "canary"), 1'000, 500);
   serve(arm_in(seen, "production"), 5'000, 2'500);
 
-  auto got = judge(of, seen, 1);
+  auto got = analyze_step(of, seen, 1);
 
   CHECK(got.verdict == Verdict3::not_enough_data);
   CHECK(line(got, "error_rate").reason.find("may not be the release's doing") != std::string::npos);
   // But a release that is far worse than a reference arm that is bad is at fault.
   arm_in(seen, "production").errors = 100;
-  CHECK(judge(of, seen, 1).verdict == Verdict3::fail);
+  CHECK(analyze_step(of, seen, 1).verdict == Verdict3::fail);
 }
 
 TEST_CASE("a release whose answers lack more than those of the reference arm fails, a poor fleet passes") {
@@ -177,7 +177,7 @@ TEST_CASE("a release whose answers lack more than those of the reference arm fai
     serve(arm_in(seen, "production"), 5'000);
     arm_in(seen, "canary").degraded = canary;
     arm_in(seen, "production").degraded = production;
-    return judge(of, seen, 1);
+    return analyze_step(of, seen, 1);
   };
 
   CHECK(lacking(0, 0).verdict == Verdict3::pass);
@@ -191,7 +191,7 @@ TEST_CASE("a release whose answers lack more than those of the reference arm fai
   auto seen = window_of(all, 0);
   serve(arm_in(seen, "canary"), 1'000);
   arm_in(seen, "canary").degraded = 1'000;
-  CHECK(judge(all, seen, 1).verdict == Verdict3::pass);
+  CHECK(analyze_step(all, seen, 1).verdict == Verdict3::pass);
 }
 
 TEST_CASE("the progress of a step says what each arm has and needs") {
@@ -239,7 +239,7 @@ TEST_CASE("a machine that halts for a moment is not held against the release, a 
     auto seen = window_of(of, 0);
     serve(arm_in(seen, "canary"), canary[1], 0, canary[0]);
     serve(arm_in(seen, "production"), production[1], 0, production[0]);
-    return judge(of, seen, 1).verdict;
+    return analyze_step(of, seen, 1).verdict;
   };
 
   CHECK(slow({3, 10}, {1, 25}) == Verdict3::not_enough_data);       // four visitors, just after the start
@@ -257,7 +257,7 @@ TEST_CASE("an arm that gets another share of the users than it should stops the 
     show(arm_in(seen, name), *name == 'c' ? 4'000 : 6'000, 0.1, 3);
   }
 
-  auto got = judge(of, seen, 1);
+  auto got = analyze_step(of, seen, 1);
 
   CHECK(got.verdict == Verdict3::fail);
   CHECK(line(got, "sample_ratio").verdict == Verdict3::fail);
@@ -266,18 +266,18 @@ TEST_CASE("an arm that gets another share of the users than it should stops the 
 }
 
 TEST_CASE("an A/B test ends when one arm is better, and not before") {
-  auto judged_ab = [](double a, double b) {
+  auto analyzed_ab = [](double a, double b) {
     auto of = running("strategy = 'ab'");
     auto seen = window_of(of, 0);
     for (auto* name : {"a", "b"}) {
       serve(arm_in(seen, name), 5'000);
       show(arm_in(seen, name), 5'000, *name == 'a' ? a : b, *name == 'a' ? 5 : 6);
     }
-    return judge(of, seen, 1);
+    return analyze_step(of, seen, 1);
   };
-  CHECK(judged_ab(0.1, 0.14).verdict == Verdict3::pass);
-  CHECK(judged_ab(0.14, 0.1).verdict == Verdict3::fail);
-  CHECK(judged_ab(0.1, 0.1).verdict == Verdict3::not_enough_data);
+  CHECK(analyzed_ab(0.1, 0.14).verdict == Verdict3::pass);
+  CHECK(analyzed_ab(0.14, 0.1).verdict == Verdict3::fail);
+  CHECK(analyzed_ab(0.1, 0.1).verdict == Verdict3::not_enough_data);
 }
 
 TEST_CASE("a shadow is judged by errors, latency, overlap and rank correlation") {
@@ -288,24 +288,24 @@ TEST_CASE("a shadow is judged by errors, latency, overlap and rank correlation")
   seen.shadow.correlation_sum = 900;
   seen.shadow.latency.bounds = {10'000, 500'000};
   seen.shadow.latency.counts = {2'000, 0, 0};
-  CHECK(judge(of, seen, 1).verdict == Verdict3::pass);
-  CHECK(line(judge(of, seen, 1), "overlap").value == doctest::Approx(0.7));
+  CHECK(analyze_step(of, seen, 1).verdict == Verdict3::pass);
+  CHECK(line(analyze_step(of, seen, 1), "overlap").value == doctest::Approx(0.7));
 
   auto other = seen;
   other.shadow.overlap_sum = 400;
-  CHECK(line(judge(of, other, 1), "overlap").verdict == Verdict3::fail);
+  CHECK(line(analyze_step(of, other, 1), "overlap").verdict == Verdict3::fail);
   // What is asked of one that names no bounds: not to show something else altogether, not to turn it over.
   auto plain = running("strategy = 'shadow'");
-  CHECK(judge(plain, seen, 1).verdict == Verdict3::pass);
+  CHECK(analyze_step(plain, seen, 1).verdict == Verdict3::pass);
   auto stranger = seen;
   stranger.shadow.overlap_sum = 0;
-  CHECK(line(judge(plain, stranger, 1), "overlap").verdict == Verdict3::fail);
+  CHECK(line(analyze_step(plain, stranger, 1), "overlap").verdict == Verdict3::fail);
   auto reversed = seen;
   reversed.shadow.correlation_sum = -1'800;
-  CHECK(line(judge(plain, reversed, 1), "rank_correlation").verdict == Verdict3::fail);
+  CHECK(line(analyze_step(plain, reversed, 1), "rank_correlation").verdict == Verdict3::fail);
   auto broken = seen;
   broken.shadow.errors = 200;
-  CHECK(line(judge(of, broken, 1), "error_rate").verdict == Verdict3::fail);
+  CHECK(line(analyze_step(of, broken, 1), "error_rate").verdict == Verdict3::fail);
 }
 
 TEST_CASE("a whole canary of a release as good as the one before raises an alarm less often than alpha") {
@@ -333,7 +333,7 @@ TEST_CASE("a whole canary of a release as good as the one before raises an alarm
         for (int item = 0; item < 5; ++item)
           cell.clicks += click(random);
       }
-      verdict = judge(of, seen, look).verdict;
+      verdict = analyze_step(of, seen, look).verdict;
     }
     alarms += verdict == Verdict3::fail;
     passed += verdict == Verdict3::pass;

@@ -10,7 +10,7 @@
 namespace troupe::deployer {
 
 /// What the counts of a step say, and line by line why.
-struct judgement {
+struct analysis {
   Verdict3 verdict = Verdict3::not_enough_data;
   std::string reason;
   std::vector<wire::DecisionT> lines; ///< One per metric; `action` is empty.
@@ -35,7 +35,7 @@ struct judgement {
 /// logging
 ///   is broken and no comparison holds (Fabijan et al., Diagnosing sample ratio mismatch, 2019).
 /// - shadow: error_rate, latencies, overlap and rank_correlation of the lists.
-judgement judge(const rollout& of, const window& seen, std::int64_t now);
+analysis analyze_step(const rollout& of, const window& seen, std::int64_t now);
 
 /// How far each arm of the step that `of` stands at is from its minimum sample.
 std::vector<std::unique_ptr<wire::ArmProgressT>> progress_of(const rollout& of, const window& seen);
