@@ -24,18 +24,18 @@ using commit_ptr = std::shared_ptr<const commit>;
 using wanted_ptr = std::shared_ptr<const std::vector<std::vector<std::string>>>;
 
 /// What each replica says about one release.
-struct holding {
+struct release_status {
   enum class state : std::uint8_t {
     unknown,
     loading,
     ready,
     failed,
-    gone ///< Has not answered for `ranker_gone`: nobody waits for it.
+    dead ///< Has not answered for `ranker_dead_after`: nobody waits for it.
   };
   state is = state::unknown;
   std::string error;
 };
-using holdings_ptr = std::shared_ptr<const std::vector<holding>>;
+using release_statuses_ptr = std::shared_ptr<const std::vector<release_status>>;
 
 /// Batches of one partition of the event log, and one past the last record in them.
 struct log_part {
@@ -50,7 +50,7 @@ using offsets_ptr = std::shared_ptr<const std::map<std::uint32_t, std::uint64_t>
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::commit_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::wanted_ptr)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::holdings_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::release_statuses_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::log_part_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::offsets_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::deployer::window_ptr)
@@ -62,7 +62,7 @@ using seen_atom = caf::atom_constant<caf::atom("seen")>;
 using offsets_atom = caf::atom_constant<caf::atom("offsets")>;
 using records_atom = caf::atom_constant<caf::atom("records")>;
 using wanted_atom = caf::atom_constant<caf::atom("wanted")>;
-using holds_atom = caf::atom_constant<caf::atom("holds")>;
+using status_atom = caf::atom_constant<caf::atom("status")>;
 using expire_atom = caf::atom_constant<caf::atom("expire")>;
 using drain_atom = caf::atom_constant<caf::atom("drain")>;
 using begin_atom = caf::atom_constant<caf::atom("begin")>;
@@ -115,7 +115,7 @@ using release_reconciler_actor = caf::typed_actor<
     // From now on, these.
     caf::reacts_to<wanted_atom, wanted_ptr>,
     // How far each replica is with this release.
-    caf::replies_to<holds_atom, std::string>::with<holdings_ptr>,
+    caf::replies_to<status_atom, std::string>::with<release_statuses_ptr>,
     // Ask all replicas that are not being asked.
     caf::reacts_to<tick_atom>,
     // A replica's answer; the tag is its number.

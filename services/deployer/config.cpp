@@ -10,7 +10,7 @@ void config::bind(config_keys& keys) {
            between(0ms, 1h));
   keys.add("ranker_poll", ranker_poll, "How often each ranker is asked what it holds.", between(10ms, 1h));
   keys.add(
-      "ranker_gone", ranker_gone,
+      "ranker_dead_after", ranker_dead_after,
       "A ranker that has not answered for so long is not waited for: the catalog may have places for more "
       "rankers than run.",
       between(1s, 1h));

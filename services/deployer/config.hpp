@@ -12,7 +12,7 @@ struct config {
   std::chrono::milliseconds analysis_interval{1'000};
   std::chrono::milliseconds settle{2'000};
   std::chrono::milliseconds ranker_poll{1'000};
-  std::chrono::milliseconds ranker_gone{60'000};
+  std::chrono::milliseconds ranker_dead_after{60'000};
   std::chrono::milliseconds ask_timeout{5'000};
   std::uint32_t max_waiters = 256;
   std::uint32_t fetch_bytes = 1 << 20;

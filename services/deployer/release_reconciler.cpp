@@ -29,7 +29,7 @@ public:
       each.answered = now();
     self_->send(self_, tick_atom::value);
     return {[this](wanted_atom, const wanted_ptr& wanted) { want(*wanted); },
-            [this](holds_atom, const std::string& release) { return holds(release); },
+            [this](status_atom, const std::string& release) { return status_of(release); },
             [this](tick_atom) {
               look();
               self_->delayed_send(self_, parts_.settings->ranker_poll, tick_atom::value);
@@ -42,14 +42,14 @@ public:
   const char* name = "release_reconciler";
 
 private:
-  struct place {
+  struct replica {
     std::vector<std::string> wanted;
     bool told = false; ///< It has acknowledged this list.
     bool asking = false;
-    bool away = false;
+    bool unreachable = false;
     caf::actor_clock::time_point answered;  ///< Last, or when we began.
     std::uint64_t list = 0, asked_list = 0; ///< Numbers of the list wanted and of that last sent.
-    std::map<std::string, holding> holds;
+    std::map<std::string, release_status> releases;
     std::map<std::string, unsigned> failures;
   };
 
@@ -61,7 +61,7 @@ private:
       for (auto& each : lists[r]) // One that is wanted anew begins anew.
         if (std::ranges::find(at.wanted, each) == at.wanted.end()) {
           at.failures.erase(each);
-          at.holds.erase(each);
+          at.releases.erase(each);
         }
       at.wanted = lists[r];
       at.told = false;
@@ -70,22 +70,22 @@ private:
     }
   }
 
-  holdings_ptr holds(const std::string& release) const {
-    auto out = std::make_shared<std::vector<holding>>();
+  release_statuses_ptr status_of(const std::string& release) const {
+    auto out = std::make_shared<std::vector<release_status>>();
     for (auto& at : replicas_) {
-      auto found = at.holds.find(release);
-      if (is_gone(at))
-        out->push_back({holding::state::gone, {}});
+      auto found = at.releases.find(release);
+      if (is_dead(at))
+        out->push_back({release_status::state::dead, {}});
       else
-        out->push_back(found == at.holds.end() || at.away ? holding{} : found->second);
+        out->push_back(found == at.releases.end() || at.unreachable ? release_status{} : found->second);
     }
     return out;
   }
 
   caf::actor_clock::time_point now() const { return self_->clock().now(); }
 
-  bool is_gone(const place& at) const {
-    return at.away && now() - at.answered >= parts_.settings->ranker_gone;
+  bool is_dead(const replica& at) const {
+    return at.unreachable && now() - at.answered >= parts_.settings->ranker_dead_after;
   }
 
   void look() {
@@ -121,74 +121,75 @@ private:
                        : expected<const wire::LoadedReleases*>{unexpected<error>{result.error()}};
     if (!read) {
       parts_.metrics->ranker_failures.add();
-      if (!std::exchange(at.away, true))
-        log::warn("ranker-away", "release_reconciler cannot ask ranker {}: {}", tag, render(read.error()));
+      if (!std::exchange(at.unreachable, true))
+        log::warn("ranker-unreachable", "release_reconciler cannot ask ranker {}: {}", tag,
+                  render(read.error()));
       at.told = false; // It may come back without what it was told.
       say();
       return;
     }
     at.answered = now();
-    if (std::exchange(at.away, false))
-      log::info("ranker-back", "release_reconciler reaches ranker {} again", tag);
+    if (std::exchange(at.unreachable, false))
+      log::info("ranker-reached", "release_reconciler reaches ranker {} again", tag);
     bool newer = at.list != at.asked_list; // Another list was wanted meanwhile.
     if (!newer)
       at.told = true;
-    at.holds.clear();
+    at.releases.clear();
     if ((*read)->releases())
       for (auto* each : *(*read)->releases())
         note(at, *each);
     for (auto& each : at.wanted)
-      if (!at.holds.contains(each))
+      if (!at.releases.contains(each))
         at.told = false;
     if (newer)
       ask(static_cast<std::uint32_t>(tag));
     say();
   }
 
-  void note(place& at, const wire::LoadedRelease& from) {
+  void note(replica& at, const wire::LoadedRelease& from) {
     std::string id{text_of(from.id())};
     auto state = text_of(from.state());
-    auto& to = at.holds[id];
+    auto& to = at.releases[id];
     if (state == "ready") {
-      to.is = holding::state::ready;
+      to.is = release_status::state::ready;
       at.failures.erase(id);
       return;
     }
-    to.is = holding::state::loading;
+    to.is = release_status::state::loading;
     if (state != "failed" || std::ranges::find(at.wanted, id) == at.wanted.end())
       return;
     to.error = text_of(from.error());
     if (++at.failures[id] >= most_attempts)
-      to.is = holding::state::failed;
+      to.is = release_status::state::failed;
     at.told = false; // Telling it again has it try again.
   }
 
   void say() {
-    std::size_t away = 0, gone = 0, lacking = 0;
+    std::size_t unreachable = 0, dead = 0, lacking = 0;
     for (auto& at : replicas_) {
-      bool is_away = at.away, nobody_waits = is_gone(at);
-      away += is_away;
-      gone += nobody_waits;
+      bool is_silent = at.unreachable, nobody_waits = is_dead(at);
+      unreachable += is_silent;
+      dead += nobody_waits;
       if (nobody_waits)
         continue;
       lacking += std::ranges::any_of(at.wanted, [&](auto& id) {
-        auto found = at.holds.find(id);
-        return found == at.holds.end() || found->second.is != holding::state::ready;
+        auto found = at.releases.find(id);
+        return found == at.releases.end() || found->second.is != release_status::state::ready;
       });
     }
-    parts_.report.gauge("rankers_away", static_cast<double>(away));
+    parts_.report.gauge("rankers_unreachable", static_cast<double>(unreachable));
     parts_.report.gauge("rankers_lacking", static_cast<double>(lacking));
-    if (gone == replicas_.size())
+    if (dead == replicas_.size())
       parts_.report.degraded("no ranker answers");
-    else if (away > gone)
-      parts_.report.degraded(fmt::format("{} of {} rankers do not answer", away, replicas_.size()));
+    else if (unreachable > dead)
+      parts_.report.degraded(fmt::format("{} of {} rankers do not answer", unreachable, replicas_.size()));
     else
       parts_.report.ready();
   }
 
   pointer self_;
   release_reconciler_parts parts_;
-  std::vector<place> replicas_;
+  std::vector<replica> replicas_;
 };
 
 } // namespace

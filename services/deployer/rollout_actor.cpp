@@ -97,25 +97,25 @@ private:
   }
 
   void ask_rankers() {
-    self_->request(parts_.reconciler, 10s, holds_atom::value, now_.release)
-        .then([this](const holdings_ptr& all) { on_holdings(*all); },
+    self_->request(parts_.reconciler, 10s, status_atom::value, now_.release)
+        .then([this](const release_statuses_ptr& all) { on_release_statuses(*all); },
               [this](const caf::error& err) { parts_.report.failed(from_caf(err)); });
   }
 
-  void on_holdings(const std::vector<holding>& all) {
+  void on_release_statuses(const std::vector<release_status>& all) {
     if (now_.state != RolloutState::preparing)
       return;
-    std::size_t ready = 0, gone = 0, told = std::min<std::size_t>(now_.holding, all.size());
+    std::size_t ready = 0, dead = 0, told = std::min<std::size_t>(now_.replicas_told, all.size());
     for (std::size_t r = 0; r < told; ++r) {
-      if (all[r].is == holding::state::failed)
+      if (all[r].is == release_status::state::failed)
         return post({event::broken{fmt::format("ranker {} cannot hold the release: {}", r, all[r].error)},
                      {},
                      nullptr});
-      ready += all[r].is == holding::state::ready;
-      gone += all[r].is == holding::state::gone;
+      ready += all[r].is == release_status::state::ready;
+      dead += all[r].is == release_status::state::dead;
     }
     bool more_to_come = told < all.size();
-    if (told > 0 && ready + gone == told && (ready > 0 || more_to_come))
+    if (told > 0 && ready + dead == told && (ready > 0 || more_to_come))
       post({event::prepared{}, {}, nullptr});
   }
 
@@ -308,7 +308,7 @@ private:
       line.at = at;
       line.reason = made.next.reason;
       if (line.metric == "rankers") {
-        line.value = line.bound = now_.holding;
+        line.value = line.bound = now_.replicas_told;
         line.n = now_.replicas;
       }
       lines.push_back(std::move(line));

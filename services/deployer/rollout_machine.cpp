@@ -102,9 +102,9 @@ transition on_analyzed(rollout at, const event::analyzed& what, std::int64_t now
 transition on_prepared(rollout at, std::int64_t now) {
   if (at.state != RolloutState::preparing)
     return unchanged(std::move(at));
-  if (at.spec.strategy == strategy::rolling && at.holding < at.replicas) {
-    ++at.holding;
-    auto reason = fmt::format("{} of {} rankers hold the release", at.holding - 1, at.replicas);
+  if (at.spec.strategy == strategy::rolling && at.replicas_told < at.replicas) {
+    ++at.replicas_told;
+    auto reason = fmt::format("{} of {} rankers hold the release", at.replicas_told - 1, at.replicas);
     at.reason = reason;
     return {std::move(at), "next ranker", false};
   }
@@ -178,7 +178,7 @@ expected<transition> step(rollout from, const rollout_event& what, std::int64_t 
   if (std::holds_alternative<event::begin>(what)) {
     if (from.state != RolloutState::pending)
       return unchanged(std::move(from));
-    from.holding = from.spec.strategy == strategy::rolling ? 1 : from.replicas;
+    from.replicas_told = from.spec.strategy == strategy::rolling ? 1 : from.replicas;
     auto made =
         enter(std::move(from), RolloutState::preparing, now, "prepare", "the rankers load the release");
     made.publishes = false;
@@ -248,7 +248,7 @@ std::vector<std::string> wanted_of(const rollout& of, const routing& now, std::u
   for (auto& each : now.arms)
     if (std::ranges::find(out, each.release) == out.end())
       out.push_back(each.release);
-  if (replica < of.holding && std::ranges::find(out, of.release) == out.end())
+  if (replica < of.replicas_told && std::ranges::find(out, of.release) == out.end())
     out.push_back(of.release);
   return out;
 }
@@ -277,7 +277,7 @@ wire::RolloutT to_wire(const rollout& of) {
   out.ended = of.ended;
   out.weights = of.weights;
   out.replicas = of.replicas;
-  out.holding = of.holding;
+  out.holding = of.replicas_told;
   out.aliased = of.aliased;
   out.running_since = of.running_since;
   out.entered = of.entered;
@@ -296,7 +296,7 @@ expected<rollout> from_wire(const wire::RolloutT& from) {
   out.replicas = std::max(1u, from.replicas);
   out.state = from.state;
   out.step = from.step == 0 ? 0 : from.step - 1;
-  out.holding = from.holding;
+  out.holding = from.replicas_told;
   out.aliased = from.aliased;
   out.started = from.started;
   out.running_since = from.running_since;

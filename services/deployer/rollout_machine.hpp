@@ -43,9 +43,9 @@ struct rollout {
   std::uint32_t replicas = 1;  ///< Of the ranker, at the start.
 
   RolloutState state = RolloutState::pending;
-  std::uint32_t step = 0;    ///< Index into `weights`.
-  std::uint32_t holding = 0; ///< rolling: so many replicas have been told to hold the release.
-  bool aliased = false;      ///< The aliases in the registry may have been moved.
+  std::uint32_t step = 0;          ///< Index into `weights`.
+  std::uint32_t replicas_told = 0; ///< rolling: so many replicas have been told to hold the release.
+  bool aliased = false;            ///< The aliases in the registry may have been moved.
   std::int64_t started = 0, running_since = 0, entered = 0, ended = 0; ///< Microseconds since 1970 UTC.
   std::string reason;                                                  ///< Why it stands where it stands.
 
