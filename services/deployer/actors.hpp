@@ -123,7 +123,7 @@ using release_reconciler_actor = caf::typed_actor<
 
 /// Reads the event log by offset, one fetch per partition at a time, and gives it to the controller. Owned by
 /// the root.
-using reader_actor = caf::typed_actor<
+using log_reader_actor = caf::typed_actor<
     // Ask where the partitions end; go on where the controller is.
     caf::reacts_to<begin_atom>,
     // The log's answer.
@@ -131,16 +131,16 @@ using reader_actor = caf::typed_actor<
     // Ask again after a failure.
     caf::reacts_to<again_atom, std::uint64_t>>;
 
-struct release_reconciler_parts {
+struct release_reconciler_deps {
   ask_function rankers; ///< Empty: the catalog has none.
   std::uint32_t replicas = 0;
   std::shared_ptr<const config> settings;
   std::shared_ptr<service_metrics> metrics;
   health::report report;
 };
-release_reconciler_actor spawn_release_reconciler(caf::actor_system& system, release_reconciler_parts parts);
+release_reconciler_actor spawn_release_reconciler(caf::actor_system& system, release_reconciler_deps deps);
 
-struct rollout_controller_parts {
+struct rollout_controller_deps {
   std::unique_ptr<rollout_store> rollouts;
   release_reconciler_actor reconciler;
   std::uint32_t replicas = 1; ///< Of the ranker.
@@ -150,10 +150,10 @@ struct rollout_controller_parts {
   health::report report;
 };
 /// `detached`: on a thread of its own, since it waits for the disk.
-rollout_controller_actor spawn_rollout_controller(caf::actor_system& system, rollout_controller_parts parts,
+rollout_controller_actor spawn_rollout_controller(caf::actor_system& system, rollout_controller_deps deps,
                                                   bool detached);
 
-struct rollout_parts {
+struct rollout_deps {
   rollout record;
   caf::weak_actor_ptr controller;
   release_reconciler_actor reconciler;
@@ -162,16 +162,16 @@ struct rollout_parts {
   std::shared_ptr<service_metrics> metrics;
   health::report report;
 };
-rollout_actor spawn_rollout(caf::actor_system& system, rollout_parts parts);
+rollout_actor spawn_rollout(caf::actor_system& system, rollout_deps deps);
 
-struct reader_parts {
+struct log_reader_deps {
   ask_function log;
   rollout_controller_actor controller;
   std::shared_ptr<const config> settings;
   std::shared_ptr<service_metrics> metrics;
   health::report report;
 };
-reader_actor spawn_reader(caf::actor_system& system, reader_parts parts);
+log_reader_actor spawn_log_reader(caf::actor_system& system, log_reader_deps deps);
 
 /// Has what an asked service answers sent to `to` as (reply_atom, tag, result_ptr). Holds `to` weakly.
 template <class Handle>

@@ -67,13 +67,13 @@ struct house : troupe::testing::actor_fixture {
   }
 
   void live() {
-    release_reconciler_parts parts;
-    parts.rankers = rankers.asker();
-    parts.replicas = replicas;
-    parts.settings = settings;
-    parts.metrics = counted;
-    reconciler = own(spawn_release_reconciler(system, std::move(parts)));
-    rollout_controller_parts with;
+    release_reconciler_deps deps;
+    deps.rankers = rankers.asker();
+    deps.replicas = replicas;
+    deps.settings = settings;
+    deps.metrics = counted;
+    reconciler = own(spawn_release_reconciler(system, std::move(deps)));
+    rollout_controller_deps with;
     with.rollouts = *rollout_store::open(dir / "j");
     with.reconciler = reconciler;
     with.replicas = replicas;
@@ -488,12 +488,12 @@ TEST_CASE_FIXTURE(house, "the reader gives the log to the controller from where 
   first_release();
   running("release = 'new'\nsteps = [50, 100]");
   remote log;
-  reader_parts parts;
-  parts.log = log.asker();
-  parts.controller = controller;
-  parts.settings = settings;
-  parts.metrics = counted;
-  auto reader = own(spawn_reader(system, parts));
+  log_reader_deps deps;
+  deps.log = log.asker();
+  deps.controller = controller;
+  deps.settings = settings;
+  deps.metrics = counted;
+  auto reader = own(spawn_log_reader(system, deps));
   run();
   auto ends = [&](std::uint64_t next) {
     auto asked = log.next();
@@ -550,8 +550,8 @@ TEST_CASE_FIXTURE(house, "the reader gives the log to the controller from where 
   die();
   log.asked.clear();
   live();
-  parts.controller = controller;
-  own(spawn_reader(system, parts));
+  deps.controller = controller;
+  own(spawn_log_reader(system, deps));
   run();
   ends(12);
   // The answer holds what was read before, too.

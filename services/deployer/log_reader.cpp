@@ -18,8 +18,8 @@ namespace {
 
 class reader_state {
 public:
-  using pointer = reader_actor::stateful_pointer<reader_state>;
-  explicit reader_state(pointer self) : self_{self} {}
+  using pointer = log_reader_actor::stateful_pointer<log_reader_state>;
+  explicit log_reader_state(pointer self) : self_{self} {}
 
   reader_actor::behavior_type make_behavior(reader_parts parts) {
     parts_ = std::move(parts);
@@ -44,7 +44,7 @@ public:
             [this](again_atom, std::uint64_t tag) { reader_->on_wait_over(tag); }};
   }
 
-  const char* name = "reader";
+  const char* name = "log_reader";
 
 private:
   static std::uint64_t cursor_of(std::uint32_t partition) { return partition + std::uint64_t{1}; }
@@ -107,11 +107,11 @@ private:
 
 } // namespace
 
-reader_actor spawn_reader(caf::actor_system& system, reader_parts parts) {
-  auto behaviour = [](reader_state::pointer self, const std::shared_ptr<reader_parts>& from) {
+log_reader_actor spawn_log_reader(caf::actor_system& system, log_reader_deps deps) {
+  auto behaviour = [](log_reader_state::pointer self, const std::shared_ptr<log_reader_deps>& from) {
     return self->state.make_behavior(std::move(*from));
   };
-  return system.spawn(behaviour, std::make_shared<reader_parts>(std::move(parts)));
+  return system.spawn(behaviour, std::make_shared<log_reader_deps>(std::move(deps)));
 }
 
 } // namespace troupe::deployer

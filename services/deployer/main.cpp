@@ -10,6 +10,6 @@ int main(int argc, char** argv) {
       component_list{}
           .add("release_reconciler", deployer::release_reconciler_component)
           .add("rollout_controller", deployer::rollout_controller_component, needs{"release_reconciler"})
-          .add("reader", deployer::reader_component, needs{"rollout_controller"})
+          .add("log_reader", deployer::reader_component, needs{"rollout_controller"})
           .add("endpoint", deployer::endpoint_component, needs{"rollout_controller"}));
 }

@@ -22,9 +22,9 @@ public:
   using pointer = release_reconciler_actor::stateful_pointer<release_reconciler_state>;
   explicit release_reconciler_state(pointer self) : self_{self} {}
 
-  release_reconciler_actor::behavior_type make_behavior(release_reconciler_parts parts) {
-    parts_ = std::move(parts);
-    replicas_.resize(parts_.replicas);
+  release_reconciler_actor::behavior_type make_behavior(release_reconciler_deps deps) {
+    deps_ = std::move(deps);
+    replicas_.resize(deps_.replicas);
     for (auto& each : replicas_)
       each.answered = now();
     self_->send(self_, tick_atom::value);
@@ -32,7 +32,7 @@ public:
             [this](status_atom, const std::string& release) { return status_of(release); },
             [this](tick_atom) {
               look();
-              self_->delayed_send(self_, parts_.settings->ranker_poll, tick_atom::value);
+              self_->delayed_send(self_, deps_.settings->ranker_poll, tick_atom::value);
             },
             [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
               on_reply(tag, *result);
@@ -85,7 +85,7 @@ private:
   caf::actor_clock::time_point now() const { return self_->clock().now(); }
 
   bool is_dead(const replica& at) const {
-    return at.unreachable && now() - at.answered >= parts_.settings->ranker_dead_after;
+    return at.unreachable && now() - at.answered >= deps_.settings->ranker_dead_after;
   }
 
   void look() {
@@ -95,20 +95,20 @@ private:
 
   void ask(std::uint32_t replica) {
     auto& at = replicas_[replica];
-    if (at.asking || at.wanted.empty() || !parts_.rankers)
+    if (at.asking || at.wanted.empty() || !deps_.rankers)
       return;
     at.asking = true;
     flatbuffers::FlatBufferBuilder out;
-    auto until = deadline::in(parts_.settings->ask_timeout);
+    auto until = deadline::in(deps_.settings->ask_timeout);
     if (at.told) {
       out.Finish(wire::CreateLoadedQuery(out), "TRPK");
-      ask_for(parts_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::loaded,
+      ask_for(deps_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::loaded,
               bytes_of(out), until);
       return;
     }
     at.asked_list = at.list;
     out.Finish(wire::CreatePrepare(out, out.CreateVectorOfStrings(at.wanted)), "TRPK");
-    ask_for(parts_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::prepare,
+    ask_for(deps_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::prepare,
             bytes_of(out), until);
   }
 
@@ -120,7 +120,7 @@ private:
     auto read = result ? read_as<wire::LoadedReleases>(result->payload, "TRPK", "LoadedReleases")
                        : expected<const wire::LoadedReleases*>{unexpected<error>{result.error()}};
     if (!read) {
-      parts_.metrics->ranker_failures.add();
+      deps_.metrics->ranker_failures.add();
       if (!std::exchange(at.unreachable, true))
         log::warn("ranker-unreachable", "release_reconciler cannot ask ranker {}: {}", tag,
                   render(read.error()));
@@ -177,29 +177,29 @@ private:
         return found == at.releases.end() || found->second.is != release_status::state::ready;
       });
     }
-    parts_.report.gauge("rankers_unreachable", static_cast<double>(unreachable));
-    parts_.report.gauge("rankers_lacking", static_cast<double>(lacking));
+    deps_.report.gauge("rankers_unreachable", static_cast<double>(unreachable));
+    deps_.report.gauge("rankers_lacking", static_cast<double>(lacking));
     if (dead == replicas_.size())
-      parts_.report.degraded("no ranker answers");
+      deps_.report.degraded("no ranker answers");
     else if (unreachable > dead)
-      parts_.report.degraded(fmt::format("{} of {} rankers do not answer", unreachable, replicas_.size()));
+      deps_.report.degraded(fmt::format("{} of {} rankers do not answer", unreachable, replicas_.size()));
     else
-      parts_.report.ready();
+      deps_.report.ready();
   }
 
   pointer self_;
-  release_reconciler_parts parts_;
+  release_reconciler_deps deps_;
   std::vector<replica> replicas_;
 };
 
 } // namespace
 
-release_reconciler_actor spawn_release_reconciler(caf::actor_system& system, release_reconciler_parts parts) {
+release_reconciler_actor spawn_release_reconciler(caf::actor_system& system, release_reconciler_deps deps) {
   auto behaviour = [](release_reconciler_state::pointer self,
-                      const std::shared_ptr<release_reconciler_parts>& from) {
+                      const std::shared_ptr<release_reconciler_deps>& from) {
     return self->state.make_behavior(std::move(*from));
   };
-  return system.spawn(behaviour, std::make_shared<release_reconciler_parts>(std::move(parts)));
+  return system.spawn(behaviour, std::make_shared<release_reconciler_deps>(std::move(deps)));
 }
 
 } // namespace troupe::deployer

@@ -28,9 +28,9 @@ public:
   using pointer = rollout_actor::stateful_pointer<rollout_state>;
   explicit rollout_state(pointer self) : self_{self} {}
 
-  rollout_actor::behavior_type make_behavior(rollout_parts parts) {
-    parts_ = std::move(parts);
-    now_ = std::move(parts_.record);
+  rollout_actor::behavior_type make_behavior(rollout_deps deps) {
+    deps_ = std::move(deps);
+    now_ = std::move(deps_.record);
     self_->set_exit_handler([this](caf::exit_msg& message) {
       answer_all({ec::stopping, "the deployer is stopping; nothing was done"});
       self_->quit(std::move(message.reason));
@@ -68,11 +68,11 @@ private:
   void tick_later() {
     if (now_.is_over() || std::exchange(ticking_, true))
       return;
-    self_->delayed_send(self_, parts_.settings->analysis_interval, tick_atom::value);
+    self_->delayed_send(self_, deps_.settings->analysis_interval, tick_atom::value);
   }
 
   rollout_controller_actor controller() const {
-    return caf::actor_cast<rollout_controller_actor>(parts_.controller.lock());
+    return caf::actor_cast<rollout_controller_actor>(deps_.controller.lock());
   }
 
   /// What the state asks for; runs at each tick and after each step.
@@ -97,9 +97,9 @@ private:
   }
 
   void ask_rankers() {
-    self_->request(parts_.reconciler, 10s, status_atom::value, now_.release)
+    self_->request(deps_.reconciler, 10s, status_atom::value, now_.release)
         .then([this](const release_statuses_ptr& all) { on_release_statuses(*all); },
-              [this](const caf::error& err) { parts_.report.failed(from_caf(err)); });
+              [this](const caf::error& err) { deps_.report.failed(from_caf(err)); });
   }
 
   void on_release_statuses(const std::vector<release_status>& all) {
@@ -132,7 +132,7 @@ private:
             },
             [this](const caf::error& err) {
               asking_ = false;
-              parts_.report.failed(from_caf(err));
+              deps_.report.failed(from_caf(err));
             });
   }
 
@@ -147,7 +147,7 @@ private:
   void move_aliases() {
     if (aliases_)
       return;
-    if (!parts_.registry) {
+    if (!deps_.registry) {
       post({event::aliases_set{}, {}, nullptr});
       return;
     }
@@ -162,8 +162,8 @@ private:
       aliases_.reset();
       return post({event::aliases_set{}, {}, nullptr});
     }
-    ask_for(parts_.registry, 0, rollout_actor{self_}, ++alias_tag_, next->kind, std::move(next->payload),
-            deadline::in(parts_.settings->ask_timeout));
+    ask_for(deps_.registry, 0, rollout_actor{self_}, ++alias_tag_, next->kind, std::move(next->payload),
+            deadline::in(deps_.settings->ask_timeout));
   }
 
   void on_registry(const expected<net::reply>& result) {
@@ -221,7 +221,7 @@ private:
     }
     next->next = std::move(made->next);
     if (made->publishes && next->next.is_running())
-      next->counts_from = at + std::chrono::microseconds{parts_.settings->settle}.count();
+      next->counts_from = at + std::chrono::microseconds{deps_.settings->settle}.count();
     auto to = controller();
     if (!to) {
       if (what.asked)
@@ -251,9 +251,9 @@ private:
       log::info("rollout", "rollout {}: {}; it is {} at step {} of {}, routing table {}: {}", now_.id, action,
                 to_string(now_.state), now_.step + 1, std::max<std::size_t>(1, now_.weights.size()), version,
                 now_.reason);
-    parts_.metrics->decisions.add(static_cast<double>(done.decisions.size()));
-    parts_.metrics->weight.set(now_.weight());
-    parts_.report.gauge("rollout_weight", now_.weight());
+    deps_.metrics->decisions.add(static_cast<double>(done.decisions.size()));
+    deps_.metrics->weight.set(now_.weight());
+    deps_.report.gauge("rollout_weight", now_.weight());
     if (auto asked = std::exchange(doing_, nullptr))
       answer(*asked);
     take_waiting();
@@ -264,7 +264,7 @@ private:
   void on_not_written(const error& err) {
     writing_ = false;
     log::error("rollout-not-written", "rollout {} stays where it is: {}", now_.id, render(err));
-    parts_.report.failed(err);
+    deps_.report.failed(err);
     if (auto asked = std::exchange(doing_, nullptr))
       asked->respond.fail(err);
     take_waiting();
@@ -334,7 +334,7 @@ private:
   }
 
   pointer self_;
-  rollout_parts parts_;
+  rollout_deps deps_;
   rollout now_;
   bool ticking_ = true, asking_ = false, writing_ = false;
   std::map<std::string, Verdict3> said_;
@@ -346,11 +346,11 @@ private:
 
 } // namespace
 
-rollout_actor spawn_rollout(caf::actor_system& system, rollout_parts parts) {
-  auto behaviour = [](rollout_state::pointer self, const std::shared_ptr<rollout_parts>& from) {
+rollout_actor spawn_rollout(caf::actor_system& system, rollout_deps deps) {
+  auto behaviour = [](rollout_state::pointer self, const std::shared_ptr<rollout_deps>& from) {
     return self->state.make_behavior(std::move(*from));
   };
-  return system.spawn(behaviour, std::make_shared<rollout_parts>(std::move(parts)));
+  return system.spawn(behaviour, std::make_shared<rollout_deps>(std::move(deps)));
 }
 
 } // namespace troupe::deployer

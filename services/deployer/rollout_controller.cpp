@@ -48,8 +48,8 @@ public:
   using pointer = rollout_controller_actor::stateful_pointer<rollout_controller_state>;
   explicit rollout_controller_state(pointer self) : self_{self} {}
 
-  rollout_controller_actor::behavior_type make_behavior(rollout_controller_parts parts) {
-    parts_ = std::move(parts);
+  rollout_controller_actor::behavior_type make_behavior(rollout_controller_deps deps) {
+    deps_ = std::move(deps);
     self_->set_exit_handler([this](caf::exit_msg& message) { begin_stop(std::move(message.reason)); });
     self_->set_down_handler([this](const caf::down_msg& message) {
       if (!rollout_ || message.source != rollout_->address())
@@ -89,7 +89,7 @@ private:
     rollout_spec spec;
   };
 
-  rollout_store& rollouts() { return *parts_.rollouts; }
+  rollout_store& rollouts() { return *deps_.rollouts; }
 
   /// The newest rollout has an actor, so that it goes on, or can be taken back.
   void resume() {
@@ -100,7 +100,7 @@ private:
     auto found = rollouts().find(*newest);
     if (!found) {
       log::error("rollout-damaged", "rollout {} cannot go on: {}", *newest, render(found.error()));
-      parts_.report.degraded(found.error().text);
+      deps_.report.degraded(found.error().text);
       return;
     }
     log::info("rollout-resumed", "rollout {} is {}; it goes on", found->id, to_string(found->state));
@@ -115,21 +115,21 @@ private:
     tell_wanted(from);
     rollout_id_ = from.id;
     rollout_ = spawn_rollout(self_->system(),
-                             {std::move(from), caf::actor_cast<caf::weak_actor_ptr>(self_), parts_.reconciler,
-                              parts_.registry, parts_.settings, parts_.metrics, parts_.report});
+                             {std::move(from), caf::actor_cast<caf::weak_actor_ptr>(self_), deps_.reconciler,
+                              deps_.registry, deps_.settings, deps_.metrics, deps_.report});
     self_->monitor(*rollout_);
   }
 
   void tell_wanted(const rollout& of) {
     auto lists = std::make_shared<std::vector<std::vector<std::string>>>();
-    for (std::uint32_t r = 0; r < parts_.replicas; ++r)
+    for (std::uint32_t r = 0; r < deps_.replicas; ++r)
       lists->push_back(wanted_of(of, rollouts().table().says, r));
-    self_->send(parts_.reconciler, wanted_atom::value, wanted_ptr{std::move(lists)});
+    self_->send(deps_.reconciler, wanted_atom::value, wanted_ptr{std::move(lists)});
   }
 
   void show_table() {
-    parts_.metrics->version.set(static_cast<double>(rollouts().table().version));
-    parts_.report.gauge("routing_version", static_cast<double>(rollouts().table().version));
+    deps_.metrics->version.set(static_cast<double>(rollouts().table().version));
+    deps_.report.gauge("routing_version", static_cast<double>(rollouts().table().version));
   }
 
   caf::result<std::uint64_t> write(const commit& what) {
@@ -138,7 +138,7 @@ private:
           error{ec::conflict, fmt::format("rollout {} has been replaced by {}: nothing of it is written",
                                           what.next.id, rollout_id_)});
     if (auto done = rollouts().write(what); !done) {
-      parts_.report.failed(done.error());
+      deps_.report.failed(done.error());
       return to_caf(done.error());
     }
     tell_wanted(what.next);
@@ -154,10 +154,10 @@ private:
   caf::result<std::uint64_t> take(const log_part& part) {
     auto counted = rollouts().take(part.partition, part.batches, part.end);
     if (!counted) {
-      parts_.report.failed(counted.error());
+      deps_.report.failed(counted.error());
       return to_caf(counted.error());
     }
-    parts_.metrics->counted.add(static_cast<double>(*counted));
+    deps_.metrics->counted.add(static_cast<double>(*counted));
     return part.end;
   }
 
@@ -201,12 +201,12 @@ private:
         std::min(wait, std::chrono::duration_cast<std::chrono::microseconds>(asked->until.left() * 9 / 10));
     if (known < table.version || wait.count() == 0)
       return asked->respond.reply(table.bytes);
-    if (waiters_.size() >= parts_.settings->max_waiters)
+    if (waiters_.size() >= deps_.settings->max_waiters)
       return asked->respond.fail(
           {ec::overloaded, fmt::format("{} callers wait for a routing table", waiters_.size())}, 1'000ms);
     auto id = next_waiter_++;
     waiters_.emplace(id, waiter{std::move(asked), known});
-    parts_.metrics->waiters.set(static_cast<double>(waiters_.size()));
+    deps_.metrics->waiters.set(static_cast<double>(waiters_.size()));
     self_->delayed_send(self_, wait, expire_atom::value, id);
   }
 
@@ -216,14 +216,14 @@ private:
       return;
     found->second.asked->respond.reply(rollouts().table().bytes);
     waiters_.erase(found);
-    parts_.metrics->waiters.set(static_cast<double>(waiters_.size()));
+    deps_.metrics->waiters.set(static_cast<double>(waiters_.size()));
   }
 
   void answer_waiters() {
     for (auto& [id, each] : waiters_)
       each.asked->respond.reply(rollouts().table().bytes);
     waiters_.clear();
-    parts_.metrics->waiters.set(0);
+    deps_.metrics->waiters.set(0);
   }
 
   /// The rollout that is not over, if there is one.
@@ -243,7 +243,7 @@ private:
       return;
     auto& from = **read;
     from.asked = std::move(asked);
-    if (!parts_.registry) {
+    if (!deps_.registry) {
       if (!is_release_id(from.spec.release))
         return from.asked->respond.fail(
             {ec::invalid_argument,
@@ -258,9 +258,9 @@ private:
     flatbuffers::FlatBufferBuilder out;
     out.Finish(wire::CreateReleaseQueryDirect(out, from.spec.release.c_str()), "TRPR");
     auto tag = next_start_++;
-    auto until = from.asked->until.within(parts_.settings->ask_timeout);
+    auto until = from.asked->until.within(deps_.settings->ask_timeout);
     starts_.emplace(tag, std::move(from));
-    ask_for(parts_.registry, 0, rollout_controller_actor{self_}, tag, wire::Kind::release_show, bytes_of(out),
+    ask_for(deps_.registry, 0, rollout_controller_actor{self_}, tag, wire::Kind::release_show, bytes_of(out),
             until);
   }
 
@@ -320,7 +320,7 @@ private:
     made.release = std::move(release);
     auto& arms = rollouts().table().says.arms;
     made.from = arms.empty() ? std::string{} : arms.back().release;
-    made.replicas = std::max(1u, parts_.replicas);
+    made.replicas = std::max(1u, deps_.replicas);
     made.weights = weights_of(made.spec, made.replicas, made.from.empty());
     made.started = made.entered = micros_of(wall_now());
     made.reason = "asked for";
@@ -385,7 +385,7 @@ private:
       return fail(ec::invalid_argument, "the name of a gateway has 1 to 256 bytes");
     bool again = false;
     TROUPE_TRY(next, rollouts().take(*report, micros_of(wall_now()), again));
-    (again ? parts_.metrics->reports_again : parts_.metrics->reports).add();
+    (again ? deps_.metrics->reports_again : deps_.metrics->reports).add();
     wire::ArmReportReplyT out;
     out.next_number = next;
     out.routing_version = rollouts().table().version;
@@ -409,13 +409,13 @@ private:
     if (rollout_)
       self_->demonitor(rollout_->address());
     rollout_.reset();
-    parts_.rollouts.reset();
-    parts_.reconciler = nullptr;
+    deps_.rollouts.reset();
+    deps_.reconciler = nullptr;
     self_->quit(reason_);
   }
 
   pointer self_;
-  rollout_controller_parts parts_;
+  rollout_controller_deps deps_;
   std::string rollout_id_;
   std::optional<rollout_actor> rollout_;
   std::map<std::uint64_t, waiter> waiters_;
@@ -428,13 +428,13 @@ private:
 
 } // namespace
 
-rollout_controller_actor spawn_rollout_controller(caf::actor_system& system, rollout_controller_parts parts,
+rollout_controller_actor spawn_rollout_controller(caf::actor_system& system, rollout_controller_deps deps,
                                                   bool detached) {
   auto behaviour = [](rollout_controller_state::pointer self,
-                      const std::shared_ptr<rollout_controller_parts>& from) {
+                      const std::shared_ptr<rollout_controller_deps>& from) {
     return self->state.make_behavior(std::move(*from));
   };
-  auto shared = std::make_shared<rollout_controller_parts>(std::move(parts));
+  auto shared = std::make_shared<rollout_controller_deps>(std::move(deps));
   return detached ? system.spawn<caf::detached>(behaviour, shared) : system.spawn(behaviour, shared);
 }
 

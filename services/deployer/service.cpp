@@ -28,28 +28,28 @@ expected<ask_function> asker(service_context& context, std::string_view service,
 expected<component> release_reconciler_component(service_context& context) {
   auto metrics = std::make_shared<service_metrics>(context.metrics());
   context.share("metrics", metrics);
-  release_reconciler_parts parts;
-  TROUPE_TRY(rankers, asker(context, "ranker", &parts.replicas));
-  parts.rankers = std::move(rankers);
-  parts.settings = context.shared_config<config>();
-  parts.metrics = metrics;
-  parts.report = context.report();
-  context.share("replicas", std::make_shared<std::uint32_t>(parts.replicas));
-  return component{spawn_release_reconciler(context.system(), std::move(parts))};
+  release_reconciler_deps deps;
+  TROUPE_TRY(rankers, asker(context, "ranker", &deps.replicas));
+  deps.rankers = std::move(rankers);
+  deps.settings = context.shared_config<config>();
+  deps.metrics = metrics;
+  deps.report = context.report();
+  context.share("replicas", std::make_shared<std::uint32_t>(deps.replicas));
+  return component{spawn_release_reconciler(context.system(), std::move(deps))};
 }
 
 expected<component> rollout_controller_component(service_context& context) {
-  rollout_controller_parts parts;
+  rollout_controller_deps deps;
   TROUPE_TRY(rollouts, rollout_store::open(context.data() / "state"));
-  parts.rollouts = std::move(rollouts);
+  deps.rollouts = std::move(rollouts);
   TROUPE_TRY(registry, asker(context, "registry"));
-  parts.registry = std::move(registry);
-  parts.reconciler = context.actor<release_reconciler_actor>("release_reconciler");
-  parts.replicas = *context.shared<std::uint32_t>("replicas");
-  parts.settings = context.shared_config<config>();
-  parts.metrics = context.shared<service_metrics>("metrics");
-  parts.report = context.report();
-  return component{spawn_rollout_controller(context.system(), std::move(parts), true)};
+  deps.registry = std::move(registry);
+  deps.reconciler = context.actor<release_reconciler_actor>("release_reconciler");
+  deps.replicas = *context.shared<std::uint32_t>("replicas");
+  deps.settings = context.shared_config<config>();
+  deps.metrics = context.shared<service_metrics>("metrics");
+  deps.report = context.report();
+  return component{spawn_rollout_controller(context.system(), std::move(deps), true)};
 }
 
 expected<component> reader_component(service_context& context) {
@@ -58,7 +58,7 @@ expected<component> reader_component(service_context& context) {
     log::warn("no-clicks", "the catalog has no ingest: click rates cannot be judged");
     return component{};
   }
-  return component{spawn_reader(
+  return component{spawn_log_reader(
       context.system(),
       {std::move(log), context.actor<rollout_controller_actor>("rollout_controller"),
        context.shared_config<config>(), context.shared<service_metrics>("metrics"), context.report()})};
