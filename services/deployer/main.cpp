@@ -1,5 +1,5 @@
+#include "services/deployer/components.hpp"
 #include "services/deployer/config.hpp"
-#include "services/deployer/service.hpp"
 
 #include "common/actor/run_service.hpp"
 
@@ -8,8 +8,8 @@ int main(int argc, char** argv) {
   return run_service<deployer::config>(
       "deployer", argc, argv,
       component_list{}
-          .add("release_reconciler", deployer::release_reconciler_component)
-          .add("rollout_controller", deployer::rollout_controller_component, needs{"release_reconciler"})
-          .add("log_reader", deployer::reader_component, needs{"rollout_controller"})
-          .add("endpoint", deployer::endpoint_component, needs{"rollout_controller"}));
+          .add("release_reconciler", deployer::make_release_reconciler_component)
+          .add("rollout_controller", deployer::make_rollout_controller_component, needs{"release_reconciler"})
+          .add("log_reader", deployer::make_log_reader_component, needs{"rollout_controller"})
+          .add("endpoint", deployer::make_endpoint_component, needs{"rollout_controller"}));
 }

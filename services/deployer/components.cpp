@@ -1,4 +1,4 @@
-#include "services/deployer/service.hpp"
+#include "services/deployer/components.hpp"
 
 #include "services/deployer/actors.hpp"
 
@@ -25,7 +25,7 @@ expected<ask_function> asker(service_context& context, std::string_view service,
 
 } // namespace
 
-expected<component> release_reconciler_component(service_context& context) {
+expected<component> make_release_reconciler_component(service_context& context) {
   auto metrics = std::make_shared<service_metrics>(context.metrics());
   context.share("metrics", metrics);
   release_reconciler_deps deps;
@@ -38,7 +38,7 @@ expected<component> release_reconciler_component(service_context& context) {
   return component{spawn_release_reconciler(context.system(), std::move(deps))};
 }
 
-expected<component> rollout_controller_component(service_context& context) {
+expected<component> make_rollout_controller_component(service_context& context) {
   rollout_controller_deps deps;
   TROUPE_TRY(rollouts, rollout_store::open(context.data() / "state"));
   deps.rollouts = std::move(rollouts);
@@ -52,7 +52,7 @@ expected<component> rollout_controller_component(service_context& context) {
   return component{spawn_rollout_controller(context.system(), std::move(deps), true)};
 }
 
-expected<component> reader_component(service_context& context) {
+expected<component> make_log_reader_component(service_context& context) {
   TROUPE_TRY(log, asker(context, "ingest"));
   if (!log) {
     log::warn("no-clicks", "the catalog has no ingest: click rates cannot be judged");
@@ -64,7 +64,7 @@ expected<component> reader_component(service_context& context) {
        context.shared_config<config>(), context.shared<service_metrics>("metrics"), context.report()})};
 }
 
-expected<component> endpoint_component(service_context& context) {
+expected<component> make_endpoint_component(service_context& context) {
   auto controller = context.actor<rollout_controller_actor>("rollout_controller");
   auto to = net::forward_to(controller);
   net::handler_map handlers;
