@@ -61,15 +61,15 @@ std::optional<alias_task::question> alias_task::next() const {
   return question{wire::Kind::model_change, written<wire::ModelChange>(ask)};
 }
 
-expected<void> alias_task::take(const chunk& payload) {
+expected<void> alias_task::on_answer(const chunk& payload) {
   if (!releases_.empty())
-    return take_release(payload);
+    return on_release(payload);
   if (models_.empty())
     return fail(ec::internal, "an answer came that nobody asked for");
-  return take_version(payload);
+  return on_version(payload);
 }
 
-expected<void> alias_task::take_release(const chunk& payload) {
+expected<void> alias_task::on_release(const chunk& payload) {
   TROUPE_TRY(release, read<wire::Release>(payload, "Release"));
   auto manifest = parse_json(release.manifest);
   auto* fields = manifest ? manifest->if_object() : nullptr;
@@ -96,7 +96,7 @@ expected<void> alias_task::take_release(const chunk& payload) {
   return {};
 }
 
-expected<void> alias_task::take_version(const chunk& payload) {
+expected<void> alias_task::on_version(const chunk& payload) {
   TROUPE_TRY(version, read<wire::ModelVersion>(payload, "ModelVersion"));
   auto& first = models_.front();
   bool changed = std::exchange(first.version, version.version) != 0;

@@ -31,7 +31,7 @@ public:
   std::optional<question> next() const;
 
   /// The answer to `next`.
-  expected<void> take(const chunk& payload);
+  expected<void> on_answer(const chunk& payload);
 
 private:
   struct model {
@@ -39,8 +39,8 @@ private:
     std::uint64_t version = 0; ///< 0: not known yet.
     bool set = true;           ///< Otherwise: take away.
   };
-  expected<void> take_release(const chunk& payload);
-  expected<void> take_version(const chunk& payload);
+  expected<void> on_release(const chunk& payload);
+  expected<void> on_version(const chunk& payload);
 
   std::deque<std::pair<std::string, bool>> releases_; ///< To read: id, and whether its models get the alias.
   std::deque<model> models_;

@@ -60,7 +60,7 @@ struct registry {
       auto next = task.next();
       if (!next)
         return true;
-      auto took = task.take(answer(*next));
+      auto took = task.on_answer(answer(*next));
       REQUIRE(took);
     }
     return false;
@@ -110,10 +110,10 @@ TEST_CASE("cut short after any question and begun again the aliases end where th
 
 TEST_CASE("an answer that is none, or names no models, is refused") {
   alias_task task{"new", ""};
-  CHECK(task.take(chunk::own("nothing that the registry says")).error().code == ec::corrupt);
+  CHECK(task.on_answer(chunk::own("nothing that the registry says")).error().code == ec::corrupt);
   auto in = two_releases();
   in.manifests["new"] = "{}";
-  CHECK(task.take(in.answer(*task.next())).error().code == ec::corrupt);
+  CHECK(task.on_answer(in.answer(*task.next())).error().code == ec::corrupt);
   in.manifests["new"] = R"({"models":[{"name":"ease"}]})";
-  CHECK(task.take(in.answer(*task.next())).error().code == ec::corrupt);
+  CHECK(task.on_answer(in.answer(*task.next())).error().code == ec::corrupt);
 }

@@ -83,7 +83,7 @@ private:
     return {};
   }
 
-  void take(log_part_ptr part) {
+  void hand_over(log_part_ptr part) {
     auto partition = part->partition;
     self_->request(parts_.controller, std::chrono::seconds{30}, records_atom::value, std::move(part))
         .then([this, partition](std::uint64_t next) { reader_->read(cursor_of(partition), partition, next); },

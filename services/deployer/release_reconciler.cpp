@@ -28,10 +28,10 @@ public:
     for (auto& each : replicas_)
       each.answered = now();
     self_->send(self_, tick_atom::value);
-    return {[this](wanted_atom, const wanted_ptr& wanted) { want(*wanted); },
+    return {[this](wanted_atom, const wanted_ptr& wanted) { set_wanted(*wanted); },
             [this](status_atom, const std::string& release) { return status_of(release); },
             [this](tick_atom) {
-              look();
+              poll();
               self_->delayed_send(self_, deps_.settings->ranker_poll, tick_atom::value);
             },
             [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
@@ -53,7 +53,7 @@ private:
     std::map<std::string, unsigned> failures;
   };
 
-  void want(const std::vector<std::vector<std::string>>& lists) {
+  void set_wanted(const std::vector<std::vector<std::string>>& lists) {
     for (std::size_t r = 0; r < replicas_.size() && r < lists.size(); ++r) {
       auto& at = replicas_[r];
       if (at.wanted == lists[r])
@@ -88,7 +88,7 @@ private:
     return at.unreachable && now() - at.answered >= deps_.settings->ranker_dead_after;
   }
 
-  void look() {
+  void poll() {
     for (std::uint32_t r = 0; r < replicas_.size(); ++r)
       ask(r);
   }
@@ -125,7 +125,7 @@ private:
         log::warn("ranker-unreachable", "release_reconciler cannot ask ranker {}: {}", tag,
                   render(read.error()));
       at.told = false; // It may come back without what it was told.
-      say();
+      report_health();
       return;
     }
     at.answered = now();
@@ -137,16 +137,16 @@ private:
     at.releases.clear();
     if ((*read)->releases())
       for (auto* each : *(*read)->releases())
-        note(at, *each);
+        record_status(at, *each);
     for (auto& each : at.wanted)
       if (!at.releases.contains(each))
         at.told = false;
     if (newer)
       ask(static_cast<std::uint32_t>(tag));
-    say();
+    report_health();
   }
 
-  void note(replica& at, const wire::LoadedRelease& from) {
+  void record_status(replica& at, const wire::LoadedRelease& from) {
     std::string id{text_of(from.id())};
     auto state = text_of(from.state());
     auto& to = at.releases[id];
@@ -164,7 +164,7 @@ private:
     at.told = false; // Telling it again has it try again.
   }
 
-  void say() {
+  void report_health() {
     std::size_t unreachable = 0, dead = 0, lacking = 0;
     for (auto& at : replicas_) {
       bool is_silent = at.unreachable, nobody_waits = is_dead(at);

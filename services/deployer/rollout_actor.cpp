@@ -45,7 +45,7 @@ public:
     self_->send(self_, tick_atom::value);
     return {[this](tick_atom) {
               ticking_ = false;
-              look();
+              poll();
             },
             [this](net::request_atom, net::request_ptr& asked) { on_request(std::move(asked)); },
             [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
@@ -76,7 +76,7 @@ private:
   }
 
   /// What the state asks for; runs at each tick and after each step.
-  void look() {
+  void poll() {
     tick_later();
     switch (now_.state) {
     case RolloutState::pending:
@@ -169,7 +169,8 @@ private:
   void on_registry(const expected<net::reply>& result) {
     if (!aliases_)
       return;
-    auto done = result ? aliases_->take(result->payload) : expected<void>{unexpected<error>{result.error()}};
+    auto done =
+        result ? aliases_->on_answer(result->payload) : expected<void>{unexpected<error>{result.error()}};
     if (done)
       return ask_registry();
     aliases_.reset();
@@ -258,7 +259,7 @@ private:
       answer(*asked);
     take_waiting();
     if (!writing_ && !action.empty())
-      look();
+      poll();
   }
 
   void on_not_written(const error& err) {

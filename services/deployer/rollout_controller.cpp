@@ -70,7 +70,7 @@ public:
         [this](offsets_atom) {
           return std::make_shared<const std::map<std::uint32_t, std::uint64_t>>(rollouts().offsets());
         },
-        [this](records_atom, const log_part_ptr& part) { return take(*part); },
+        [this](records_atom, const log_part_ptr& part) { return count_records(*part); },
         [this](expire_atom, std::uint64_t id) { expire(id); },
         [this](drain_atom) { answer_waiters(); },
         [this](finish_atom) { finish(); }};
@@ -112,7 +112,7 @@ private:
       self_->demonitor(rollout_->address());
       self_->send_exit(*rollout_, caf::exit_reason::user_shutdown);
     }
-    tell_wanted(from);
+    publish_wanted(from);
     rollout_id_ = from.id;
     rollout_ = spawn_rollout(self_->system(),
                              {std::move(from), caf::actor_cast<caf::weak_actor_ptr>(self_), deps_.reconciler,
@@ -120,7 +120,7 @@ private:
     self_->monitor(*rollout_);
   }
 
-  void tell_wanted(const rollout& of) {
+  void publish_wanted(const rollout& of) {
     auto lists = std::make_shared<std::vector<std::vector<std::string>>>();
     for (std::uint32_t r = 0; r < deps_.replicas; ++r)
       lists->push_back(wanted_of(of, rollouts().table().says, r));
@@ -141,7 +141,7 @@ private:
       deps_.report.failed(done.error());
       return to_caf(done.error());
     }
-    tell_wanted(what.next);
+    publish_wanted(what.next);
     if (what.publishes) {
       show_table();
       log::info("routing-published", "rollout_controller publishes routing table {} with {} arms",
@@ -151,8 +151,8 @@ private:
     return rollouts().table().version;
   }
 
-  caf::result<std::uint64_t> take(const log_part& part) {
-    auto counted = rollouts().take(part.partition, part.batches, part.end);
+  caf::result<std::uint64_t> count_records(const log_part& part) {
+    auto counted = rollouts().count_records(part.partition, part.batches, part.end);
     if (!counted) {
       deps_.report.failed(counted.error());
       return to_caf(counted.error());
@@ -384,7 +384,7 @@ private:
     if (text_of(report->gateway()).empty() || text_of(report->gateway()).size() > 256)
       return fail(ec::invalid_argument, "the name of a gateway has 1 to 256 bytes");
     bool again = false;
-    TROUPE_TRY(next, rollouts().take(*report, micros_of(wall_now()), again));
+    TROUPE_TRY(next, rollouts().count_report(*report, micros_of(wall_now()), again));
     (again ? deps_.metrics->reports_again : deps_.metrics->reports).add();
     wire::ArmReportReplyT out;
     out.next_number = next;

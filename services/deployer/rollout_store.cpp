@@ -209,7 +209,8 @@ expected<wire::RolloutPageT> rollout_store::list(std::string_view before, std::u
   return page;
 }
 
-expected<std::uint64_t> rollout_store::take(const wire::ArmReport& report, std::int64_t now, bool& again) {
+expected<std::uint64_t> rollout_store::count_report(const wire::ArmReport& report, std::int64_t now,
+                                                    bool& again) {
   std::string gateway{text_of(report.gateway())};
   TROUPE_TRY(kept, db_->find(family::reports, gateway));
   auto last = kept && kept->size() == 8 ? store::read_u64(*kept) : 0;
@@ -263,8 +264,8 @@ expected<bool> rollout_store::count(const wire::Record& seen, window& into, answ
   return false;
 }
 
-expected<std::uint64_t> rollout_store::take(std::uint32_t partition, std::span<const batch> batches,
-                                            std::uint64_t end) {
+expected<std::uint64_t> rollout_store::count_records(std::uint32_t partition, std::span<const batch> batches,
+                                                     std::uint64_t end) {
   auto from = offsets_.contains(partition) ? offsets_[partition] : end;
   auto seen = seen_;
   answers fresh;

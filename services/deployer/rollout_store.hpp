@@ -55,12 +55,13 @@ public:
   const window& seen() const noexcept { return seen_; }
 
   /// Takes a report once; gives the number that the gateway's next report has. `again`: it was taken before.
-  expected<std::uint64_t> take(const wire::ArmReport& report, std::int64_t now, bool& again);
+  expected<std::uint64_t> count_report(const wire::ArmReport& report, std::int64_t now, bool& again);
 
   /// One past the last record taken, by partition.
   const std::map<std::uint32_t, std::uint64_t>& offsets() const noexcept { return offsets_; }
   /// Takes what is new in these batches, and `end` as the next offset. Gives how many counted.
-  expected<std::uint64_t> take(std::uint32_t partition, std::span<const batch> batches, std::uint64_t end);
+  expected<std::uint64_t> count_records(std::uint32_t partition, std::span<const batch> batches,
+                                        std::uint64_t end);
 
 private:
   explicit rollout_store(std::unique_ptr<store::database> db) : db_{std::move(db)} {}

@@ -41,9 +41,9 @@ std::string report(const std::string& gateway, std::uint64_t number, std::uint64
   return {reinterpret_cast<const char*>(out.GetBufferPointer()), out.GetSize()};
 }
 
-std::uint64_t take(rollout_store& into, const std::string& bytes, bool* again = nullptr) {
+std::uint64_t count(rollout_store& into, const std::string& bytes, bool* again = nullptr) {
   bool seen_before = false;
-  auto next = into.take(*flatbuffers::GetRoot<wire::ArmReport>(bytes.data()), 100, seen_before);
+  auto next = into.count_report(*flatbuffers::GetRoot<wire::ArmReport>(bytes.data()), 100, seen_before);
   if (again)
     *again = seen_before;
   REQUIRE(next);
@@ -145,15 +145,15 @@ TEST_CASE("a report of a gateway counts once, whatever happens between sending a
   {
     auto first = *rollout_store::open(dir / "j");
     REQUIRE(first->write({made("a", 1), {}, true, 50}));
-    CHECK(take(*first, report("gateway/0", 1, 10)) == 2);
+    CHECK(count(*first, report("gateway/0", 1, 10)) == 2);
   }
   auto second = *rollout_store::open(dir / "j");
 
-  CHECK(take(*second, report("gateway/0", 1, 10), &again) == 2); // The answer was lost: it comes again.
+  CHECK(count(*second, report("gateway/0", 1, 10), &again) == 2); // The answer was lost: it comes again.
   CHECK(again);
-  CHECK(take(*second, report("gateway/0", 2, 5)) == 3);
-  CHECK(take(*second, report("gateway/1", 1, 4)) == 2);
-  CHECK(take(*second, report("gateway/1", 2, 100, "another arm")) == 3);
+  CHECK(count(*second, report("gateway/0", 2, 5)) == 3);
+  CHECK(count(*second, report("gateway/1", 1, 4)) == 2);
+  CHECK(count(*second, report("gateway/1", 2, 100, "another arm")) == 3);
   auto* canary = second->seen().find("canary");
   REQUIRE(canary);
   CHECK(canary->answers == 19);
@@ -172,14 +172,14 @@ TEST_CASE("impressions and clicks count once each, over every reopening and ever
   {
     auto first = *rollout_store::open(dir / "j");
     REQUIRE(first->write({made("a", 1), {}, true, 50}));
-    REQUIRE(first->take(0, {}, 0)); // The partition was empty when the reader came.
+    REQUIRE(first->count_records(0, {}, 0)); // The partition was empty when the reader came.
     std::vector<batch> one{first_batch};
-    CHECK(*first->take(0, one, 5) == 3);
+    CHECK(*first->count_records(0, one, 5) == 3);
   }
   auto second = *rollout_store::open(dir / "j");
   CHECK(second->offsets().at(0) == 5);
   std::vector<batch> both{first_batch, second_batch};
-  CHECK(*second->take(0, both, 6) == 1);
+  CHECK(*second->count_records(0, both, 6) == 1);
 
   auto rate = rate_of(second->seen().find("canary")->cells);
   CHECK(rate.answers == 1); // The answer of u2 was shown before the step began to count.
@@ -194,11 +194,11 @@ TEST_CASE(
   auto log = [&](rollout_store& into, std::vector<record> list) {
     std::vector<batch> one{batch::trusted(encode_batch(list, 0, offset))};
     offset += list.size();
-    return *into.take(0, one, offset);
+    return *into.count_records(0, one, offset);
   };
   {
     auto first = *rollout_store::open(dir / "j");
-    REQUIRE(first->take(0, {}, 0));
+    REQUIRE(first->count_records(0, {}, 0));
     REQUIRE(first->write({made("a", 1), {}, true, 50}));
     log(*first, {seen("impression", "slow", 1, 100)});
     log(*first, {seen("click", "quick", 1, 101)}); // Its impression is on its way.
@@ -222,7 +222,7 @@ TEST_CASE("a step begins to count at nothing") {
   testing::temp_dir dir;
   auto all = *rollout_store::open(dir / "j");
   REQUIRE(all->write({made("a", 1), {}, true, 50}));
-  take(*all, report("gateway/0", 1, 10));
+  count(*all, report("gateway/0", 1, 10));
   CHECK(all->seen().find("canary")->answers == 10);
 
   auto next = made("a", 1);
