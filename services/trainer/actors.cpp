@@ -17,7 +17,7 @@ namespace troupe::trainer {
 namespace {
 
 struct run_seed {
-  std::shared_ptr<const run_parts> parts;
+  std::shared_ptr<const run_deps> deps;
   std::shared_ptr<run_threads> threads;
   run_order order;
   run_status status;
@@ -35,15 +35,16 @@ public:
 
   run_actor::behavior_type make_behavior(const run_seed_ptr& from) {
     from_ = from;
-    seen_ = from->parts->seen;
+    seen_ = from->deps->seen;
     status_ = from->status;
     // Stopping is not canceling: the next life of the service goes on with the run.
     self_->set_exit_handler([this](caf::exit_msg& message) {
-      auto going_on = wish::go_on;
-      wanted_->compare_exchange_strong(going_on, wish::stop);
+      auto going_on = requested_state::running;
+      requested_->compare_exchange_strong(going_on, requested_state::stopped);
       self_->quit(std::move(message.reason));
     });
-    return {[this](begin_atom) { train(); }, [this](told_atom, const status_ptr& now) { told(*now); },
+    return {[this](begin_atom) { train(); },
+            [this](progress_atom, const status_ptr& now) { on_progress(*now); },
             [this](net::request_atom, net::request_ptr& asked) { answer(*asked); },
             [this](leave_atom) { self_->quit(); }};
   }
@@ -56,19 +57,19 @@ private:
       return from_->ended(status_.id);
     status_.state = wire::TrainState::running;
     begun_ = true;
-    from_->threads->start([from = from_, wanted = wanted_, status = status_,
+    from_->threads->start([from = from_, requested = requested_, status = status_,
                            weak = caf::actor_cast<caf::weak_actor_ptr>(run_actor{self_})] {
-      auto tell = [&](const run_status& now) {
+      auto report = [&](const run_status& now) {
         if (auto strong = weak.lock())
-          caf::anon_send(caf::actor_cast<run_actor>(strong), told_atom::value,
+          caf::anon_send(caf::actor_cast<run_actor>(strong), progress_atom::value,
                          status_ptr{std::make_shared<const run_status>(now)});
       };
-      if (auto last = carry_out(*from->parts, from->order, status, *wanted, tell))
-        tell(*last);
+      if (auto last = execute_run(*from->deps, from->order, status, *requested, report))
+        report(*last);
     });
   }
 
-  void told(const run_status& now) {
+  void on_progress(const run_status& now) {
     if (now.restarts > status_.restarts)
       seen_.restarts.add(now.restarts - status_.restarts);
     status_ = now;
@@ -78,12 +79,12 @@ private:
 
   void answer(net::request& asked) {
     if (asked.info.kind == wire::Kind::train_cancel && !status_.ended()) {
-      *wanted_ = wish::cancel;
+      *requested_ = requested_state::canceled;
       if (!begun_) {
         auto end = status_;
         end.state = wire::TrainState::canceled;
         // One small synced write, rare.
-        if (auto saved = from_->parts->journal->save(from_->order, end); !saved)
+        if (auto saved = from_->deps->journal->save(from_->order, end); !saved)
           return asked.respond.finish(unexpected<error>{saved.error()});
         status_ = std::move(end);
         from_->ended(status_.id);
@@ -96,7 +97,8 @@ private:
   run_seed_ptr from_;
   service_metrics seen_;
   run_status status_;
-  std::shared_ptr<std::atomic<wish>> wanted_ = std::make_shared<std::atomic<wish>>(wish::go_on);
+  std::shared_ptr<std::atomic<requested_state>> requested_ =
+      std::make_shared<std::atomic<requested_state>>(requested_state::running);
   bool begun_ = false;
 };
 
@@ -104,17 +106,17 @@ class runs_state {
 public:
   explicit runs_state(runs_actor::stateful_pointer<runs_state> self) : self_{self} {}
 
-  runs_actor::behavior_type make_behavior(std::shared_ptr<const run_parts> parts,
+  runs_actor::behavior_type make_behavior(std::shared_ptr<const run_deps> deps,
                                           std::shared_ptr<run_threads> threads,
                                           const std::vector<run_journal::entry>& open) {
-    parts_ = std::move(parts);
-    seen_ = parts_->seen;
+    deps_ = std::move(deps);
+    seen_ = deps_->seen;
     threads_ = std::move(threads);
     self_->set_exit_handler([this](caf::exit_msg& message) {
       for (auto& [id, run] : runs_)
         caf::anon_send_exit(caf::actor_cast<caf::actor>(run), caf::exit_reason::user_shutdown);
       runs_.clear();
-      *offering_wanted_ = wish::stop;
+      *offering_requested_ = requested_state::stopped;
       self_->quit(message.reason == caf::exit_reason::user_shutdown ? caf::error{}
                                                                     : std::move(message.reason));
     });
@@ -140,7 +142,7 @@ private:
     auto id = order.id;
     auto weak = caf::actor_cast<caf::weak_actor_ptr>(runs_actor{self_});
     auto seed = std::make_shared<const run_seed>(
-        run_seed{parts_, threads_, std::move(order), std::move(status), [weak](std::string ended) {
+        run_seed{deps_, threads_, std::move(order), std::move(status), [weak](std::string ended) {
                    if (auto strong = weak.lock())
                      caf::anon_send(caf::actor_cast<runs_actor>(strong), ended_atom::value, std::move(ended));
                  }});
@@ -159,7 +161,7 @@ private:
     std::erase(waiting_, id);
     caf::anon_send(run->second, leave_atom::value); // behind what was passed on to it
     runs_.erase(run);
-    if (auto entry = parts_->journal->find(id); entry && *entry) {
+    if (auto entry = deps_->journal->find(id); entry && *entry) {
       count((*entry)->status.state);
       if ((*entry)->status.publication == publication::waiting) {
         unpublished_.insert(id);
@@ -185,16 +187,16 @@ private:
   /// On a thread of its own, one after the other: it waits for the registry, and no turn waits for it.
   void offer() {
     offer_is_set_ = false;
-    if (unpublished_.empty() || !parts_->registry || std::exchange(offering_, true))
+    if (unpublished_.empty() || !deps_->registry || std::exchange(offering_, true))
       return;
     auto weak = caf::actor_cast<caf::weak_actor_ptr>(runs_actor{self_});
-    threads_->start([parts = parts_, wanted = offering_wanted_, ids = unpublished_, weak] {
+    threads_->start([deps = deps_, requested = offering_requested_, ids = unpublished_, weak] {
       std::vector<std::string> published;
       for (auto& id : ids) {
-        if (*wanted != wish::go_on)
+        if (*requested != requested_state::running)
           break;
-        auto entry = parts->journal->find(id);
-        if (entry && *entry && publish_again(*parts, **entry, *wanted))
+        auto entry = deps->journal->find(id);
+        if (entry && *entry && publish_again(*deps, **entry, *requested))
           published.push_back(id);
       }
       if (auto strong = weak.lock())
@@ -212,11 +214,11 @@ private:
 
   void offer_later() {
     if (!unpublished_.empty() && !std::exchange(offer_is_set_, true))
-      self_->delayed_send(self_, parts_->settings->publish_again, again_atom::value);
+      self_->delayed_send(self_, deps_->settings->publish_again, again_atom::value);
   }
 
   void take_turns() {
-    while (running_.size() < parts_->settings->runs_at_once && !waiting_.empty()) {
+    while (running_.size() < deps_->settings->runs_at_once && !waiting_.empty()) {
       auto id = waiting_.front();
       waiting_.pop_front();
       running_.insert(id);
@@ -237,7 +239,7 @@ private:
       caf::anon_send(known->second, net::request_atom::value, asked);
       return {};
     }
-    TROUPE_TRY(entry, parts_->journal->find(id));
+    TROUPE_TRY(entry, deps_->journal->find(id));
     if (!entry)
       return fail(ec::not_found, "there is no run {}", id);
     asked->respond.reply(encode(entry->status));
@@ -249,12 +251,12 @@ private:
     TROUPE_TRY(sent, net::read_as<wire::TrainStart>(asked->payload, "TRPT", "TrainStart"));
     TROUPE_TRY(order, read_order(text_of(sent->run_id()), sent->config()->str(), text_of(sent->parent())));
     TROUPE_CHECK(check_order(order));
-    TROUPE_TRY(entry, parts_->journal->find(order.id));
+    TROUPE_TRY(entry, deps_->journal->find(order.id));
     if (entry && entry->order.config != order.config)
       return fail(ec::conflict, "run {} exists with another configuration", order.id);
     auto id = order.id;
     if (!entry) {
-      if (waiting_.size() >= parts_->settings->max_waiting)
+      if (waiting_.size() >= deps_->settings->max_waiting)
         return fail(
             ec::overloaded,
             "{} runs wait for their turn already (max_waiting); run {} was not taken, order it again when "
@@ -262,7 +264,7 @@ private:
             waiting_.size(), id);
       run_status status;
       status.id = id;
-      TROUPE_CHECK(parts_->journal->save(order, status));
+      TROUPE_CHECK(deps_->journal->save(order, status));
       log::info("run-ordered", "trainer takes run {} of model {} on {} ranks", id, order.model_name,
                 order.run.ranks);
       add(std::move(order), std::move(status));
@@ -272,7 +274,7 @@ private:
   }
 
   runs_actor::stateful_pointer<runs_state> self_;
-  std::shared_ptr<const run_parts> parts_;
+  std::shared_ptr<const run_deps> deps_;
   service_metrics seen_;
   std::shared_ptr<run_threads> threads_;
   std::map<std::string, run_actor> runs_; ///< Those that have not ended.
@@ -281,7 +283,8 @@ private:
   std::set<std::string> unpublished_; ///< Ended, and the registry has not all of it.
   bool offering_ = false;
   bool offer_is_set_ = false;
-  std::shared_ptr<std::atomic<wish>> offering_wanted_ = std::make_shared<std::atomic<wish>>(wish::go_on);
+  std::shared_ptr<std::atomic<requested_state>> offering_requested_ =
+      std::make_shared<std::atomic<requested_state>>(requested_state::running);
 };
 
 } // namespace
@@ -312,19 +315,19 @@ std::size_t run_threads::size() const {
   return workers_.size();
 }
 
-expected<runs_actor> spawn_runs(caf::actor_system& system, std::shared_ptr<const run_parts> parts,
+expected<runs_actor> spawn_runs(caf::actor_system& system, std::shared_ptr<const run_deps> deps,
                                 std::shared_ptr<run_threads> threads) {
-  TROUPE_TRY(all, parts->journal->all());
+  TROUPE_TRY(all, deps->journal->all());
   auto open = std::make_shared<std::vector<run_journal::entry>>();
   for (auto& each : all)
     if (!each.status.ended() || each.status.publication == publication::waiting)
       open->push_back(std::move(each));
-  auto behaviour = [](runs_actor::stateful_pointer<runs_state> self, std::shared_ptr<const run_parts> with,
+  auto behaviour = [](runs_actor::stateful_pointer<runs_state> self, std::shared_ptr<const run_deps> with,
                       std::shared_ptr<run_threads> on,
                       const std::shared_ptr<std::vector<run_journal::entry>>& from) {
     return self->state.make_behavior(std::move(with), std::move(on), *from);
   };
-  return system.spawn(behaviour, std::move(parts), std::move(threads), open);
+  return system.spawn(behaviour, std::move(deps), std::move(threads), open);
 }
 
 } // namespace troupe::trainer

@@ -19,7 +19,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::trainer::status_ptr)
 namespace troupe::trainer {
 
 using begin_atom = caf::atom_constant<caf::atom("begin")>;
-using told_atom = caf::atom_constant<caf::atom("told")>;
+using progress_atom = caf::atom_constant<caf::atom("progress")>;
 using ended_atom = caf::atom_constant<caf::atom("ended")>;
 using leave_atom = caf::atom_constant<caf::atom("leave")>;
 using again_atom = caf::atom_constant<caf::atom("again")>;
@@ -49,7 +49,7 @@ using run_actor = caf::typed_actor<
     // Train now: its turn has come.
     caf::reacts_to<begin_atom>,
     // How far the run's thread is; the last of them has ended.
-    caf::reacts_to<told_atom, status_ptr>,
+    caf::reacts_to<progress_atom, status_ptr>,
     // Answer train_start and train_status with the state; train_cancel ends the run.
     caf::reacts_to<net::request_atom, net::request_ptr>,
     // Behind the last request that was passed on: the journal answers from now on.
@@ -70,7 +70,7 @@ using runs_actor = caf::typed_actor<
     caf::reacts_to<offered_atom, std::vector<std::string>>>;
 
 /// Goes on with the runs that the journal says are not ended.
-expected<runs_actor> spawn_runs(caf::actor_system& system, std::shared_ptr<const run_parts> parts,
+expected<runs_actor> spawn_runs(caf::actor_system& system, std::shared_ptr<const run_deps> deps,
                                 std::shared_ptr<run_threads> threads);
 
 } // namespace troupe::trainer

@@ -1,5 +1,5 @@
 #include "services/registry/service.hpp"
-#include "services/trainer/testing/life.hpp"
+#include "services/trainer/testing/process.hpp"
 
 #include "common/net/endpoint.hpp"
 #include "common/testing/temp_dir.hpp"
@@ -81,7 +81,7 @@ bool is_published(const wire::TrainStatus& now) {
 TEST_CASE("a run that ended while the registry was away is published when it is back, with its metrics") {
   troupe::testing::temp_dir dir;
   auto address = "ipc://" + (dir / "registry").string();
-  life one{dir / "trainer", impatient(1s), client_of(address)};
+  process one{dir / "trainer", impatient(1s), client_of(address)};
   REQUIRE(one.start("r1", config_in(dir.path(), "steps = 3\n")));
   auto away = one.end_of("r1");
 
@@ -107,7 +107,7 @@ TEST_CASE("a run that no life could publish is published at the start of the nex
   troupe::testing::temp_dir dir;
   auto address = "ipc://" + (dir / "registry").string();
   {
-    life first{dir / "trainer", impatient(24h), client_of(address)};
+    process first{dir / "trainer", impatient(24h), client_of(address)};
     REQUIRE(first.start("r1", config_in(dir.path(), "steps = 3\n")));
     first.end_of("r1");
     REQUIRE(first.start("r2", config_in(dir.path(), "steps = 3\nexit_at = 1\ncode = 2\nalways = true\n")));
@@ -117,7 +117,7 @@ TEST_CASE("a run that no life could publish is published at the start of the nex
   CHECK(std::filesystem::exists(folder / "checkpoints"));
 
   open_registry registry{dir / "data", address};
-  life second{dir / "trainer", impatient(24h), client_of(address, patience)};
+  process second{dir / "trainer", impatient(24h), client_of(address, patience)};
   auto now = second.ask_until("r1", wire::Kind::train_status, is_published);
 
   CHECK(read(now).metrics()->size() > 0);
@@ -137,7 +137,7 @@ TEST_CASE("the first model of a name gets what is in production under other name
   troupe::testing::temp_dir dir;
   auto address = "ipc://" + (dir / "registry").string();
   open_registry registry{dir / "data", address};
-  life one{dir / "trainer", impatient(24h), client_of(address, patience)};
+  process one{dir / "trainer", impatient(24h), client_of(address, patience)};
   auto config = config_in(dir.path(), "steps = 1\n"); // ends in its table [run]
   REQUIRE(one.start("r1", config + "name = \"first\"\n"));
   CHECK(read(one.end_of("r1")).error()->str().empty());
@@ -166,7 +166,7 @@ TEST_CASE("of a model that the registry does not take the folder stays, of one t
   auto config = config_in(dir.path(), "steps = 1\n"); // ends in its table [run]
   std::filesystem::create_directories(dir / "data");
   std::ofstream{dir / "data" / "gate.toml"} << "[[check]]\nmetric = \"hr_at_10\"\nat_least = 0.9\n";
-  life one{dir / "trainer", settings, client_of(address, patience)};
+  process one{dir / "trainer", settings, client_of(address, patience)};
   {
     open_registry small{dir / "small", address, 3};
     REQUIRE(one.start("large", config));

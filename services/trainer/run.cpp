@@ -34,14 +34,15 @@ bool can_come_later(const error& err) {
   return remedy_of(err.code) == remedy::retry_later;
 }
 
-class carrier {
+class run_executor {
 public:
-  carrier(const run_parts& parts, const run_order& order, run_status& status, const std::atomic<wish>& wanted,
-          const std::function<void(const run_status&)>& tell)
-      : parts_{parts}, order_{order}, status_{status}, wanted_{wanted}, tell_{tell}, folder_{parts.folder /
-                                                                                             order.id} {
-    if (parts.registry)
-      publisher_ = std::make_unique<publisher>(parts.registry, order);
+  run_executor(const run_deps& deps, const run_order& order, run_status& status,
+               const std::atomic<requested_state>& requested,
+               const std::function<void(const run_status&)>& report)
+      : deps_{deps}, order_{order}, status_{status},
+        requested_{requested}, report_{report}, folder_{deps.folder / order.id} {
+    if (deps.registry)
+      publisher_ = std::make_unique<publisher>(deps.registry, order);
   }
 
   expected<void> run() {
@@ -50,7 +51,7 @@ public:
     if (problem)
       return fail(ec::io_failed, "cannot create {}: {}", folder_.string(), problem.message());
     stage("loading");
-    TROUPE_TRY(data, prepare_data({parts_, order_, folder_, status_, tell_, wanted_}));
+    TROUPE_TRY(data, prepare_data({deps_, order_, folder_, status_, report_, requested_}));
     file_ = data.file;
     TROUPE_CHECK(write_text(folder_ / "config.toml", order_.worker_config));
     note_production();
@@ -86,7 +87,7 @@ public:
     if (auto kept = write_text(folder_ / unsent, json::serialize(publisher_->unsent())); !kept)
       log::warn("points-not-kept", "trainer cannot keep the metrics of run {}: {}", order_.id,
                 render(kept.error()));
-    log::warn("run-not-published", "trainer could not tell the registry how run {} ended{}: {}", order_.id,
+    log::warn("run-not-published", "trainer could not report the registry how run {} ended{}: {}", order_.id,
               status_.publication == publication::waiting ? ", and tries again" : "", render(told.error()));
   }
 
@@ -110,11 +111,11 @@ public:
   }
 
 private:
-  bool go_on() const { return wanted_ == wish::go_on; }
+  bool go_on() const { return requested_ == requested_state::running; }
 
   void stage(std::string name) {
     status_.stage = std::move(name);
-    tell_(status_);
+    report_(status_);
   }
 
   /// Puts the configurations that are in production where the ranks measure them beside the new one. A
@@ -143,7 +144,7 @@ private:
     if (auto done = read_object(result)) // trained in an earlier life
       return std::move(*done);
     group_options options;
-    options.program = parts_.worker;
+    options.program = deps_.worker;
     options.config = folder_ / "config.toml";
     options.data = file_;
     options.out = folder_;
@@ -188,7 +189,7 @@ private:
                    }
                  }
                  if (moved)
-                   tell_(status_);
+                   report_(status_);
                  if (publisher_ && clock::now() >= next_flush) {
                    // A registry that is away is tried again less often than the ranks are looked after.
                    next_flush = clock::now() + (publisher_->flush() ? publish_every : 5 * publish_every);
@@ -223,9 +224,9 @@ private:
       manifest["beside"] = *beside;
     else if (!not_measured_.empty())
       manifest["beside"] = json::object{{"production", json::object{{"reason", not_measured_}}}};
-    TROUPE_TRY(binary, hash_file(parts_.worker));
+    TROUPE_TRY(binary, hash_file(deps_.worker));
     manifest["binary"] =
-        json::object{{"program", parts_.worker.filename().string()}, {"sha256", binary.sha256}};
+        json::object{{"program", deps_.worker.filename().string()}, {"sha256", binary.sha256}};
     json::array parents;
     if (!order_.parent.empty())
       parents.emplace_back(order_.parent);
@@ -280,7 +281,7 @@ private:
           fmt::format("not published: the catalog has no registry; the model is in {}", model_.string());
       return {};
     }
-    auto until = deadline::in(parts_.settings->registry_patience);
+    auto until = deadline::in(deps_.settings->registry_patience);
     for (;;) {
       auto done = publish_once();
       if (done) {
@@ -340,11 +341,11 @@ private:
     return {};
   }
 
-  const run_parts& parts_;
+  const run_deps& deps_;
   const run_order& order_;
   run_status& status_;
-  const std::atomic<wish>& wanted_;
-  const std::function<void(const run_status&)>& tell_;
+  const std::atomic<requested_state>& requested_;
+  const std::function<void(const run_status&)>& report_;
   fs::path folder_;
   fs::path file_;
   fs::path model_;
@@ -353,29 +354,29 @@ private:
   std::unique_ptr<publisher> publisher_;
 };
 
-void tidy(const run_parts& parts, const run_order& order, const run_status& status) {
+void tidy(const run_deps& deps, const run_order& order, const run_status& status) {
   if (status.state == wire::TrainState::done && status.publication == publication::complete)
-    drop_work_files(parts.folder / order.id);
-  drop_old_folders(parts.folder, *parts.journal, parts.settings->keep_runs);
-  parts.training_sets->drop_old([&] { return needed_training_sets(parts.folder, *parts.journal); });
+    drop_work_files(deps.folder / order.id);
+  drop_old_folders(deps.folder, *deps.journal, deps.settings->keep_runs);
+  deps.training_sets->drop_old([&] { return needed_training_sets(deps.folder, *deps.journal); });
 }
 
 } // namespace
 
-std::optional<run_status> carry_out(const run_parts& parts, const run_order& order, run_status status,
-                                    const std::atomic<wish>& wanted,
-                                    const std::function<void(const run_status&)>& tell) {
+std::optional<run_status> execute_run(const run_deps& deps, const run_order& order, run_status status,
+                                      const std::atomic<requested_state>& requested,
+                                      const std::function<void(const run_status&)>& report) {
   status.state = wire::TrainState::running;
   status.error.clear();
-  carrier work{parts, order, status, wanted, tell};
-  auto done = parts.journal->save(order, status);
+  run_executor work{deps, order, status, requested, report};
+  auto done = deps.journal->save(order, status);
   if (done)
     done = work.run();
-  if (!done && wanted == wish::stop)
+  if (!done && requested == requested_state::stopped)
     return std::nullopt;
   if (done)
     status.state = wire::TrainState::done;
-  else if (wanted == wish::cancel && done.error().code == ec::canceled)
+  else if (requested == requested_state::canceled && done.error().code == ec::canceled)
     status.state = wire::TrainState::canceled;
   else
     status.state = wire::TrainState::failed;
@@ -384,29 +385,30 @@ std::optional<run_status> carry_out(const run_parts& parts, const run_order& ord
   status.seconds_left = 0;
   status.stage = "ended";
   work.end();
-  if (auto saved = parts.journal->save(order, status); !saved)
+  if (auto saved = deps.journal->save(order, status); !saved)
     log::error("run-not-saved", "trainer cannot write how run {} ended: {}", order.id, render(saved.error()));
   else
-    tidy(parts, order, status);
+    tidy(deps, order, status);
   log::info("run-ended", "run {} of trainer is {}{}{}", order.id, wire::EnumNameTrainState(status.state),
             status.error.empty() ? "" : ": ", status.error);
   return status;
 }
 
-bool publish_again(const run_parts& parts, const run_journal::entry& ended, const std::atomic<wish>& wanted) {
+bool publish_again(const run_deps& deps, const run_journal::entry& ended,
+                   const std::atomic<requested_state>& requested) {
   auto& order = ended.order;
   auto status = ended.status;
   std::function<void(const run_status&)> nobody = [](const run_status&) {};
-  carrier work{parts, order, status, wanted, nobody};
+  run_executor work{deps, order, status, requested, nobody};
   work.publish_rest();
   if (status.publication == publication::waiting)
     return false;
-  if (auto saved = parts.journal->save(order, status); !saved) {
+  if (auto saved = deps.journal->save(order, status); !saved) {
     log::error("run-not-saved", "trainer cannot write that run {} is published: {}", order.id,
                render(saved.error()));
     return false;
   }
-  tidy(parts, order, status);
+  tidy(deps, order, status);
   log::info("run-published", "the registry has run {} of trainer now{}{}", order.id,
             status.error.empty() ? "" : ": ", status.error);
   return true;

@@ -22,11 +22,11 @@ using artefact::text_at;
 
 namespace {
 
-class bringer {
+class data_preparation {
 public:
-  explicit bringer(const data_wish& of)
-      : parts_{of.parts}, order_{of.order}, folder_{of.folder}, status_{of.status}, tell_{of.tell},
-        wanted_{of.wanted} {}
+  explicit data_preparation(const data_request& of)
+      : deps_{of.deps}, order_{of.order}, folder_{of.folder}, status_{of.status}, report_{of.report},
+        requested_{of.requested} {}
 
   /// The file to train on; what is known of it stands beside it, written last.
   expected<json::object> prepare() {
@@ -43,19 +43,19 @@ public:
     auto note = folder_ / "interactions.json";
     if (auto known = read_object(note); known && fs::exists(file_))
       return std::move(*known);
-    if (!parts_.log)
+    if (!deps_.log)
       return fail(ec::unavailable, "the catalog has no ingest: there is no log to train on");
-    ingest::log_stream log{parts_.log};
+    ingest::log_stream log{deps_.log};
     snapshot_options options;
     options.event_types = order_.run.event_types;
     options.exclude_arms = order_.run.exclude_arms;
-    options.memory_bytes = parts_.settings->snapshot_memory_bytes;
+    options.memory_bytes = deps_.settings->snapshot_memory_bytes;
     for (auto& each : order_.run.offsets)
       options.offsets.push_back(std::stoull(each));
-    options.tell = [this](std::uint64_t read, std::uint64_t total) {
+    options.report = [this](std::uint64_t read, std::uint64_t total) {
       status_.step = read;
       status_.steps_total = total;
-      tell_(status_);
+      report_(status_);
       return go_on();
     };
     TROUPE_TRY(known, take_snapshot(log, file_, options));
@@ -74,7 +74,7 @@ public:
   const fs::path& file() const noexcept { return file_; }
 
 private:
-  bool go_on() const { return wanted_ == wish::go_on; }
+  bool go_on() const { return requested_ == requested_state::running; }
 
   /// The rows that a training set holds, hashed again: one that was changed is found before the training.
   expected<json::object> training_set() {
@@ -121,7 +121,7 @@ private:
     if (trained && want.content_sha256.empty())
       want.content_sha256 = want.begun;
     feature_store::fetch_options how;
-    how.patience = parts_.settings->feature_store_patience;
+    how.patience = deps_.settings->feature_store_patience;
     bool waits = false;
     how.tell = [&](const feature_store::fetch_progress& now) {
       status_.step = now.bytes;
@@ -131,13 +131,13 @@ private:
                   now.waits_for);
       waits = !now.waits_for.empty();
       status_.stage = waits ? "waiting for the training set" : "fetching";
-      tell_(status_);
+      report_(status_);
       return go_on();
     };
     auto choose = [&](const std::string& sha256) {
       return write_text(note, json::serialize(json::object{{"name", want.name}, {"sha256", sha256}}));
     };
-    TROUPE_TRY(found, parts_.training_sets->take(want, choose, how));
+    TROUPE_TRY(found, deps_.training_sets->take(want, choose, how));
     file_ = found.folder;
     return found.check;
   }
@@ -150,19 +150,19 @@ private:
     return {};
   }
 
-  const run_parts& parts_;
+  const run_deps& deps_;
   const run_order& order_;
   const fs::path& folder_;
   run_status& status_;
-  const std::function<void(const run_status&)>& tell_;
-  const std::atomic<wish>& wanted_;
+  const std::function<void(const run_status&)>& report_;
+  const std::atomic<requested_state>& requested_;
   fs::path file_;
 };
 
 } // namespace
 
-expected<run_data> prepare_data(const data_wish& of) {
-  bringer work{of};
+expected<run_data> prepare_data(const data_request& of) {
+  data_preparation work{of};
   TROUPE_TRY(known, work.prepare());
   return run_data{work.file(), std::move(known)};
 }

@@ -9,14 +9,14 @@
 
 namespace troupe::trainer {
 
-/// The run that asks for its data. `tell` hears of every change of `status`.
-struct data_wish {
-  const run_parts& parts;
+/// The run that asks for its data. `report` hears of every change of `status`.
+struct data_request {
+  const run_deps& deps;
   const run_order& order;
   const std::filesystem::path& folder; ///< Of the run.
   run_status& status;
-  const std::function<void(const run_status&)>& tell;
-  const std::atomic<wish>& wanted;
+  const std::function<void(const run_status&)>& report;
+  const std::atomic<requested_state>& requested;
 };
 
 /// What a run trains on.
@@ -28,6 +28,6 @@ struct run_data {
 /// Brings the data of a run here: a snapshot of the log, a file, or a training set, which is fetched from the
 /// feature store where the order says its name. What an earlier life of the run brought is used again. Fails
 /// with ec::conflict where they are not those that the order asks for (`data_sha256`). Blocks.
-expected<run_data> prepare_data(const data_wish& of);
+expected<run_data> prepare_data(const data_request& of);
 
 } // namespace troupe::trainer

@@ -2,7 +2,7 @@
 #include "services/trainer/engine/train_config.hpp"
 #include "services/trainer/run_folders.hpp"
 #include "services/trainer/run_order.hpp"
-#include "services/trainer/testing/life.hpp"
+#include "services/trainer/testing/process.hpp"
 
 #include "common/testing/temp_dir.hpp"
 
@@ -44,7 +44,7 @@ bool holds(const wire::TrainStatus& status, const std::string& text) {
 
 TEST_CASE("a run trains, describes its model by hashes, and a start sent twice is the same run") {
   troupe::testing::temp_dir dir;
-  life one{dir.path()};
+  process one{dir.path()};
   auto config = config_in(dir.path(), "steps = 3\n");
 
   REQUIRE(one.start("r1", config));
@@ -63,8 +63,8 @@ TEST_CASE("a run trains, describes its model by hashes, and a start sent twice i
 
 TEST_CASE("what becomes of runs is counted") {
   troupe::testing::temp_dir dir;
-  life one{dir.path()};
-  auto ended = [&](auto&) { return one.parts->seen.running.value() == 0; };
+  process one{dir.path()};
+  auto ended = [&](auto&) { return one.deps->seen.running.value() == 0; };
 
   REQUIRE(one.start("r1", config_in(dir.path(), "steps = 3\ncrash_at = 2\nfailing_rank = 1\n")));
   one.end_of("r1");
@@ -73,7 +73,7 @@ TEST_CASE("what becomes of runs is counted") {
   one.end_of("r2");
   one.ask_until("r2", wire::Kind::train_status, ended);
 
-  auto& seen = one.parts->seen;
+  auto& seen = one.deps->seen;
   CHECK(seen.restarts.value() == 1);
   CHECK(seen.done.value() == 1);
   CHECK(seen.failed.value() == 1);
@@ -83,29 +83,29 @@ TEST_CASE("a run under way when the service ends goes on in its next life, an en
   troupe::testing::temp_dir dir;
   auto config = config_in(dir.path(), "steps = 3\nhang_at = 2\n"); // in its first start only
   {
-    life first{dir.path()};
+    process first{dir.path()};
     REQUIRE(first.start("r1", config));
     first.ask_until("r1", wire::Kind::train_status, [](auto& now) { return now.step() == 2; });
   }
   {
-    life second{dir.path()};
+    process second{dir.path()};
     CHECK(read(second.end_of("r1")).state() == wire::TrainState::done);
   }
-  life third{dir.path()};
+  process third{dir.path()};
   CHECK(read(third.end_of("r1")).state() == wire::TrainState::done);
 }
 
 TEST_CASE("a run that is canceled ends as such, also while it waits for its turn") {
   troupe::testing::temp_dir dir;
-  life one{dir.path()};
+  process one{dir.path()};
   auto config = config_in(dir.path(), "steps = 3\nwait = true\n");
   REQUIRE(one.start("r1", config));
   REQUIRE(one.start("r2", config));
   auto ended = [](auto& now) { return now.state() == wire::TrainState::canceled; };
 
-  auto running = [&](double n) { return [&, n](auto&) { return one.parts->seen.running.value() == n; }; };
+  auto running = [&](double n) { return [&, n](auto&) { return one.deps->seen.running.value() == n; }; };
   one.ask_until("r1", wire::Kind::train_status, running(1));
-  CHECK(one.parts->seen.waiting.value() == 1);
+  CHECK(one.deps->seen.waiting.value() == 1);
 
   one.ask_until("r2", wire::Kind::train_cancel, ended);
   one.ask_until("r1", wire::Kind::train_cancel, ended);
@@ -115,12 +115,12 @@ TEST_CASE("a run that is canceled ends as such, also while it waits for its turn
   // As a run does that is canceled just as its turn comes.
   caf::anon_send(*one.runs, ended_atom::value, std::string{"r2"});
   one.ask_until("r2", wire::Kind::train_status, ended);
-  CHECK(one.parts->seen.canceled.value() == 2);
+  CHECK(one.deps->seen.canceled.value() == 2);
 }
 
 TEST_CASE("an order that cannot be right is refused with the key") {
   troupe::testing::temp_dir dir;
-  life one{dir.path()};
+  process one{dir.path()};
 
   auto unknown = one.start("r1", "model = \"ease\"\n[run]\nrank = 2\n");
   auto relative = one.start("r1", "model = \"ease\"\n[run]\ndata = \"x.tsv\"\n");
@@ -134,7 +134,7 @@ TEST_CASE("an order that cannot be right is refused with the key") {
 
 TEST_CASE("an ended run leaves no thread and no actor behind, and the journal answers for it") {
   troupe::testing::temp_dir dir;
-  life one{dir.path()};
+  process one{dir.path()};
   auto config = config_in(dir.path(), "steps = 1\n");
   for (int i = 0; i < 6; ++i) {
     auto id = "r" + std::to_string(i);
@@ -150,7 +150,7 @@ TEST_CASE("more runs than may wait are refused as overloaded, and one that was c
   troupe::testing::temp_dir dir;
   trainer::config settings;
   settings.max_waiting = 2;
-  life one{dir.path(), settings};
+  process one{dir.path(), settings};
   auto config = config_in(dir.path(), "steps = 3\nwait = true\n");
   REQUIRE(one.start("r0", config)); // has its turn
   REQUIRE(one.start("r1", config));
@@ -175,7 +175,7 @@ TEST_CASE("old folders of runs go, but for models that are nowhere else") {
   troupe::testing::temp_dir dir;
   trainer::config settings;
   settings.keep_runs = 1;
-  life one{dir.path(), settings};
+  process one{dir.path(), settings};
   REQUIRE(one.start("kept", config_in(dir.path(), "steps = 1\n"))); // the catalog has no registry
   one.end_of("kept");
   auto failing = config_in(dir.path(), "steps = 3\nexit_at = 1\ncode = 2\nalways = true\n");
@@ -194,7 +194,7 @@ TEST_CASE(
   troupe::testing::temp_dir dir;
   auto set = dir / "clicks";
   build_clicks(set, "clicks", 40);
-  life one{dir.path()}; // there is no log to take a snapshot of
+  process one{dir.path()}; // there is no log to take a snapshot of
   auto config = order_on_rows(set.string());
 
   REQUIRE(one.start("r1", config));
@@ -224,7 +224,7 @@ TEST_CASE("a DCN's training set is fetched by its name, and the manifest names i
   troupe::testing::temp_dir dir;
   training_store store{dir.path()};
   auto made = keep_clicks(*store.kept, "clicks", 40);
-  life one{dir.path(), {}, {}, store.client};
+  process one{dir.path(), {}, {}, store.client};
 
   REQUIRE(one.start("r1", order_on_rows("clicks")));
   auto done = one.end_of("r1");
@@ -252,7 +252,7 @@ TEST_CASE("a run that asks for one content of a training set gets that one, or a
   troupe::testing::temp_dir dir;
   training_store store{dir.path()};
   auto then = keep_clicks(*store.kept, "clicks", 40);
-  life one{dir.path(), {}, {}, store.client};
+  process one{dir.path(), {}, {}, store.client};
   REQUIRE(one.start("r1", order_on_rows("clicks")));
   REQUIRE(read(one.end_of("r1")).state() == wire::TrainState::done);
   auto now = keep_clicks(*store.kept, "clicks", 60);
@@ -282,7 +282,7 @@ TEST_CASE("a run that has begun to train stays with the content it has chosen, o
   trainer::config settings;
   settings.runs_at_once = 2;
   {
-    life first{dir.path(), settings, {}, store.client};
+    process first{dir.path(), settings, {}, store.client};
     for (auto* id : {"r1", "r2"}) {
       REQUIRE(first.start(id, "wait = true\n" + order_on_rows("clicks")));
       first.ask_until(id, wire::Kind::train_status,
@@ -294,7 +294,7 @@ TEST_CASE("a run that has begun to train stays with the content it has chosen, o
   std::filesystem::remove_all(dir / "runs" / "r2" / checkpoint_folder);
   std::filesystem::remove_all(dir / "training-sets");
   auto now = keep_clicks(*store.kept, "clicks", 60);
-  life second{dir.path(), settings, {}, store.client};
+  process second{dir.path(), settings, {}, store.client};
 
   for (auto* id : {"r1", "r2"}) {
     auto ended = second.ask_until(id, wire::Kind::train_status, [](auto& is) {
@@ -315,7 +315,7 @@ TEST_CASE("a run waits for the feature store, also in its next life, and stays w
   auto part = dir / "training-sets" / made.content_sha256 / ".fetch" / made.parts[0];
   std::uintmax_t before = 0;
   {
-    life first{dir.path(), {}, {}, store.client};
+    process first{dir.path(), {}, {}, store.client};
     std::promise<void> cut;
     store.before_page = [&, done = false](int) mutable {
       // After the manifest, when the first part is there.
@@ -333,7 +333,7 @@ TEST_CASE("a run waits for the feature store, also in its next life, and stays w
     before = std::filesystem::file_size(part);
   }
   store.before_page = {};
-  life second{dir.path(), {}, {}, store.client};
+  process second{dir.path(), {}, {}, store.client};
   second.ask_until("r1", wire::Kind::train_status, waits);
   CHECK(before > 0);
   CHECK(std::filesystem::file_size(part) >= before);
@@ -346,7 +346,7 @@ TEST_CASE("a run waits for the feature store, also in its next life, and stays w
   hasty.feature_store_patience = std::chrono::seconds{0};
   store.stop();
   troupe::testing::temp_dir elsewhere;
-  life third{elsewhere.path(), hasty, {}, store.client};
+  process third{elsewhere.path(), hasty, {}, store.client};
   REQUIRE(third.start("r2", order_on_rows("clicks")));
   auto gave_up = third.end_of("r2");
   CHECK(read(gave_up).state() == wire::TrainState::failed);
@@ -357,7 +357,7 @@ TEST_CASE(
     "a fetch that is canceled ends its run, and training sets that no run needs go, but for the newest") {
   troupe::testing::temp_dir dir;
   training_store store{dir.path()};
-  life one{dir.path(), {}, {}, store.client};
+  process one{dir.path(), {}, {}, store.client};
   std::vector<std::string> hashes;
   for (int i = 0; i < 4; ++i) {
     auto name = "clicks-" + std::to_string(i);

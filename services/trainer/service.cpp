@@ -8,33 +8,33 @@ namespace troupe::trainer {
 
 expected<component> spawn_run_component(service_context& context) {
   auto settings = context.shared_config<config>();
-  auto parts = std::make_shared<run_parts>();
-  parts->settings = settings;
-  parts->folder = context.data() / "runs";
-  parts->worker = settings->worker;
-  if (!parts->worker.has_parent_path()) {
+  auto deps = std::make_shared<run_deps>();
+  deps->settings = settings;
+  deps->folder = context.data() / "runs";
+  deps->worker = settings->worker;
+  if (!deps->worker.has_parent_path()) {
     std::error_code problem;
-    parts->worker = std::filesystem::read_symlink("/proc/self/exe", problem).parent_path() / settings->worker;
+    deps->worker = std::filesystem::read_symlink("/proc/self/exe", problem).parent_path() / settings->worker;
   }
-  parts->seen = service_metrics{context.metrics()};
+  deps->seen = service_metrics{context.metrics()};
   TROUPE_TRY(journal, run_journal::open(context.data() / "journal"));
-  parts->journal = journal;
+  deps->journal = journal;
   if (context.catalog()->find("ingest")) {
     TROUPE_TRY(log, net::open_client(context, "ingest"));
-    parts->log = log;
+    deps->log = log;
   }
   if (context.catalog()->find("registry")) {
     TROUPE_TRY(registry, net::open_client(context, "registry"));
-    parts->registry = registry;
+    deps->registry = registry;
   }
   std::shared_ptr<net::client> store;
   if (context.catalog()->find("feature-store")) {
     TROUPE_TRY(opened, net::open_client(context, "feature-store"));
     store = opened;
   }
-  parts->training_sets = std::make_shared<training_sets>(context.data() / "training-sets", store);
+  deps->training_sets = std::make_shared<training_sets>(context.data() / "training-sets", store);
   auto threads = std::make_shared<run_threads>();
-  TROUPE_TRY(runs, spawn_runs(context.system(), parts, threads));
+  TROUPE_TRY(runs, spawn_runs(context.system(), deps, threads));
   component made{runs};
   made.stop = [threads](deadline) { threads->join(); };
   return made;

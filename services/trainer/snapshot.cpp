@@ -69,7 +69,7 @@ expected<std::uint64_t> copy_log(ingest::record_stream& log, const std::vector<s
       if (at == before)
         return fail(ec::corrupt, "partition {} of the log has no record at offset {}", p, at);
       done += at - before;
-      if (options.tell && !options.tell(done, total))
+      if (options.report && !options.report(done, total))
         return fail(ec::canceled, "the snapshot was stopped");
     }
   return dropped;

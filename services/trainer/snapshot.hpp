@@ -18,7 +18,7 @@ struct snapshot_options {
   std::vector<std::string> exclude_arms;
   std::vector<std::uint64_t> offsets; ///< One past the last record, by partition; empty: the log's end.
   std::uint64_t memory_bytes = std::uint64_t{512} << 20;
-  std::function<bool(std::uint64_t read, std::uint64_t total)> tell; ///< False: end with ec::canceled.
+  std::function<bool(std::uint64_t read, std::uint64_t total)> report; ///< False: end with ec::canceled.
 };
 
 /// Writes the events of the log as interactions: `user, item, event_time, value` by event time, those of one

@@ -72,7 +72,7 @@ public:
 
   enum class end : std::uint8_t { done, lost, refused, stopped };
 
-  expected<end> run(const std::function<bool(const group_progress&)>& tell) {
+  expected<end> run(const std::function<bool(const group_progress&)>& report) {
     std::error_code problem;
     std::filesystem::remove(rendezvous(), problem);
     ranks_.resize(options_.ranks);
@@ -81,7 +81,7 @@ public:
     std::optional<clock::time_point> kill_at;
     for (;;) {
       turn();
-      if (!kill_at && !tell(progress_)) {
+      if (!kill_at && !report(progress_)) {
         for (auto& each : ranks_)
           if (!each.status)
             ::kill(each.id, SIGTERM);
@@ -305,13 +305,13 @@ private:
 } // namespace
 
 expected<json::object> train_with_workers(const group_options& options,
-                                          const std::function<bool(const group_progress&)>& tell) {
+                                          const std::function<bool(const group_progress&)>& report) {
   if (::access(options.program.c_str(), X_OK) != 0)
     return fail(ec::not_found, "there is no program {} to train with", options.program.string());
   group_progress progress;
   for (bool resume = options.resume;; resume = true) {
     group ranks{options, progress, resume};
-    TROUPE_TRY(ended, ranks.run(tell));
+    TROUPE_TRY(ended, ranks.run(report));
     switch (ended) {
     case group::end::done:
       return ranks.result();

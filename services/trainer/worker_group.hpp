@@ -40,10 +40,10 @@ struct group_progress {
 /// when one dies, or makes no step for `hang_after`. Gives the last line of rank 0: {"done":true,...}.
 ///
 /// Blocks the calling thread, which must live as long as the ranks: they die with it, so that none outlives a
-/// trainer that is killed. `tell` is called at least every 200 ms; where it gives false the ranks are told to
-/// write a checkpoint and end, and the error is ec::canceled. Input that the workers refuse (exit 2) is
+/// trainer that is killed. `report` is called at least every 200 ms; where it gives false the ranks are told
+/// to write a checkpoint and end, and the error is ec::canceled. Input that the workers refuse (exit 2) is
 /// ec::invalid_argument, restarts used up ec::unavailable.
 expected<boost::json::object> train_with_workers(const group_options& options,
-                                                 const std::function<bool(const group_progress&)>& tell);
+                                                 const std::function<bool(const group_progress&)>& report);
 
 } // namespace troupe::trainer

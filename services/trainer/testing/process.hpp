@@ -16,28 +16,28 @@
 namespace troupe::trainer::testing {
 
 /// One life of the service without its endpoint.
-struct life {
+struct process {
   caf::actor_system_config config;
   caf::actor_system system{config};
   metrics::registry seen;
-  std::shared_ptr<run_parts> parts = std::make_shared<run_parts>();
+  std::shared_ptr<run_deps> deps = std::make_shared<run_deps>();
   std::shared_ptr<run_threads> threads = std::make_shared<run_threads>();
   std::optional<runs_actor> runs;
 
-  explicit life(const std::filesystem::path& folder, trainer::config settings = {},
-                std::shared_ptr<net::client> registry = {}, std::shared_ptr<net::client> feature_store = {}) {
-    parts->folder = folder / "runs";
-    parts->seen = service_metrics{seen};
-    parts->worker = TROUPE_TEST_WORKER;
-    parts->settings = std::make_shared<const trainer::config>(std::move(settings));
-    parts->registry = std::move(registry);
-    parts->training_sets =
-        std::make_shared<training_sets>(folder / "training-sets", std::move(feature_store));
-    parts->journal = *run_journal::open(folder / "journal");
-    runs = *spawn_runs(system, parts, threads);
+  explicit process(const std::filesystem::path& folder, trainer::config settings = {},
+                   std::shared_ptr<net::client> registry = {},
+                   std::shared_ptr<net::client> feature_store = {}) {
+    deps->folder = folder / "runs";
+    deps->seen = service_metrics{seen};
+    deps->worker = TROUPE_TEST_WORKER;
+    deps->settings = std::make_shared<const trainer::config>(std::move(settings));
+    deps->registry = std::move(registry);
+    deps->training_sets = std::make_shared<training_sets>(folder / "training-sets", std::move(feature_store));
+    deps->journal = *run_journal::open(folder / "journal");
+    runs = *spawn_runs(system, deps, threads);
   }
 
-  ~life() {
+  ~process() {
     caf::anon_send_exit(caf::actor_cast<caf::actor>(*runs), caf::exit_reason::user_shutdown);
     runs.reset();
     system.await_all_actors_done();
