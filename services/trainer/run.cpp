@@ -1,13 +1,12 @@
 #include "services/trainer/run.hpp"
 
+#include "services/trainer/model_manifest.hpp"
 #include "services/trainer/publisher.hpp"
 #include "services/trainer/run_data.hpp"
 #include "services/trainer/run_folders.hpp"
 #include "services/trainer/worker_group.hpp"
 
 #include "common/artefact/canonical.hpp"
-#include "common/core/file_hash.hpp"
-#include "common/core/hash.hpp"
 #include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
@@ -56,7 +55,10 @@ public:
     TROUPE_CHECK(write_text(folder_ / "config.toml", order_.worker_config));
     note_production();
     TROUPE_TRY(done, train());
-    TROUPE_TRY(manifest, describe(data.known, done));
+    stage("publishing");
+    model_ = model_folder(done);
+    report_metrics(done);
+    TROUPE_TRY(manifest, model_manifest({order_, data.known, done, not_measured_, deps_.worker, model_}));
     status_.manifest = manifest;
     TROUPE_CHECK(write_text(folder_ / "manifest.json", manifest));
     return publish();
@@ -200,72 +202,19 @@ private:
     return done;
   }
 
-  expected<std::string> describe(const json::object& data, const json::object& done) {
-    stage("publishing");
-    model_ = model_folder(done);
-    json::object manifest;
-    manifest["format"] = 1;
-    manifest["name"] = order_.model_name;
-    manifest["run"] = order_.id;
-    manifest["seed"] = order_.seed;
-    manifest["ranks"] = order_.run.ranks;
-    manifest["config"] = order_.worker_config;
-    manifest["config_sha256"] = sha256_hex(
-        {reinterpret_cast<const std::byte*>(order_.worker_config.data()), order_.worker_config.size()});
-    auto known = data;
-    if (!order_.on_rows) {
-      known["event_types"] = json::array(order_.run.event_types.begin(), order_.run.event_types.end());
-      known["exclude_arms"] = json::array(order_.run.exclude_arms.begin(), order_.run.exclude_arms.end());
-    }
-    auto* views = known.if_contains("views");
-    manifest["views"] = views != nullptr ? *views : json::value(json::object());
-    manifest["data"] = std::move(known);
-    if (auto* beside = done.if_contains("beside"); beside != nullptr && beside->is_object())
-      manifest["beside"] = *beside;
-    else if (!not_measured_.empty())
-      manifest["beside"] = json::object{{"production", json::object{{"reason", not_measured_}}}};
-    TROUPE_TRY(binary, hash_file(deps_.worker));
-    manifest["binary"] =
-        json::object{{"program", deps_.worker.filename().string()}, {"sha256", binary.sha256}};
-    json::array parents;
-    if (!order_.parent.empty())
-      parents.emplace_back(order_.parent);
-    manifest["parents"] = std::move(parents);
-    if (auto* metrics = done.if_contains("metrics"); metrics != nullptr && metrics->is_object()) {
-      manifest["metrics"] = *metrics;
-      for (auto& [name, value] : metrics->get_object())
-        if (value.is_number()) {
-          auto number = value.to_number<double>();
-          status_.metrics[std::string{name}] = number;
-          if (publisher_)
-            publisher_->add(std::string{name}, status_.step, number);
-        }
-    }
-    json::object files;
-    std::error_code problem;
-    for (auto& each : fs::directory_iterator{model_, problem}) {
-      if (!each.is_regular_file())
+  /// What was measured is told with the status and to the registry.
+  void report_metrics(const json::object& done) {
+    auto* metrics = done.if_contains("metrics");
+    if (metrics == nullptr || !metrics->is_object())
+      return;
+    for (auto& [name, value] : metrics->get_object()) {
+      if (!value.is_number())
         continue;
-      auto name = each.path().filename().string();
-      TROUPE_TRY(hash, hash_file(each.path()));
-      files[name] = json::object{{"sha256", hash.sha256}, {"bytes", hash.bytes}};
-      if (name == "weights.safetensors")
-        manifest["weights"] = json::object{{"file", name}, {"sha256", hash.sha256}, {"bytes", hash.bytes}};
+      auto number = value.to_number<double>();
+      status_.metrics[std::string{name}] = number;
+      if (publisher_)
+        publisher_->add(std::string{name}, status_.step, number);
     }
-    if (problem || files.empty())
-      return fail(ec::corrupt, "the worker left no model in {}", model_.string());
-    manifest["files"] = std::move(files);
-    std::string kind = "unknown";
-    if (auto about = read_object(model_ / "model.json")) {
-      kind = text_at(*about, "kind");
-      if (auto* read = about->if_contains("views"); read != nullptr && read->is_object())
-        manifest["views"] = *read; // those whose features the model reads
-      if (auto* of = about->if_contains("data"); of != nullptr && of->is_object())
-        if (auto split = text_at(of->get_object(), "split"); !split.empty())
-          manifest["data"].get_object()["split"] = split;
-    }
-    manifest["kind"] = kind;
-    return artefact::canonical(manifest);
   }
 
   fs::path model_folder(const json::object& done) const {

@@ -1,0 +1,101 @@
+#include "services/trainer/model_manifest.hpp"
+
+#include "services/trainer/run_folders.hpp"
+
+#include "common/artefact/canonical.hpp"
+#include "common/core/file_hash.hpp"
+#include "common/core/hash.hpp"
+
+#include <boost/json/array.hpp>
+
+namespace troupe::trainer {
+
+namespace json = boost::json;
+namespace fs = std::filesystem;
+
+namespace {
+
+json::object data_of(const manifest_source& from) {
+  auto out = from.data;
+  if (!from.order.on_rows) {
+    auto& run = from.order.run;
+    out["event_types"] = json::array(run.event_types.begin(), run.event_types.end());
+    out["exclude_arms"] = json::array(run.exclude_arms.begin(), run.exclude_arms.end());
+  }
+  return out;
+}
+
+json::object entry_of(const file_hash& of) {
+  return {{"sha256", of.sha256}, {"bytes", of.bytes}};
+}
+
+/// Puts `files` and `weights` into the manifest.
+expected<void> add_files(json::object& manifest, const fs::path& model) {
+  json::object files;
+  std::error_code problem;
+  for (auto& each : fs::directory_iterator{model, problem}) {
+    if (!each.is_regular_file())
+      continue;
+    auto name = each.path().filename().string();
+    TROUPE_TRY(hash, hash_file(each.path()));
+    files[name] = entry_of(hash);
+    if (name == "weights.safetensors") {
+      auto weights = entry_of(hash);
+      weights["file"] = name;
+      manifest["weights"] = std::move(weights);
+    }
+  }
+  if (problem || files.empty())
+    return fail(ec::corrupt, "the worker left no model in {}", model.string());
+  manifest["files"] = std::move(files);
+  return {};
+}
+
+/// What the model says of itself: its kind, the views whose features it reads, how its data were split.
+void add_model(json::object& manifest, const fs::path& model) {
+  manifest["kind"] = "unknown";
+  auto about = read_object(model / "model.json");
+  if (!about)
+    return;
+  manifest["kind"] = artefact::text_at(*about, "kind");
+  if (auto* views = about->if_contains("views"); views != nullptr && views->is_object())
+    manifest["views"] = *views;
+  if (auto* data = about->if_contains("data"); data != nullptr && data->is_object())
+    if (auto split = artefact::text_at(data->get_object(), "split"); !split.empty())
+      manifest["data"].get_object()["split"] = split;
+}
+
+} // namespace
+
+expected<std::string> model_manifest(const manifest_source& from) {
+  auto& order = from.order;
+  json::object manifest;
+  manifest["format"] = 1;
+  manifest["name"] = order.model_name;
+  manifest["run"] = order.id;
+  manifest["seed"] = order.seed;
+  manifest["ranks"] = order.run.ranks;
+  manifest["config"] = order.worker_config;
+  manifest["config_sha256"] = sha256_hex(as_bytes(order.worker_config));
+  auto data = data_of(from);
+  auto* views = data.if_contains("views");
+  manifest["views"] = views != nullptr ? *views : json::value(json::object());
+  manifest["data"] = std::move(data);
+  if (auto* beside = from.result.if_contains("beside"); beside != nullptr && beside->is_object())
+    manifest["beside"] = *beside;
+  else if (!from.not_measured.empty())
+    manifest["beside"] = json::object{{"production", json::object{{"reason", from.not_measured}}}};
+  TROUPE_TRY(binary, hash_file(from.worker));
+  manifest["binary"] = json::object{{"program", from.worker.filename().string()}, {"sha256", binary.sha256}};
+  json::array parents;
+  if (!order.parent.empty())
+    parents.emplace_back(order.parent);
+  manifest["parents"] = std::move(parents);
+  if (auto* metrics = from.result.if_contains("metrics"); metrics != nullptr && metrics->is_object())
+    manifest["metrics"] = *metrics;
+  TROUPE_CHECK(add_files(manifest, from.model));
+  add_model(manifest, from.model);
+  return artefact::canonical(manifest);
+}
+
+} // namespace troupe::trainer
