@@ -1,9 +1,7 @@
 #pragma once
 
-#include "services/registry/config.hpp"
 #include "services/registry/service.hpp"
 
-#include "common/actor/component_list.hpp"
 #include "common/net/actors.hpp"
 
 #include <caf/fwd.hpp>
@@ -22,11 +20,5 @@ using registry_actor = caf::typed_actor<
     caf::reacts_to<finish_atom>>;
 
 registry_actor spawn_registry(caf::actor_system& system, std::unique_ptr<service> with);
-
-/// Opens the service from the settings and spawns the actor.
-expected<component> registry_component(service_context& context);
-
-/// The endpoint, whose handlers give requests to the component `registry`.
-expected<component> endpoint_component(service_context& context);
 
 } // namespace troupe::registry

@@ -1,5 +1,5 @@
+#include "services/trainer/components.hpp"
 #include "services/trainer/config.hpp"
-#include "services/trainer/service.hpp"
 
 #include "common/actor/run_service.hpp"
 
@@ -7,6 +7,6 @@ int main(int argc, char** argv) {
   using namespace troupe;
   return run_service<trainer::config>("trainer", argc, argv,
                                       component_list{}
-                                          .add("runs", trainer::spawn_run_component)
-                                          .add("endpoint", trainer::spawn_endpoint, needs{"runs"}));
+                                          .add("runs", trainer::make_runs_component)
+                                          .add("endpoint", trainer::make_endpoint_component, needs{"runs"}));
 }

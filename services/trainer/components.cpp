@@ -1,4 +1,4 @@
-#include "services/trainer/service.hpp"
+#include "services/trainer/components.hpp"
 
 #include "services/trainer/actors.hpp"
 
@@ -6,7 +6,7 @@
 
 namespace troupe::trainer {
 
-expected<component> spawn_run_component(service_context& context) {
+expected<component> make_runs_component(service_context& context) {
   auto settings = context.shared_config<config>();
   auto deps = std::make_shared<run_deps>();
   deps->settings = settings;
@@ -40,7 +40,7 @@ expected<component> spawn_run_component(service_context& context) {
   return made;
 }
 
-expected<component> spawn_endpoint(service_context& context) {
+expected<component> make_endpoint_component(service_context& context) {
   auto runs = context.actor<runs_actor>("runs");
   net::handler_map handlers;
   for (auto kind : {wire::Kind::train_start, wire::Kind::train_status, wire::Kind::train_cancel})

@@ -5,9 +5,9 @@
 namespace troupe::trainer {
 
 /// Opens the journal and goes on with what was under way.
-expected<component> spawn_run_component(service_context& context);
+expected<component> make_runs_component(service_context& context);
 
 /// Takes requests.
-expected<component> spawn_endpoint(service_context& context);
+expected<component> make_endpoint_component(service_context& context);
 
 } // namespace troupe::trainer
