@@ -19,6 +19,7 @@ using registry_actor = caf::typed_actor<
     // Behind everything that waited when the stop began, which is answered `stopping`: now quit.
     caf::reacts_to<finish_atom>>;
 
-registry_actor spawn_registry(caf::actor_system& system, std::unique_ptr<service> with);
+/// `detached`: on a thread of its own, since it waits for the disk.
+registry_actor spawn_registry(caf::actor_system& system, std::unique_ptr<service> with, bool detached);
 
 } // namespace troupe::registry

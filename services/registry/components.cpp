@@ -13,7 +13,7 @@ expected<component> make_registry_component(service_context& context) {
                                          : std::filesystem::path{settings.gate};
   TROUPE_TRY(made, service::open(context.data(), std::move(gate_file), settings.max_blob_bytes,
                                  service_metrics{context.metrics()}));
-  return component{spawn_registry(context.system(), std::move(made))};
+  return component{spawn_registry(context.system(), std::move(made), true)};
 }
 
 expected<component> make_endpoint_component(service_context& context) {

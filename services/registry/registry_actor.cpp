@@ -51,13 +51,13 @@ private:
 
 } // namespace
 
-registry_actor spawn_registry(caf::actor_system& system, std::unique_ptr<service> with) {
+registry_actor spawn_registry(caf::actor_system& system, std::unique_ptr<service> with, bool detached) {
   auto behaviour = [](registry_actor::stateful_pointer<registry_state> self,
                       std::shared_ptr<std::unique_ptr<service>> from) {
     return self->state.make_behavior(std::move(*from));
   };
-  // Detached: it waits for the disk.
-  return system.spawn<caf::detached>(behaviour, std::make_shared<std::unique_ptr<service>>(std::move(with)));
+  auto shared = std::make_shared<std::unique_ptr<service>>(std::move(with));
+  return detached ? system.spawn<caf::detached>(behaviour, shared) : system.spawn(behaviour, shared);
 }
 
 } // namespace troupe::registry

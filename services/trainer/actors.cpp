@@ -37,16 +37,10 @@ public:
     from_ = from;
     seen_ = from->deps->seen;
     status_ = from->status;
-    // Stopping is not canceling: the next life of the service goes on with the run.
-    self_->set_exit_handler([this](caf::exit_msg& message) {
-      auto going_on = requested_state::running;
-      requested_->compare_exchange_strong(going_on, requested_state::stopped);
-      self_->quit(std::move(message.reason));
-    });
     return {[this](begin_atom) { train(); },
             [this](progress_atom, const status_ptr& now) { on_progress(*now); },
             [this](net::request_atom, net::request_ptr& asked) { answer(*asked); },
-            [this](leave_atom) { self_->quit(); }};
+            [this](leave_atom) { leave(); }};
   }
 
   const char* name = "run";
@@ -67,6 +61,13 @@ private:
       if (auto last = execute_run(*from->deps, from->order, status, *requested, report))
         report(*last);
     });
+  }
+
+  /// Stopping is not canceling: the next life of the service goes on with a run that has not ended.
+  void leave() {
+    auto going_on = requested_state::running;
+    requested_->compare_exchange_strong(going_on, requested_state::stopped);
+    self_->quit();
   }
 
   void on_progress(const run_status& now) {
@@ -112,14 +113,7 @@ public:
     deps_ = std::move(deps);
     seen_ = deps_->seen;
     threads_ = std::move(threads);
-    self_->set_exit_handler([this](caf::exit_msg& message) {
-      for (auto& [id, run] : runs_)
-        caf::anon_send_exit(caf::actor_cast<caf::actor>(run), caf::exit_reason::user_shutdown);
-      runs_.clear();
-      *offering_requested_ = requested_state::stopped;
-      self_->quit(message.reason == caf::exit_reason::user_shutdown ? caf::error{}
-                                                                    : std::move(message.reason));
-    });
+    self_->set_exit_handler([this](caf::exit_msg& message) { begin_stop(std::move(message.reason)); });
     for (auto& each : open)
       if (each.status.ended())
         unpublished_.insert(each.status.id);
@@ -132,12 +126,25 @@ public:
                 asked->respond.fail(std::move(done).error());
             },
             [this](ended_atom, const std::string& id) { ended(id); }, [this](again_atom) { offer(); },
-            [this](offered_atom, const std::vector<std::string>& published) { offered(published); }};
+            [this](offered_atom, const std::vector<std::string>& published) { offered(published); },
+            [this](finish_atom) { self_->quit(reason_); }};
   }
 
   const char* name = "runs";
 
 private:
+  // What came before the message to ourselves is still answered, so that every request has its answer.
+  void begin_stop(caf::error reason) {
+    if (std::exchange(stopping_, true))
+      return;
+    reason_ = reason == caf::exit_reason::user_shutdown ? caf::error{} : std::move(reason);
+    *offering_requested_ = requested_state::stopped;
+    for (auto& [id, run] : runs_)
+      caf::anon_send(run, leave_atom::value); // behind what was passed on to it
+    runs_.clear();
+    self_->send(self_, finish_atom::value);
+  }
+
   void add(run_order order, run_status status) {
     auto id = order.id;
     auto weak = caf::actor_cast<caf::weak_actor_ptr>(runs_actor{self_});
@@ -228,6 +235,10 @@ private:
   }
 
   expected<void> answer(net::request_ptr& asked) {
+    if (stopping_)
+      return fail(ec::stopping, "the trainer is stopping; nothing was done");
+    if (asked->until.passed())
+      return fail(ec::too_late, "the deadline passed while the request waited; nothing was done");
     if (asked->info.kind == wire::Kind::train_start)
       return start(asked);
     TROUPE_TRY(query, net::read_as<wire::TrainQuery>(asked->payload, "TRPT", "TrainQuery"));
@@ -281,6 +292,8 @@ private:
   std::deque<std::string> waiting_;
   std::set<std::string> running_;
   std::set<std::string> unpublished_; ///< Ended, and the registry has not all of it.
+  bool stopping_ = false;
+  caf::error reason_;
   bool offering_ = false;
   bool offer_is_set_ = false;
   std::shared_ptr<std::atomic<requested_state>> offering_requested_ =

@@ -23,6 +23,7 @@ using progress_atom = caf::atom_constant<caf::atom("progress")>;
 using ended_atom = caf::atom_constant<caf::atom("ended")>;
 using leave_atom = caf::atom_constant<caf::atom("leave")>;
 using again_atom = caf::atom_constant<caf::atom("again")>;
+using finish_atom = caf::atom_constant<caf::atom("finish")>;
 using offered_atom = caf::atom_constant<caf::atom("offered")>;
 
 /// The threads on which runs do their blocking work: one that has done its work is joined when the next one
@@ -52,7 +53,8 @@ using run_actor = caf::typed_actor<
     caf::reacts_to<progress_atom, status_ptr>,
     // Answer train_start and train_status with the state; train_cancel ends the run.
     caf::reacts_to<net::request_atom, net::request_ptr>,
-    // Behind the last request that was passed on: the journal answers from now on.
+    // Behind the last request that was passed on: the journal answers from now on. A run that has not ended
+    // goes on in the next life of the service.
     caf::reacts_to<leave_atom>>;
 
 /// All runs: takes orders, writes them down, gives them their turns, and offers those that the registry could
@@ -67,7 +69,9 @@ using runs_actor = caf::typed_actor<
     // Offer the runs whose publication waits to the registry.
     caf::reacts_to<again_atom>,
     // That was done; these wait no longer.
-    caf::reacts_to<offered_atom, std::vector<std::string>>>;
+    caf::reacts_to<offered_atom, std::vector<std::string>>,
+    // Behind everything that waited when the stop began, which is answered `stopping`: now quit.
+    caf::reacts_to<finish_atom>>;
 
 /// Goes on with the runs that the journal says are not ended.
 expected<runs_actor> spawn_runs(caf::actor_system& system, std::shared_ptr<const run_deps> deps,
