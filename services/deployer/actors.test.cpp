@@ -246,6 +246,12 @@ TEST_CASE_FIXTURE(house, "a canary goes on by what the gateways report, and back
   auto before = version();
 
   report(1, "canary", new_release, 600, 0);
+  auto waits = shown();
+  REQUIRE(waits.arms.size() == 2);
+  CHECK(waits.arms[0]->arm == "canary");
+  CHECK(waits.arms[0]->counted == 600);
+  CHECK(waits.arms[0]->needed == 500);
+  CHECK(waits.arms[1]->answers == 0);
   tick();
   CHECK(shown().step == 2);
   CHECK(version() == before + 1);
@@ -433,6 +439,63 @@ TEST_CASE_FIXTURE(house, "callers that wait for a routing table are bounded") {
   run();
   CHECK(read<wire::RoutingTable>(one)->version() == 0);
   CHECK(read<wire::RoutingTable>(two)->version() == 0);
+}
+
+TEST_CASE_FIXTURE(house, "starts that wait for the registry are bounded") {
+  std::vector<answer_box> waiting;
+  for (int i = 0; i < 16; ++i)
+    waiting.push_back(start(fmt::format("r{}", i), "release = 'old'"));
+
+  auto one_more = start("more", "release = 'old'");
+
+  CHECK(failure(one_more).code == ec::overloaded);
+  for (auto& each : waiting)
+    CHECK(!*each);
+}
+
+TEST_CASE_FIXTURE(house,
+                  "changes that wait for a step to be written are bounded, and a stop answers all of them") {
+  // A controller whose disk does not answer.
+  auto silent = own(system.spawn([](caf::event_based_actor* self) -> caf::behavior {
+    return {[self](commit_atom, const commit_ptr&) { return self->make_response_promise(); }};
+  }));
+  rollout_deps deps;
+  deps.record.id = "r";
+  deps.record.spec_text = "release = 'new'";
+  deps.record.spec = *rollout_spec::parse(deps.record.spec_text);
+  deps.record.release = new_release;
+  deps.record.from = old_release;
+  deps.record.weights = {0.5, 1};
+  deps.record.state = RolloutState::running;
+  deps.controller = caf::actor_cast<caf::weak_actor_ptr>(silent);
+  deps.reconciler = reconciler;
+  deps.settings = settings;
+  deps.metrics = counted;
+  auto rollout = own(spawn_rollout(system, std::move(deps)));
+  auto pause = [&] {
+    flatbuffers::FlatBufferBuilder out;
+    out.Finish(wire::CreateRolloutChangeDirect(out, "r", RolloutAction::pause), "TRPD");
+    auto got = std::make_shared<std::optional<expected<chunk>>>();
+    auto asked = std::make_shared<net::request>();
+    asked->info.kind = wire::Kind::rollout_change;
+    asked->payload = bytes_of(out);
+    asked->respond = net::responder::to([got](expected<chunk> result) { got->emplace(std::move(result)); });
+    caf::anon_send(rollout, net::request_atom::value, std::move(asked));
+    run();
+    return got;
+  };
+
+  std::vector<answer_box> waiting;
+  for (int i = 0; i < 65; ++i) // The first is being written, 64 wait.
+    waiting.push_back(pause());
+  CHECK(failure(pause()).code == ec::overloaded);
+  for (auto& each : waiting)
+    CHECK(!*each);
+
+  caf::anon_send_exit(rollout, caf::exit_reason::user_shutdown);
+  run();
+  for (auto& each : waiting)
+    CHECK(failure(each).code == ec::stopping);
 }
 
 TEST_CASE_FIXTURE(house, "a request whose deadline has passed is not done") {
