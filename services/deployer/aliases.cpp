@@ -16,14 +16,14 @@ namespace json = boost::json;
 namespace {
 
 template <class Table>
-chunk written(const typename Table::NativeTableType& value) {
+chunk question_bytes(const typename Table::NativeTableType& value) {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(Table::Pack(out, &value), "TRPR");
   return net::bytes_of(out);
 }
 
 template <class Table>
-expected<typename Table::NativeTableType> read(const chunk& payload, const char* name) {
+expected<typename Table::NativeTableType> read_answer(const chunk& payload, const char* name) {
   TROUPE_TRY(table, net::read_as<Table>(payload, "TRPR", name));
   typename Table::NativeTableType value;
   table->UnPackTo(&value);
@@ -43,7 +43,7 @@ std::optional<alias_task::question> alias_task::next() const {
   if (!releases_.empty()) {
     wire::ReleaseQueryT ask;
     ask.id = releases_.front().first;
-    return question{wire::Kind::release_show, written<wire::ReleaseQuery>(ask)};
+    return question{wire::Kind::release_show, question_bytes<wire::ReleaseQuery>(ask)};
   }
   if (models_.empty())
     return std::nullopt;
@@ -52,13 +52,13 @@ std::optional<alias_task::question> alias_task::next() const {
     wire::ModelQueryT ask;
     ask.name = first.name;
     ask.version = first.hash;
-    return question{wire::Kind::model_show, written<wire::ModelQuery>(ask)};
+    return question{wire::Kind::model_show, question_bytes<wire::ModelQuery>(ask)};
   }
   wire::ModelChangeT ask;
   ask.name = first.name;
   ask.version = first.version;
   (first.set ? ask.set_aliases : ask.remove_aliases).emplace_back(production_alias);
-  return question{wire::Kind::model_change, written<wire::ModelChange>(ask)};
+  return question{wire::Kind::model_change, question_bytes<wire::ModelChange>(ask)};
 }
 
 expected<void> alias_task::on_answer(const chunk& payload) {
@@ -70,7 +70,7 @@ expected<void> alias_task::on_answer(const chunk& payload) {
 }
 
 expected<void> alias_task::on_release(const chunk& payload) {
-  TROUPE_TRY(release, read<wire::Release>(payload, "Release"));
+  TROUPE_TRY(release, read_answer<wire::Release>(payload, "Release"));
   auto manifest = parse_json(release.manifest);
   auto* fields = manifest ? manifest->if_object() : nullptr;
   auto* list = fields == nullptr ? nullptr : fields->if_contains("models");
@@ -97,7 +97,7 @@ expected<void> alias_task::on_release(const chunk& payload) {
 }
 
 expected<void> alias_task::on_version(const chunk& payload) {
-  TROUPE_TRY(version, read<wire::ModelVersion>(payload, "ModelVersion"));
+  TROUPE_TRY(version, read_answer<wire::ModelVersion>(payload, "ModelVersion"));
   auto& first = models_.front();
   bool changed = std::exchange(first.version, version.version) != 0;
   bool has = std::ranges::find(version.aliases, production_alias) != version.aliases.end();

@@ -66,7 +66,7 @@ std::string as_key(std::uint64_t number) {
   return key;
 }
 
-std::string order_key(const wire::ReleaseT& release) {
+std::string release_order_key(const wire::ReleaseT& release) {
   return as_key(static_cast<std::uint64_t>(release.created)) + release.id;
 }
 
@@ -340,7 +340,7 @@ expected<wire::ReleaseT> model_ledger::add_release(const wire::ReleaseRegister& 
   made.manifest = std::move(manifest.text);
   store::write_batch batch;
   batch.put(family::releases, made.id, packed<wire::Release>(made));
-  batch.put(release_order, order_key(made), {});
+  batch.put(release_order, release_order_key(made), {});
   TROUPE_CHECK(db_->write(batch, store::durability::synced));
   (passed(made.gate) ? seen_.releases.passed : seen_.releases.skipped).add();
   return made;
@@ -380,7 +380,7 @@ expected<wire::ReleasePageT> model_ledger::releases(std::string_view before, std
   std::string end;
   if (!before.empty()) {
     TROUPE_TRY(last, release(before));
-    end = order_key(last);
+    end = release_order_key(last);
   }
   wire::ReleasePageT page;
   auto at = db_->scan(release_order, {}, end);

@@ -58,7 +58,7 @@ expected<void> add_tags(named_texts& to, const wire_texts* from) {
   return {};
 }
 
-std::string order_key(const wire::RunT& run) {
+std::string run_order_key(const wire::RunT& run) {
   std::string key;
   store::append_u64(key, static_cast<std::uint64_t>(run.created));
   return key + run.run_id;
@@ -118,7 +118,7 @@ expected<wire::RunT> run_ledger::create(const wire::RunCreate& ask) {
   TROUPE_CHECK(add_tags(run.tags, ask.tags()));
   store::write_batch batch;
   batch.put(runs, id, packed<wire::Run>(run));
-  batch.put(run_order, order_key(run), {});
+  batch.put(run_order, run_order_key(run), {});
   TROUPE_CHECK(db_->write(batch, store::durability::synced));
   return run;
 }
@@ -207,7 +207,7 @@ expected<wire::RunPageT> run_ledger::list(std::string_view experiment, std::stri
   std::string end;
   if (!before.empty()) {
     TROUPE_TRY(run, find(before));
-    end = order_key(run);
+    end = run_order_key(run);
   }
   wire::RunPageT page;
   auto at = db_->scan(run_order, {}, end);

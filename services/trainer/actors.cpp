@@ -1,5 +1,6 @@
 #include "services/trainer/actors.hpp"
 
+#include "common/event/record.hpp"
 #include "common/log/log.hpp"
 #include "common/net/payload.hpp"
 
@@ -24,10 +25,6 @@ struct run_seed {
   std::function<void(std::string)> ended;
 };
 using run_seed_ptr = std::shared_ptr<const run_seed>;
-
-std::string text_of(const flatbuffers::String* text) {
-  return text ? text->str() : std::string{};
-}
 
 class run_state {
 public:
@@ -260,7 +257,8 @@ private:
   /// Small reads and one synced write: orders are rare, and one is acknowledged only when it is durable.
   expected<void> start(net::request_ptr& asked) {
     TROUPE_TRY(sent, net::read_as<wire::TrainStart>(asked->payload, "TRPT", "TrainStart"));
-    TROUPE_TRY(order, read_order(text_of(sent->run_id()), sent->config()->str(), text_of(sent->parent())));
+    TROUPE_TRY(order, read_order(std::string{text_of(sent->run_id())}, sent->config()->str(),
+                                 std::string{text_of(sent->parent())}));
     TROUPE_CHECK(check_order(order));
     TROUPE_TRY(entry, deps_->journal->find(order.id));
     if (entry && entry->order.config != order.config)

@@ -2,6 +2,7 @@
 
 #include "common/artefact/canonical.hpp"
 #include "common/artefact/transfer.hpp"
+#include "common/event/record.hpp"
 #include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 #include "common/net/payload.hpp"
@@ -24,10 +25,6 @@ constexpr std::size_t points_an_update = 10'000;
 constexpr std::uint32_t versions_a_page = 100;
 constexpr auto production_alias = "production";
 constexpr auto identifier = "TRPR";
-
-std::string text_of(const flatbuffers::String* text) {
-  return text ? text->str() : std::string{};
-}
 
 bool has_alias(const wire::ModelVersion& version) {
   if (version.aliases() != nullptr)

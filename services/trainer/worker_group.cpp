@@ -1,5 +1,6 @@
 #include "services/trainer/worker_group.hpp"
 
+#include "common/artefact/canonical.hpp"
 #include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
@@ -49,11 +50,6 @@ Number number_of(const json::object& line, std::string_view key) {
   boost::system::error_code problem;
   auto number = value->to_number<Number>(problem);
   return problem ? Number{} : number;
-}
-
-std::string text_of(const json::object& line, std::string_view key) {
-  auto* value = line.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
 }
 
 bool flag_of(const json::object& line, std::string_view key) {
@@ -212,7 +208,7 @@ private:
         result_ = line;
       return;
     }
-    auto stage = text_of(line, "stage");
+    auto stage = artefact::text_at(line, "stage");
     auto step = number_of<std::uint64_t>(line, "step");
     if (stage != each.stage || step != each.step)
       each.moved = clock::now();

@@ -11,7 +11,7 @@ namespace troupe::trainer {
 
 namespace {
 
-constexpr std::uint64_t read_memory = std::uint64_t{512} << 20;
+constexpr std::uint64_t interactions_memory = std::uint64_t{512} << 20;
 
 /// Rows as they stand in the file; numbers of names by first appearance in it.
 struct file_rows {
@@ -37,8 +37,8 @@ private:
   std::unordered_map<std::string, std::uint32_t> known_;
 };
 
-expected<file_rows> read_rows(const std::filesystem::path& file, const progress_sink& sink) {
-  TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = read_memory, .threads = 1}));
+expected<file_rows> read_parquet(const std::filesystem::path& file, const progress_sink& sink) {
+  TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = interactions_memory, .threads = 1}));
   TROUPE_TRY(found, db.query(fmt::format("SELECT * FROM read_parquet({})", table::sql_text(file.string()))));
   auto user_column = found.find("user");
   auto item_column = found.find("item");
@@ -84,7 +84,7 @@ expected<interactions> read_interactions_file(const std::filesystem::path& file,
   if (file.extension() != ".parquet")
     return read_interactions(file);
   TROUPE_TRY(content, hash_file(file));
-  TROUPE_TRY(read, read_rows(file, sink));
+  TROUPE_TRY(read, read_parquet(file, sink));
   if (read.user.empty())
     return fail(ec::invalid_argument, "cannot train on {}: it holds no interactions", file.string());
   std::vector<std::uint32_t> order(read.user.size());

@@ -16,7 +16,7 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr std::uint64_t read_memory = std::uint64_t{512} << 20;
+constexpr std::uint64_t rows_memory = std::uint64_t{512} << 20;
 
 struct manifest {
   std::vector<std::pair<std::string, std::string>> columns; ///< Name and type.
@@ -111,7 +111,7 @@ expected<labelled_rows> read_training_set(const std::filesystem::path& folder,
     add("user", "text", false);
     add("item", "text", true);
   }
-  TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = read_memory, .threads = 1}));
+  TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = rows_memory, .threads = 1}));
   for (auto& part : about.parts) {
     TROUPE_TRY(found, db.query(fmt::format("SELECT {} FROM read_parquet({})", columns,
                                            table::sql_text((folder / part).string()))));

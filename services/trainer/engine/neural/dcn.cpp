@@ -1,5 +1,7 @@
 #include "services/trainer/engine/neural/dcn.hpp"
 
+#include "services/trainer/engine/neural/arrays.hpp"
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/nn.h>
 
@@ -121,13 +123,6 @@ private:
   std::vector<layer_tensors> cross_, deep_;
   layer_tensors head_;
 };
-
-array array_of(const Tensor& from) {
-  auto plain = from.detach().to(torch::kCPU, torch::kFloat).contiguous();
-  std::vector<std::uint64_t> shape(plain.sizes().begin(), plain.sizes().end());
-  return array::of<float>(std::move(shape),
-                          {plain.data_ptr<float>(), static_cast<std::size_t>(plain.numel())});
-}
 
 class rows_task final : public dcn_task {
 public:

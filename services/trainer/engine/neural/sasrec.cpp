@@ -1,5 +1,6 @@
 #include "services/trainer/engine/neural/sasrec.hpp"
 
+#include "services/trainer/engine/neural/arrays.hpp"
 #include "services/trainer/engine/neural/kernels.hpp"
 #include "services/trainer/engine/neural/recompute.hpp"
 #include "services/trainer/engine/neural/sampler.hpp"
@@ -262,11 +263,7 @@ public:
   expected<trained_model> finish() override {
     trained_model out;
     for (auto& each : network_->named_parameters()) {
-      auto value = each.value().detach().to(torch::kCPU, torch::kFloat32).contiguous();
-      std::vector<std::uint64_t> shape{value.sizes().begin(), value.sizes().end()};
-      out.weights.emplace(
-          each.key(), array::of<float>(std::move(shape),
-                                       {value.data_ptr<float>(), static_cast<std::size_t>(value.numel())}));
+      out.weights.emplace(each.key(), array_of(each.value()));
     }
     return out;
   }

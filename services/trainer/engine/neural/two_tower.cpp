@@ -1,5 +1,6 @@
 #include "services/trainer/engine/neural/two_tower.hpp"
 
+#include "services/trainer/engine/neural/arrays.hpp"
 #include "services/trainer/engine/neural/sampler.hpp"
 #include "services/trainer/engine/random.hpp"
 #include "services/trainer/engine/ranking_metrics.hpp"
@@ -157,18 +158,6 @@ private:
   std::size_t layers_ = 0;
   bool normalised_ = true, gelu_ = false;
 };
-
-array array_of(const Tensor& from) {
-  auto plain = from.detach().to(torch::kCPU, torch::kFloat).contiguous();
-  std::vector<std::uint64_t> shape(plain.sizes().begin(), plain.sizes().end());
-  return array::of<float>(std::move(shape),
-                          {plain.data_ptr<float>(), static_cast<std::size_t>(plain.numel())});
-}
-
-Tensor tensor_of(const array& from) {
-  std::vector<std::int64_t> shape(from.shape.begin(), from.shape.end());
-  return torch::from_blob(const_cast<std::byte*>(from.bytes.data()), shape, torch::kFloat).clone();
-}
 
 /// Scores all items with libtorch, in batches.
 class tower_scorer final : public scorer {
