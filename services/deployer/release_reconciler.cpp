@@ -17,6 +17,14 @@ namespace {
 
 constexpr unsigned most_attempts = 3; ///< To load a release before it is said to have failed.
 
+/// One that is not known here counts as loading: it is asked for again.
+wire::ReleaseState state_named(std::string_view name) {
+  for (auto each : wire::EnumValuesReleaseState())
+    if (wire::EnumNameReleaseState(each) == name)
+      return each;
+  return wire::ReleaseState::loading;
+}
+
 class release_reconciler_state {
 public:
   using pointer = release_reconciler_actor::stateful_pointer<release_reconciler_state>;
@@ -148,15 +156,15 @@ private:
 
   void record_status(replica& at, const wire::LoadedRelease& from) {
     std::string id{text_of(from.id())};
-    auto state = text_of(from.state());
+    auto state = state_named(text_of(from.state()));
     auto& to = at.releases[id];
-    if (state == "ready") {
+    if (state == wire::ReleaseState::ready) {
       to.is = release_status::state::ready;
       at.failures.erase(id);
       return;
     }
     to.is = release_status::state::loading;
-    if (state != "failed" || std::ranges::find(at.wanted, id) == at.wanted.end())
+    if (state != wire::ReleaseState::failed || std::ranges::find(at.wanted, id) == at.wanted.end())
       return;
     to.error = text_of(from.error());
     if (++at.failures[id] >= most_attempts)
