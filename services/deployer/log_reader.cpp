@@ -16,16 +16,16 @@ namespace troupe::deployer {
 
 namespace {
 
-class reader_state {
+class log_reader_state {
 public:
   using pointer = log_reader_actor::stateful_pointer<log_reader_state>;
   explicit log_reader_state(pointer self) : self_{self} {}
 
-  reader_actor::behavior_type make_behavior(reader_parts parts) {
-    parts_ = std::move(parts);
+  log_reader_actor::behavior_type make_behavior(log_reader_deps deps) {
+    deps_ = std::move(deps);
     ingest::log_reader::hooks hooks;
     hooks.call = [this](std::uint64_t tag, wire::Kind kind, chunk payload, deadline until) {
-      ask_for(parts_.log, 0, reader_actor{self_}, tag, kind, std::move(payload), until);
+      ask_for(deps_.log, 0, log_reader_actor{self_}, tag, kind, std::move(payload), until);
     };
     hooks.wait = [this](std::uint64_t tag, std::chrono::milliseconds span) {
       self_->delayed_send(self_, span, again_atom::value, tag);
@@ -33,8 +33,8 @@ public:
     hooks.ends = [this](const std::vector<std::uint64_t>& ends) { return on_ends(ends); };
     hooks.records = [this](std::uint64_t, ingest::log_records found) { return on_records(std::move(found)); };
     hooks.failing = [this](const error& why, unsigned in_a_row) { on_failing(why, in_a_row); };
-    hooks.recovered = [this] { parts_.report.ready(); };
-    reader_.emplace(ingest::log_reader::options{parts_.settings->fetch_bytes, parts_.settings->fetch_wait},
+    hooks.recovered = [this] { deps_.report.ready(); };
+    reader_.emplace(ingest::log_reader::options{deps_.settings->fetch_bytes, deps_.settings->fetch_wait},
                     std::move(hooks));
     self_->send(self_, begin_atom::value);
     return {[this](begin_atom) { reader_->begin(); },
@@ -50,7 +50,7 @@ private:
   static std::uint64_t cursor_of(std::uint32_t partition) { return partition + std::uint64_t{1}; }
 
   expected<void> on_ends(const std::vector<std::uint64_t>& ends) {
-    self_->request(parts_.controller, std::chrono::seconds{10}, offsets_atom::value)
+    self_->request(deps_.controller, std::chrono::seconds{10}, offsets_atom::value)
         .then([this, ends](const offsets_ptr& known) { start(ends, *known); },
               [this](const caf::error& err) { reader_->failed(0, from_caf(err)); });
     return {};
@@ -67,25 +67,25 @@ private:
       part->partition = partition;
       part->end = ends[partition];
       reader_->place(cursor_of(partition), partition, part->end);
-      take(std::move(part));
+      hand_over(std::move(part));
     }
   }
 
   expected<void> on_records(ingest::log_records found) {
     for (auto& each : found.batches)
-      parts_.metrics->records.add(static_cast<double>(each.size()));
-    parts_.report.gauge("log_lag", static_cast<double>(found.log_end - found.next));
+      deps_.metrics->records.add(static_cast<double>(each.size()));
+    deps_.report.gauge("log_lag", static_cast<double>(found.log_end - found.next));
     auto part = std::make_shared<log_part>();
     part->partition = found.partition;
     part->batches = std::move(found.batches);
     part->end = found.next;
-    take(std::move(part));
+    hand_over(std::move(part));
     return {};
   }
 
   void hand_over(log_part_ptr part) {
     auto partition = part->partition;
-    self_->request(parts_.controller, std::chrono::seconds{30}, records_atom::value, std::move(part))
+    self_->request(deps_.controller, std::chrono::seconds{30}, records_atom::value, std::move(part))
         .then([this, partition](std::uint64_t next) { reader_->read(cursor_of(partition), partition, next); },
               [this, partition](const caf::error& err) {
                 reader_->failed(cursor_of(partition), from_caf(err));
@@ -93,15 +93,15 @@ private:
   }
 
   void on_failing(const error& why, unsigned in_a_row) {
-    parts_.metrics->fetch_failures.add();
+    deps_.metrics->fetch_failures.add();
     if (in_a_row != 3)
       return;
     log::warn("log-away", "reader cannot read the event log: {}", render(why));
-    parts_.report.degraded("the event log cannot be read, clicks wait: " + why.text);
+    deps_.report.degraded("the event log cannot be read, clicks wait: " + why.text);
   }
 
   pointer self_;
-  reader_parts parts_;
+  log_reader_deps deps_;
   std::optional<ingest::log_reader> reader_;
 };
 
