@@ -296,7 +296,7 @@ expected<rollout> from_wire(const wire::RolloutT& from) {
   out.replicas = std::max(1u, from.replicas);
   out.state = from.state;
   out.step = from.step == 0 ? 0 : from.step - 1;
-  out.holding = from.replicas_told;
+  out.replicas_told = from.holding;
   out.aliased = from.aliased;
   out.started = from.started;
   out.running_since = from.running_since;

@@ -399,7 +399,7 @@ TEST_CASE("the newest record of an entity comes back whole, whatever the order o
           {{"genres", text_list{"a\"b", "c"}}, {"hidden", false}, {"title", "H\xc3\xa9"}, {"year", 1995.0}}),
       entity_record(record_kind::item, "i", 2'000'000, {{"deleted", true}}),
       entity_record(record_kind::user, "u", 1'000'000, {})};
-  apply_all(*engine, memory_stream{records, 1});
+  apply_all(*engine, ingest::memory_stream{records, 1});
 
   auto item = read(*engine, "item", {"i", "nowhere"}, {"item_record.attributes"});
   CHECK(item.columns[0].texts[0] ==
