@@ -212,7 +212,7 @@ int serve(const launch& start, service_context& context, component_runner& runne
   return 0;
 }
 
-int live(const launch& start, const component_list& components, const service_config& config,
+int live(const launch& start, const list_components& list, const service_config& config,
          signal_watch& signals) {
   auto replica = start.given.replica;
   auto data = start.catalog->data_of(start.name, replica);
@@ -255,6 +255,7 @@ int live(const launch& start, const component_list& components, const service_co
     parts.system = &system;
     auto context = config.make_context(std::move(parts));
     {
+      auto components = list(); // Outlives what is made of it, and is gone before the actor system.
       component_runner runner{context};
       signals.on_stop(runner.waker());
       auto started = runner.start(components, [&] { return signals.asked_to_stop(); });
@@ -282,7 +283,7 @@ int live(const launch& start, const component_list& components, const service_co
 
 } // namespace
 
-int run_service(const std::string& name, int argc, char** argv, const component_list& components,
+int run_service(const std::string& name, int argc, char** argv, const list_components& components,
                 const service_config& config) {
   launch start;
   start.name = name;

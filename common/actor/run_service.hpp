@@ -14,6 +14,10 @@ class actor_system;
 
 namespace troupe {
 
+/// Gives the components of a service: closures over one struct of its own, whose members, by type, are what
+/// the earlier ones make for the later ones. The struct goes with the list, when every component has stopped.
+using list_components = std::function<component_list()>;
+
 namespace detail {
 
 /// What run_service needs from the configuration struct, without its type.
@@ -23,7 +27,7 @@ struct service_config {
   std::function<service_context(service_context::parts)> make_context;
 };
 
-int run_service(const std::string& name, int argc, char** argv, const component_list& components,
+int run_service(const std::string& name, int argc, char** argv, const list_components& components,
                 const service_config& config);
 
 } // namespace detail
@@ -39,7 +43,7 @@ int run_service(const std::string& name, int argc, char** argv, const component_
 /// Flags: --catalog FILE --data DIR --replica N --config FILE --set key=value --admin-port N --ready-fd N
 /// --check --probe --help. Every service also has the keys `threads` and `log.level`.
 template <configuration C>
-int run_service(const std::string& name, int argc, char** argv, const component_list& components) {
+int run_service(const std::string& name, int argc, char** argv, const list_components& components) {
   auto config = std::make_shared<C>();
   return detail::run_service(name, argc, argv, components,
                              {[config](config_keys& keys) { config->bind(keys); },
@@ -51,6 +55,11 @@ int run_service(const std::string& name, int argc, char** argv, const component_
                               [config](service_context::parts parts) {
                                 return service_context{std::move(parts), std::shared_ptr<const C>{config}};
                               }});
+}
+
+template <configuration C>
+int run_service(const std::string& name, int argc, char** argv, const component_list& components) {
+  return run_service<C>(name, argc, argv, list_components{[components] { return components; }});
 }
 
 } // namespace troupe

@@ -83,7 +83,8 @@ int in_child(F body) {
   return in_child(body, [](pid_t) {});
 }
 
-int serve_in(const std::filesystem::path& folder, component_list list, std::vector<std::string> more = {}) {
+int serve(const std::filesystem::path& folder, const list_components& list,
+          std::vector<std::string> more = {}) {
   std::ofstream{folder / "c.toml"} << one_service;
   std::vector<std::string> args{"test", "--catalog", (folder / "c.toml").string(), "--data",
                                 (folder / "data").string()};
@@ -91,7 +92,12 @@ int serve_in(const std::filesystem::path& folder, component_list list, std::vect
   std::vector<char*> argv;
   for (auto& arg : args)
     argv.push_back(arg.data());
-  return run_service<no_keys>("test", static_cast<int>(argv.size()), argv.data(), std::move(list));
+  return run_service<no_keys>("test", static_cast<int>(argv.size()), argv.data(), list);
+}
+
+int serve_in(const std::filesystem::path& folder, component_list list, std::vector<std::string> more = {}) {
+  return serve(
+      folder, [&] { return list; }, std::move(more));
 }
 
 } // namespace
@@ -173,31 +179,45 @@ TEST_CASE("an actor that does not end within the budget is killed and reported")
   CHECK_FALSE(runner.stop(deadline::in(50ms)));
 }
 
-TEST_CASE("what a component shares is there for the next and gone after the stop") {
-  fixture f;
-  std::weak_ptr<int> seen;
-  {
-    component_runner runner{f.context};
-    REQUIRE(runner.start(component_list{}
-                             .add("store",
-                                  [&](service_context& context) -> expected<component> {
-                                    auto object = std::make_shared<int>(7);
-                                    seen = object;
-                                    context.share("store", std::move(object));
-                                    return component{};
-                                  })
-                             .add(
-                                 "user",
-                                 [](service_context& context) -> expected<component> {
-                                   if (*context.shared<int>("store") != 7)
-                                     return fail(ec::internal, "not the one");
-                                   return component{};
-                                 },
-                                 needs{"store"}),
-                         [] { return false; }));
-    CHECK(runner.stop(deadline::in(1s)));
-  }
-  CHECK(seen.expired());
+TEST_CASE("what a component makes is there for the next until all have stopped") {
+  testing::temp_dir folder;
+  struct wiring {
+    caf::actor first;
+    std::shared_ptr<int> store;
+  };
+
+  auto code = in_child([&] {
+    std::weak_ptr<int> seen;
+    auto list = [&] {
+      auto made = std::make_shared<wiring>();
+      return component_list{}
+          .add("store",
+               [made, &seen](service_context& context) -> expected<component> {
+                 made->first = context.system().spawn(idle);
+                 made->store = std::make_shared<int>(7);
+                 seen = made->store;
+                 component part{made->first};
+                 part.stop = [&seen](deadline) {
+                   if (seen.expired())
+                     ::_exit(9);
+                 };
+                 return part;
+               })
+          .add(
+              "user",
+              [made](service_context&) -> expected<component> {
+                if (!made->first || *made->store != 7)
+                  return fail(ec::internal, "not the one");
+                ::kill(::getpid(), SIGTERM);
+                return component{};
+              },
+              needs{"store"});
+    };
+    auto ended = serve(folder.path(), list);
+    return ended == 0 && seen.expired() ? 0 : 10 + ended;
+  });
+
+  CHECK(code == 0);
 }
 
 TEST_CASE("a service is ready only when every component is") {

@@ -2,7 +2,6 @@
 
 #include "services/validator/engine.hpp"
 
-#include "common/actor/component_list.hpp"
 #include "common/net/actors.hpp"
 
 #include <caf/fwd.hpp>
@@ -25,11 +24,5 @@ using judge_actor = caf::typed_actor<
     caf::reacts_to<finish_atom>>;
 
 judge_actor spawn_judge(caf::actor_system& system, std::unique_ptr<engine> with);
-
-/// Opens the engine from the service's settings and spawns the actor.
-expected<component> judge_component(service_context& context);
-
-/// The endpoint, whose handlers give requests to the component `judge`.
-expected<component> endpoint_component(service_context& context);
 
 } // namespace troupe::validator
