@@ -5,6 +5,7 @@
 #include "common/artefact/canonical.hpp"
 #include "common/artefact/transfer.hpp"
 #include "common/command_line/command_line.hpp"
+#include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 
 #include <boost/json/parse.hpp>
@@ -14,9 +15,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 
 namespace troupe::cli {
 
@@ -39,19 +38,6 @@ json::object file_entry(const file_hash& of) {
   return {{"sha256", of.sha256}, {"bytes", of.bytes}};
 }
 
-expected<json::object> read_json(const fs::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(errno_code(errno), "cannot open {}: {}", file.string(), errno_text(errno));
-  std::string text{std::istreambuf_iterator<char>{in}, {}};
-  auto value = parse_json(text);
-  if (!value)
-    return fail_while(fmt::format("reading {}", file.string()), std::move(value).error());
-  if (!value->is_object())
-    return fail(ec::invalid_argument, "{} is not a JSON object", file.string());
-  return std::move(value->get_object());
-}
-
 struct register_options {
   std::string folder, name;
   std::vector<std::string> tags;
@@ -71,7 +57,7 @@ void print_version(context& with, const wire::ModelVersionT& version) {
 
 expected<void> register_model(context& with, const register_options& options) {
   fs::path folder{options.folder};
-  TROUPE_TRY(manifest, read_json(folder / "model.json"));
+  TROUPE_TRY(manifest, read_json_object(folder / "model.json"));
   TROUPE_TRY(client, with.client("registry"));
   json::object files;
   std::error_code failed;

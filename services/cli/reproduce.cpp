@@ -9,7 +9,7 @@
 #include "common/core/hash.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
-#include "common/json/parse.hpp"
+#include "common/json/fields.hpp"
 
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
@@ -26,31 +26,10 @@ namespace json = boost::json;
 
 namespace {
 
-expected<std::string> text_in(const json::object& from, std::string_view key) {
-  auto* value = from.if_contains(key);
-  if (value == nullptr || !value->is_string())
-    return fail(ec::corrupt, "the manifest does not say its {}", key);
-  return std::string{value->get_string()};
-}
-
-expected<std::string> weights_of(const json::object& manifest) {
-  auto* weights = manifest.if_contains("weights");
-  if (weights == nullptr || !weights->is_object())
-    return fail(ec::corrupt, "the manifest names no weights");
-  return text_in(weights->get_object(), "sha256");
-}
-
-expected<json::object> manifest_of(const std::string& text) {
-  auto value = parse_json(text);
-  if (!value || !value->is_object())
-    return fail(ec::corrupt, "the manifest is not a JSON object");
-  return std::move(value->get_object());
-}
-
 std::vector<std::string> texts_in(const json::object& from, std::string_view key) {
   std::vector<std::string> out;
-  if (auto* list = from.if_contains(key); list != nullptr && list->is_array())
-    for (auto& each : list->get_array())
+  if (auto* list = find_array(from, key))
+    for (auto& each : *list)
       if (each.is_string())
         out.emplace_back(each.get_string());
   return out;
@@ -58,27 +37,21 @@ std::vector<std::string> texts_in(const json::object& from, std::string_view key
 
 /// The order that trains the same model from the same data.
 expected<std::string> order_from(const json::object& manifest, const std::string& name) {
-  TROUPE_TRY(config, text_in(manifest, "config"));
-  auto* data = manifest.if_contains("data");
-  if (data == nullptr || !data->is_object())
-    return fail(ec::corrupt, "the manifest does not say its data");
-  auto& about = data->get_object();
-  TROUPE_TRY(source, text_in(about, "source"));
-  TROUPE_TRY(hash, text_in(about, "sha256"));
-  auto* ranks = manifest.if_contains("ranks");
-  auto order =
-      fmt::format("{}[run]\nname = {}\nexperiment = \"reproduce\"\nregister = false\nranks = {}\n"
-                  "data_sha256 = \"{}\"\n",
-                  config, to_text(name),
-                  ranks != nullptr && ranks->is_number() ? ranks->to_number<std::int64_t>() : 1, hash);
+  TROUPE_TRY(config, text_at(manifest, "config"));
+  TROUPE_TRY(about, object_at(manifest, "data"));
+  TROUPE_TRY(source, text_at(*about, "source"));
+  TROUPE_TRY(hash, text_at(*about, "sha256"));
+  auto order = fmt::format("{}[run]\nname = {}\nexperiment = \"reproduce\"\nregister = false\nranks = {}\n"
+                           "data_sha256 = \"{}\"\n",
+                           config, to_text(name), whole_or(manifest, "ranks", 1), hash);
   if (source != "training-set") // the configuration names that one
     order += fmt::format("data = {}\n", to_text(source));
   for (auto* key : {"event_types", "exclude_arms"})
-    if (auto texts = texts_in(about, key); !texts.empty())
+    if (auto texts = texts_in(*about, key); !texts.empty())
       order += fmt::format("{} = {}\n", key, to_text(texts));
   std::vector<std::string> offsets;
-  if (auto* list = about.if_contains("offsets"); list != nullptr && list->is_array())
-    for (auto& each : list->get_array())
+  if (auto* list = find_array(*about, "offsets"))
+    for (auto& each : *list)
       if (each.is_number())
         offsets.push_back(std::to_string(each.to_number<std::uint64_t>()));
   if (!offsets.empty())
@@ -100,8 +73,8 @@ expected<trained_again> train_again(context& with, const wire::ModelVersionT& ve
   trained_again out;
   out.model = version.name;
   out.version = version.version;
-  TROUPE_TRY(manifest, manifest_of(version.manifest));
-  TROUPE_TRY(before, weights_of(manifest));
+  TROUPE_TRY(manifest, parse_json_object(version.manifest, "the manifest of the model"));
+  TROUPE_TRY(before, text_at(manifest, "weights.sha256"));
   TROUPE_TRY(order, order_from(manifest, version.name));
   out.before = std::move(before);
   out.run = fmt::format("reproduce-{}-{}-{}", version.name, version.version, micros_of(wall_now()));
@@ -109,14 +82,14 @@ expected<trained_again> train_again(context& with, const wire::ModelVersionT& ve
   TROUPE_TRY(last, follow_run(with, std::string{text_of(begun->run_id())}));
   if (last->state() != wire::TrainState::done)
     return fail(ec::unavailable, "run {} did not end well: {}", out.run, text_of(last->error()));
-  TROUPE_TRY(made, manifest_of(std::string{text_of(last->manifest())}));
-  TROUPE_TRY(now, weights_of(made));
+  TROUPE_TRY(made, parse_json_object(text_of(last->manifest()), "the manifest of the new run"));
+  TROUPE_TRY(now, text_at(made, "weights.sha256"));
   out.now = std::move(now);
   auto* binary = manifest.if_contains("binary");
   auto* binary_now = made.if_contains("binary");
   out.same_binary = binary != nullptr && binary_now != nullptr && *binary == *binary_now;
-  if (auto* files = made.if_contains("files"); files != nullptr && files->is_object())
-    out.files = std::move(files->get_object());
+  TROUPE_TRY(files, object_at(made, "files"));
+  out.files = *files;
   return out;
 }
 
@@ -145,8 +118,7 @@ expected<void> reproduce_model(context& with, const wire::ModelVersionT& version
 
 /// Fetches what a release holds beside its models (its rules): the hash is checked on the way.
 expected<void> check_blob(context& with, std::string_view path, const json::value& about) {
-  auto* fields = about.if_object();
-  auto hash = fields != nullptr ? artefact::text_at(*fields, "sha256") : std::string{};
+  auto hash = about.is_object() ? text_or(about.get_object(), "sha256") : std::string{};
   TROUPE_TRY(client, with.client("registry"));
   auto folder = std::filesystem::temp_directory_path() / fmt::format("troupe-reproduce-{}", ::getpid());
   auto got = artefact::download(*client, hash, folder / "blob");
@@ -158,32 +130,29 @@ expected<void> check_blob(context& with, std::string_view path, const json::valu
 }
 
 expected<void> reproduce_release(context& with, const wire::ReleaseT& release) {
-  TROUPE_TRY(manifest, manifest_of(release.manifest));
-  auto* models = manifest.if_contains("models");
-  auto* files = manifest.if_contains("files");
-  if (models == nullptr || !models->is_array() || files == nullptr || !files->is_object())
-    return fail(ec::corrupt, "the manifest of release {} lists no models or no files", release.id);
+  TROUPE_TRY(manifest, parse_json_object(release.manifest, "the manifest of the release"));
+  TROUPE_TRY(models, array_at(manifest, "models"));
+  TROUPE_TRY(files, object_at(manifest, "files"));
   json::object bundle;
   json::array made_again;
   std::vector<std::string> folders;
-  for (auto& each : models->get_array()) {
-    auto* entry = each.if_object();
-    auto name = entry != nullptr ? artefact::text_at(*entry, "name") : std::string{};
-    auto hash = entry != nullptr ? artefact::text_at(*entry, "manifest_sha256") : std::string{};
+  for (auto& each : *models) {
+    auto entry = each.is_object() ? each.get_object() : json::object{};
+    auto name = text_or(entry, "name"), hash = text_or(entry, "manifest_sha256");
     TROUPE_TRY(version, model_version(with, name + ":" + hash));
     auto made = train_again(with, version);
     if (!made)
       return fail_while(
           fmt::format("training {}:{} of release {} again", name, version.version, release.id.substr(0, 12)),
           std::move(made).error());
-    folders.push_back(artefact::text_at(*entry, "path") + "/");
+    folders.push_back(text_or(entry, "path") + "/");
     for (auto& [file, about] : made->files)
       bundle[folders.back() + std::string{file}] = about;
     made_again.push_back(to_json(*made));
     if (!with.json)
       print(*made);
   }
-  for (auto& [path, about] : files->get_object()) {
+  for (auto& [path, about] : *files) {
     bool of_model =
         std::ranges::any_of(folders, [&](auto& each) { return std::string_view{path}.starts_with(each); });
     if (of_model)

@@ -3,6 +3,7 @@
 #include "services/cli/rollout_progress.hpp"
 
 #include "common/command_line/command_line.hpp"
+#include "common/core/file.hpp"
 #include "common/core/time.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
@@ -18,9 +19,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <random>
 #include <sstream>
 #include <thread>
@@ -167,10 +166,7 @@ struct start_options {
 expected<std::string> spec_of(const start_options& given) {
   toml::table root;
   if (!given.file.empty()) {
-    std::ifstream in{given.file, std::ios::binary};
-    if (!in)
-      return fail(errno_code(errno), "cannot open {}: {}", given.file, errno_text(errno));
-    std::string text{std::istreambuf_iterator<char>{in}, {}};
+    TROUPE_TRY(text, read_file(given.file));
     try {
       root = toml::parse(text, given.file);
     } catch (const toml::parse_error& err) {

@@ -5,6 +5,7 @@
 
 #include "common/command_line/command_line.hpp"
 #include "common/config/section.hpp"
+#include "common/core/file.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
 #include "common/json/parse.hpp"
@@ -12,8 +13,6 @@
 #include <boost/json/parse.hpp>
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 
 namespace troupe::cli {
 
@@ -89,10 +88,7 @@ expected<void> finish(context& with, const wire::TrainStatus& status) {
 expected<void> train(context& with, const train_flags& flags) {
   if (flags.config.empty())
     return with.wrong_usage("say what to train: troupe train CONFIG");
-  std::ifstream in{flags.config, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot read {}", flags.config);
-  std::string config{std::istreambuf_iterator<char>{in}, {}};
+  TROUPE_TRY(config, read_file(flags.config));
   auto id = flags.run.empty() ? fmt::format("{}-{}", std::filesystem::path{flags.config}.stem().string(),
                                             micros_of(wall_now()))
                               : flags.run;

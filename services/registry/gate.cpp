@@ -1,11 +1,11 @@
 #include "services/registry/gate.hpp"
 
+#include "common/core/file.hpp"
+
 #include <fnmatch.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
 namespace troupe::registry {
 
@@ -182,10 +182,10 @@ expected<gate> gate::read(const std::filesystem::path& file) {
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored))
     return gate{};
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(errno_code(errno), "cannot read the quality gate {}: {}", file.string(), errno_text(errno));
-  return parse(std::string{std::istreambuf_iterator<char>{in}, {}}, file.string());
+  auto text = read_file(file);
+  if (!text)
+    return fail_while("reading the quality gate", std::move(text).error());
+  return parse(*text, file.string());
 }
 
 expected<std::vector<std::unique_ptr<wire::GateCheckT>>>

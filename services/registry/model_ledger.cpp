@@ -4,6 +4,7 @@
 #include "common/core/hash.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
+#include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 #include "common/model/kinds.hpp"
 
@@ -44,8 +45,6 @@ expected<json::object> fields_of(const wire::ModelVersionT& version) {
                 value ? "it is not a JSON object" : value.error().text);
   return std::move(value->get_object());
 }
-
-using artefact::text_at;
 
 std::string joined(std::string_view name, std::string_view rest) {
   std::string key{name};
@@ -109,7 +108,7 @@ expected<void> model_ledger::check_files(const json::object& manifest) const {
     if (number == nullptr || failed)
       return fail(ec::invalid_argument,
                   "file '{}' of the manifest needs sha256 and bytes, a whole number from 0", name);
-    auto hash = text_at(*fields, "sha256");
+    auto hash = text_or(*fields, "sha256");
     auto size = blobs_.size_of(hash);
     if (!size)
       return fail(size.error().code == ec::not_found ? ec::conflict : size.error().code,
@@ -163,7 +162,7 @@ expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegiste
   TROUPE_TRY(known, db_->find(model_hashes, joined(name, manifest.sha256)));
   if (known)
     return at(name, store::read_u64(*known));
-  auto kind = text_at(manifest.fields, "kind");
+  auto kind = text_or(manifest.fields, "kind");
   if (std::ranges::find(model::kinds, kind) == model::kinds.end())
     return fail(ec::invalid_argument,
                 "the manifest of model '{}' says kind '{}', which no ranker serves; the kinds are {}", name,
@@ -291,9 +290,9 @@ expected<void> model_ledger::check_models(const json::object& manifest, wire::Re
     auto* model = each.if_object();
     if (model == nullptr)
       return fail(ec::invalid_argument, "a model in the manifest of a release is not an object");
-    auto name = text_at(*model, "name");
-    auto hash = text_at(*model, "manifest_sha256");
-    auto path = text_at(*model, "path");
+    auto name = text_or(*model, "name");
+    auto hash = text_or(*model, "manifest_sha256");
+    auto path = text_or(*model, "path");
     if (!artefact::is_sha256(hash))
       return fail(ec::invalid_argument, "model '{}' of the release has no manifest_sha256", name);
     TROUPE_TRY(found, version(name, hash));
@@ -306,7 +305,7 @@ expected<void> model_ledger::check_models(const json::object& manifest, wire::Re
       auto place = path.empty() ? std::string{file} : path + "/" + std::string{file};
       auto* ours = files.if_contains(place);
       if (ours == nullptr || !ours->is_object() || !about.is_object() ||
-          text_at(ours->get_object(), "sha256") != text_at(about.get_object(), "sha256"))
+          text_or(ours->get_object(), "sha256") != text_or(about.get_object(), "sha256"))
         return fail(ec::conflict, "the release lacks file '{}' of model '{}' version {}, or has another one",
                     place, name, found.version);
     }
@@ -328,7 +327,7 @@ expected<wire::ReleaseT> model_ledger::add_release(const wire::ReleaseRegister& 
   wire::ReleaseT made;
   made.id = manifest.sha256;
   made.name =
-      text_of(ask.name()).empty() ? text_at(manifest.fields, "name") : std::string{text_of(ask.name())};
+      text_of(ask.name()).empty() ? text_or(manifest.fields, "name") : std::string{text_of(ask.name())};
   made.created = micros_of(wall_now());
   TROUPE_CHECK(check_name("release name", made.name));
   TROUPE_CHECK(check_files(manifest.fields));

@@ -5,6 +5,7 @@
 #include "common/artefact/canonical.hpp"
 #include "common/core/file_hash.hpp"
 #include "common/core/hash.hpp"
+#include "common/json/fields.hpp"
 
 #include <boost/json/array.hpp>
 
@@ -54,14 +55,14 @@ expected<void> add_files(json::object& manifest, const fs::path& model) {
 /// What the model says of itself: its kind, the views whose features it reads, how its data were split.
 void add_model(json::object& manifest, const fs::path& model) {
   manifest["kind"] = "unknown";
-  auto about = read_object(model / "model.json");
+  auto about = read_json_object(model / "model.json");
   if (!about)
     return;
-  manifest["kind"] = artefact::text_at(*about, "kind");
+  manifest["kind"] = text_or(*about, "kind");
   if (auto* views = about->if_contains("views"); views != nullptr && views->is_object())
     manifest["views"] = *views;
   if (auto* data = about->if_contains("data"); data != nullptr && data->is_object())
-    if (auto split = artefact::text_at(data->get_object(), "split"); !split.empty())
+    if (auto split = text_or(data->get_object(), "split"); !split.empty())
       manifest["data"].get_object()["split"] = split;
 }
 

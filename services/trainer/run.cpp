@@ -6,7 +6,8 @@
 #include "services/trainer/run_folders.hpp"
 #include "services/trainer/worker_group.hpp"
 
-#include "common/artefact/canonical.hpp"
+#include "common/core/file.hpp"
+#include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
@@ -26,8 +27,6 @@ namespace {
 
 constexpr auto publish_every = 2s;
 constexpr auto unsent = "unsent.json"; ///< Metric points that the registry has not.
-
-using artefact::text_at;
 
 bool can_come_later(const error& err) {
   return remedy_of(err.code) == remedy::retry_later;
@@ -52,7 +51,7 @@ public:
     stage("loading");
     TROUPE_TRY(data, prepare_data({deps_, order_, folder_, status_, report_, requested_}));
     file_ = data.file;
-    TROUPE_CHECK(write_text(folder_ / "config.toml", order_.worker_config));
+    TROUPE_CHECK(write_file_atomically(folder_ / "config.toml", as_bytes(order_.worker_config)));
     note_production();
     TROUPE_TRY(done, train());
     stage("publishing");
@@ -60,7 +59,7 @@ public:
     report_metrics(done);
     TROUPE_TRY(manifest, model_manifest({order_, data.known, done, not_measured_, deps_.worker, model_}));
     status_.manifest = manifest;
-    TROUPE_CHECK(write_text(folder_ / "manifest.json", manifest));
+    TROUPE_CHECK(write_file_atomically(folder_ / "manifest.json", as_bytes(manifest)));
     return publish();
   }
 
@@ -86,7 +85,8 @@ public:
     status_.publication = can_come_later(told.error()) ? publication::waiting
                           : refused                    ? publication::refused
                                                        : publication::complete;
-    if (auto kept = write_text(folder_ / unsent, json::serialize(publisher_->unsent())); !kept)
+    if (auto kept = write_file_atomically(folder_ / unsent, as_bytes(json::serialize(publisher_->unsent())));
+        !kept)
       log::warn("points-not-kept", "trainer cannot keep the metrics of run {}: {}", order_.id,
                 render(kept.error()));
     log::warn("run-not-published", "trainer could not report the registry how run {} ended{}: {}", order_.id,
@@ -97,11 +97,11 @@ public:
   void publish_rest() {
     if (!publisher_)
       return;
-    if (auto text = read_text(folder_ / unsent))
+    if (auto text = read_file(folder_ / unsent))
       if (auto points = parse_json(*text); points && points->is_array())
         publisher_->add_unsent(points->get_array());
     if (status_.state == wire::TrainState::done && !status_.metrics.contains("model_version")) {
-      auto done = read_object(folder_ / result_file);
+      auto done = read_json_object(folder_ / result_file);
       model_ = model_folder(done ? *done : json::object{});
       auto published = publish_once();
       if (!published)
@@ -132,7 +132,7 @@ private:
       json::array all;
       for (auto& each : *known)
         all.push_back(json::object{{"model", each.version}, {"config", each.config}});
-      noted = write_text(file, json::serialize(all));
+      noted = write_file_atomically(file, as_bytes(json::serialize(all)));
     }
     if (noted)
       return;
@@ -143,7 +143,7 @@ private:
 
   expected<json::object> train() {
     auto result = folder_ / result_file;
-    if (auto done = read_object(result)) // trained in an earlier life
+    if (auto done = read_json_object(result)) // trained in an earlier life
       return std::move(*done);
     group_options options;
     options.program = deps_.worker;
@@ -198,7 +198,7 @@ private:
                  }
                  return go_on();
                }));
-    TROUPE_CHECK(write_text(result, json::serialize(done)));
+    TROUPE_CHECK(write_file_atomically(result, as_bytes(json::serialize(done))));
     return done;
   }
 
@@ -218,7 +218,7 @@ private:
   }
 
   fs::path model_folder(const json::object& done) const {
-    auto named = text_at(done, "model");
+    auto named = text_or(done, "model");
     return named.empty() ? folder_ / "model" : fs::path{named};
   }
 
@@ -275,7 +275,7 @@ private:
     if (files == nullptr || !files->is_object())
       return fail(ec::corrupt, "the manifest of run {} names no files", order_.id);
     for (auto& [name, about] : files->get_object()) {
-      auto sha256 = about.is_object() ? text_at(about.get_object(), "sha256") : std::string{};
+      auto sha256 = about.is_object() ? text_or(about.get_object(), "sha256") : std::string{};
       TROUPE_CHECK(publisher_->upload(model_ / std::string{name}, sha256));
       publisher_->artefact(std::string{name}, sha256);
     }

@@ -6,7 +6,9 @@
 #include "services/trainer/snapshot.hpp"
 
 #include "common/artefact/canonical.hpp"
+#include "common/core/file.hpp"
 #include "common/core/file_hash.hpp"
+#include "common/json/fields.hpp"
 #include "common/log/log.hpp"
 
 #include <boost/json/serialize.hpp>
@@ -17,8 +19,6 @@ namespace troupe::trainer {
 
 namespace fs = std::filesystem;
 namespace json = boost::json;
-
-using artefact::text_at;
 
 namespace {
 
@@ -41,7 +41,7 @@ public:
     }
     file_ = folder_ / "interactions.parquet";
     auto note = folder_ / "interactions.json";
-    if (auto known = read_object(note); known && fs::exists(file_))
+    if (auto known = read_json_object(note); known && fs::exists(file_))
       return std::move(*known);
     if (!deps_.log)
       return fail(ec::unavailable, "the catalog has no ingest: there is no log to train on");
@@ -67,7 +67,7 @@ public:
                 dropped, order_.id);
     }
     TROUPE_CHECK(check_data(known));
-    TROUPE_CHECK(write_text(note, artefact::canonical(known)));
+    TROUPE_CHECK(write_file_atomically(note, as_bytes(artefact::canonical(known))));
     return known;
   }
 
@@ -91,7 +91,7 @@ private:
     }
     known["sha256"] = check.computed;
     known["rows"] = check.rows;
-    TROUPE_TRY(about, read_object(file_ / feature_store::training_manifest_file));
+    TROUPE_TRY(about, read_json_object(file_ / feature_store::training_manifest_file));
     for (auto* key : {"views", "log_offsets"})
       if (auto* found = about.if_contains(key); found != nullptr)
         known[key] = *found;
@@ -115,8 +115,8 @@ private:
   expected<feature_store::training_check> fetched_training_set() {
     auto note = folder_ / training_set_note;
     training_sets::wanted_set want{order_.training_set, order_.run.data_sha256, {}};
-    if (auto begun = read_object(note))
-      want.begun = text_at(*begun, "sha256");
+    if (auto begun = read_json_object(note))
+      want.begun = text_or(*begun, "sha256");
     bool trained = fs::exists(folder_ / result_file) || fs::exists(folder_ / checkpoint_folder);
     if (trained && want.content_sha256.empty())
       want.content_sha256 = want.begun;
@@ -135,7 +135,8 @@ private:
       return go_on();
     };
     auto choose = [&](const std::string& sha256) {
-      return write_text(note, json::serialize(json::object{{"name", want.name}, {"sha256", sha256}}));
+      return write_file_atomically(
+          note, as_bytes(json::serialize(json::object{{"name", want.name}, {"sha256", sha256}})));
     };
     TROUPE_TRY(found, deps_.training_sets->take(want, choose, how));
     file_ = found.folder;
@@ -143,7 +144,7 @@ private:
   }
 
   expected<void> check_data(const json::object& known) const {
-    if (auto hash = text_at(known, "sha256");
+    if (auto hash = text_or(known, "sha256");
         !order_.run.data_sha256.empty() && hash != order_.run.data_sha256)
       return fail(ec::conflict, "the data of {} have the hash {}, not {}",
                   order_.on_rows ? order_.training_set : order_.run.data, hash, order_.run.data_sha256);

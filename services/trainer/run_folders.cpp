@@ -1,13 +1,10 @@
 #include "services/trainer/run_folders.hpp"
 
 #include "common/artefact/canonical.hpp"
-#include "common/core/file.hpp"
 #include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
 namespace troupe::trainer {
 
@@ -28,36 +25,17 @@ bool is_needed(const run_journal& journal, const std::string& id) {
 
 } // namespace
 
-expected<std::string> read_text(const fs::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot read {}", file.string());
-  return std::string{std::istreambuf_iterator<char>{in}, {}};
-}
-
-expected<void> write_text(const fs::path& file, std::string_view text) {
-  return write_file_atomically(file, as_bytes(text));
-}
-
-expected<json::object> read_object(const fs::path& file) {
-  TROUPE_TRY(text, read_text(file));
-  TROUPE_TRY(value, parse_json(text));
-  if (!value.is_object())
-    return fail(ec::corrupt, "{} is not a JSON object", file.string());
-  return std::move(value.get_object());
-}
-
 std::set<std::string> needed_training_sets(const fs::path& runs, const run_journal& journal) {
   std::set<std::string> needed;
   std::error_code problem;
   for (auto& each : fs::directory_iterator{runs, problem}) {
-    auto note = read_object(each.path() / training_set_note);
+    auto note = read_json_object(each.path() / training_set_note);
     if (!note)
       continue;
     auto entry = journal.find(each.path().filename().string());
     if (entry && *entry && (*entry)->status.ended())
       continue;
-    needed.insert(artefact::text_at(*note, "sha256"));
+    needed.insert(text_or(*note, "sha256"));
   }
   return needed;
 }

@@ -2,22 +2,12 @@
 
 #include "services/trainer/run_journal.hpp"
 
-#include <boost/json/object.hpp>
-
 #include <cstddef>
 #include <filesystem>
 #include <set>
 #include <string>
-#include <string_view>
 
 namespace troupe::trainer {
-
-/// A file of a run, whole; ec::not_found where it cannot be read.
-expected<std::string> read_text(const std::filesystem::path& file);
-expected<boost::json::object> read_object(const std::filesystem::path& file);
-
-/// Whole or not at all, and durable.
-expected<void> write_text(const std::filesystem::path& file, std::string_view text);
 
 /// In the folder of a run: which content of a training set it has chosen, as JSON (`sha256`).
 constexpr auto training_set_note = "training-set.json";

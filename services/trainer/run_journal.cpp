@@ -1,6 +1,6 @@
 #include "services/trainer/run_journal.hpp"
 
-#include "common/artefact/canonical.hpp"
+#include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 
 #include <boost/json/parse.hpp>
@@ -15,24 +15,22 @@ namespace {
 
 constexpr store::family_id runs = 0;
 
-using artefact::text_at;
-
 expected<run_journal::entry> decode(const std::string& id, std::string_view text) {
   auto value = parse_json(text);
   if (!value || !value->is_object())
     return fail(ec::corrupt, "the journal's entry of run {} cannot be read", id);
   auto& from = value->get_object();
   auto number = [&](const char* key) { return from.at(key).to_number<std::uint64_t>(); };
-  TROUPE_TRY(order, read_order(id, text_at(from, "config"), text_at(from, "parent")));
+  TROUPE_TRY(order, read_order(id, text_or(from, "config"), text_or(from, "parent")));
   run_status status;
   status.id = id;
   status.state = static_cast<wire::TrainState>(number("state"));
-  status.error = text_at(from, "error");
-  status.stage = text_at(from, "stage");
+  status.error = text_or(from, "error");
+  status.stage = text_or(from, "stage");
   status.step = number("step");
   status.steps_total = number("steps_total");
   status.restarts = static_cast<std::uint32_t>(number("restarts"));
-  status.manifest = text_at(from, "manifest");
+  status.manifest = text_or(from, "manifest");
   if (from.contains("publication")) // entries of older versions say nothing
     status.publication = static_cast<publication>(number("publication"));
   for (auto& [name, each] : from.at("metrics").get_object())

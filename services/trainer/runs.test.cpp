@@ -4,6 +4,7 @@
 #include "services/trainer/run_order.hpp"
 #include "services/trainer/testing/process.hpp"
 
+#include "common/core/file.hpp"
 #include "common/testing/temp_dir.hpp"
 
 using namespace troupe;
@@ -289,8 +290,8 @@ TEST_CASE("a run that has begun to train stays with the content it has chosen, o
                       [](auto& now) { return now.stage()->str() == "fitting" && now.step() > 1; });
     }
   }
-  auto note = read_text(dir / "runs" / "r1" / training_set_note);
-  REQUIRE(write_text(dir / "runs" / "r2" / result_file, "{}")); // It had trained.
+  auto note = read_file(dir / "runs" / "r1" / training_set_note);
+  REQUIRE(write_file_atomically(dir / "runs" / "r2" / result_file, as_bytes("{}"))); // It had trained.
   std::filesystem::remove_all(dir / "runs" / "r2" / checkpoint_folder);
   std::filesystem::remove_all(dir / "training-sets");
   auto now = keep_clicks(*store.kept, "clicks", 60);
@@ -304,7 +305,7 @@ TEST_CASE("a run that has begun to train stays with the content it has chosen, o
     for (auto& part : {then.content_sha256, now.content_sha256})
       CHECK_MESSAGE(holds(read(ended), part), part, " in ", read(ended).error()->str());
   }
-  CHECK(read_text(dir / "runs" / "r1" / training_set_note) == note);
+  CHECK(read_file(dir / "runs" / "r1" / training_set_note) == note);
 }
 
 TEST_CASE("a run waits for the feature store, also in its next life, and stays with what it has fetched") {

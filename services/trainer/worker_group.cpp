@@ -1,6 +1,6 @@
 #include "services/trainer/worker_group.hpp"
 
-#include "common/artefact/canonical.hpp"
+#include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
@@ -208,7 +208,7 @@ private:
         result_ = line;
       return;
     }
-    auto stage = artefact::text_at(line, "stage");
+    auto stage = text_or(line, "stage");
     auto step = number_of<std::uint64_t>(line, "step");
     if (stage != each.stage || step != each.step)
       each.moved = clock::now();

@@ -1,12 +1,11 @@
 #include "services/trainer/worker/production.hpp"
 
+#include "common/core/file.hpp"
+#include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
 #include <boost/json/parse.hpp>
-
-#include <fstream>
-#include <iterator>
 
 namespace troupe::trainer {
 
@@ -47,14 +46,13 @@ expected<std::vector<in_production>> read_production(const std::filesystem::path
   std::vector<in_production> out;
   if (!std::filesystem::exists(file))
     return out;
-  std::ifstream in{file, std::ios::binary};
-  auto list = parse_json(std::string{std::istreambuf_iterator<char>{in}, {}});
-  if (!in || !list || !list->is_array())
+  TROUPE_TRY(content, read_file(file));
+  auto list = parse_json(content);
+  if (!list || !list->is_array())
     return fail(ec::corrupt, "cannot read {}: it is no list", file.string());
   for (auto& each : list->get_array()) {
     auto text = [&](const char* key) {
-      auto* value = each.is_object() ? each.get_object().if_contains(key) : nullptr;
-      return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
+      return each.is_object() ? text_or(each.get_object(), key) : std::string{};
     };
     auto model = text("model");
     auto config = config_beside(ours, model, text("config"));

@@ -1,13 +1,12 @@
 #include "services/trainer/worker/training_table.hpp"
 
+#include "common/core/file.hpp"
 #include "common/core/hash.hpp"
 #include "common/table/connection.hpp"
 
 #include <boost/json.hpp>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <limits>
 
 namespace troupe::trainer {
@@ -27,12 +26,12 @@ struct manifest {
 
 expected<manifest> read_manifest(const std::filesystem::path& folder) {
   auto path = folder / "manifest.json";
-  std::ifstream in{path, std::ios::binary};
-  if (!in)
+  auto read = read_file(path);
+  if (!read)
     return fail(ec::not_found,
                 "cannot read {}: {} holds no finished training set; `troupe training-set build` makes one",
                 path.string(), folder.string());
-  std::string text{std::istreambuf_iterator<char>{in}, {}};
+  auto& text = *read;
   manifest out;
   try {
     auto root = json::parse(text).as_object();

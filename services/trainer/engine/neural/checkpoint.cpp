@@ -9,8 +9,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <iterator>
 #include <vector>
 
 namespace troupe::trainer::neural {
@@ -91,8 +89,8 @@ expected<void> checkpoint_folder::save(const checkpoint& what) const {
 
 expected<std::optional<checkpoint>> checkpoint_folder::load() const {
   for (auto& file : files_in(folder_)) {
-    std::ifstream in{file.path, std::ios::binary};
-    auto bytes = chunk::own(std::string{std::istreambuf_iterator<char>{in}, {}});
+    auto content = read_file(file.path);
+    auto bytes = chunk::own(content ? std::move(*content) : std::string{});
     if (!sha256_hex(bytes.view()).starts_with(file.hash)) {
       log::warn("checkpoint-damaged", "trainer passes over {}: its bytes are not those of its name",
                 file.path.string());
