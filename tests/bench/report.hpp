@@ -59,6 +59,8 @@ public:
     micros_.push_back(std::chrono::duration<double, std::micro>(took).count());
   }
 
+  void add(const samples& more) { micros_.insert(micros_.end(), more.micros_.begin(), more.micros_.end()); }
+
   double p50_us() const { return quantile(0.50); }
   double p99_us() const { return quantile(0.99); }
   double total_s() const {
