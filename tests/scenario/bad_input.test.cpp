@@ -1,16 +1,21 @@
+#include "tests/support/metrics.hpp"
 #include "tests/support/raw_socket.hpp"
 #include "tests/support/world.hpp"
 
+#include "common/net/envelope.hpp"
+
+#include "schemas/envelope_generated.h"
+
+#include <boost/json/value.hpp>
 #include <doctest/doctest.h>
 
 #include <cstdlib>
 #include <random>
+#include <regex>
 
 using namespace troupe::testing;
 
 namespace {
-
-const bool guarded = (end_after(400s), true);
 
 std::string event_line(const std::string& id, const std::string& more = {}) {
   return R"({"kind":"event","id":")" + id +
@@ -90,10 +95,33 @@ TEST_CASE("bad rows, bad files and bad bytes end in quarantine or a clear error,
     CHECK(number(result, "duplicates") == 1);
     CHECK(number(result, "quarantined") == 1);
     log_holds(6);
-    auto quarantine = services.troupe({"quarantine", "list"});
-    CHECK(quarantine.code == 0);
-    CHECK(quarantine.out.find("range") != std::string::npos);
-    CHECK(quarantine.out.find("duplicate_id") != std::string::npos);
+    json range, twice;
+    for (auto& row : services.ask({"quarantine", "list"}).at("rows").as_array()) {
+      if (row.at("rule").as_string() == "range")
+        range = row;
+      if (row.at("rule").as_string() == "duplicate_id")
+        twice = row;
+    }
+    REQUIRE(range.is_object());
+    CHECK(range.at("field").as_string() == "value");
+    CHECK(range.at("reason").as_string().find("9") != std::string::npos);
+    CHECK(range.at("source").as_string().ends_with("range.jsonl"));
+    CHECK(number(range, "row") == 2);
+    CHECK(number(range, "byte_offset") == static_cast<std::int64_t>(event_line("c1").size()));
+    CHECK(range.at("raw").as_string().find("\"c2\"") != std::string::npos);
+    REQUIRE(twice.is_object());
+    CHECK(twice.at("source").as_string().ends_with("twice.jsonl"));
+    CHECK(number(twice, "row") == 3);
+
+    // Under a mended rule the row is taken.
+    write_file(services.data() / "schemas" / "rating.toml",
+               std::regex_replace(std::string{rating_schema}, std::regex{"max = 5"}, "max = 10"));
+    CHECK(wait_until(
+        [&] {
+          return number(services.ask({"quarantine", "replay", "--rule", "range"}), "accepted") == 1;
+        },
+        20s));
+    log_holds(7);
 
     // Files.
     generate(services, in("world"), 20'000, {"--format", "jsonl.gz", "--seed", "3"});
@@ -105,7 +133,7 @@ TEST_CASE("bad rows, bad files and bad bytes end in quarantine or a clear error,
     CHECK(events < 20'000);
     // The whole file afterwards adds the rest: what was read before the cut is known by its ids.
     ingest(services, in("world") / "events.jsonl.gz");
-    log_holds(20'006);
+    log_holds(20'007);
 
     generate(services, in("columns"), 20'000, {"--format", "parquet", "--seed", "4"});
     auto parquet = read_file(in("columns") / "events.parquet");
@@ -120,7 +148,7 @@ TEST_CASE("bad rows, bad files and bad bytes end in quarantine or a clear error,
     write_file(in("bad.csv"), "user_id\titem_id\n1\t2\n");
     clear_error(services.troupe({"ingest", in("bad.csv").string(), "--mapping", "no-such-mapping"}),
                 "an unknown mapping");
-    log_holds(20'006);
+    log_holds(20'007);
   }
 
   SUBCASE("random bytes and a future envelope at every endpoint") {
@@ -148,6 +176,30 @@ TEST_CASE("bad rows, bad files and bad bytes end in quarantine or a clear error,
         peer.send_frames(frames);
         peer.receive(5);
       }
+      { // An envelope of the next version, with a request id, is answered.
+        troupe::net::envelope head;
+        head.kind = troupe::wire::Kind::status;
+        head.request_id = {1, 2};
+        head.time_left = 1s;
+        std::string bytes{troupe::net::encode(head).text()};
+        flatbuffers::GetMutableRoot<flatbuffers::Table>(bytes.data())
+            ->SetField<std::uint16_t>(troupe::wire::Envelope::VT_VERSION, troupe::net::envelope_version + 1,
+                                      0);
+        raw_socket peer{path};
+        REQUIRE(peer.connected());
+        CHECK(peer.greet());
+        peer.send_frames({bytes, ""});
+        std::string answer;
+        CHECK(wait_until(
+            [&] {
+              answer += peer.receive(100);
+              return answer.find("envelope version 2 came") != std::string::npos;
+            },
+            10s));
+      }
+      auto counted = metrics_of(services, service);
+      CHECK(metric(counted, "troupe_endpoint_refused_total", "reason=\"version\"") == 1);
+      CHECK(metric(counted, "troupe_endpoint_dropped_total", "reason=\"malformed\"") > 0);
       CHECK(services.pid_of(service) == pid);
     }
     log_holds(1);

@@ -8,12 +8,6 @@
 
 using namespace troupe::testing;
 
-namespace {
-
-const bool guarded = (end_after(200s), true);
-
-} // namespace
-
 TEST_CASE("wrong usage ends with 2 and says what is wrong, whether a fleet runs or not") {
   fleet services{"scenario_command_line_usage"};
 

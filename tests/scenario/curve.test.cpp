@@ -1,7 +1,6 @@
 #include "tests/support/free_ports.hpp"
+#include "tests/support/metrics.hpp"
 #include "tests/support/world.hpp"
-
-#include "common/http/client.hpp"
 
 #include <boost/json.hpp>
 #include <doctest/doctest.h>
@@ -11,11 +10,8 @@
 #include <sstream>
 
 using namespace troupe::testing;
-namespace http = troupe::http;
 
 namespace {
-
-const bool guarded = (end_after(400s), true);
 
 /// The catalog of the containers as it is rendered, but for addresses and folders: one replica each, on
 /// loopback ports.
@@ -43,26 +39,6 @@ std::string loopback_catalog(const fleet& services) {
     text = std::regex_replace(text, std::regex{from}, to);
   return text + "\n[feature-store.settings]\nviews = \"" +
          (source_dir() / "services/feature_store/views").string() + "\"\n";
-}
-
-std::string metrics_of(const fleet& services, const std::string& service) {
-  auto where = read_file(services.data() / "run" / (service + "-0.admin"));
-  auto target = http::client_target::parse("http://" + where.substr(0, where.find('\n')));
-  REQUIRE(target);
-  auto got = http::client{*target}.call("GET", "/metrics", {}, troupe::deadline::in(20s));
-  REQUIRE_MESSAGE(got, got.error().text);
-  return got->body;
-}
-
-/// The sum of all series of a metric whose labels hold `with`.
-double metric(const std::string& text, const std::string& name, const std::string& with = {}) {
-  double sum = 0;
-  std::istringstream lines{text};
-  for (std::string line; std::getline(lines, line);)
-    if (line.starts_with(name) && (line[name.size()] == ' ' || line[name.size()] == '{') &&
-        line.find(with) != std::string::npos)
-      sum += std::stod(line.substr(line.rfind(' ')));
-  return sum;
 }
 
 std::vector<std::string> names_of(const json& status) {

@@ -7,8 +7,6 @@ using namespace troupe::testing;
 
 namespace {
 
-const bool guarded = (end_after(400s), true);
-
 /// The content hash that a training set's manifest states.
 std::string content_hash(const std::filesystem::path& folder) {
   auto text = read_file(folder / "manifest.json");

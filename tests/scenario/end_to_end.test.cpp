@@ -6,27 +6,13 @@
 #include <boost/json/serialize.hpp>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
 using namespace troupe::testing;
 
 namespace {
-
-const bool guarded = (end_after(700s), true);
-
-/// Short times, so that a rollout takes seconds.
-constexpr auto quick = R"(
-[deployer.settings]
-analysis_interval = "200ms"
-settle = "1s"
-)";
-
-using clock = std::chrono::steady_clock;
-
-std::string text(const json& from, const char* key) {
-  return std::string{from.at(key).as_string()};
-}
 
 /// What to load, who visits, and what counts as an interaction.
 struct main_job {
@@ -125,25 +111,19 @@ json personal_release(const main_job& job, const std::string& spec) {
   return rollout;
 }
 
-/// What somebody just took is not shown again.
+/// What somebody just took is not shown again: without the token of the write, some seconds later.
 void new_event_changes_the_answer(const main_job& job) {
   caller outside{job.services};
   auto path = "/v1/users/" + job.user + "/recommendations?n=5";
   auto first = text(outside.good("GET", path).at("items").at(0), "item");
   outside.good("POST", "/v1/events",
                R"([{"type":"click","user":")" + job.user + R"(","item":")" + first + R"("}])");
-  auto begun = clock::now();
   CHECK(wait_until(
       [&] {
-        auto answer = outside.good("GET", path);
-        for (auto& each : answer.at("items").as_array())
-          if (text(each, "item") == first)
-            return false;
-        return true;
+        auto items = outside.good("GET", path).at("items").as_array();
+        return std::ranges::none_of(items, [&](auto& each) { return text(each, "item") == first; });
       },
-      20s));
-  MESSAGE("a new event changed the answer after ",
-          std::chrono::duration<double, std::milli>(clock::now() - begun).count(), " ms");
+      5s));
 }
 
 /// A model that ranks at random is stopped by the gate; past the gate, its release is rolled back by what
@@ -175,7 +155,7 @@ void real_ratings(const std::string& folder, const std::string& sample, const st
   auto data = data_set(folder + "/" + sample);
   if (!data)
     return;
-  fleet services{"scenario_end_to_end_" + mapping, quick};
+  fleet services{"scenario_end_to_end_" + mapping, quick_rollouts};
   configure(services, "ratings", schema);
   std::filesystem::copy_file(source_dir() / "services/feature_store/views/serving.toml",
                              services.data() / "views" / "serving.toml");
@@ -201,7 +181,7 @@ void real_ratings(const std::string& folder, const std::string& sample, const st
 TEST_CASE(
     "a generated world goes all the way: the personal release beats popularity in an A/B rollout that the "
     "deployer judges") {
-  fleet services{"scenario_end_to_end_generated", quick};
+  fleet services{"scenario_end_to_end_generated", quick_rollouts};
   configure(services, "serving");
   services.up();
   auto world = services.temp() / "world";

@@ -8,8 +8,6 @@ using namespace troupe::testing;
 
 namespace {
 
-const bool guarded = (end_after(400s), true);
-
 constexpr auto item_card = R"(
 [[view]]
 name = "item_card"

@@ -12,8 +12,6 @@ using namespace troupe::testing;
 
 namespace {
 
-const bool guarded = (end_after(200s), true);
-
 /// Resident memory of a process, in KiB.
 std::int64_t resident_kib(pid_t pid) {
   std::ifstream file{"/proc/" + std::to_string(pid) + "/status"};
@@ -169,8 +167,8 @@ TEST_CASE(
     };
     CHECK(wait_until([&] { return open() > count; }, 20s));
     auto grown = resident_kib(*pid) - before;
-    MESSAGE(count, " idle connections hold ", grown, " KiB");
-    CHECK(grown < static_cast<std::int64_t>(count) * 8);
+    CHECK_MESSAGE(grown < static_cast<std::int64_t>(count) * 8, count, " idle connections hold ", grown,
+                  " KiB");
     CHECK(http.good("GET", "/v1/users/u/recommendations").as_object().contains("items"));
     idle.clear();
     CHECK(wait_until([&] { return open() < 10; }, 20s));

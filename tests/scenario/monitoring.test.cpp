@@ -18,8 +18,6 @@ namespace http = troupe::http;
 
 namespace {
 
-const bool guarded = (end_after(400s), true);
-
 /// The service `name` of each admin port: `ingest` -> `127.0.0.1:40123`.
 std::map<std::string, std::string> admin_addresses(const fleet& services) {
   std::map<std::string, std::string> found;

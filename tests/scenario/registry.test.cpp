@@ -10,8 +10,6 @@ using namespace troupe::testing;
 
 namespace {
 
-const bool guarded = (end_after(120s), true);
-
 /// A model folder whose weights do not compress, so that sending them takes many parts.
 std::filesystem::path model_folder(const fleet& services, const std::string& name, double ndcg,
                                    std::size_t bytes) {

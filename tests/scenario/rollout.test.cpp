@@ -1,3 +1,4 @@
+#include "tests/support/known_release.hpp"
 #include "tests/support/world.hpp"
 
 #include "services/cli/world/truth.hpp"
@@ -11,8 +12,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
-#include <cstdint>
 #include <numeric>
 #include <set>
 #include <thread>
@@ -21,17 +20,7 @@ using namespace troupe::testing;
 
 namespace {
 
-const bool guarded = (end_after(400s), true);
-
 constexpr int items = 100, users = 600;
-
-/// Short times, so that a rollout takes seconds.
-constexpr auto quick = R"(
-[deployer.settings]
-analysis_interval = "100ms"
-settle = "500ms"
-ranker_poll = "100ms"
-)";
 
 troupe::world::settings world_of() {
   troupe::world::settings how;
@@ -39,30 +28,6 @@ troupe::world::settings world_of() {
   how.items = items;
   how.seed = 5;
   return how;
-}
-
-/// A model folder that ranks items by these scores.
-std::filesystem::path popularity(const fleet& services, const std::string& name,
-                                 const std::vector<float>& scores) {
-  static_assert(std::endian::native == std::endian::little);
-  auto folder = services.temp() / name;
-  std::filesystem::create_directories(folder);
-  std::string bytes, names;
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    bytes.append(reinterpret_cast<const char*>(&scores[i]), sizeof scores[i]);
-    names += "i" + std::to_string(i) + "\n";
-  }
-  std::string header = R"({"item_score":{"dtype":"F32","shape":[)" + std::to_string(scores.size()) +
-                       R"(],"data_offsets":[0,)" + std::to_string(bytes.size()) + "]}}";
-  header.resize((header.size() + 7) / 8 * 8, ' ');
-  std::uint64_t length = header.size();
-  write_file(folder / "weights.safetensors",
-             std::string{reinterpret_cast<const char*>(&length), 8} + header + bytes);
-  write_file(folder / "items.txt", names);
-  write_file(folder / "model.json",
-             R"({"format":1,"kind":"popularity","items":)" + std::to_string(scores.size()) +
-                 R"(,"users":0,"metrics":{},"weights":{"file":"weights.safetensors"}})");
-  return folder;
 }
 
 /// A release of one model. `best`: which item of the world comes first when they stand in the order of their
@@ -79,7 +44,7 @@ std::string release(const fleet& services, const std::string& name, int best,
   for (int place = 0; place < items; ++place)
     scores[static_cast<std::size_t>(order[static_cast<std::size_t>(place)])] =
         static_cast<float>(place >= best ? items - place : place - best);
-  services.ask({"models", "register", popularity(services, name, scores).string(), "--name", model});
+  services.ask({"models", "register", popularity_model(services, name, scores).string(), "--name", model});
   auto rules = services.temp() / "rules.toml";
   write_file(rules, "[candidates]\nsources = [{name = 'popular', n = 100}]\n[seen]\nfilter = false\n");
   auto registered = services.ask({"models", "show", model});
@@ -95,6 +60,15 @@ json shown(const fleet& services, const std::string& id = "current") {
 
 std::string state_of(const json& rollout) {
   return std::string{rollout.at("state").as_string()};
+}
+
+/// The steps of a rollout at which the click rate had this verdict.
+std::set<std::int64_t> judged_by_clicks(const json& rollout, std::string_view verdict) {
+  std::set<std::int64_t> steps;
+  for (auto& each : rollout.at("decisions").as_array())
+    if (text(each, "metric") == "click_rate" && text(each, "verdict") == verdict)
+      steps.insert(number(each, "step"));
+  return steps;
 }
 
 std::string release_of(const fleet& services, const std::string& user) {
@@ -124,7 +98,7 @@ private:
 } // namespace
 
 TEST_CASE("releases are promoted and rolled back by what their visitors do, and never by silence") {
-  fleet services{"scenario_rollout", quick};
+  fleet services{"scenario_rollout", quick_rollouts};
   configure(services, "serving");
   services.up();
 
@@ -146,8 +120,10 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
     auto second =
         services.troupe({"rollouts", "start", "--spec", spec.string(), "--release", "good", "--follow"});
     CHECK_MESSAGE(second.code == 0, second.out, second.err);
-    MESSAGE(second.out);
   }
+  // Each step by its clicks.
+  auto passed = judged_by_clicks(shown(services), "pass");
+  CHECK((passed.contains(1) && passed.contains(2))); // At the third nobody is left to compare with.
   CHECK(wait_until([&] { return release_of(services, "u1") == good; }, 10s));
   CHECK(number(services.ask({"models", "show", "taste:production"}), "version") == 2);
 
@@ -158,8 +134,8 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
     auto third = services.troupe(
         {"rollouts", "start", "--spec", spec.string(), "--release", "bad", "--baseline", "--follow"});
     CHECK_MESSAGE(third.code == 1, third.out, third.err);
-    MESSAGE(third.out);
   }
+  CHECK(judged_by_clicks(shown(services), "fail") == std::set<std::int64_t>{number(shown(services), "step")});
   CHECK(state_of(shown(services)) == "rolled_back");
   CHECK(wait_until([&] { return release_of(services, "u1") == good; }, 10s));
   CHECK(number(services.ask({"models", "show", "taste:production"}), "version") == 2);
@@ -197,7 +173,7 @@ TEST_CASE("releases are promoted and rolled back by what their visitors do, and 
 }
 
 TEST_CASE("kill -9 of the deployer at every step: the rollout goes on from its journal to the same end") {
-  fleet services{"scenario_rollout_kill", quick};
+  fleet services{"scenario_rollout_kill", quick_rollouts};
   configure(services, "serving");
   services.up();
   auto fair = release(services, "fair", 30);
@@ -244,9 +220,9 @@ TEST_CASE("kill -9 of the deployer at every step: the rollout goes on from its j
   ::kill(registry, SIGCONT);
 
   CHECK(over);
-  CHECK(killed_at.contains({1, "running"}));
+  for (std::int64_t step : {1, 2, 3})
+    CHECK(killed_at.contains({step, "running"}));
   CHECK(killed_at.contains({3, "promoting"}));
-  MESSAGE(killed_at.size(), " kills after the first");
   CHECK(wait_until([&] { return release_of(services, "u1") == good; }, 20s));
   CHECK(number(services.ask({"models", "show", "taste:production"}), "version") == 2);
   // The same start again is the same rollout.
@@ -255,7 +231,7 @@ TEST_CASE("kill -9 of the deployer at every step: the rollout goes on from its j
 }
 
 TEST_CASE("abort works in every state, also while rankers, gateway and registry are down") {
-  fleet services{"scenario_rollout_abort", quick};
+  fleet services{"scenario_rollout_abort", quick_rollouts};
   configure(services, "serving");
   services.up();
   auto fair = release(services, "fair", 30);
@@ -309,7 +285,7 @@ TEST_CASE("abort works in every state, also while rankers, gateway and registry 
 
 TEST_CASE("a release with a broken file fails before any user sees it; two rankers, shadow, A/B, rolling and "
           "blue-green") {
-  fleet services{"scenario_rollout_ways", quick};
+  fleet services{"scenario_rollout_ways", quick_rollouts};
   configure(services, "serving");
   auto catalog = read_file(services.temp() / "catalog.toml");
   auto ranker = catalog.find("replicas = 1", catalog.find("[ranker]"));
@@ -351,7 +327,7 @@ TEST_CASE("a release with a broken file fails before any user sees it; two ranke
   write_file(no_overlap, "strategy = 'shadow'\npause = '1s'\n[verdict]\nmin_sample = 100\noverlap = 0.0\n");
   auto shadow = start({"--release", "good", "--spec", no_overlap.string()});
   CHECK_MESSAGE(shadow.code == 0, shadow.out, shadow.err);
-  MESSAGE(shadow.out);
+  CHECK(shadow.out.find("overlap") != std::string::npos);
   CHECK(at_all(fair));
   // A/B: the better arm wins.
   auto ab = start({"--release", "good", "--strategy", "ab", "--pause", "1s", "--min-sample", "200"});

@@ -1,49 +1,23 @@
+#include "tests/support/known_release.hpp"
 #include "tests/support/world.hpp"
 
 #include <boost/json/serialize.hpp>
 #include <doctest/doctest.h>
 #include <signal.h>
 
-#include <bit>
-#include <cstdint>
+#include <string>
+#include <vector>
 
 using namespace troupe::testing;
 
 namespace {
 
-const bool guarded = (end_after(150s), true);
-
-constexpr int items = 100;
-
-/// A model folder in which item i<n> has the score scale * n: the order of the answer is known.
-std::filesystem::path popularity(const fleet& services, const std::string& name, float scale) {
-  static_assert(std::endian::native == std::endian::little);
-  auto folder = services.temp() / name;
-  std::filesystem::create_directories(folder);
-  std::string scores, names;
-  for (int i = 0; i < items; ++i) {
-    float score = scale * static_cast<float>(i);
-    scores.append(reinterpret_cast<const char*>(&score), sizeof score);
-    names += "i" + std::to_string(i) + "\n";
-  }
-  std::string header = R"({"item_score":{"dtype":"F32","shape":[)" + std::to_string(items) +
-                       R"(],"data_offsets":[0,)" + std::to_string(scores.size()) + "]}}";
-  header.resize((header.size() + 7) / 8 * 8, ' ');
-  std::uint64_t length = header.size();
-  std::string bytes{reinterpret_cast<const char*>(&length), 8};
-  write_file(folder / "weights.safetensors", bytes + header + scores);
-  write_file(folder / "items.txt", names);
-  write_file(folder / "model.json", R"({"format":1,"kind":"popularity","items":100,"users":0,"metrics":{},)"
-                                    R"("weights":{"file":"weights.safetensors"}})");
-  return folder;
-}
-
-std::string release(const fleet& services, const std::string& name, float scale) {
-  services.ask({"models", "register", popularity(services, name, scale).string(), "--name", name});
-  auto rules = services.temp() / "rules.toml";
-  write_file(rules, "[candidates]\nsources = [{name = 'popular', n = 50}]\n[seen]\nfilter = true\n");
-  auto made = services.ask({"releases", "build", "--name", name, "--model", name, "--rules", rules.string()});
-  return std::string{made.at("id").as_string()};
+/// A release in which item i<n> has the score scale * n: the order of the answer is known.
+std::string scaled_release(const fleet& services, const std::string& name, float scale) {
+  std::vector<float> scores(100);
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    scores[i] = scale * static_cast<float>(i);
+  return popularity_release(services, name, scores);
 }
 
 bool is_ready(const fleet& services, const std::string& id) {
@@ -72,8 +46,8 @@ TEST_CASE("a registered release is fetched, verified and served; live items chan
   services.ask({"generate", "--quiet", "--out", world.string(), "--events", "2000", "--users", "50",
                 "--items", "100"});
   ingest(services, world);
-  auto first = release(services, "rising", 1);
-  auto second = release(services, "falling", -1);
+  auto first = scaled_release(services, "rising", 1);
+  auto second = scaled_release(services, "falling", -1);
   services.ask({"rankers", "prepare", first, second});
   REQUIRE(wait_until([&] { return is_ready(services, first) && is_ready(services, second); }, 30s));
   std::vector<std::string> nobody{"rankers", "recommend", "nobody", "-n", "3", "--release", first};
@@ -128,10 +102,10 @@ TEST_CASE("a release whose bytes are not those of its manifest is refused, and t
   fleet services{"scenario_serving_broken"};
   configure(services, "serving");
   services.up();
-  auto good = release(services, "good", 1);
+  auto good = scaled_release(services, "good", 1);
   services.ask({"rankers", "prepare", good});
   REQUIRE(wait_until([&] { return is_ready(services, good); }, 30s));
-  auto bad = release(services, "bad", 2);
+  auto bad = scaled_release(services, "bad", 2);
   // One bit of the registry's copy turns.
   auto shown_release = services.ask({"releases", "show", bad});
   auto hash = std::string{

@@ -9,12 +9,6 @@ using namespace troupe::testing;
 
 namespace {
 
-const bool guarded = (end_after(300s), true);
-
-std::string text(const json& from, const char* key) {
-  return std::string{from.at(key).as_string()};
-}
-
 /// Waits until a run has ended; what it says then.
 json end_of(const fleet& services, const std::string& run) {
   json now;

@@ -12,8 +12,6 @@ using namespace troupe::testing;
 
 namespace {
 
-const bool guarded = (end_after(400s), true);
-
 /// Ingest listens on TCP: for the command line it might be anywhere.
 void put_ingest_elsewhere(fleet& services) {
   free_ports ports;
@@ -90,7 +88,9 @@ TEST_CASE("a file is sent to an ingest service elsewhere, also when that is kill
   auto victim = services.pid_of("ingest");
   REQUIRE(victim);
   ::kill(*victim, SIGKILL);
-  MESSAGE("killed after ", bytes_arriving(services), " of ", std::filesystem::file_size(file), " bytes");
+  auto arrived = bytes_arriving(services); // Half-way: some of it, and not all.
+  CHECK(arrived > 0);
+  CHECK(arrived < std::filesystem::file_size(file));
   auto code = sending.wait(120s);
   REQUIRE_MESSAGE(code == 0, read_file(printed));
 

@@ -42,8 +42,8 @@ std::filesystem::path log_dir() {
   return dir;
 }
 
-fleet::fleet(std::string name, std::string settings)
-    : name_{std::move(name)}, data_{temp_ / "data"}, log_{log_dir() / (name_ + ".log")} {
+fleet::fleet(std::string name, std::string settings, std::chrono::seconds limit)
+    : limit_{limit}, name_{std::move(name)}, data_{temp_ / "data"}, log_{log_dir() / (name_ + ".log")} {
   std::filesystem::remove(log_);
   std::filesystem::create_directories(data_ / "views");
   std::filesystem::create_directories(data_ / "schemas");
@@ -139,7 +139,7 @@ std::optional<std::filesystem::path> data_set(const std::string& file) {
   auto path = (named ? std::filesystem::path{named} : source_dir().parent_path() / "shared" / "data") / file;
   if (std::filesystem::exists(path))
     return path;
-  std::cout << "skipped: no data (" << file << ")\n";
+  std::cout << "skipped: no data\n";
   return std::nullopt;
 }
 
@@ -150,6 +150,10 @@ std::int64_t number(const json& from, std::string_view key) {
   boost::system::error_code err;
   auto value = found->to_number<std::int64_t>(err);
   return err ? -1 : value;
+}
+
+std::string text(const json& from, std::string_view key) {
+  return std::string{from.at(key).as_string()};
 }
 
 } // namespace troupe::testing

@@ -18,8 +18,8 @@ class fleet {
 public:
   /// `name` names the log under build/<preset>/Testing. Starts nothing.
   /// `settings` is TOML put behind the catalog; all admin ports are free ones. One fleet at a time in a
-  /// process.
-  explicit fleet(std::string name, std::string settings = {});
+  /// process; one that stands longer than `limit` ends the test.
+  explicit fleet(std::string name, std::string settings = {}, std::chrono::seconds limit = 400s);
   ~fleet();
 
   /// Puts another catalog in the place of ours, and gives the client this CURVE key, by reference.
@@ -53,6 +53,7 @@ public:
 private:
   std::vector<std::string> command(std::vector<std::string> words, bool as_json) const;
 
+  time_limit limit_;
   temp_dir temp_;
   std::string name_;
   std::filesystem::path data_;
@@ -74,5 +75,7 @@ std::filesystem::path log_dir();
 
 /// A number of a JSON object, found at any depth by its key (first in document order); -1 when there is none.
 std::int64_t number(const json& from, std::string_view key);
+/// A text of a JSON object, which has to be there.
+std::string text(const json& from, std::string_view key);
 
 } // namespace troupe::testing

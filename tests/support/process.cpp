@@ -12,9 +12,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <condition_variable>
 #include <cstdio>
 #include <fstream>
 #include <map>
+#include <mutex>
 #include <sstream>
 #include <thread>
 #include <utility>
@@ -136,17 +138,22 @@ std::vector<pid_t> descendants(std::string_view program) {
   return family;
 }
 
-void end_after(std::chrono::seconds limit) {
+time_limit::time_limit(std::chrono::seconds limit) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-  std::thread{[limit] {
-    std::this_thread::sleep_for(limit);
+  watch_ = std::jthread{[limit](const std::stop_token& over) {
+    std::mutex mutex;
+    std::condition_variable_any stopped;
+    std::unique_lock lock{mutex};
+    stopped.wait_for(lock, over, limit, [] { return false; });
+    if (over.stop_requested())
+      return;
     std::fprintf(stderr, "the test did not end within %lld s and is stopped\n",
                  static_cast<long long>(limit.count()));
     for (int again = 0; again < 3; ++again)
       for (auto pid : descendants())
         ::kill(pid, SIGKILL);
     ::_exit(3);
-  }}.detach();
+  }};
 }
 
 std::string read_file(const std::filesystem::path& path) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace troupe::testing {
@@ -44,9 +45,15 @@ outcome run(const std::vector<std::string>& argv, std::chrono::milliseconds limi
 /// The processes below this one (at any depth) whose program file is called `program`.
 std::vector<pid_t> descendants(std::string_view program = {});
 
-/// Adopts orphans, kills everything below this process after `limit` and ends it with exit code 3, saying so.
-/// Called once at the start of a test program: no test hangs for ever.
-void end_after(std::chrono::seconds limit);
+/// While it stands, orphans are adopted; when it stands longer than `limit`, everything below this process is
+/// killed and the process ends with exit code 3, saying so: no test hangs for ever.
+class time_limit {
+public:
+  explicit time_limit(std::chrono::seconds limit);
+
+private:
+  std::jthread watch_;
+};
 
 std::string read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, std::string_view text);

@@ -4,6 +4,14 @@
 
 namespace troupe::testing {
 
+/// Settings under which a rollout takes seconds.
+inline constexpr auto quick_rollouts = R"(
+[deployer.settings]
+analysis_interval = "100ms"
+settle = "500ms"
+ranker_poll = "100ms"
+)";
+
 /// `troupe generate` into `out`; the summary it prints.
 inline json generate(const fleet& by, const std::filesystem::path& out, std::uint64_t events,
                      std::vector<std::string> more = {}) {
