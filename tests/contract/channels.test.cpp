@@ -1,4 +1,5 @@
-// Holds schemas/README.md to the code.
+// Holds what is written beside the code to the code: schemas/README.md, the promises of README.md,
+// tests/allowed_skips.
 #include "common/net/envelope.hpp"
 
 #include <doctest/doctest.h>
@@ -67,6 +68,33 @@ TEST_CASE("every test that the table of channels names exists") {
     CHECK_MESSAGE(names.contains((*at)[1]), (*at)[1].str());
 
   CHECK(count > 30);
+}
+
+TEST_CASE("every test that the promises of the README name exists") {
+  auto names = test_names();
+  auto text = content(root / "README.md");
+  auto begin = text.find("## What it promises"), end = text.find("\n## ", begin + 1);
+  REQUIRE(end != std::string::npos);
+  text = text.substr(begin, end - begin);
+  static const std::regex quoted{R"rx("([^"]+)")rx"},
+      path{R"(`((?:tests|services|schemas|compose|scripts)/[^` ]+)`)"};
+  int count = 0;
+
+  for (std::sregex_iterator at{text.begin(), text.end(), quoted}, last; at != last; ++at, ++count)
+    CHECK_MESSAGE(names.contains((*at)[1]), (*at)[1].str());
+  for (std::sregex_iterator at{text.begin(), text.end(), path}, last; at != last; ++at, ++count)
+    CHECK_MESSAGE(fs::exists(root / (*at)[1].str()), (*at)[1].str());
+
+  CHECK(count > 20);
+}
+
+TEST_CASE("every case that may be skipped exists") {
+  auto names = test_names();
+  std::istringstream lines{content(root / "tests/allowed_skips")};
+
+  for (std::string line; std::getline(lines, line);)
+    if (!line.starts_with('#'))
+      CHECK_MESSAGE(names.contains(line.substr(0, line.rfind(": "))), line);
 }
 
 TEST_CASE("the table of channels names every kind and says whether it may be asked twice") {
