@@ -2,6 +2,7 @@
 #include "common/actor/run_service.hpp"
 
 #include "common/actor/component_runner.hpp"
+#include "common/actor/exit_codes.hpp"
 #include "common/actor/signal_watch.hpp"
 #include "common/command_line/command_line.hpp"
 #include "common/http/client.hpp"
@@ -51,8 +52,10 @@ struct runtime_config {
   }
 };
 
-constexpr int exit_failed = 1;
-constexpr int exit_usage = 2;
+/// Of a start that failed.
+int exit_code_of(const error& err) {
+  return err.code == ec::already_exists ? exit_address_in_use : exit_failed;
+}
 
 int complain(const std::string& name, const error& err, int code) {
   log::error("start-failed", "{} cannot start: {}", name, err.text);
@@ -241,7 +244,7 @@ int live(const launch& start, const list_components& list, const service_config&
     return complain(start.name,
                     {server.error().code,
                      fmt::format("component admin: key admin_port = {}: {}", port, server.error().text)},
-                    exit_failed);
+                    exit_code_of(server.error()));
   auto admin_file = start.catalog->data() / "run" / fmt::format("{}-{}.admin", start.name, replica);
   std::ofstream{admin_file, std::ios::trunc} << start.entry->admin_address << ':' << (*server)->port()
                                              << '\n';
@@ -260,7 +263,7 @@ int live(const launch& start, const list_components& list, const service_config&
       signals.on_stop(runner.waker());
       auto started = runner.start(components, [&] { return signals.asked_to_stop(); });
       if (!started) {
-        code = complain(start.name, started.error(), exit_failed);
+        code = complain(start.name, started.error(), exit_code_of(started.error()));
       } else {
         state->set_phase(health::phase::running);
         code = serve(start, context, runner, signals);

@@ -37,8 +37,7 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
 /// configuration in effect, starts the components by need, says "ready" when every one is, waits for SIGTERM
 /// or SIGINT, stops them in reverse within the drain budget.
 ///
-/// Gives the exit code: 0 after a clean stop; 1 when a start failed or a component died (somebody restarts
-/// the process); 2 when the flags or the configuration are wrong.
+/// Gives the exit code: 0 after a clean stop, else one of exit_codes.hpp.
 ///
 /// Flags: --catalog FILE --data DIR --replica N --config FILE --set key=value --admin-port N --ready-fd N
 /// --check --probe --help. Every service also has the keys `threads` and `log.level`.

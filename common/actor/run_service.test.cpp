@@ -1,6 +1,8 @@
 #include "common/actor/run_service.hpp"
 
 #include "common/actor/component_runner.hpp"
+#include "common/actor/exit_codes.hpp"
+#include "common/http/server.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include "schemas/status_generated.h"
@@ -276,6 +278,41 @@ TEST_CASE("a service says ready, and ends with 0 on SIGTERM") {
   ::close(ready[0]);
 }
 
+TEST_CASE("a service takes two signals at once for one, and ends as after one") {
+  testing::temp_dir folder;
+  int ready[2];
+  int stopping[2];
+  REQUIRE(::pipe(ready) == 0);
+  REQUIRE(::pipe(stopping) == 0);
+
+  auto code = in_child(
+      [&] {
+        component_list all;
+        all.add("a", [&](service_context& context) -> expected<component> {
+          component part{context.system().spawn(idle)};
+          part.stop = [&](deadline) {
+            char second = 0;
+            (void)!::write(stopping[1], "s", 1);
+            (void)!::read(ready[0], &second, 1); // Until the second signal was sent.
+          };
+          return part;
+        });
+        return serve_in(folder.path(), all, {"--ready-fd", std::to_string(ready[1])});
+      },
+      [&](pid_t child) {
+        char got[6] = {};
+        CHECK(::read(ready[0], got, sizeof got) == 6);
+        ::kill(child, SIGTERM);
+        CHECK(::read(stopping[0], got, 1) == 1);
+        ::kill(child, SIGTERM);
+        CHECK(::write(ready[1], "2", 1) == 1);
+      });
+
+  CHECK(code == 0);
+  for (int fd : {ready[0], ready[1], stopping[0], stopping[1]})
+    ::close(fd);
+}
+
 #if defined(__SANITIZE_THREAD__) // It holds back a signal for a thread that waits in a call it does not know.
 constexpr bool signals_are_late = true;
 #else
@@ -322,6 +359,21 @@ TEST_CASE("a service ends with 1 when a component dies, so that somebody restart
                             })};
                           }));
         }) == 1);
+}
+
+TEST_CASE("an address in use ends with 3: starting it again does not help") {
+  testing::temp_dir folder;
+  auto taken = http::server::start({}, [](const http::request&) { return http::response{}; });
+  REQUIRE(taken);
+  auto component_fails = [](service_context&) -> expected<component> {
+    return fail(ec::already_exists, "cannot listen on port 80: address in use");
+  };
+
+  CHECK(in_child([&] {
+          return serve_in(folder.path(), {}, {"--admin-port", std::to_string((*taken)->port())});
+        }) == exit_address_in_use);
+  CHECK(in_child([&] { return serve_in(folder.path(), component_list{}.add("a", component_fails)); }) ==
+        exit_address_in_use);
 }
 
 TEST_CASE("a wrong setting ends with 2 and a failed start with 1") {

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <iterator>
+#include <utility>
 
 namespace troupe {
 
@@ -29,6 +30,8 @@ void pass_on(int) {
     (void)::eventfd_write(to, 1);
   errno = saved;
 }
+
+constexpr std::int64_t one_signal_ms = 1'000;
 
 std::int64_t now_ms() {
   return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::milliseconds{1};
@@ -96,6 +99,9 @@ void signal_watch::run() {
     signalfd_siginfo got{};
     got.ssi_signo = SIGTERM;
     if (::read(signals_, &got, sizeof got) != sizeof got && ::eventfd_read(caught_, &ignored) != 0)
+      continue;
+    auto since = now_ms() - std::exchange(last_ms_, now_ms());
+    if (asked_ && since < one_signal_ms)
       continue;
     if (asked_) {
       log::warn("stop-at-once", "a second signal ends the process at once");

@@ -10,7 +10,8 @@
 namespace troupe {
 
 /// Turns SIGTERM and SIGINT into a call. Make it before any other thread starts: it blocks both signals for
-/// all threads made afterwards. The second signal ends the process at once. One per process.
+/// all threads made afterwards. A second signal, a second later or more, ends the process at once: who
+/// supervises us sends two. One per process.
 class signal_watch {
 public:
   signal_watch();
@@ -30,6 +31,7 @@ private:
   void run();
 
   std::atomic<bool> asked_ = false;
+  std::int64_t last_ms_ = 0;             ///< When the last signal came; of the thread.
   std::atomic<std::int64_t> end_at_ = 0; ///< Of the steady clock, in milliseconds; 0: no limit.
   std::mutex mutex_;
   std::function<void()> tell_;

@@ -201,7 +201,8 @@ expected<std::unique_ptr<server>> server::start_async(server_options options, as
   if (!err)
     made->acceptor.listen(asio::socket_base::max_listen_connections, err);
   if (err)
-    return fail(ec::io_failed, "cannot listen on {}:{}: {}", options.address, options.port, err.message());
+    return fail(err == asio::error::address_in_use ? ec::already_exists : ec::io_failed,
+                "cannot listen on {}:{}: {}", options.address, options.port, err.message());
   made->port = made->acceptor.local_endpoint().port();
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < options.max_connections + rlim_t{512}) {

@@ -1,5 +1,6 @@
 #include "services/cli/supervisor.hpp"
 
+#include "common/actor/exit_codes.hpp"
 #include "common/core/time.hpp"
 #include "common/log/log.hpp"
 
@@ -26,9 +27,7 @@ using namespace std::chrono_literals;
 
 /// Where the child finds the descriptor on which it says "ready".
 constexpr int child_ready_fd = 3;
-/// A service ends itself with this code when its flags or its configuration are wrong: starting it again
-/// cannot help.
-constexpr int exit_usage = 2;
+constexpr int exit_not_there = 127; ///< Of exec.
 /// Longer lines are passed on in pieces.
 constexpr std::size_t max_line = 64 << 10;
 /// After the drain budget of a service, so long again until it is killed.
@@ -287,9 +286,10 @@ void supervisor::ended(process& each, int status) {
   bool steady = each.is == state::ready && clock::now() - each.since >= options_.steady;
   each.delay =
       steady || each.delay == 0ms ? options_.first_delay : std::min(each.delay * 2, options_.longest_delay);
-  if (!each.was_ready && WIFEXITED(status) &&
-      (WEXITSTATUS(status) == exit_usage || WEXITSTATUS(status) == 127)) {
-    result_ = fail(ec::invalid_argument, "{} does not start: {}; its lines above say why", each.who(), how);
+  auto code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+  if (!each.was_ready && (code == exit_usage || code == exit_address_in_use || code == exit_not_there)) {
+    auto why = code == exit_address_in_use ? "its address is in use" : how;
+    result_ = fail(ec::invalid_argument, "{} does not start: {}; its lines above say more", each.who(), why);
     each.is = state::ended;
     return begin_stop();
   }
@@ -314,10 +314,11 @@ void supervisor::read_signals() {
   while (::read(signals_, &got, sizeof got) == sizeof got) {
     if (got.ssi_signo == SIGCHLD)
       continue;
+    auto since = clock::now() - std::exchange(last_signal_, clock::now());
     if (!stopping_) {
-      log::info("stopping", "up stops the fleet; once more to kill it");
+      log::info("stopping", "up stops the fleet; once more, after a second, to kill it");
       begin_stop();
-    } else {
+    } else if (since >= options_.one_signal) {
       for (auto& each : processes_)
         if (each.id > 0)
           ::kill(each.id, SIGKILL);

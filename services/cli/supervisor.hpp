@@ -24,7 +24,9 @@ struct supervisor_options {
   std::chrono::milliseconds first_delay{100};      ///< Before the first restart; doubled each time...
   std::chrono::milliseconds longest_delay{10'000}; ///< ...up to this.
   std::chrono::milliseconds steady{
-      5'000};                     ///< Ready for so long, a process starts again from the first delay.
+      5'000}; ///< Ready for so long, a process starts again from the first delay.
+  std::chrono::milliseconds one_signal{
+      1'000};                     ///< Signals within so long are one: who supervises us sends two.
   std::function<void()> on_ready; ///< Once, when every process is ready for the first time.
   int log_fd = 2;                 ///< Where the lines of the services go.
 };
@@ -41,9 +43,9 @@ public:
   supervisor(const supervisor&) = delete;
   supervisor& operator=(const supervisor&) = delete;
 
-  /// Runs until SIGINT or SIGTERM (a second one kills what is left). Fails when a program is missing or its
-  /// configuration is wrong, when another supervisor holds the data folder, and when a process had to be
-  /// killed at the stop.
+  /// Runs until SIGINT or SIGTERM (a second one, later, kills what is left). Fails when a program is missing,
+  /// its configuration is wrong or its address is in use at its first start, when another supervisor holds
+  /// the data folder, and when a process had to be killed at the stop.
   expected<void> run();
 
 private:
@@ -91,6 +93,7 @@ private:
   int lock_ = -1;
   bool announced_ = false;
   bool stopping_ = false;
+  clock::time_point last_signal_;
   bool killed_ = false;
   expected<void> result_;
 };

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ public:
       options.catalog = std::make_shared<const catalog>(std::move(*read));
       options.programs = folder.path();
       options.first_delay = 1ms;
+      options.one_signal = one_signal;
       options.on_ready = [] { (void)!::write(2, "FLEET\n", 6); };
       auto done = cli::supervisor{std::move(options)}.run();
       if (!done)
@@ -84,6 +86,7 @@ public:
 
   troupe::testing::temp_dir folder;
   std::string seen;
+  std::chrono::milliseconds one_signal = 1h; ///< A slow machine takes its time between two signals.
 
 private:
   pid_t child_ = -1;
@@ -143,6 +146,30 @@ TEST_CASE("a process whose configuration is wrong ends the fleet and is named") 
   CHECK(f.seen.find("a/0 does not start: ended with code 2") != std::string::npos);
 }
 
+TEST_CASE("a port in use ends the fleet, which says whose") {
+  fleet f;
+  f.program("a", "echo cannot listen on 127.0.0.1:8080; exit 3\n");
+  f.start("[a]\ncontract = \"TRPA\"\n");
+
+  CHECK(f.end() == 1);
+  CHECK(f.seen.find("a/0 | cannot listen on 127.0.0.1:8080") != std::string::npos);
+  CHECK(f.seen.find("a/0 does not start: its address is in use") != std::string::npos);
+  CHECK(f.seen.find("starts it again") == std::string::npos);
+}
+
+TEST_CASE("a process that was ready is started again although its port is in use") {
+  fleet f;
+  auto once = (f.folder / "once").string(), twice = (f.folder / "twice").string();
+  f.program("a", "if [ ! -e " + once + " ]; then touch " + once + "; echo ready >&3; exit 1; fi\nif [ ! -e " +
+                     twice + " ]; then touch " + twice + "; exit 3; fi\n" + serve);
+  f.start("[a]\ncontract = \"TRPA\"\n");
+
+  REQUIRE(f.wait_for("ended with code 3"));
+  f.signal(SIGTERM);
+
+  CHECK(f.end() == 0);
+}
+
 TEST_CASE("a program that is not there is named") {
   fleet f;
   f.start("[a]\ncontract = \"TRPA\"\n");
@@ -170,8 +197,28 @@ TEST_CASE("a second supervisor on the same data folder is refused") {
   CHECK(f.end() == 0);
 }
 
-TEST_CASE("a second signal kills what does not stop") {
+TEST_CASE("two signals at once are one") {
   fleet f;
+  auto go = (f.folder / "go").string();
+  REQUIRE(::mkfifo(go.c_str(), 0600) == 0);
+  f.program("a", "trap 'echo got term; read x < " + go +
+                     "; kill $!; exit 0' TERM\nsleep 1000 >/dev/null 2>&1 3>&- & echo ready >&3; exec "
+                     "3>&-; wait\n");
+  f.start("[a]\ncontract = \"TRPA\"\n");
+  REQUIRE(f.wait_for("FLEET"));
+
+  f.signal(SIGTERM);
+  REQUIRE(f.wait_for("got term"));
+  f.signal(SIGTERM);
+  std::ofstream{go} << "on\n";
+
+  CHECK(f.end() == 0);
+  CHECK(f.seen.find("signal 9") == std::string::npos);
+}
+
+TEST_CASE("a second signal, later, kills what does not stop") {
+  fleet f;
+  f.one_signal = 0ms;
   f.program("a", "trap 'echo stubborn' TERM\n(trap '' TERM; exec sleep 1000 >/dev/null 2>&1 3>&-) & echo "
                  "ready >&3; exec 3>&-\n"
                  "while :; do wait; done\n");

@@ -57,7 +57,8 @@ void add_up_commands(command_line::command& app, context& context) {
                   "Longest wait before a service that died starts again, such as 500ms (10s)")
       ->check(check_duration);
   sub->add_flag("--no-colour", options->no_colour, "Plain prefixes");
-  sub->footer("Prints \"ready\" when every service is. Ctrl-C stops them in order; twice kills them.");
+  sub->footer("Prints \"ready\" when every service is. Ctrl-C stops them in order; again, a second later, "
+              "kills them.");
   context.command(*sub, [&context, options] { return up(context, *options); });
 }
 
