@@ -125,22 +125,16 @@ void export_health(metrics::registry& registry, const std::shared_ptr<health>& s
 
 struct launch {
   std::string name;
+  std::string who; ///< For the log.
   flags given;
   catalog_ptr catalog;
   const service_entry* entry = nullptr;
   runtime_config runtime;
 };
 
-/// Reads the catalog and the settings; everything that is the user's to get right.
-expected<config_keys> prepare(launch& start, const service_config& config) {
-  TROUPE_TRY(read, catalog::load(start.given.catalog, start.given.data));
-  start.catalog = std::make_shared<const catalog>(std::move(read));
-  TROUPE_TRY(entry, start.catalog->find(start.name));
-  start.entry = entry;
-  if (start.given.replica >= entry->replicas)
-    return fail(ec::invalid_argument, "--replica {}: the catalog gives {} {} replicas, numbered from 0",
-                start.given.replica, start.name, entry->replicas);
-  auto section = entry->settings;
+/// The settings of the service, as `from` and the command line give them.
+expected<config_section> settings_of(const launch& start, const service_entry& from) {
+  auto section = from.settings;
   if (!start.given.config.empty()) {
     TROUPE_TRY(file, read_config(start.given.config));
     section.origin = start.given.config;
@@ -151,6 +145,19 @@ expected<config_keys> prepare(launch& start, const service_config& config) {
     TROUPE_CHECK(section.set(assignment));
   if (!start.given.set.empty())
     section.origin += " and --set";
+  return section;
+}
+
+/// Reads the catalog and the settings; everything that is the user's to get right.
+expected<config_keys> prepare(launch& start, const service_config& config) {
+  TROUPE_TRY(read, catalog::load(start.given.catalog, start.given.data));
+  start.catalog = std::make_shared<const catalog>(std::move(read));
+  TROUPE_TRY(entry, start.catalog->find(start.name));
+  start.entry = entry;
+  if (start.given.replica >= entry->replicas)
+    return fail(ec::invalid_argument, "--replica {}: the catalog gives {} {} replicas, numbered from 0",
+                start.given.replica, start.name, entry->replicas);
+  TROUPE_TRY(section, settings_of(start, *entry));
   config_keys keys;
   start.runtime.bind(keys);
   config.bind(keys);
@@ -188,6 +195,38 @@ void say_ready(const launch& start, std::string_view who) {
   }
 }
 
+/// Whether a change of this key concerns us: all of ours, and how the services that we call are reached.
+bool concerns(const service_entry& us, std::string_view key) {
+  auto dot = key.find('.');
+  auto service = key.substr(0, dot);
+  if (dot == key.npos || service == us.name)
+    return true;
+  auto rest = key.substr(dot + 1);
+  return std::ranges::find(us.calls, service) != us.calls.end() &&
+         (rest == "endpoint" || rest == "replicas" || rest == "retry_budget" || rest == "max_in_flight" ||
+          rest.starts_with("curve."));
+}
+
+void take_changed_catalog(const launch& start, service_context& context) {
+  auto changed = context.watch()->check();
+  if (!changed)
+    return log::warn("catalog-refused", "{}", changed.error().text);
+  std::erase_if(*changed, [&](const std::string& key) { return !concerns(*start.entry, key); });
+  if (changed->empty())
+    return;
+  auto entry = context.catalog()->find(start.name);
+  if (!entry)
+    return log::warn("catalog-refused", "{} runs on, and is no longer in the catalog {}", context.who(),
+                     context.catalog()->file().string());
+  if (auto settings = settings_of(start, **entry)) {
+    auto level = settings->values.find("log_level");
+    const auto* name = level == settings->values.end() ? nullptr : std::get_if<std::string>(&level->second);
+    log::start({.who = start.who, .least = log::level_of(name ? *name : runtime_config{}.log_level)});
+  }
+  log::info("catalog-changed", "{} took the changed catalog {}: {}", context.who(),
+            context.catalog()->file().string(), describe_change(*changed));
+}
+
 /// Waits for the end: a signal, or the death of a component. Gives the exit code.
 int serve(const launch& start, service_context& context, component_runner& runner,
           const signal_watch& signals) {
@@ -206,11 +245,7 @@ int serve(const launch& start, service_context& context, component_runner& runne
     if (std::chrono::steady_clock::now() < next_look)
       continue;
     next_look = std::chrono::steady_clock::now() + 2s;
-    if (auto changed = context.watch()->check(); !changed)
-      log::warn("catalog-refused", "{}", changed.error().text);
-    else if (*changed)
-      log::info("catalog-changed", "{} took the changed catalog {}", context.who(),
-                context.catalog()->file().string());
+    take_changed_catalog(start, context);
   }
   return 0;
 }
@@ -269,10 +304,12 @@ int live(const launch& start, const list_components& list, const service_config&
         code = serve(start, context, runner, signals);
       }
       state->set_phase(health::phase::draining);
+      auto now = context.catalog()->find(start.name); // It may have changed since the start.
+      auto drain = now ? (*now)->drain_timeout : start.entry->drain_timeout;
       log::info("stopping", "{} stops, within {}", context.who(),
-                to_duration_text(std::chrono::microseconds{start.entry->drain_timeout}));
-      signals.end_within(start.entry->drain_timeout + 5s);
-      if (!runner.stop(deadline::in(start.entry->drain_timeout)))
+                to_duration_text(std::chrono::microseconds{drain}));
+      signals.end_within(drain + 5s);
+      if (!runner.stop(deadline::in(drain)))
         code = exit_failed;
       signals.on_stop({});
     }
@@ -316,8 +353,8 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
   if (auto end = app.parse(argc, argv))
     return *end;
   // Under a supervisor every line already carries the name.
-  auto who = given.ready_fd >= 0 ? std::string{} : fmt::format("{}/{}", start.name, given.replica);
-  log::start({.who = who});
+  start.who = given.ready_fd >= 0 ? std::string{} : fmt::format("{}/{}", start.name, given.replica);
+  log::start({.who = start.who});
   if (given.probe)
     return probe(start);
   auto keys = prepare(start, config);
@@ -327,7 +364,7 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
     std::cout << keys->show();
     return 0;
   }
-  log::start({.who = who, .least = log::level_of(start.runtime.log_level)});
+  log::start({.who = start.who, .least = log::level_of(start.runtime.log_level)});
   auto shown = keys->show();
   std::ranges::replace(shown, '\n', ' ');
   log::info("configuration", "{}/{} runs with {}", start.name, given.replica, shown);

@@ -28,12 +28,14 @@ struct contract {
   std::string_view service;
   std::string_view identifier;
   std::uint32_t version;
+  bool sharded = false; ///< Its replicas keep a part of the entities each: they cannot come and go.
 };
 
 /// What this build speaks.
 constexpr contract contracts[] = {
-    {"ingest", "TRPI", 1},   {"validator", "TRPV", 1}, {"feature-store", "TRPF", 1}, {"trainer", "TRPT", 1},
-    {"registry", "TRPR", 1}, {"deployer", "TRPD", 1},  {"gateway", "TRPG", 1},       {"ranker", "TRPK", 1}};
+    {"ingest", "TRPI", 1},  {"validator", "TRPV", 1}, {"feature-store", "TRPF", 1, true},
+    {"trainer", "TRPT", 1}, {"registry", "TRPR", 1},  {"deployer", "TRPD", 1},
+    {"gateway", "TRPG", 1}, {"ranker", "TRPK", 1}};
 
 /// A service as its table gives it, before endpoints are expanded.
 struct raw_service {
@@ -51,7 +53,6 @@ struct raw_service {
     keys.add("least_replicas", entry.least_replicas,
              "So many of the replicas always run, the others come and go with load; 0: all of them.",
              between(0, 1'000));
-    keys.add("shard_key", entry.shard_key, "What its replicas are sharded by; empty: any replica answers.");
     keys.add("needs", entry.needs, "Services that are started before it.");
     keys.add("calls", entry.calls, "Services it sends requests to.");
     keys.add("endpoint", endpoint,
@@ -62,7 +63,6 @@ struct raw_service {
     keys.add("admin_address", entry.admin_address, "Where its metrics and health are served.");
     keys.add("admin_port", admin_port, "Port of replica 0 for metrics and health; 0: any free port.",
              between(0, 65'535));
-    keys.add("call_timeout", entry.call_timeout, "How long a client waits.", between(1ms, 1h));
     keys.add("start_timeout", entry.start_timeout, "From process start to ready.", between(100ms, 24h));
     keys.add("drain_timeout", entry.drain_timeout, "From the wish to stop to the end.", between(100ms, 1h));
     keys.add("retry_budget", entry.retry_budget, "Retries allowed per call.", between(0, 1));
@@ -186,14 +186,19 @@ expected<void> check_curve(const std::string& where, const service_entry& entry)
   return {};
 }
 
+bool is_sharded(const service_entry& entry) {
+  return std::ranges::any_of(
+      contracts, [&](const contract& known) { return known.service == entry.name && known.sharded; });
+}
+
 expected<void> check_container(const std::string& where, const service_entry& entry) {
   auto most = entry.container.most_replicas;
   if (most == 0)
     return {};
-  if (!entry.shard_key.empty())
+  if (is_sharded(entry))
     return fail(ec::invalid_argument,
-                "{}: key container.most_replicas = {}: replicas that are sharded by {} cannot come and go",
-                where, most, entry.shard_key);
+                "{}: key container.most_replicas = {}: replicas that keep a part each cannot come and go",
+                where, most);
   auto least = entry.container.replicas == 0 ? entry.replicas : entry.container.replicas;
   if (most < least)
     return fail(ec::invalid_argument,
@@ -237,11 +242,10 @@ expected<service_entry> read_service(const std::string& name, const config_secti
     return fail(ec::invalid_argument,
                 "{}: key replicas = {}: must be 1, as one process owns every partition of the log", where,
                 entry.replicas);
-  if (entry.least_replicas > entry.replicas || (entry.least_replicas != 0 && !entry.shard_key.empty()))
+  if (entry.least_replicas > entry.replicas || (entry.least_replicas != 0 && is_sharded(entry)))
     return fail(ec::invalid_argument, "{}: key least_replicas = {}: {}", where, entry.least_replicas,
-                entry.shard_key.empty()
-                    ? fmt::format("must be at most {}, its replicas", entry.replicas)
-                    : fmt::format("replicas that are sharded by {} cannot come and go", entry.shard_key));
+                is_sharded(entry) ? "replicas that keep a part each cannot come and go"
+                                  : fmt::format("must be at most {}, its replicas", entry.replicas));
   TROUPE_CHECK(check_container(where, entry));
   entry.container.port = static_cast<std::uint16_t>(raw.container_port);
   if (raw.admin_port != 0 && raw.admin_port + entry.replicas - 1 > 65'535)
@@ -363,6 +367,7 @@ expected<catalog> catalog::parse(std::string_view toml, const std::filesystem::p
     else
       tables[key.substr(0, dot)].values.emplace(key.substr(dot + 1), value);
   }
+  made.keys_ = std::move(all.values);
   std::int64_t version = 0;
   config_keys keys;
   keys.add("version", version, "Version of the catalog's layout.", between(catalog_version, catalog_version));
@@ -414,38 +419,62 @@ catalog_ptr catalog_watch::current() const {
   return current_;
 }
 
-expected<bool> catalog_watch::check() {
+key_effect effect_of(std::string_view key) {
+  if (key.find(".container.") != key.npos || key.find(".resources.") != key.npos)
+    return key_effect::rendering;
+  for (std::string_view now : {".start_timeout", ".drain_timeout", ".settings.log_level"})
+    if (key.ends_with(now))
+      return key_effect::now;
+  return key_effect::restart;
+}
+
+std::vector<std::string> changed_keys(const catalog& before, const catalog& after) {
+  std::set<std::string> found;
+  for (const auto& [one, other] : {std::pair{&before, &after}, std::pair{&after, &before}})
+    for (const auto& [key, value] : one->keys()) {
+      auto at = other->keys().find(key);
+      if (at == other->keys().end() || at->second != value)
+        found.insert(key);
+    }
+  return {found.begin(), found.end()};
+}
+
+std::string describe_change(const std::vector<std::string>& keys) {
+  std::string text;
+  for (auto [effect, when] : {std::pair{key_effect::now, "now"},
+                              std::pair{key_effect::restart, "when the service is started again"},
+                              std::pair{key_effect::rendering, "when files for containers are rendered"}}) {
+    std::vector<std::string_view> those;
+    for (const auto& key : keys)
+      if (effect_of(key) == effect)
+        those.push_back(key);
+    if (!those.empty())
+      text += fmt::format("{}{} {}", text.empty() ? "" : "; ", when, fmt::join(those, ", "));
+  }
+  return text;
+}
+
+expected<std::vector<std::string>> catalog_watch::check() {
   auto old = current();
   TROUPE_TRY(text, read_text(old->file()));
   auto content = sha256_hex(as_bytes(text));
   if (content == old->content())
-    return false;
+    return std::vector<std::string>{};
   {
     std::lock_guard lock{mutex_};
     if (content == refused_)
-      return false;
+      return std::vector<std::string>{};
   }
   auto read = catalog::parse(text, old->file(), old->data());
-  std::vector<std::function<void(const catalog_ptr&)>> listeners;
-  {
-    std::lock_guard lock{mutex_};
-    if (!read) {
-      refused_ = content;
-      return fail_while("the changed catalog was not taken, the one before stays in force",
-                        std::move(read).error());
-    }
-    refused_.clear();
-    current_ = std::make_shared<const catalog>(std::move(*read));
-    listeners = listeners_;
-  }
-  for (auto& tell : listeners)
-    tell(current());
-  return true;
-}
-
-void catalog_watch::on_change(std::function<void(const catalog_ptr&)> tell) {
   std::lock_guard lock{mutex_};
-  listeners_.push_back(std::move(tell));
+  if (!read) {
+    refused_ = content;
+    return fail_while("the changed catalog was not taken, the one before stays in force",
+                      std::move(read).error());
+  }
+  refused_.clear();
+  current_ = std::make_shared<const catalog>(std::move(*read));
+  return changed_keys(*old, *current_);
 }
 
 } // namespace troupe

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -53,16 +53,14 @@ struct service_entry {
   std::string contract; ///< The file identifier of its schema: `TRPF`.
   std::uint32_t contract_version = 1;
   std::uint32_t replicas = 1;
-  std::uint32_t least_replicas = 0; ///< So many always run, the others come and go with load; 0: all run.
-  std::string shard_key;          ///< What the replicas are sharded by: `entity`; empty: any replica answers.
-  std::vector<std::string> needs; ///< Services that are started before this one.
-  std::vector<std::string> calls; ///< Services it sends requests to: who lets it in follows from this.
+  std::uint32_t least_replicas = 0;   ///< So many always run, the others come and go with load; 0: all run.
+  std::vector<std::string> needs;     ///< Services that are started before this one.
+  std::vector<std::string> calls;     ///< Services it sends requests to: who lets it in follows from this.
   std::vector<std::string> endpoints; ///< One per replica, expanded: where clients connect to.
   std::vector<std::string> binds;     ///< One per replica, expanded: where the service listens.
   bool own_hosts = false;             ///< {replica} is in the host: every replica has a host of its own.
   std::uint16_t admin_port = 0;       ///< Of replica 0; see port_of. 0: any free port.
   std::string admin_address = "127.0.0.1";
-  std::chrono::milliseconds call_timeout{5'000};   ///< How long a client waits when it says nothing else.
   std::chrono::milliseconds start_timeout{30'000}; ///< From process start to ready.
   std::chrono::milliseconds drain_timeout{10'000}; ///< From the wish to stop to the end.
   double retry_budget = 0.1;                       ///< Retries allowed per call made, 0 to 1.
@@ -117,15 +115,35 @@ public:
   /// SHA-256 of the text it was read from.
   const std::string& content() const noexcept { return content_; }
 
+  /// Every key that the file gives, as `ranker.replicas`.
+  const std::map<std::string, config_value, std::less<>>& keys() const noexcept { return keys_; }
+
 private:
   std::string fleet_;
   std::filesystem::path file_;
   std::filesystem::path data_;
   std::string content_;
+  std::map<std::string, config_value, std::less<>> keys_;
   std::vector<service_entry> services_;
 };
 
 using catalog_ptr = std::shared_ptr<const catalog>;
+
+/// When a changed key takes effect.
+enum class key_effect : std::uint8_t {
+  now, ///< start_timeout, drain_timeout, settings.log_level: whoever runs looks at them when they are needed.
+  restart,   ///< When what reads it is started again: the service itself, and those that call it.
+  rendering, ///< resources and container: in the files of `troupe catalog render`.
+};
+
+key_effect effect_of(std::string_view key);
+
+/// The keys that are not the same in both, sorted.
+std::vector<std::string> changed_keys(const catalog& before, const catalog& after);
+
+/// For a log: `now ranker.drain_timeout; when the service is started again ranker.replicas`. Empty where
+/// nothing changed.
+std::string describe_change(const std::vector<std::string>& keys);
 
 /// Watches the file of a catalog. A change is seen by its content, not by its time stamp. Any thread.
 class catalog_watch {
@@ -135,18 +153,14 @@ public:
   /// The catalog in force.
   catalog_ptr current() const;
 
-  /// Reads the file again: true when another catalog came into force. A file that cannot be read or is not
-  /// valid leaves the old one in force; the error is given once per content.
-  expected<bool> check();
-
-  /// Called after each change, on the thread of `check`.
-  void on_change(std::function<void(const catalog_ptr&)> tell);
+  /// Reads the file again and gives the keys that changed, where another catalog came into force. A file that
+  /// cannot be read or is not valid leaves the old one in force; the error is given once per content.
+  expected<std::vector<std::string>> check();
 
 private:
   mutable std::mutex mutex_;
   catalog_ptr current_;
   std::string refused_;
-  std::vector<std::function<void(const catalog_ptr&)>> listeners_;
 };
 
 } // namespace troupe

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <fstream>
 
 using namespace troupe;
@@ -21,7 +22,6 @@ replicas = 2
 [feature-store]
 contract = "TRPF"
 replicas = 3
-shard_key = "entity"
 needs = ["ingest"]
 endpoint = "tcp://127.0.0.1:7200+"
 admin_port = 9121
@@ -67,6 +67,8 @@ TEST_CASE("the catalog that is shipped is valid") {
 TEST_CASE("every rule of the catalog names service, key, value and what is allowed") {
   CHECK(error_of("[ingest]\ncontract = \"TRPI\"\nreplicas = 2") ==
         "c.toml [ingest]: key replicas = 2: must be 1, as one process owns every partition of the log");
+  CHECK(error_of("[feature-store]\ncontract = \"TRPF\"\nreplicas = 2\nleast_replicas = 1") ==
+        "c.toml [feature-store]: key least_replicas = 1: replicas that keep a part each cannot come and go");
   CHECK(error_of("[ingest]\ncontract = \"TRPX\"").find("this build speaks TRPI version 1") !=
         std::string::npos);
   CHECK(error_of("[ingest]").find("key contract is missing") != std::string::npos);
@@ -122,17 +124,35 @@ TEST_CASE("a changed catalog comes into force and a broken one does not") {
   auto first = catalog::load(file, folder / "data");
   REQUIRE(first);
   catalog_watch watch{std::make_shared<const catalog>(std::move(*first))};
-  std::size_t told = 0;
-  watch.on_change([&](const catalog_ptr&) { ++told; });
 
-  CHECK_FALSE(*watch.check());
-  write(file, "version = 1\n[ingest]\ncontract = \"TRPI\"\ncall_timeout = \"1s\"\n");
-  CHECK(*watch.check());
-  CHECK(watch.current()->services()[0].call_timeout == std::chrono::seconds{1});
+  CHECK(watch.check()->empty());
+  write(file, "version = 1\n[ingest]\ncontract = \"TRPI\"\ndrain_timeout = \"1s\"\n");
+  auto changed = watch.check();
+  REQUIRE(changed);
+  CHECK(std::ranges::find(*changed, "ingest.drain_timeout") != changed->end());
+  CHECK(std::ranges::find(*changed, "validator.contract") != changed->end());
+  CHECK(std::ranges::find(*changed, "ingest.contract") == changed->end());
+  CHECK(watch.current()->services()[0].drain_timeout == std::chrono::seconds{1});
   write(file, "version = 2\n");
   auto refused = watch.check();
   CHECK_FALSE(refused);
-  CHECK(*watch.check() == false);
+  CHECK(watch.check()->empty());
   CHECK(watch.current()->services().size() == 1);
-  CHECK(told == 1);
+  write(file,
+        "# Only a comment is new.\nversion = 1\n[ingest]\ncontract = \"TRPI\"\ndrain_timeout = \"1s\"\n");
+  CHECK(watch.check()->empty());
+}
+
+TEST_CASE("for each key it is said whether a change takes effect now, after a restart, or when files are "
+          "rendered") {
+  CHECK(describe_change({}) == "");
+  CHECK(describe_change({"gateway.drain_timeout"}) == "now gateway.drain_timeout");
+  CHECK(describe_change({"gateway.container.replicas", "gateway.drain_timeout", "gateway.endpoint",
+                         "gateway.resources.cpus", "gateway.settings.http_port", "gateway.settings.log_level",
+                         "gateway.start_timeout", "ranker.replicas"}) ==
+        "now gateway.drain_timeout, gateway.settings.log_level, gateway.start_timeout; when the service is "
+        "started "
+        "again gateway.endpoint, gateway.settings.http_port, ranker.replicas; when files for containers are "
+        "rendered "
+        "gateway.container.replicas, gateway.resources.cpus");
 }

@@ -96,14 +96,13 @@ std::string settings_json(const config_section& settings) {
 
 std::string entry_json(const service_entry& entry) {
   return fmt::format(
-      R"({{"name":{},"binary":{},"contract":{},"contract_version":{},"replicas":{},"least_replicas":{},"shard_key":{},"needs":{},"calls":{},"endpoints":{},)"
-      R"("binds":{},"admin_address":{},"admin_port":{},"call_timeout":{},"start_timeout":{},"drain_timeout":{},)"
+      R"({{"name":{},"binary":{},"contract":{},"contract_version":{},"replicas":{},"least_replicas":{},"needs":{},"calls":{},"endpoints":{},)"
+      R"("binds":{},"admin_address":{},"admin_port":{},"start_timeout":{},"drain_timeout":{},)"
       R"("retry_budget":{},"max_in_flight":{},"encrypted":{},"memory_bytes":{},"cpus":{},"container":{{)"
       R"("replicas":{},"most_replicas":{},"volume_bytes":{},"port":{},"settings":{}}},"settings":{}}})",
       json_string(entry.name), json_string(entry.binary), json_string(entry.contract), entry.contract_version,
-      entry.replicas, entry.least_replicas, json_string(entry.shard_key), list_json(entry.needs),
-      list_json(entry.calls), list_json(entry.endpoints), list_json(entry.binds),
-      json_string(entry.admin_address), entry.admin_port, json_string(text_of(entry.call_timeout)),
+      entry.replicas, entry.least_replicas, list_json(entry.needs), list_json(entry.calls),
+      list_json(entry.endpoints), list_json(entry.binds), json_string(entry.admin_address), entry.admin_port,
       json_string(text_of(entry.start_timeout)), json_string(text_of(entry.drain_timeout)),
       entry.retry_budget, entry.max_in_flight, entry.curve.enabled(), entry.resources.memory_bytes,
       entry.resources.cpus, entry.container.replicas, entry.container.most_replicas,
@@ -118,8 +117,6 @@ void print_entry(const service_entry& entry) {
   line("binary", entry.binary);
   line("replicas", entry.least_replicas == 0 ? fmt::format("{}", entry.replicas)
                                              : fmt::format("{} to {}", entry.least_replicas, entry.replicas));
-  if (!entry.shard_key.empty())
-    line("shard_key", entry.shard_key);
   line("needs", entry.needs.empty() ? "-" : fmt::format("{}", fmt::join(entry.needs, ", ")));
   line("calls", entry.calls.empty() ? "-" : fmt::format("{}", fmt::join(entry.calls, ", ")));
   for (std::uint32_t replica = 0; replica < entry.replicas; ++replica) {
@@ -130,8 +127,8 @@ void print_entry(const service_entry& entry) {
   }
   line("admin", entry.admin_port == 0 ? fmt::format("{}, any port", entry.admin_address)
                                       : fmt::format("http://{}:{}", entry.admin_address, entry.admin_port));
-  line("timeouts", fmt::format("call {}, start {}, drain {}", text_of(entry.call_timeout),
-                               text_of(entry.start_timeout), text_of(entry.drain_timeout)));
+  line("timeouts",
+       fmt::format("start {}, drain {}", text_of(entry.start_timeout), text_of(entry.drain_timeout)));
   line("retry_budget", fmt::format("{}", entry.retry_budget));
   line("max_in_flight", fmt::format("{}", entry.max_in_flight));
   line("encrypted",

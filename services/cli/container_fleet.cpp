@@ -36,8 +36,6 @@ void write_service(std::string& out, const catalog& fleet, const service_entry& 
   line("replicas", fmt::format("{}", endpoints_of(entry, target)));
   if (containers_of(entry) < endpoints_of(entry, target))
     line("least_replicas", fmt::format("{}", containers_of(entry)));
-  if (!entry.shard_key.empty())
-    line("shard_key", toml_text(entry.shard_key));
   if (!entry.needs.empty())
     line("needs", list_text(entry.needs));
   if (!entry.calls.empty())
@@ -45,7 +43,6 @@ void write_service(std::string& out, const catalog& fleet, const service_entry& 
   line("endpoint", toml_text(fmt::format("tcp://{0}-{{replica}}.{0}:{1}", entry.name, container_port)));
   line("admin_address", toml_text("0.0.0.0"));
   line("admin_port", fmt::format("{}", entry.admin_port));
-  line("call_timeout", span(entry.call_timeout));
   line("start_timeout", span(entry.start_timeout));
   line("drain_timeout", span(entry.drain_timeout));
   line("retry_budget", fmt::format("{}", entry.retry_budget));

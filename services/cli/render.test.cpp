@@ -24,7 +24,6 @@ version = 1
 [store]
 contract = "TRPX"
 replicas = 2
-shard_key = "entity"
 admin_port = 9001
 drain_timeout = "20s"
 [store.settings]
@@ -113,7 +112,6 @@ TEST_CASE("the catalog of the containers is valid, calls everybody by name and l
   const auto& door = **made->find("door");
   CHECK(store.endpoints == std::vector<std::string>{"tcp://store-0.store:7000", "tcp://store-1.store:7000"});
   CHECK(store.binds[1] == "tcp://*:7000");
-  CHECK(store.shard_key == "entity");
   CHECK(store.port_of(store.admin_port, 1) == 9001);
   CHECK(store.curve.secret == "file:/run/secrets/store.secret");
   CHECK(store.curve.allow == std::vector<std::string>{"file:keys/door.public", "file:keys/cli.public"});
@@ -274,10 +272,10 @@ TEST_CASE("the files in compose/ are those that the catalog renders") {
   }
 }
 
-TEST_CASE("replicas that are shards do not come and go") {
-  auto text = std::string{small} + "[bad]\ncontract = \"TRPX\"\nshard_key = \"x\"\nadmin_port = 0\n"
-                                   "[bad.container]\nmost_replicas = 2\n";
-  CHECK(catalog::parse(text, "c.toml", "/d").error().text.find("sharded by x cannot come and go") !=
+TEST_CASE("replicas that keep a part each do not come and go, the others within their bounds") {
+  std::string text = "version = 1\n[feature-store]\ncontract = \"TRPF\"\nadmin_port = 0\n"
+                     "[feature-store.container]\nmost_replicas = 2\n";
+  CHECK(catalog::parse(text, "c.toml", "/d").error().text.find("replicas that keep a part each cannot come and go") !=
         std::string::npos);
   text = "version = 1\n[bad]\ncontract = \"TRPX\"\nadmin_port = 0\nreplicas = 2\nleast_replicas = 3\n";
   CHECK(catalog::parse(text, "c.toml", "/d").error().text.find("must be at most 2, its replicas") !=

@@ -49,7 +49,7 @@ sigset_t watched_signals() {
 
 } // namespace
 
-supervisor::supervisor(supervisor_options options) : options_{std::move(options)} {
+supervisor::supervisor(supervisor_options options) : options_{std::move(options)}, watch_{options_.catalog} {
   std::size_t widest = 0;
   for (const auto& entry : options_.catalog->services())
     for (std::uint32_t replica = 0; replica < entry.replicas; ++replica) {
@@ -173,9 +173,17 @@ expected<void> supervisor::start(process& each) {
   each.ready_fd = ready[0];
   each.is = state::starting;
   each.since = clock::now();
-  each.next = each.since + each.entry->start_timeout;
+  each.next = each.since + now(each).start_timeout;
   log::info("process-started", "up started {} as process {}", each.who(), child);
   return {};
+}
+
+const service_entry& supervisor::now(const process& each) {
+  if (auto changed = watch_.check(); !changed)
+    log::warn("catalog-refused", "{}", changed.error().text);
+  catalog_ = watch_.current();
+  auto found = catalog_->find(each.entry->name);
+  return found ? **found : *each.entry;
 }
 
 bool supervisor::needs_met(const process& each) const {
@@ -342,7 +350,7 @@ void supervisor::stop_what_can() {
     ::kill(each.id, SIGTERM);
     each.is = state::stopping;
     each.since = clock::now();
-    each.next = each.since + each.entry->drain_timeout + kill_after;
+    each.next = each.since + now(each).drain_timeout + kill_after;
   }
 }
 
@@ -352,8 +360,9 @@ void supervisor::check_times() {
     if (each.id <= 0 || now < each.next)
       continue;
     if (each.is == state::starting) {
-      log::error("process-start-late", "{} was not ready within {} and is killed", each.who(),
-                 to_duration_text(std::chrono::microseconds{each.entry->start_timeout}));
+      log::error(
+          "process-start-late", "{} was not ready within {} and is killed", each.who(),
+          to_duration_text(std::chrono::duration_cast<std::chrono::microseconds>(each.next - each.since)));
       ::kill(each.id, SIGKILL);
       each.next = now + 60s;
     } else if (each.is == state::stopping) {

@@ -87,7 +87,12 @@ private:
   bool is_needed(const process& each) const;
   int wait_ms() const;
 
+  /// As the catalog has it now.
+  const service_entry& now(const process& each);
+
   supervisor_options options_;
+  catalog_watch watch_;
+  catalog_ptr catalog_; ///< Keeps what `now` gave.
   std::vector<process> processes_;
   int signals_ = -1;
   int lock_ = -1;
