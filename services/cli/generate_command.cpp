@@ -1,7 +1,7 @@
 #include "services/cli/generate_command.hpp"
 
-#include "services/cli/world/generator.hpp"
-#include "services/cli/world/output.hpp"
+#include "services/cli/synthetic_data/generator.hpp"
+#include "services/cli/synthetic_data/output.hpp"
 
 #include "common/command_line/command_line.hpp"
 
@@ -21,7 +21,7 @@ struct generate_options {
   std::string mean_delay = "1h";
   double drift_at = -1;
   bool quiet = false;
-  world::settings how;
+  synthetic_data::settings how;
 };
 
 /// One line on a terminal's stderr that is written over itself, four times a second at most.
@@ -55,7 +55,7 @@ private:
 
 template <class Make>
 expected<void> write_all(const std::filesystem::path& path, std::uint64_t count, Make make) {
-  TROUPE_TRY(file, world::create_record_file(path));
+  TROUPE_TRY(file, synthetic_data::create_record_file(path));
   for (std::uint64_t i = 0; i < count; ++i) {
     TROUPE_CHECK(file->write(make(i)));
     if (context::interrupted())
@@ -81,7 +81,7 @@ expected<void> generate(const context& context, generate_options options) {
     return fail(errno_code(err.value()), "cannot create {}: {}", options.out.string(), err.message());
   context::watch_interrupt();
 
-  world::generator source{how};
+  synthetic_data::generator source{how};
   auto& laws = source.laws();
   auto path_of = [&](std::string_view what) {
     return options.out / fmt::format("{}.{}", what, options.format);
@@ -90,7 +90,7 @@ expected<void> generate(const context& context, generate_options options) {
   TROUPE_CHECK(write_all(path_of("items"), how.items, [&](auto i) { return laws.item_record(i); }));
   {
     progress_line progress{!options.quiet && stderr_is_terminal()};
-    TROUPE_TRY(file, world::create_record_file(path_of("events")));
+    TROUPE_TRY(file, synthetic_data::create_record_file(path_of("events")));
     std::uint64_t written = 0;
     while (auto event = source.next()) {
       TROUPE_CHECK(file->write(*event));
@@ -129,7 +129,8 @@ expected<void> generate(const context& context, generate_options options) {
 void add_generate_commands(command_line::command& app, context& context) {
   auto options = std::make_shared<generate_options>();
   auto& how = options->how;
-  auto* sub = app.add_command("generate", "Write a made-up world whose truth is known: users, items, events");
+  auto* sub = app.add_command("generate",
+                              "Write synthetic data whose preference model is known: users, items, events");
   sub->add_option("--out", options->out, "Folder for users, items, events and truth.json")->required();
   sub->add_option("--format", options->format, "jsonl, jsonl.gz, jsonl.zst or parquet")
       ->check(command_line::one_of({"jsonl", "jsonl.gz", "jsonl.zst", "parquet"}))

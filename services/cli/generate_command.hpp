@@ -4,7 +4,8 @@
 
 namespace troupe::cli {
 
-/// `troupe generate`: writes a world with known truth to files that `troupe ingest` reads without a mapping.
+/// `troupe generate`: writes synthetic data with a known preference model to files that `troupe ingest` reads
+/// without a mapping.
 void add_generate_commands(command_line::command& app, context& context);
 
 } // namespace troupe::cli

@@ -9,6 +9,7 @@
 #include "services/cli/ranker_commands.hpp"
 #include "services/cli/registry_commands.hpp"
 #include "services/cli/rollout_commands.hpp"
+#include "services/cli/simulate_command.hpp"
 #include "services/cli/split_command.hpp"
 #include "services/cli/status_command.hpp"
 #include "services/cli/train_commands.hpp"
@@ -16,7 +17,6 @@
 #include "services/cli/training_set_commands.hpp"
 #include "services/cli/up_command.hpp"
 #include "services/cli/validator_commands.hpp"
-#include "services/cli/visit_command.hpp"
 
 #include "common/command_line/command_line.hpp"
 
@@ -63,7 +63,7 @@ int run(int argc, char** argv) {
   cli::add_key_commands(app, context);
   cli::add_split_command(app, context);
   cli::add_ask_commands(app, context);
-  cli::add_visit_commands(app, context);
+  cli::add_simulate_commands(app, context);
   if (auto end = app.parse(argc, argv))
     return *end;
   return context.exit_code();

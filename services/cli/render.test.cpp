@@ -275,8 +275,9 @@ TEST_CASE("the files in compose/ are those that the catalog renders") {
 TEST_CASE("replicas that keep a part each do not come and go, the others within their bounds") {
   std::string text = "version = 1\n[feature-store]\ncontract = \"TRPF\"\nadmin_port = 0\n"
                      "[feature-store.container]\nmost_replicas = 2\n";
-  CHECK(catalog::parse(text, "c.toml", "/d").error().text.find("replicas that keep a part each cannot come and go") !=
-        std::string::npos);
+  CHECK(catalog::parse(text, "c.toml", "/d")
+            .error()
+            .text.find("replicas that keep a part each cannot come and go") != std::string::npos);
   text = "version = 1\n[bad]\ncontract = \"TRPX\"\nadmin_port = 0\nreplicas = 2\nleast_replicas = 3\n";
   CHECK(catalog::parse(text, "c.toml", "/d").error().text.find("must be at most 2, its replicas") !=
         std::string::npos);

@@ -364,7 +364,7 @@ std::vector<json::object> command_line(const catalog& fleet, const fleet_files& 
   for (const auto& entry : fleet.services())
     all.push_back(entry.name);
   auto egress = egress_to(all);
-  for (const auto& entry : fleet.services()) // for `troupe recommend` and `troupe visit`
+  for (const auto& entry : fleet.services()) // for `troupe recommend` and `troupe simulate`
     if (has_door(entry))
       egress.push_back(json::object{{"to", json::array{pods(entry.name)}},
                                     {"ports", json::array{port(entry.container.port)}}});

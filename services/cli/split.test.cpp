@@ -1,5 +1,5 @@
 #include "services/cli/split_command.hpp"
-#include "services/cli/visitors.hpp"
+#include "services/cli/user_simulator.hpp"
 
 #include "common/testing/temp_dir.hpp"
 
@@ -38,13 +38,13 @@ TEST_CASE("visitors of held-out events want what they took there, and look less 
       << R"({"kind":"event","id":"1","type":"rating","user":"a","item":"x","event_time":"2026-01-01T00:00:00Z"})"
       << "\n";
 
-  auto made = cli::visitors_of_events(file, {});
+  auto made = cli::simulate_held_out_users(file, {});
 
   REQUIRE(made);
-  world::random source{1};
+  synthetic_data::random source{1};
   CHECK((*made)->draw_user(source) == "a");
   CHECK(*(*made)->click_probability("a", "x", 1) == doctest::Approx(0.8));
   CHECK(*(*made)->click_probability("a", "x", 3) == doctest::Approx(0.4));
   CHECK(*(*made)->click_probability("a", "other", 1) == doctest::Approx(0.02));
-  CHECK(!cli::visitors_of_events(temp / "nothing", {}));
+  CHECK(!cli::simulate_held_out_users(temp / "nothing", {}));
 }

@@ -2,7 +2,7 @@
 
 #include "services/cli/context.hpp"
 #include "services/cli/record_files.hpp"
-#include "services/cli/world/output.hpp"
+#include "services/cli/synthetic_data/output.hpp"
 
 #include "common/command_line/command_line.hpp"
 
@@ -62,12 +62,12 @@ expected<void> split(const context& context, const split_options& given) {
     if (problem)
       return fail(errno_code(problem.value()), "cannot create {}: {}", folder.string(), problem.message());
   }
-  TROUPE_TRY(entities, world::create_record_file(train / "entities.jsonl"));
+  TROUPE_TRY(entities, synthetic_data::create_record_file(train / "entities.jsonl"));
   for (const auto& each : all.entities)
     TROUPE_CHECK(entities->write(each));
   TROUPE_CHECK(entities->close());
-  TROUPE_TRY(kept, world::create_record_file(train / "events.jsonl"));
-  TROUPE_TRY(apart, world::create_record_file(held_out / "events.jsonl"));
+  TROUPE_TRY(kept, synthetic_data::create_record_file(train / "events.jsonl"));
+  TROUPE_TRY(apart, synthetic_data::create_record_file(held_out / "events.jsonl"));
   for (std::size_t i = 0; i < all.events.size(); ++i)
     TROUPE_CHECK((held[i] ? apart : kept)->write(all.events[i]));
   TROUPE_CHECK(kept->close());

@@ -47,7 +47,7 @@ roll_out() {
   local following=$! seed=0
   while kill -0 $following 2>/dev/null && [ $seed -lt 60 ]; do
     seed=$((seed + 1))
-    cli visit --api-key file:/work/key --users 1000 --items 300 --seed 7 --visit-seed $seed \
+    cli simulate --api-key file:/work/key --users 1000 --items 300 --seed 7 --visit-seed $seed \
       --visits 1000 --n 10 --quiet >>"$work/visits.log" 2>&1 || true
   done
   wait $following

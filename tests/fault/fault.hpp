@@ -1,6 +1,6 @@
 #pragma once
 
-#include "tests/support/world.hpp"
+#include "tests/support/input.hpp"
 
 #include <boost/json.hpp>
 #include <doctest/doctest.h>

@@ -1,5 +1,6 @@
 #include "tests/fault/fault.hpp"
 #include "tests/support/http_caller.hpp"
+#include "tests/support/input.hpp"
 #include "tests/support/known_release.hpp"
 
 #include <signal.h>

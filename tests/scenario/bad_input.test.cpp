@@ -1,6 +1,6 @@
 #include "tests/support/metrics.hpp"
 #include "tests/support/raw_socket.hpp"
-#include "tests/support/world.hpp"
+#include "tests/support/input.hpp"
 
 #include "common/net/envelope.hpp"
 

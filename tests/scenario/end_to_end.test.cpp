@@ -1,6 +1,6 @@
 // The main job, driven by `troupe` and HTTP alone: from files to an answer that explains itself.
 #include "tests/support/http_caller.hpp"
-#include "tests/support/world.hpp"
+#include "tests/support/input.hpp"
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -48,7 +48,7 @@ struct main_job {
   }
 
   json visit(int visits, int seed) const {
-    std::vector<std::string> words{"visit",      "--quiet", "--visits",     std::to_string(visits),
+    std::vector<std::string> words{"simulate",   "--quiet", "--visits",     std::to_string(visits),
                                    "--n",        "10",      "--visit-seed", std::to_string(seed),
                                    "--parallel", "4"};
     words.insert(words.end(), visitors.begin(), visitors.end());

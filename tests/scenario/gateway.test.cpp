@@ -123,7 +123,7 @@ TEST_CASE("visitors ask, look, click and tell, the same ones each time") {
   CHECK(wait_until(
       [&] { return !http.good("GET", "/v1/users/u9/recommendations").at("items").as_array().empty(); }, 60s));
 
-  auto seen = services.ask({"visit", "--visits", "200", "--users", "100", "--items", "50", "--seed", "3"});
+  auto seen = services.ask({"simulate", "--visits", "200", "--users", "100", "--items", "50", "--seed", "3"});
 
   CHECK(number(seen, "failed") == 0);
   CHECK(number(seen, "degraded") == 200);

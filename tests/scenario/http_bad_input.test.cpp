@@ -1,5 +1,5 @@
 #include "tests/support/http_caller.hpp"
-#include "tests/support/world.hpp"
+#include "tests/support/input.hpp"
 
 #include <signal.h>
 #include <sys/resource.h>

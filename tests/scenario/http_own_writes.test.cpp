@@ -1,6 +1,6 @@
 #include "tests/support/http_caller.hpp"
+#include "tests/support/input.hpp"
 #include "tests/support/known_release.hpp"
-#include "tests/support/world.hpp"
 
 using namespace troupe::testing;
 

@@ -1,5 +1,5 @@
 #include "tests/support/free_ports.hpp"
-#include "tests/support/world.hpp"
+#include "tests/support/input.hpp"
 
 #include "common/http/client.hpp"
 

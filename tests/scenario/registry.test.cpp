@@ -1,4 +1,4 @@
-#include "tests/support/world.hpp"
+#include "tests/support/input.hpp"
 
 #include <boost/json/parse.hpp>
 #include <doctest/doctest.h>

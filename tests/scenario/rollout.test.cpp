@@ -1,7 +1,7 @@
 #include "tests/support/known_release.hpp"
-#include "tests/support/world.hpp"
+#include "tests/support/input.hpp"
 
-#include "services/cli/world/truth.hpp"
+#include "services/cli/synthetic_data/preference_model.hpp"
 
 #include "common/http/client.hpp"
 
@@ -22,8 +22,8 @@ namespace {
 
 constexpr int items = 100, users = 600;
 
-troupe::world::settings world_of() {
-  troupe::world::settings how;
+troupe::synthetic_data::settings synthetic_settings() {
+  troupe::synthetic_data::settings how;
   how.users = users;
   how.items = items;
   how.seed = 5;
@@ -34,7 +34,7 @@ troupe::world::settings world_of() {
 /// quality, 0 for the best one.
 std::string release(const fleet& services, const std::string& name, int best,
                     const std::string& model = "taste") {
-  troupe::world::truth laws{world_of()};
+  troupe::synthetic_data::preference_model laws{synthetic_settings()};
   std::vector<int> order(items);
   std::iota(order.begin(), order.end(), 0);
   std::ranges::sort(order, [&](int a, int b) {
@@ -81,7 +81,7 @@ public:
   explicit crowd(const fleet& services)
       : thread_{[this, &services] {
           for (int seed = 1; !stop_; ++seed)
-            services.troupe({"visit", "--quiet", "--visits", "400", "--parallel", "4", "--users",
+            services.troupe({"simulate", "--quiet", "--visits", "400", "--parallel", "4", "--users",
                              std::to_string(users), "--items", std::to_string(items), "--seed", "5",
                              "--visit-seed", std::to_string(seed)});
         }} {}

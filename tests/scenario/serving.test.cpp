@@ -1,5 +1,5 @@
 #include "tests/support/known_release.hpp"
-#include "tests/support/world.hpp"
+#include "tests/support/input.hpp"
 
 #include <boost/json/serialize.hpp>
 #include <doctest/doctest.h>

@@ -1,6 +1,6 @@
 // Files reach an ingest service that cannot read them where they are.
 #include "tests/support/free_ports.hpp"
-#include "tests/support/world.hpp"
+#include "tests/support/input.hpp"
 
 #include <doctest/doctest.h>
 #include <signal.h>

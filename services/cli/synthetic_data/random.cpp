@@ -1,8 +1,8 @@
-#include "services/cli/world/random.hpp"
+#include "services/cli/synthetic_data/random.hpp"
 
 #include <cmath>
 
-namespace troupe::world {
+namespace troupe::synthetic_data {
 
 namespace {
 
@@ -138,4 +138,4 @@ std::uint64_t permutation::backward(std::uint64_t x) const noexcept {
   return x;
 }
 
-} // namespace troupe::world
+} // namespace troupe::synthetic_data

@@ -1,12 +1,12 @@
-#include "services/cli/world/truth.hpp"
+#include "services/cli/synthetic_data/preference_model.hpp"
 
 #include <cmath>
 
-namespace troupe::world {
+namespace troupe::synthetic_data {
 
 namespace {
 
-// Numbers of the random streams; each thing in the world has its own.
+// Numbers of the random streams; each thing that is drawn has its own.
 enum stream : std::uint64_t {
   user_taste = 1,
   user_new_taste,
@@ -37,7 +37,7 @@ bool within(double x, double low, double high) {
 
 expected<void> settings::validate() const {
   auto refuse = [](std::string_view key, auto value, std::string_view allowed) {
-    return fail(ec::invalid_argument, "cannot make a world: {} is {}, allowed is {}", key, value, allowed);
+    return fail(ec::invalid_argument, "cannot generate data: {} is {}, allowed is {}", key, value, allowed);
   };
   if (users < 1 || users > 1'000'000'000)
     return refuse("users", users, "1 to 1000000000");
@@ -64,7 +64,7 @@ expected<void> settings::validate() const {
   return {};
 }
 
-truth::truth(settings how)
+preference_model::preference_model(settings how)
     : settings_{how}, popularity_{how.items, how.item_skew}, activity_{how.users, how.user_skew},
       item_of_rank_{how.items, random::mix(how.seed + 1)},
       item_of_rank_drifted_{how.items, random::mix(how.seed + 2)}, user_of_rank_{how.users,
@@ -74,7 +74,7 @@ truth::truth(settings how)
                                   *how.drift_at * static_cast<double>(how.span.count()))};
 }
 
-truth::vector truth::user_factors(std::uint64_t user, bool drifted) const noexcept {
+preference_model::vector preference_model::user_factors(std::uint64_t user, bool drifted) const noexcept {
   random source{settings_.seed, stream_of(drifted ? user_new_taste : user_taste, user)};
   vector out;
   for (auto& x : out)
@@ -82,7 +82,7 @@ truth::vector truth::user_factors(std::uint64_t user, bool drifted) const noexce
   return out;
 }
 
-truth::vector truth::item_factors(std::uint64_t item) const noexcept {
+preference_model::vector preference_model::item_factors(std::uint64_t item) const noexcept {
   random source{settings_.seed, stream_of(item_nature, item)};
   vector out;
   for (auto& x : out)
@@ -90,12 +90,12 @@ truth::vector truth::item_factors(std::uint64_t item) const noexcept {
   return out;
 }
 
-double truth::quality(std::uint64_t item) const noexcept {
+double preference_model::quality(std::uint64_t item) const noexcept {
   random source{~settings_.seed, stream_of(item_nature, item)};
   return source.normal();
 }
 
-double truth::affinity(std::uint64_t user, std::uint64_t item, timestamp at) const noexcept {
+double preference_model::affinity(std::uint64_t user, std::uint64_t item, timestamp at) const noexcept {
   auto taste = user_factors(user, drifted(at));
   auto nature = item_factors(item);
   double dot = 0;
@@ -104,29 +104,29 @@ double truth::affinity(std::uint64_t user, std::uint64_t item, timestamp at) con
   return quality(item) + dot / std::sqrt(static_cast<double>(factors));
 }
 
-double truth::click_probability(std::uint64_t user, std::uint64_t item, unsigned position,
-                                timestamp at) const noexcept {
+double preference_model::click_probability(std::uint64_t user, std::uint64_t item, unsigned position,
+                                           timestamp at) const noexcept {
   return examination(position) * sigmoid(attraction_bias + affinity(user, item, at));
 }
 
-double truth::propensity(std::uint64_t item, timestamp at) const noexcept {
+double preference_model::propensity(std::uint64_t item, timestamp at) const noexcept {
   auto& ranks = drifted(at) ? item_of_rank_drifted_ : item_of_rank_;
   auto popular = popularity_.probability(ranks.backward(item) + 1);
   return (1 - settings_.exploration) * popular + settings_.exploration / static_cast<double>(settings_.items);
 }
 
-std::uint64_t truth::draw_item(random& source, timestamp at) const noexcept {
+std::uint64_t preference_model::draw_item(random& source, timestamp at) const noexcept {
   if (source.uniform() < settings_.exploration)
     return source.below(settings_.items);
   auto& ranks = drifted(at) ? item_of_rank_drifted_ : item_of_rank_;
   return ranks.forward(popularity_.sample(source) - 1);
 }
 
-std::uint64_t truth::draw_user(random& source) const noexcept {
+std::uint64_t preference_model::draw_user(random& source) const noexcept {
   return user_of_rank_.forward(activity_.sample(source) - 1);
 }
 
-double truth::policy_value(bool uniform, timestamp at, std::uint64_t draws) const noexcept {
+double preference_model::policy_value(bool uniform, timestamp at, std::uint64_t draws) const noexcept {
   random source{settings_.seed, stream_of(value_draws, uniform)};
   double sum = 0;
   for (std::uint64_t i = 0; i < draws; ++i) {
@@ -137,7 +137,7 @@ double truth::policy_value(bool uniform, timestamp at, std::uint64_t draws) cons
   return draws == 0 ? 0 : sum / static_cast<double>(draws);
 }
 
-record truth::user_record(std::uint64_t user) const {
+record preference_model::user_record(std::uint64_t user) const {
   random source{settings_.seed, stream_of(user_face, user)};
   record out;
   out.kind = record_kind::user;
@@ -150,7 +150,7 @@ record truth::user_record(std::uint64_t user) const {
   return out;
 }
 
-record truth::item_record(std::uint64_t item) const {
+record preference_model::item_record(std::uint64_t item) const {
   random source{settings_.seed, stream_of(item_face, item)};
   record out;
   out.kind = record_kind::item;
@@ -173,7 +173,7 @@ record truth::item_record(std::uint64_t item) const {
   return out;
 }
 
-std::string truth::json() const {
+std::string preference_model::json() const {
   auto& s = settings_;
   auto end = s.start + s.span;
   auto drift = drift_time_ ? fmt::format("\"{}\"", to_rfc3339(*drift_time_)) : std::string{"null"};
@@ -190,4 +190,4 @@ std::string truth::json() const {
       policy_value(true, end));
 }
 
-} // namespace troupe::world
+} // namespace troupe::synthetic_data

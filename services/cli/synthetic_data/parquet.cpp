@@ -1,8 +1,8 @@
 #include "common/table/parquet.hpp"
 
-#include "services/cli/world/output.hpp"
+#include "services/cli/synthetic_data/output.hpp"
 
-namespace troupe::world {
+namespace troupe::synthetic_data {
 
 namespace {
 
@@ -61,4 +61,4 @@ expected<std::unique_ptr<record_file>> create_record_file(const std::filesystem:
   return std::make_unique<parquet_file>(std::move(to));
 }
 
-} // namespace troupe::world
+} // namespace troupe::synthetic_data

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-namespace troupe::world {
+namespace troupe::synthetic_data {
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -93,4 +93,4 @@ private:
   unsigned half_bits_ = 1;
 };
 
-} // namespace troupe::world
+} // namespace troupe::synthetic_data

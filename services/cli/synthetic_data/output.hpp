@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <memory>
 
-namespace troupe::world {
+namespace troupe::synthetic_data {
 
 /// Appends the native JSON line of a record, with its line feed.
 void append_json_line(std::string& to, const record& rec);
@@ -30,4 +30,4 @@ expected<std::unique_ptr<record_file>> create_record_file(const std::filesystem:
 
 expected<std::unique_ptr<record_file>> create_json_lines(const std::filesystem::path& path);
 
-} // namespace troupe::world
+} // namespace troupe::synthetic_data

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/cli/world/random.hpp"
+#include "services/cli/synthetic_data/random.hpp"
 
 #include "common/core/error.hpp"
 #include "common/core/time.hpp"
@@ -9,9 +9,9 @@
 #include <array>
 #include <optional>
 
-namespace troupe::world {
+namespace troupe::synthetic_data {
 
-/// What a world is made from. Two worlds with equal settings are equal to the last byte.
+/// What synthetic data are made from. The same settings give the same bytes.
 struct settings {
   std::uint64_t seed = 1;
   std::uint64_t users = 1'000;    ///< 1 to 10^9.
@@ -30,15 +30,15 @@ struct settings {
   expected<void> validate() const;
 };
 
-/// The laws of a world: what no log shows and every estimator is measured against. Constant memory; all
-/// functions are pure and may be called from any thread. Users and items are numbered from 0, positions from
-/// 1.
-class truth {
+/// What users like and how they click: what no log shows and every estimator is measured against. Constant
+/// memory; all functions are pure and may be called from any thread. Users and items are numbered from 0,
+/// positions from 1.
+class preference_model {
 public:
   static constexpr std::size_t factors = 8;
   using vector = std::array<double, factors>;
 
-  explicit truth(settings how);
+  explicit preference_model(settings how);
 
   const settings& of() const noexcept { return settings_; }
 
@@ -89,4 +89,4 @@ private:
   std::optional<timestamp> drift_time_;
 };
 
-} // namespace troupe::world
+} // namespace troupe::synthetic_data

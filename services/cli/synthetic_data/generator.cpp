@@ -1,11 +1,11 @@
-#include "services/cli/world/generator.hpp"
+#include "services/cli/synthetic_data/generator.hpp"
 
 #include "common/event/impression.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-namespace troupe::world {
+namespace troupe::synthetic_data {
 
 namespace {
 
@@ -27,7 +27,7 @@ double rhythm(timestamp at) {
 
 } // namespace
 
-generator::generator(settings how) : truth_{how}, clock_{how.seed, 0xc10c}, session_start_{how.start} {
+generator::generator(settings how) : preferences_{how}, clock_{how.seed, 0xc10c}, session_start_{how.start} {
   // About one impression in eight is clicked, and a part of the clicks is rated.
   auto per_session = slates_per_session * how.slate * 1.15;
   auto sessions = std::max(1.0, static_cast<double>(how.events) / per_session);
@@ -49,61 +49,62 @@ std::optional<record> generator::next() {
 
 void generator::hold(record event, random& source) {
   auto arrival = event.event_time;
-  if (source.uniform() < truth_.of().late) {
-    auto delay = static_cast<double>(truth_.of().mean_delay.count()) * source.exponential();
+  if (source.uniform() < preferences_.of().late) {
+    auto delay = static_cast<double>(preferences_.of().mean_delay.count()) * source.exponential();
     arrival += std::chrono::microseconds{static_cast<std::int64_t>(delay)};
     ++counts_.late;
   }
-  event.id = fmt::format("w{}-e{}", truth_.of().seed, order_);
+  event.id = fmt::format("w{}-e{}", preferences_.of().seed, order_);
   held_.push({arrival, order_++, std::move(event)});
   held_peak_ = std::max(held_peak_, held_.size());
 }
 
 void generator::make_session() {
   auto number = counts_.sessions++;
-  random source{truth_.of().seed, (number << 8) | 0xff};
+  random source{preferences_.of().seed, (number << 8) | 0xff};
   auto at = session_start_;
   session_start_ += std::chrono::microseconds{
       1 + static_cast<std::int64_t>(mean_gap_us_ * clock_.exponential() / rhythm(session_start_))};
-  auto user = truth_.draw_user(source);
+  auto user = preferences_.draw_user(source);
   auto session = fmt::format("s{}", number);
   auto device = std::string{devices[source.below(devices.size())]};
   auto slates = 1 + source.below(static_cast<std::uint64_t>(2 * slates_per_session) - 1);
   auto event_of = [&](std::string_view type, std::uint64_t item, timestamp when) {
     record out;
     out.type = type;
-    out.user = truth::user_id(user);
-    out.item = truth::item_id(item);
+    out.user = preference_model::user_id(user);
+    out.item = preference_model::item_id(item);
     out.event_time = when;
     return out;
   };
   for (std::uint64_t slate = 0; slate < slates; ++slate) {
-    auto request = fmt::format("w{}-r{}-{}", truth_.of().seed, number, slate);
-    for (unsigned position = 1; position <= truth_.of().slate; ++position) {
+    auto request = fmt::format("w{}-r{}-{}", preferences_.of().seed, number, slate);
+    for (unsigned position = 1; position <= preferences_.of().slate; ++position) {
       if (finished())
         return;
-      auto item = truth_.draw_item(source, at);
+      auto item = preferences_.draw_item(source, at);
       auto shown = event_of(impression_type, item, at);
       shown.request_id = request;
       shown.attributes = {{"device", device},
                           {"policy", std::string{"logging"}},
                           {std::string{shown_attribute::position}, static_cast<double>(position)},
-                          {std::string{shown_attribute::propensity}, truth_.propensity(item, at)},
+                          {std::string{shown_attribute::propensity}, preferences_.propensity(item, at)},
                           {"session", session}};
       hold(std::move(shown), source);
       ++counts_.impressions;
-      if (source.uniform() >= truth_.click_probability(user, item, position, at) || finished())
+      if (source.uniform() >= preferences_.click_probability(user, item, position, at) || finished())
         continue;
       auto clicked_at = at + seconds_of(1 + 10 * source.exponential());
       auto click = event_of("click", item, clicked_at);
       click.request_id = request;
-      click.attributes = {{std::string{shown_attribute::position}, static_cast<double>(position)}, {"session", session}};
+      click.attributes = {{std::string{shown_attribute::position}, static_cast<double>(position)},
+                          {"session", session}};
       hold(std::move(click), source);
       ++counts_.clicks;
       if (source.uniform() >= rating_share || finished())
         continue;
       auto rating = event_of("rating", item, clicked_at + seconds_of(30 + 300 * source.exponential()));
-      auto liked = 3 + 0.8 * truth_.affinity(user, item, at) + 0.5 * source.normal();
+      auto liked = 3 + 0.8 * preferences_.affinity(user, item, at) + 0.5 * source.normal();
       rating.value = std::clamp(std::floor(liked + 0.5), 1.0, 5.0);
       rating.request_id = request;
       hold(std::move(rating), source);
@@ -113,4 +114,4 @@ void generator::make_session() {
   }
 }
 
-} // namespace troupe::world
+} // namespace troupe::synthetic_data

@@ -1,4 +1,4 @@
-#include "services/cli/visitors.hpp"
+#include "services/cli/user_simulator.hpp"
 
 #include "services/cli/record_files.hpp"
 
@@ -21,12 +21,12 @@ std::optional<std::uint64_t> number_in(std::string_view id, char letter, std::ui
   return out;
 }
 
-class world_visitors final : public visitors {
+class synthetic_users final : public user_simulator {
 public:
-  explicit world_visitors(const world::settings& how) : laws_{how} {}
+  explicit synthetic_users(const synthetic_data::settings& how) : laws_{how} {}
 
-  std::string draw_user(world::random& source) const override {
-    return world::truth::user_id(laws_.draw_user(source));
+  std::string draw_user(synthetic_data::random& source) const override {
+    return synthetic_data::preference_model::user_id(laws_.draw_user(source));
   }
 
   std::optional<double> click_probability(std::string_view user, std::string_view item,
@@ -38,10 +38,10 @@ public:
   }
 
 private:
-  world::truth laws_;
+  synthetic_data::preference_model laws_;
 };
 
-class event_visitors final : public visitors {
+class held_out_users final : public user_simulator {
 public:
   void add(const record& event) {
     auto& taken = taken_[event.user];
@@ -51,7 +51,7 @@ public:
 
   bool empty() const noexcept { return comers_.empty(); }
 
-  std::string draw_user(world::random& source) const override {
+  std::string draw_user(synthetic_data::random& source) const override {
     return comers_[source.below(comers_.size())];
   }
 
@@ -70,12 +70,13 @@ private:
 
 } // namespace
 
-std::unique_ptr<visitors> visitors_of_world(const world::settings& how) {
-  return std::make_unique<world_visitors>(how);
+std::unique_ptr<user_simulator> simulate_synthetic_users(const synthetic_data::settings& how) {
+  return std::make_unique<synthetic_users>(how);
 }
 
-expected<std::unique_ptr<visitors>> visitors_of_events(const std::string& path, const std::string& mapping) {
-  auto made = std::make_unique<event_visitors>();
+expected<std::unique_ptr<user_simulator>> simulate_held_out_users(const std::string& path,
+                                                                  const std::string& mapping) {
+  auto made = std::make_unique<held_out_users>();
   TROUPE_CHECK(read_records(path, mapping, [&](const record_rows& rows) -> expected<void> {
     for (const auto& each : rows.records)
       if (each.kind == record_kind::event && check(each))
@@ -84,7 +85,7 @@ expected<std::unique_ptr<visitors>> visitors_of_events(const std::string& path, 
   }));
   if (made->empty())
     return fail(ec::invalid_argument, "{} holds no events: nobody would come", path);
-  return std::unique_ptr<visitors>{std::move(made)};
+  return std::unique_ptr<user_simulator>{std::move(made)};
 }
 
 } // namespace troupe::cli

@@ -1,6 +1,6 @@
-#include "services/cli/visit_statistics.hpp"
+#include "services/cli/traffic_statistics.hpp"
 
-#include "services/cli/world/random.hpp"
+#include "services/cli/synthetic_data/random.hpp"
 
 #include <doctest/doctest.h>
 
@@ -19,7 +19,7 @@ TEST_CASE("the click rate of equal visits has the variance of their mean") {
 }
 
 TEST_CASE("the interval of the click rate holds the truth about 95 times in 100") {
-  world::random source{7};
+  synthetic_data::random source{7};
   int held = 0;
   for (int trial = 0; trial < 1'000; ++trial) {
     cli::click_sums sums;

@@ -1,5 +1,5 @@
-#include "services/cli/world/generator.hpp"
-#include "services/cli/world/output.hpp"
+#include "services/cli/synthetic_data/generator.hpp"
+#include "services/cli/synthetic_data/output.hpp"
 
 #include "common/core/hash.hpp"
 #include "common/testing/temp_dir.hpp"
@@ -13,7 +13,7 @@
 #include <sstream>
 
 using namespace troupe;
-using namespace troupe::world;
+using namespace troupe::synthetic_data;
 
 namespace {
 
@@ -25,7 +25,7 @@ std::string all_lines(settings how) {
   return out;
 }
 
-settings small_world() {
+settings small_data() {
   settings how;
   how.seed = 7;
   how.users = 200;
@@ -69,7 +69,7 @@ TEST_CASE("a permutation meets every number once and finds its way back") {
 TEST_CASE("Zipf samples follow their probabilities") {
   for (double exponent : {0.7, 1.0, 1.3}) {
     zipf law{100, exponent};
-    world::random source{5};
+    synthetic_data::random source{5};
     std::map<std::uint64_t, double> seen;
     constexpr int draws = 200'000;
     for (int i = 0; i < draws; ++i)
@@ -86,18 +86,18 @@ TEST_CASE("Zipf samples follow their probabilities") {
 }
 
 TEST_CASE("the same seed gives the same bytes, on every machine and for ever") {
-  auto lines = all_lines(small_world());
-  auto other = small_world();
+  auto lines = all_lines(small_data());
+  auto other = small_data();
   other.seed = 8;
 
-  CHECK(all_lines(small_world()) == lines);
+  CHECK(all_lines(small_data()) == lines);
   CHECK(all_lines(other) != lines);
   CHECK(to_hex(hash_wide(std::string_view{lines})) == "862ba7fe36ed37b48eb22486c2db0547");
 }
 
-TEST_CASE("a world has exactly the events asked for, each good and with its own id") {
+TEST_CASE("generated data have exactly the events asked for, each good and with its own id") {
   for (std::uint64_t events : {0, 1, 3, 20'000}) {
-    auto how = small_world();
+    auto how = small_data();
     how.events = events;
     generator source{how};
     std::set<std::string> ids;
@@ -114,13 +114,13 @@ TEST_CASE("a world has exactly the events asked for, each good and with its own 
     CHECK(ids.size() == events);
     CHECK(source.made().events() == events);
   }
-  truth laws{small_world()};
+  preference_model laws{small_data()};
   CHECK(check(laws.user_record(3)));
   CHECK(check(laws.item_record(3)));
 }
 
-TEST_CASE("clicks and impressions are near the truth of the world") {
-  auto how = small_world();
+TEST_CASE("clicks and impressions are near what the preference model says") {
+  auto how = small_data();
   how.events = 200'000;
   generator source{how};
   std::map<unsigned, double> expected_clicks, clicks, shown;
@@ -156,7 +156,7 @@ TEST_CASE("clicks and impressions are near the truth of the world") {
 
 TEST_CASE("late events are late, about as many as asked for, and without them time never runs back") {
   auto count_backward = [](double share) {
-    auto how = small_world();
+    auto how = small_data();
     how.late = share;
     generator source{how};
     timestamp newest{};
@@ -177,10 +177,10 @@ TEST_CASE("late events are late, about as many as asked for, and without them ti
 }
 
 TEST_CASE("after the drift tastes and popularity are others, before it the same") {
-  auto how = small_world();
+  auto how = small_data();
   how.drift_at = 0.5;
-  truth with{how};
-  truth without{small_world()};
+  preference_model with{how};
+  preference_model without{small_data()};
   auto before = how.start + how.span / 4;
   auto after = how.start + how.span * 3 / 4;
 
@@ -193,7 +193,7 @@ TEST_CASE("after the drift tastes and popularity are others, before it the same"
   CHECK(change > 0.2);
 }
 
-TEST_CASE("a world of any size holds a bounded number of events") {
+TEST_CASE("data of any size hold a bounded number of events") {
   settings how;
   how.events = 400'000;
   how.users = 1'000'000;
@@ -216,13 +216,13 @@ TEST_CASE("settings out of range are refused with key, value and bounds") {
   auto result = how.validate();
 
   REQUIRE(!result);
-  CHECK(result.error().text == "cannot make a world: late is 1.5, allowed is 0 to 1");
+  CHECK(result.error().text == "cannot generate data: late is 1.5, allowed is 0 to 1");
   CHECK(settings{}.validate());
 }
 
 TEST_CASE("plain, gzip, zstd and Parquet files are written and unwritable places refused") {
   testing::temp_dir dir;
-  truth laws{small_world()};
+  preference_model laws{small_data()};
   std::string wanted;
   append_json_line(wanted, laws.item_record(1));
   for (std::string name : {"a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"}) {

@@ -1,10 +1,10 @@
 #pragma once
 
-#include "services/cli/world/truth.hpp"
+#include "services/cli/synthetic_data/preference_model.hpp"
 
 #include <queue>
 
-namespace troupe::world {
+namespace troupe::synthetic_data {
 
 /// What a generator has made so far.
 struct counts {
@@ -17,10 +17,10 @@ struct counts {
   std::uint64_t events() const noexcept { return impressions + clicks + ratings; }
 };
 
-/// Streams the events of a world in the order of their arrival, exactly `settings::events` of them. Sessions
-/// start one after the other and overlap; every slate is an impression per position (attributes: position,
-/// propensity, policy, session, device) of one equal time; a click names its impression by request id; some
-/// clicks end in a rating of 1 to 5. Holds at most `most_held` events at any size. Not thread-safe.
+/// Streams the events of synthetic data in the order of their arrival, exactly `settings::events` of them.
+/// Sessions start one after the other and overlap; every slate is an impression per position (attributes:
+/// position, propensity, policy, session, device) of one equal time; a click names its impression by request
+/// id; some clicks end in a rating of 1 to 5. Holds at most `most_held` events at any size. Not thread-safe.
 class generator {
 public:
   static constexpr std::size_t most_held = 65'536;
@@ -30,7 +30,7 @@ public:
   /// The next event; nothing at the end.
   std::optional<record> next();
 
-  const truth& laws() const noexcept { return truth_; }
+  const preference_model& laws() const noexcept { return preferences_; }
   const counts& made() const noexcept { return counts_; }
   std::size_t held_peak() const noexcept { return held_peak_; }
 
@@ -47,9 +47,9 @@ private:
 
   void make_session();
   void hold(record event, random& source);
-  bool finished() const noexcept { return counts_.events() >= truth_.of().events; }
+  bool finished() const noexcept { return counts_.events() >= preferences_.of().events; }
 
-  truth truth_;
+  preference_model preferences_;
   counts counts_;
   random clock_;
   timestamp session_start_;
@@ -59,4 +59,4 @@ private:
   std::size_t held_peak_ = 0;
 };
 
-} // namespace troupe::world
+} // namespace troupe::synthetic_data

@@ -1,8 +1,8 @@
-#include "services/cli/visit_command.hpp"
+#include "services/cli/simulate_command.hpp"
 
 #include "services/cli/gateway_access.hpp"
-#include "services/cli/visit_statistics.hpp"
-#include "services/cli/visitors.hpp"
+#include "services/cli/traffic_statistics.hpp"
+#include "services/cli/user_simulator.hpp"
 
 #include "common/command_line/command_line.hpp"
 #include "common/event/impression.hpp"
@@ -23,9 +23,9 @@ namespace {
 namespace json = boost::json;
 using clock = std::chrono::steady_clock;
 
-struct visit_options {
+struct simulate_options {
   gateway_options gateway;
-  world::settings how;
+  synthetic_data::settings how;
   std::string held_out;
   std::uint64_t visits = 1'000;
   std::uint64_t visit_seed = 1;
@@ -34,7 +34,7 @@ struct visit_options {
   bool quiet = false;
 };
 
-struct visit_totals {
+struct traffic_totals {
   std::map<std::pair<std::string, std::string>, click_sums> arms; ///< By arm and release.
   std::uint64_t degraded = 0, failed = 0, unknown_items = 0;
   std::vector<std::uint32_t> latencies_us;
@@ -43,9 +43,9 @@ struct visit_totals {
 
 /// Asks for a page, looks at it, clicks, tells. Who comes, and what he would click on, depends on the seeds
 /// and the number of the visit only.
-void visit_once(gateway_access& gateway, const visitors& who_comes, const visit_options& given,
-                std::uint64_t number, visit_totals& into, std::mutex& mutex) {
-  world::random source{given.visit_seed, number};
+void simulate_visit(gateway_access& gateway, const user_simulator& who_comes, const simulate_options& given,
+                    std::uint64_t number, traffic_totals& into, std::mutex& mutex) {
+  synthetic_data::random source{given.visit_seed, number};
   auto name = who_comes.draw_user(source);
   auto began = clock::now();
   auto answer = gateway.call(
@@ -106,7 +106,7 @@ std::uint32_t at_share(const std::vector<std::uint32_t>& sorted, double share) {
                         : sorted[static_cast<std::size_t>(share * static_cast<double>(sorted.size() - 1))];
 }
 
-void print(const context& context, const visit_options& given, visit_totals& all, double seconds) {
+void print(const context& context, const simulate_options& given, traffic_totals& all, double seconds) {
   std::ranges::sort(all.latencies_us);
   auto p50 = at_share(all.latencies_us, 0.5), p99 = at_share(all.latencies_us, 0.99);
   json::array arms;
@@ -155,13 +155,13 @@ void print(const context& context, const visit_options& given, visit_totals& all
                all.failed > 0 ? " (last: " + all.last_error + ")" : "", p50 / 1e3, p99 / 1e3);
 }
 
-expected<void> visit(context& context, const visit_options& given) {
+expected<void> simulate(context& context, const simulate_options& given) {
   TROUPE_CHECK(given.how.validate());
-  std::unique_ptr<visitors> who_comes;
+  std::unique_ptr<user_simulator> who_comes;
   if (given.held_out.empty()) {
-    who_comes = visitors_of_world(given.how);
+    who_comes = simulate_synthetic_users(given.how);
   } else {
-    TROUPE_TRY(made, visitors_of_events(given.held_out, {}));
+    TROUPE_TRY(made, simulate_held_out_users(given.held_out, {}));
     who_comes = std::move(made);
   }
   context::watch_interrupt();
@@ -170,7 +170,7 @@ expected<void> visit(context& context, const visit_options& given) {
     TROUPE_TRY(made, gateway_access::open(context, given.gateway));
     gateways.push_back(std::move(made));
   }
-  visit_totals all;
+  traffic_totals all;
   std::mutex mutex;
   std::atomic<std::uint64_t> next{0}, ended{0};
   std::atomic<unsigned> running{given.parallel};
@@ -179,7 +179,7 @@ expected<void> visit(context& context, const visit_options& given) {
   for (auto& gateway : gateways)
     threads.emplace_back([&] {
       for (auto number = next++; number < given.visits && !context::interrupted(); number = next++) {
-        visit_once(gateway, *who_comes, given, number, all, mutex);
+        simulate_visit(gateway, *who_comes, given, number, all, mutex);
         ++ended;
       }
       --running;
@@ -212,31 +212,32 @@ expected<void> visit(context& context, const visit_options& given) {
 
 } // namespace
 
-void add_visit_commands(command_line::command& app, context& context) {
-  auto options = std::make_shared<visit_options>();
+void add_simulate_commands(command_line::command& app, context& context) {
+  auto options = std::make_shared<simulate_options>();
   auto& how = options->how;
-  auto* sub = app.add_command("visit", "Simulated visitors, of the world of `troupe generate` or with the "
-                                       "tastes of held-out events: ask, look, click, "
-                                       "tell; click rate per arm");
+  auto* sub = app.add_command(
+      "simulate",
+      "Simulated users, those of `troupe generate` or with the tastes of held-out events, ask, look, click "
+      "and tell; click rate per arm");
   sub->add_option("--held-out", options->held_out,
                   "Events that `troupe split` held out: their users come and like what they took there");
   sub->add_option("--visits", options->visits)
       ->check(command_line::between(1, 1'000'000'000))
       ->show_default();
   sub->add_option("--n", options->n, "Items on a page")->check(command_line::between(1, 100))->show_default();
-  sub->add_option("--visit-seed", options->visit_seed, "Another seed: other visitors of the same world")
+  sub->add_option("--visit-seed", options->visit_seed, "Another seed: other visits of the same users")
       ->show_default();
-  sub->add_option("--parallel", options->parallel, "Visitors at a time")
+  sub->add_option("--parallel", options->parallel, "Users at a time")
       ->check(command_line::between(1, 256))
       ->show_default();
-  sub->add_option("--seed", how.seed, "Of the world, as given to `troupe generate`")->show_default();
-  sub->add_option("--users", how.users, "Of the world")->show_default();
-  sub->add_option("--items", how.items, "Of the world")->show_default();
-  sub->add_option("--item-skew", how.item_skew, "Of the world")->show_default();
-  sub->add_option("--user-skew", how.user_skew, "Of the world")->show_default();
+  sub->add_option("--seed", how.seed, "As given to `troupe generate`")->show_default();
+  sub->add_option("--users", how.users, "As given to `troupe generate`")->show_default();
+  sub->add_option("--items", how.items, "As given to `troupe generate`")->show_default();
+  sub->add_option("--item-skew", how.item_skew, "As given to `troupe generate`")->show_default();
+  sub->add_option("--user-skew", how.user_skew, "As given to `troupe generate`")->show_default();
   sub->add_flag("--quiet", options->quiet, "No progress line");
   options->gateway.bind(*sub);
-  context.command(*sub, [&context, options] { return visit(context, *options); });
+  context.command(*sub, [&context, options] { return simulate(context, *options); });
 }
 
 } // namespace troupe::cli

@@ -1,4 +1,4 @@
-#include "services/cli/world/output.hpp"
+#include "services/cli/synthetic_data/output.hpp"
 
 #include "common/core/time.hpp"
 
@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 
-namespace troupe::world {
+namespace troupe::synthetic_data {
 
 namespace {
 
@@ -221,4 +221,4 @@ expected<std::unique_ptr<record_file>> create_json_lines(const std::filesystem::
   return out;
 }
 
-} // namespace troupe::world
+} // namespace troupe::synthetic_data
