@@ -115,8 +115,8 @@ public:
   void version(std::string text);
   /// Options of the program may stand behind its commands, too.
   void options_anywhere();
-  /// Its commands stand in the help under this heading, in the order in which groups are made; those in no
-  /// group come last. An unknown name is our mistake.
+  /// Its commands stand in the help under this heading, which stands where the first of them was added. An
+  /// unknown name is our mistake.
   void group(std::string heading, std::initializer_list<std::string_view> names);
 
   static constexpr int exit_usage = 2;

@@ -1,5 +1,7 @@
 #include "services/cli/ranker_commands.hpp"
 
+#include "services/cli/units.hpp"
+
 #include "common/command_line/command_line.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
@@ -105,9 +107,9 @@ void print(const wire::RankReply& reply) {
                              static_cast<double>(each.age_us()) / 1e6, text(each.value()));
   }
   for (std::uint32_t i = 0; reply.stages() && i < reply.stages()->size(); ++i)
-    std::cout << fmt::format("{}{} {} us ({})",
-                             i > 0 ? ", " : "stages: ", text(reply.stages()->Get(i)->name()),
-                             reply.stages()->Get(i)->us(), reply.stages()->Get(i)->count());
+    std::cout << fmt::format("{}{} {} ({})", i > 0 ? ", " : "stages: ", text(reply.stages()->Get(i)->name()),
+                             value_with_unit("time_us", static_cast<double>(reply.stages()->Get(i)->us())),
+                             reply.stages()->Get(i)->count());
   std::cout << '\n';
 }
 

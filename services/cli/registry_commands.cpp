@@ -2,6 +2,7 @@
 
 #include "services/cli/registry_client.hpp"
 #include "services/cli/registry_json.hpp"
+#include "services/cli/units.hpp"
 
 #include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
@@ -55,7 +56,8 @@ expected<void> list_runs(context& with, const list_options& options) {
   for (auto& run : page.runs) {
     std::string metrics;
     for (auto& each : run->metrics)
-      metrics += fmt::format(" {}={:.4g}", each->name, each->last);
+      metrics +=
+          fmt::format(" {} {}", name_without_unit(each->name), value_with_unit(each->name, each->last));
     std::cout << fmt::format("{:<32} {:<16} {:<9} {}{}\n", run->run_id, run->experiment,
                              std::string{to_json(*run).at("state").get_string()}, when(run->created),
                              metrics);

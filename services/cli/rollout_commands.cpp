@@ -1,6 +1,7 @@
 #include "services/cli/rollout_commands.hpp"
 
 #include "services/cli/rollout_progress.hpp"
+#include "services/cli/units.hpp"
 
 #include "common/command_line/command_line.hpp"
 #include "common/core/file.hpp"
@@ -122,10 +123,6 @@ std::string line_of(const wire::RolloutT& from) {
       from.from_release.empty() ? "nothing" : from.from_release.substr(0, 12), when(from.started));
 }
 
-std::string number_text(double value) {
-  return fmt::format("{:.5g}", value);
-}
-
 void print(const context& with, const wire::RolloutT& from) {
   if (with.json) {
     std::cout << json::serialize(to_json(from)) << '\n';
@@ -143,10 +140,12 @@ void print(const context& with, const wire::RolloutT& from) {
                              "step", "metric", "arm", "against", "value", "bound", "n", "verdict", "action",
                              "why");
   for (auto& each : from.decisions)
-    std::cout << fmt::format("{:<19} {:>4} {:<17} {:<10} {:<10} {:>11} {:>11} {:>9} {:<15} {:<10} {}\n",
-                             when(each->at), each->step, each->metric, each->arm, each->against,
-                             number_text(each->value), number_text(each->bound), each->n,
-                             name_of(each->verdict), each->action, each->reason);
+    if (is_telling(*each))
+      std::cout << fmt::format("{:<19} {:>4} {:<17} {:<10} {:<10} {:>11} {:>11} {:>9} {:<15} {:<10} {}\n",
+                               when(each->at), each->step, name_without_unit(each->metric), each->arm,
+                               each->against, value_with_unit(each->metric, each->value),
+                               value_with_unit(each->metric, each->bound), each->n, name_of(each->verdict),
+                               each->action, each->reason);
 }
 
 expected<wire::RolloutT> show(context& with, const std::string& id) {
@@ -265,7 +264,8 @@ expected<wire::RolloutT> follow(context& with, const std::string& id) {
         auto& each = *now->decisions[told];
         if (!with.json && !each.action.empty())
           fmt::print("{} step {} {:<12} {} {}: {} against {} of {}: {} {}\n", when(each.at), each.step,
-                     each.action, each.metric, each.arm, number_text(each.value), number_text(each.bound),
+                     each.action, name_without_unit(each.metric), each.arm,
+                     value_with_unit(each.metric, each.value), value_with_unit(each.metric, each.bound),
                      each.n, name_of(each.verdict), each.reason);
       }
       if (is_over(now->state) || context::interrupted())

@@ -35,6 +35,10 @@ std::string waiting_text(const wire::RolloutT& of) {
   return out + have + (enough ? "; not decided: " + of.reason : "");
 }
 
+bool is_telling(const wire::DecisionT& of) {
+  return !of.action.empty() || !of.metric.ends_with("_us") || of.bound > 0;
+}
+
 std::string by_hand_text(const wire::RolloutT& of) {
   return fmt::format(
       "to decide by hand: troupe rollouts promote {0}, troupe rollouts abort {0}, troupe rollouts "

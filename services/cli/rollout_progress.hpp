@@ -10,6 +10,9 @@ namespace troupe::cli {
 /// the metric that is not decided yet. `of` is an answer to rollout_show.
 std::string waiting_text(const wire::RolloutT& of);
 
+/// Whether a table shows this line: a latency without a bound is noted at every look, and decides nothing.
+bool is_telling(const wire::DecisionT& of);
+
 /// The commands that decide in its place, in one line.
 std::string by_hand_text(const wire::RolloutT& of);
 

@@ -75,3 +75,19 @@ TEST_CASE("a rollout that does not run says what its state waits for") {
   of.reason = "waits for the registry's aliases: it is away";
   CHECK(waiting_text(of) == of.reason);
 }
+
+TEST_CASE("a table leaves out what decides nothing") {
+  wire::DecisionT latency;
+  latency.metric = "p50_us";
+  latency.reason = "has no bound";
+
+  CHECK_FALSE(cli::is_telling(latency));
+  latency.action = "promote";
+  CHECK(cli::is_telling(latency));
+  latency.action.clear();
+  latency.bound = 500'000;
+  CHECK(cli::is_telling(latency));
+  latency.metric = "error_rate";
+  latency.bound = 0;
+  CHECK(cli::is_telling(latency));
+}

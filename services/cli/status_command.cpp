@@ -1,5 +1,7 @@
 #include "services/cli/status_command.hpp"
 
+#include "services/cli/units.hpp"
+
 #include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
 #include "common/net/client.hpp"
@@ -107,11 +109,6 @@ expected<std::vector<replica_status>> ask_all(context& context, std::chrono::mic
   return rows;
 }
 
-std::string number(double value) {
-  auto whole = static_cast<std::int64_t>(value);
-  return static_cast<double>(whole) == value ? fmt::format("{}", whole) : fmt::format("{:.3g}", value);
-}
-
 std::string short_span(std::chrono::microseconds span) {
   auto seconds = span / 1s;
   if (seconds < 120)
@@ -129,7 +126,8 @@ void print_text(const std::vector<replica_status>& rows) {
   for (const auto& row : rows) {
     std::string numbers;
     for (const auto& [name, value] : row.gauges)
-      numbers += fmt::format("{}{}={}", numbers.empty() ? "" : " ", name, number(value));
+      numbers += fmt::format("{}{} {}", numbers.empty() ? "" : ", ", name_without_unit(name),
+                             value_with_unit(name, value));
     fmt::print("{:<{}}  {:<5}  {:<11}  {:>6}  {}\n", fmt::format("{}/{}", row.service, row.replica), widest,
                row.ready    ? "yes"
                : row.well() ? "-"

@@ -1,5 +1,7 @@
 #include "tests/support/fleet.hpp"
 
+#include "common/http/server.hpp"
+
 #include <boost/json.hpp>
 #include <doctest/doctest.h>
 #include <signal.h>
@@ -27,6 +29,38 @@ TEST_CASE("wrong usage ends with 2 and says what is wrong, whether a fleet runs 
     CHECK(got.out.empty());
   }
   CHECK(services.troupe({"rollouts", "list"}).code == 1); // Nobody answers: that is no wrong usage.
+}
+
+TEST_CASE("the help has every command under what people do with it") {
+  fleet services{"scenario_command_line_help"};
+
+  auto help = services.troupe({"--help"});
+
+  CHECK(help.code == 0);
+  std::size_t at = 0;
+  for (auto heading :
+       {"Run a fleet:", "Bring data in and check them:", "Make features:", "Train:",
+        "Keep models and release them:", "Ask for recommendations:", "Try it without users of your own:"}) {
+    CAPTURE(heading);
+    auto found = help.out.find(std::string{"\n"} + heading + "\n", at);
+    REQUIRE(found != std::string::npos);
+    at = found;
+  }
+  CHECK(help.out.find("\nSubcommands:") == std::string::npos); // what is in no group
+}
+
+TEST_CASE("a port in use ends troupe up, which says whose") {
+  fleet services{"scenario_command_line_port"};
+  auto taken =
+      troupe::http::server::start({}, [](const troupe::http::request&) { return troupe::http::response{}; });
+  REQUIRE(taken);
+
+  auto up = services.troupe(
+      {"up", "--any-admin-port", "--set", "gateway.http_port=" + std::to_string((*taken)->port())}, 60s);
+
+  CHECK(up.code == 1);
+  CHECK(up.err.find("gateway/0 does not start: its address is in use") != std::string::npos);
+  CHECK(up.err.find(std::to_string((*taken)->port())) != std::string::npos);
 }
 
 TEST_CASE("API keys are made where the gateway of the catalog looks for them") {

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+/// Numbers for people. Names carry the unit that a number is sent in (`p99_us`, `free_bytes`, `error_rate`);
+/// a table shows the name without it and the number with one that fits.
+namespace troupe::cli {
+
+/// `p99` of `p99_us`.
+std::string_view name_without_unit(std::string_view name);
+
+/// `500 ms` of 500000 under `p99_us`, `1.5 GiB`, `0.25 %`; `-` for what is not finite. Never an exponent.
+std::string value_with_unit(std::string_view name, double value);
+
+} // namespace troupe::cli
