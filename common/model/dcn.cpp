@@ -125,9 +125,9 @@ expected<dcn::input> load_input(const tensor_file& weights, const dcn_feature& a
     return out;
   }
   auto name = "embedding." + about.name;
-  TROUPE_TRY(table, weights.floats(name, {0, 0}));
-  TROUPE_TRY(buckets, weights.size_of(name, 0));
-  TROUPE_TRY(width, weights.size_of(name, 1));
+  TROUPE_TRY(table, weights.span<float>(name, {0, 0}));
+  TROUPE_TRY(buckets, weights.length_of(name, 0));
+  TROUPE_TRY(width, weights.length_of(name, 1));
   if (buckets < 2 || width == 0)
     return fail(ec::corrupt, "tensor {} is [{},{}], at least [2,1] is needed", name, buckets, width);
   out.table = table;
@@ -149,8 +149,8 @@ expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape how) {
     numbers += each.is == dcn_feature::kind::number ? 1 : 0;
   std::span<const float> mean, deviation;
   if (numbers > 0) {
-    TROUPE_TRY(means, weights.floats("number.mean", {numbers}));
-    TROUPE_TRY(deviations, weights.floats("number.deviation", {numbers}));
+    TROUPE_TRY(means, weights.span<float>("number.mean", {numbers}));
+    TROUPE_TRY(deviations, weights.span<float>("number.deviation", {numbers}));
     mean = means;
     deviation = deviations;
   }

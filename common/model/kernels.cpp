@@ -167,9 +167,9 @@ linear::linear(std::span<const float> weight, std::span<const float> bias, std::
 
 expected<linear> linear::load(const tensor_file& from, const std::string& name, std::size_t in,
                               std::size_t out) {
-  TROUPE_TRY(weight, from.floats(name + ".weight", {out, in}));
-  TROUPE_TRY(rows, from.size_of(name + ".weight", 0));
-  TROUPE_TRY(bias, from.floats(name + ".bias", {rows}));
+  TROUPE_TRY(weight, from.span<float>(name + ".weight", {out, in}));
+  TROUPE_TRY(rows, from.length_of(name + ".weight", 0));
+  TROUPE_TRY(bias, from.span<float>(name + ".bias", {rows}));
   // A size of 0 in the file would have been "any" when asked for.
   if (rows == 0 || in == 0 || weight.size() != rows * in || bias.size() != rows)
     return fail(ec::corrupt, "layer {} has {} weights and {} biases where {} x {} and {} are needed", name,
@@ -207,8 +207,8 @@ std::vector<float> layers::apply(std::vector<float> x, std::size_t rows, bool la
 
 expected<layer_norm> layer_norm::load(const tensor_file& from, const std::string& name, std::size_t width,
                                       float epsilon) {
-  TROUPE_TRY(weight, from.floats(name + ".weight", {width}));
-  TROUPE_TRY(bias, from.floats(name + ".bias", {width}));
+  TROUPE_TRY(weight, from.span<float>(name + ".weight", {width}));
+  TROUPE_TRY(bias, from.span<float>(name + ".bias", {width}));
   layer_norm out;
   out.weight_.assign(weight.begin(), weight.end());
   out.bias_.assign(bias.begin(), bias.end());

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "common/core/error.hpp"
-#include "common/model/safetensors.hpp"
+#include "common/tensor/safetensors.hpp"
 
 #include <cstddef>
 #include <span>
@@ -10,6 +10,8 @@
 #include <vector>
 
 namespace troupe::model {
+
+using tensor::tensor_file; ///< The weights of a model.
 
 /// The parts that networks are served with, in plain C++ on the thread of the caller: compiled for AVX-512,
 /// for AVX with FMA and for any x86-64, chosen when the program starts. Sums are of floats in an order that

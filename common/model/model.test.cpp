@@ -1,12 +1,8 @@
-#include "common/model/safetensors.hpp"
 #include "common/model/scorer.hpp"
 #include "common/model/test_weights.hpp"
-#include "common/testing/temp_dir.hpp"
+#include "common/tensor/safetensors.hpp"
 
 #include <doctest/doctest.h>
-
-#include <cstring>
-#include <fstream>
 
 using namespace troupe;
 using namespace troupe::model;
@@ -15,10 +11,6 @@ namespace {
 
 using writer = model::testing::test_weights;
 
-std::string file_of(std::string header, const std::string& data) {
-  return writer::file(std::move(header), data);
-}
-
 std::vector<float> scores(const scorer& by, const taste& who, std::vector<row> candidates) {
   std::vector<float> out(candidates.size());
   by.score(who, candidates, out);
@@ -26,47 +18,6 @@ std::vector<float> scores(const scorer& by, const taste& who, std::vector<row> c
 }
 
 } // namespace
-
-TEST_CASE("weights are read from the mapped file, and a tensor of another shape is refused by name") {
-  troupe::testing::temp_dir dir;
-  writer w;
-  w.add<float>("a", "[2,2]", {1, 2, 3, 4}).add<std::int32_t>("b", "[1]", {7});
-  auto path = dir / "w.safetensors";
-  std::ofstream{path, std::ios::binary} << w.bytes();
-
-  auto file = tensor_file::open(path);
-  REQUIRE(file);
-  auto a = file->floats("a", {0, 2});
-  REQUIRE(a);
-  CHECK((*a)[3] == 4);
-  CHECK((*file->ints("b", {1}))[0] == 7);
-  auto wrong = file->floats("a", {3, 2});
-  REQUIRE(!wrong);
-  CHECK(wrong.error().code == ec::corrupt);
-  CHECK(wrong.error().text.find("tensor a") != std::string::npos);
-  CHECK(!file->floats("none", {1}));
-  CHECK(!tensor_file::open(dir / "nothing"));
-}
-
-TEST_CASE("weights with gaps, overlaps, senseless sizes or a cut end are refused") {
-  auto refused = [](const std::string& header, std::size_t bytes) {
-    auto got = tensor_file::parse(chunk::own(file_of(header, std::string(bytes, '\0'))), "test");
-    return !got && got.error().code == ec::corrupt;
-  };
-  CHECK(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4));
-  CHECK(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 12));
-  CHECK(refused(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8));
-  CHECK(refused(R"({"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})", 4));
-  CHECK(refused(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8));
-  CHECK(refused(R"({"a":{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,8]}})", 8));
-  CHECK(refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
-                    "b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
-                4));
-  CHECK(refused(R"([1])", 0));
-  auto whole = file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", std::string(8, 'x'));
-  for (std::size_t length = 0; length < whole.size(); ++length)
-    CHECK(!tensor_file::parse(chunk::own(whole.substr(0, length)), "test"));
-}
 
 TEST_CASE("a vocabulary finds ids and refuses one that stands twice") {
   auto items = vocabulary::parse("a\nb\nc\n", "items.txt");

@@ -111,15 +111,15 @@ expected<attention_block> load_block(const tensor_file& from, const std::string&
 } // namespace
 
 expected<std::unique_ptr<scorer>> load_sasrec(tensor_file weights, sasrec_shape how) {
-  TROUPE_TRY(items, weights.floats("item_embedding", {0, 0}));
-  TROUPE_TRY(width, weights.size_of("item_embedding", 1));
+  TROUPE_TRY(items, weights.span<float>("item_embedding", {0, 0}));
+  TROUPE_TRY(width, weights.length_of("item_embedding", 1));
   if (width == 0)
     return fail(ec::corrupt, "item_embedding has no columns");
   if (how.heads == 0 || width % how.heads != 0)
     return fail(ec::corrupt, "{} heads cannot share a width of {}", how.heads, width);
   if (!(how.norm_epsilon > 0))
     return fail(ec::corrupt, "norm_epsilon is {}, it must be above 0", how.norm_epsilon);
-  TROUPE_TRY(positions, weights.floats("position_embedding", {0, width}));
+  TROUPE_TRY(positions, weights.span<float>("position_embedding", {0, width}));
   if (positions.empty())
     return fail(ec::corrupt, "position_embedding has no rows");
   std::vector<attention_block> blocks;

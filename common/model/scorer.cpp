@@ -267,15 +267,15 @@ std::vector<reason> scorer::like(row, std::size_t) const {
 }
 
 expected<std::unique_ptr<scorer>> load_popularity(tensor_file weights) {
-  TROUPE_TRY(scores, weights.floats("item_score", {0}));
+  TROUPE_TRY(scores, weights.span<float>("item_score", {0}));
   return std::make_unique<popularity>(weights, scores);
 }
 
 expected<std::unique_ptr<scorer>> load_neighbours(tensor_file weights) {
-  TROUPE_TRY(near, weights.ints("neighbours", {0, 0}));
-  TROUPE_TRY(rows, weights.size_of("neighbours", 0));
-  TROUPE_TRY(width, weights.size_of("neighbours", 1));
-  TROUPE_TRY(similarity, weights.floats("similarity", {rows, width}));
+  TROUPE_TRY(near, weights.span<std::int32_t>("neighbours", {0, 0}));
+  TROUPE_TRY(rows, weights.length_of("neighbours", 0));
+  TROUPE_TRY(width, weights.length_of("neighbours", 1));
+  TROUPE_TRY(similarity, weights.span<float>("similarity", {rows, width}));
   if (similarity.size() != near.size())
     return fail(ec::corrupt, "{} neighbours have {} similarities", near.size(), similarity.size());
   for (auto each : near)
@@ -285,21 +285,21 @@ expected<std::unique_ptr<scorer>> load_neighbours(tensor_file weights) {
 }
 
 expected<std::unique_ptr<scorer>> load_ials(tensor_file weights, fold_in how) {
-  TROUPE_TRY(items, weights.floats("item_factors", {0, 0}));
-  TROUPE_TRY(width, weights.size_of("item_factors", 1));
+  TROUPE_TRY(items, weights.span<float>("item_factors", {0, 0}));
+  TROUPE_TRY(width, weights.length_of("item_factors", 1));
   if (width == 0)
     return fail(ec::corrupt, "item_factors have no columns");
-  TROUPE_TRY(users, weights.floats("user_factors", {0, width}));
-  TROUPE_TRY(gram, weights.floats("gram", {width, width}));
+  TROUPE_TRY(users, weights.span<float>("user_factors", {0, width}));
+  TROUPE_TRY(gram, weights.span<float>("gram", {width, width}));
   return std::make_unique<ials>(weights, items, users, gram, width, how);
 }
 
 expected<std::unique_ptr<scorer>> load_bpr(tensor_file weights) {
-  TROUPE_TRY(items, weights.floats("item_factors", {0, 0}));
-  TROUPE_TRY(rows, weights.size_of("item_factors", 0));
-  TROUPE_TRY(width, weights.size_of("item_factors", 1));
-  TROUPE_TRY(bias, weights.floats("item_bias", {rows}));
-  TROUPE_TRY(users, weights.floats("user_factors", {0, width}));
+  TROUPE_TRY(items, weights.span<float>("item_factors", {0, 0}));
+  TROUPE_TRY(rows, weights.length_of("item_factors", 0));
+  TROUPE_TRY(width, weights.length_of("item_factors", 1));
+  TROUPE_TRY(bias, weights.span<float>("item_bias", {rows}));
+  TROUPE_TRY(users, weights.span<float>("user_factors", {0, width}));
   if (bias.size() != rows)
     return fail(ec::corrupt, "{} items have {} biases", rows, bias.size());
   return std::make_unique<bpr>(weights, items, bias, users, width);

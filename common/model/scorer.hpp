@@ -2,7 +2,7 @@
 
 #include "common/core/error.hpp"
 #include "common/model/kernels.hpp"
-#include "common/model/safetensors.hpp"
+#include "common/tensor/safetensors.hpp"
 
 #include <cstdint>
 #include <memory>

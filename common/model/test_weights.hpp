@@ -1,7 +1,7 @@
 #pragma once
 
 #include "common/core/error.hpp"
-#include "common/model/safetensors.hpp"
+#include "common/tensor/safetensors.hpp"
 
 #include <stdexcept>
 #include <string>

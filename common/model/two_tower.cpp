@@ -66,20 +66,20 @@ private:
 
 expected<std::unique_ptr<scorer>> load_two_tower(tensor_file weights, two_tower_shape how) {
   two_tower::parts parts;
-  TROUPE_TRY(items, weights.floats("item_vectors", {0, 0}));
-  TROUPE_TRY(count, weights.size_of("item_vectors", 0));
-  TROUPE_TRY(item_width, weights.size_of("item_vectors", 1));
-  TROUPE_TRY(history, weights.floats("history_embedding", {count, 0}));
-  TROUPE_TRY(width, weights.size_of("history_embedding", 1));
+  TROUPE_TRY(items, weights.span<float>("item_vectors", {0, 0}));
+  TROUPE_TRY(count, weights.length_of("item_vectors", 0));
+  TROUPE_TRY(item_width, weights.length_of("item_vectors", 1));
+  TROUPE_TRY(history, weights.span<float>("history_embedding", {count, 0}));
+  TROUPE_TRY(width, weights.length_of("history_embedding", 1));
   if (item_width == 0 || width == 0 || history.size() != count * width)
     return fail(ec::corrupt, "item_vectors are [{},{}] and history_embedding has {} numbers", count,
                 item_width, history.size());
-  TROUPE_TRY(query, weights.floats("pooling.query", {width}));
-  TROUPE_TRY(recency, weights.floats("pooling.recency", {0}));
+  TROUPE_TRY(query, weights.span<float>("pooling.query", {width}));
+  TROUPE_TRY(recency, weights.span<float>("pooling.recency", {0}));
   if (recency.empty())
     return fail(ec::corrupt, "pooling.recency is empty: no history could be looked at");
   if (weights.has("user_embedding")) {
-    TROUPE_TRY(users, weights.floats("user_embedding", {0, width}));
+    TROUPE_TRY(users, weights.span<float>("user_embedding", {0, width}));
     parts.users = users;
   }
   TROUPE_TRY(tower, layers::load(weights, "user_tower", width, how.between, 1));

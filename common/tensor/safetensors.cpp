@@ -231,6 +231,24 @@ expected<tensor_view> tensor_file::get(std::string_view name, const std::vector<
   return *found;
 }
 
+expected<std::uint64_t> tensor_file::length_of(std::string_view name, std::size_t dimension) const {
+  const auto* found = find(name);
+  if (!found)
+    return fail(ec::corrupt, "{} holds no tensor {}", origin_, name);
+  if (dimension >= found->shape.size())
+    return fail(ec::corrupt, "the tensor {} in {} has no dimension {}", name, origin_, dimension);
+  return found->shape[dimension];
+}
+
+expected<void> tensor_file::check_type(std::string_view name, const tensor_view& found, dtype wanted) const {
+  if (found.type != wanted)
+    return fail(ec::corrupt, "the tensor {} in {} holds {}, wanted is {}", name, origin_, name_of(found.type),
+                name_of(wanted));
+  if (reinterpret_cast<std::uintptr_t>(found.bytes.data()) % size_of(wanted) != 0)
+    return fail(ec::corrupt, "the tensor {} in {} is not aligned to its elements", name, origin_);
+  return {};
+}
+
 expected<std::string> encode_safetensors(const std::map<std::string, tensor_view, std::less<>>& tensors,
                                          const std::map<std::string, std::string, std::less<>>& metadata) {
   std::vector<std::pair<std::string_view, const tensor_view*>> order;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,7 +64,8 @@ struct tensor_view {
   }
 };
 
-/// A file that was checked as a whole when it was opened. Immutable; safe to share between threads.
+/// A file that was checked as a whole when it was opened. Immutable; safe to share between threads. Copies
+/// share the bytes.
 class tensor_file {
 public:
   /// Checks the header against the bytes: sizes, types, shapes, no gap, no overlap, nothing missing at the
@@ -74,14 +76,29 @@ public:
   static expected<tensor_file> open(const std::filesystem::path& file);
 
   const tensor_view* find(std::string_view name) const noexcept;
+  bool has(std::string_view name) const noexcept { return find(name) != nullptr; }
 
   /// The tensor of that name with that shape (0: any length), or an error that names the file.
   expected<tensor_view> get(std::string_view name, const std::vector<std::uint64_t>& shape) const;
+
+  /// The numbers of `get` where they lie, which is as long as a copy of this object lives; an error too where
+  /// they are of another type or not aligned for theirs.
+  template <class T>
+  expected<std::span<const T>> span(std::string_view name, const std::vector<std::uint64_t>& shape) const {
+    TROUPE_TRY(found, get(name, shape));
+    TROUPE_CHECK(check_type(name, found, dtype_of<T>));
+    return std::span<const T>{reinterpret_cast<const T*>(found.bytes.data()), found.elements()};
+  }
+
+  /// The size of one dimension, or an error that names the file.
+  expected<std::uint64_t> length_of(std::string_view name, std::size_t dimension) const;
 
   const std::map<std::string, tensor_view, std::less<>>& tensors() const noexcept { return tensors_; }
   const std::map<std::string, std::string, std::less<>>& metadata() const noexcept { return metadata_; }
 
 private:
+  expected<void> check_type(std::string_view name, const tensor_view& found, dtype wanted) const;
+
   chunk bytes_;
   std::string origin_;
   std::map<std::string, tensor_view, std::less<>> tensors_;

@@ -59,6 +59,35 @@ TEST_CASE("tensors are read back as they were written, and the same tensors give
   CHECK(*tensor::encode_safetensors(read->tensors(), read->metadata()) == *bytes);
 }
 
+TEST_CASE("numbers are used where they lie, and a tensor that is not what is wanted is refused by name") {
+  std::string odd =
+      R"({"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"f":{"dtype":"F32","shape":[2],"data_offsets":[2,10]}})";
+  odd.append(8 - odd.size() % 8, ' ');
+  auto file = tensor_file::parse(chunk::own(file_of(odd, 10)), "w.safetensors");
+  REQUIRE(file);
+  std::vector<float> numbers{1, 2, 3, 4};
+  auto bytes = tensor::encode_safetensors(
+      {{"a", {tensor::dtype::f32, {2, 2}, std::as_bytes(std::span{numbers})}}}, {});
+  auto good = tensor_file::parse(chunk::own(*bytes), "good.safetensors");
+  REQUIRE(good);
+
+  auto a = good->span<float>("a", {0, 2});
+  REQUIRE(a);
+  CHECK(std::vector<float>(a->begin(), a->end()) == numbers);
+  CHECK(static_cast<const void*>(a->data()) == good->find("a")->bytes.data());
+  CHECK(good->length_of("a", 1) == 2);
+  CHECK(good->has("a"));
+
+  auto text = [](const auto& result) { return result ? std::string{} : result.error().text; };
+  CHECK(text(good->span<float>("a", {3, 2})) ==
+        "the tensor a in good.safetensors has the shape [2, 2], wanted is [3, 2]");
+  CHECK(text(good->span<std::int32_t>("a", {2, 2})) ==
+        "the tensor a in good.safetensors holds F32, wanted is I32");
+  CHECK(text(file->span<float>("f", {2})) == "the tensor f in w.safetensors is not aligned to its elements");
+  CHECK(text(good->span<float>("b", {1})) == "good.safetensors holds no tensor b");
+  CHECK(text(good->length_of("a", 2)) == "the tensor a in good.safetensors has no dimension 2");
+}
+
 TEST_CASE("files that lie about themselves are refused with the reason") {
   CHECK(refused("", "too few"));
   CHECK(refused(std::string(8, '\xff'), "longer than"));

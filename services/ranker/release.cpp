@@ -4,6 +4,7 @@
 #include "common/core/hash.hpp"
 #include "common/json/parse.hpp"
 #include "common/model/load.hpp"
+#include "common/tensor/safetensors.hpp"
 
 #include <boost/json.hpp>
 
@@ -114,7 +115,7 @@ load_model(const release_manifest::model_entry& entry, const std::filesystem::pa
     file = "weights.safetensors";
   if (!stays_inside(file))
     return fail(ec::corrupt, "weights {} lie outside of the model", file);
-  TROUPE_TRY(tensors, model::tensor_file::open(place / file));
+  TROUPE_TRY(tensors, tensor::tensor_file::open(place / file));
   auto* config = object_at(*about, "config");
   static const json::object nothing;
   auto made = model::load_scorer(entry.kind, config ? *config : nothing, std::move(tensors));

@@ -117,7 +117,7 @@ TEST_CASE("a DCN learns a product of two features, and serving's plain one score
     CHECK(model->items.size() == 7);
     troupe::testing::temp_dir dir;
     REQUIRE(save_model(*model, dir.path()));
-    auto weights = model::tensor_file::open(dir / "weights.safetensors");
+    auto weights = tensor::tensor_file::open(dir / "weights.safetensors");
     REQUIRE(weights);
     auto plain = model::load_scorer("dcn", boost::json::parse(model->config).as_object(), *weights);
     REQUIRE_MESSAGE(plain, (plain ? std::string{} : render(plain.error())));

@@ -52,7 +52,7 @@ TEST_CASE("serving's plain SASRec scores as training's, for histories shorter an
     REQUIRE(saved);
     auto torch_side = neural::open_scorer(std::make_shared<const trained_model>(std::move(*made)));
     REQUIRE_MESSAGE(torch_side, (torch_side ? std::string{} : render(torch_side.error())));
-    auto weights = model::tensor_file::open(dir / "weights.safetensors");
+    auto weights = tensor::tensor_file::open(dir / "weights.safetensors");
     REQUIRE(weights);
     auto plain = model::load_scorer("sasrec", boost::json::parse(config.json()).as_object(), *weights);
     REQUIRE_MESSAGE(plain, (plain ? std::string{} : render(plain.error())));

@@ -80,7 +80,7 @@ std::unique_ptr<model::scorer> plain_scorer(const trained_model& of) {
   troupe::testing::temp_dir dir;
   auto saved = save_model(of, dir.path());
   REQUIRE_MESSAGE(saved, (saved ? std::string{} : render(saved.error())));
-  auto weights = model::tensor_file::open(dir / "weights.safetensors");
+  auto weights = tensor::tensor_file::open(dir / "weights.safetensors");
   REQUIRE(weights);
   auto made = model::load_scorer(of.kind, boost::json::parse(of.config).as_object(), *weights);
   REQUIRE_MESSAGE(made, (made ? std::string{} : render(made.error())));
