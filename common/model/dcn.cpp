@@ -37,7 +37,7 @@ public:
   const feature_needs& features() const noexcept override { return has_.needs; }
   bool knows_strangers() const noexcept override { return true; }
 
-  void score(const taste& who, const candidates& of, std::span<float> out) const override {
+  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
     auto count = of.rows.size();
     if (count == 0)
       return;

@@ -11,7 +11,7 @@ namespace {
 
 using writer = model::testing::test_weights;
 
-std::vector<float> scores(const scorer& by, const taste& who, std::vector<row> candidates) {
+std::vector<float> scores(const scorer& by, const user_context& who, std::vector<row> candidates) {
   std::vector<float> out(candidates.size());
   by.score(who, candidates, out);
   return out;
@@ -41,7 +41,7 @@ TEST_CASE(
                                   .add<float>("similarity", "[4,2]", {0.5f, 0.25f, 0.5f, 1, 2, 0.125f, 4, 9})
                                   .done());
   REQUIRE(near);
-  taste who{{0, 1, 0}, {}, {}, {}};
+  user_context who{{0, 1, 0}, {}, {}, {}};
   CHECK(scores(**near, who, {2, 3, 0, 1}) == std::vector<float>{1.25f, 0, 0.5f, 0.5f});
   auto why = (*near)->because(who, std::vector<row>{3, 2}, 1)[1];
   REQUIRE(why.size() == 1);
@@ -61,14 +61,14 @@ TEST_CASE("iALS solves for a user from the history, and its reasons add up to th
                              .done(),
                          {1, 1});
   REQUIRE(model);
-  auto got = scores(**model, taste{{0}, {}, {}, {}}, {0, 1, 2});
+  auto got = scores(**model, user_context{{0}, {}, {}, {}}, {0, 1, 2});
   CHECK(got[0] == doctest::Approx(3.0 / 11));
   CHECK(got[1] == doctest::Approx(-1.0 / 11));
   CHECK(got[2] == doctest::Approx(2.0 / 11));
-  CHECK(scores(**model, taste{{}, row{0}, {}, {}}, {2}) == std::vector<float>{7});
+  CHECK(scores(**model, user_context{{}, row{0}, {}, {}}, {2}) == std::vector<float>{7});
   CHECK(scores(**model, {}, {2}) == std::vector<float>{0});
 
-  taste two{{0, 1}, {}, {}, {}};
+  user_context two{{0, 1}, {}, {}, {}};
   double sum = 0;
   auto why = (*model)->because(two, std::vector<row>{2}, 10);
   for (auto& each : why.front())
@@ -83,8 +83,8 @@ TEST_CASE("BPR scores a known user by the factors and a new one by the mean of t
                             .add<float>("user_factors", "[1,2]", {2, 1})
                             .done());
   REQUIRE(model);
-  CHECK(scores(**model, taste{{}, row{0}, {}, {}}, {0, 1}) == std::vector<float>{4.5f, 9});
-  CHECK(scores(**model, taste{{0, 1}, {}, {}, {}}, {0, 1}) == std::vector<float>{8.5f, 17});
+  CHECK(scores(**model, user_context{{}, row{0}, {}, {}}, {0, 1}) == std::vector<float>{4.5f, 9});
+  CHECK(scores(**model, user_context{{0, 1}, {}, {}, {}}, {0, 1}) == std::vector<float>{8.5f, 17});
   CHECK(scores(**model, {}, {0, 1}) == std::vector<float>{0.5f, -1});
 }
 

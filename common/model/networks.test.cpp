@@ -15,14 +15,14 @@ using model::testing::test_weights;
 
 namespace {
 
-std::vector<float> scores(const scorer& by, const taste& who, std::vector<row> rows) {
+std::vector<float> scores(const scorer& by, const user_context& who, std::vector<row> rows) {
   std::vector<float> out(rows.size());
   by.score(who, rows, out);
   return out;
 }
 
-taste with_history(std::vector<row> history) {
-  taste out;
+user_context with_history(std::vector<row> history) {
+  user_context out;
   out.history = std::move(history);
   return out;
 }
@@ -313,7 +313,7 @@ TEST_CASE("two towers score by the newest of the history, weighed by recency, as
   CHECK(score[1] == doctest::Approx(1.5));
 
   // A known user's embedding is added: (2,2) alone gives (2, relu(-1.5)), so (2, 0, 2).
-  taste known;
+  user_context known;
   known.user = 0;
   CHECK(scores(**model, known, {0, 1}) == std::vector<float>{2, 2});
   CHECK(scores(**model, {}, {0, 1}) == std::vector<float>{0, 0});
@@ -392,7 +392,7 @@ TEST_CASE("a DCN scores features as counted by hand, and missing ones have input
   std::vector<std::string> none, both{"x", "y"};
   std::vector<feature> genres{feature{std::string_view{"x"}}, feature{std::span<const std::string>{none}},
                               feature{std::span<const std::string>{both}}};
-  taste who;
+  user_context who;
   who.features = {feature{5.0}};
   std::vector<float> got(3);
 
@@ -427,7 +427,7 @@ TEST_CASE("a logarithm of a number keeps its sign, and words share their rows by
   shape.features[0].logarithm = true;
   auto model = load_dcn(small_dcn(false).done(), shape);
   REQUIRE(model);
-  taste up, down;
+  user_context up, down;
   up.features = {feature{std::exp(3.0) - 1}};   // z = (3 - 1) / 2
   down.features = {feature{1 - std::exp(3.0)}}; // z = (-3 - 1) / 2
   auto high = scores(**model, up, {0})[0], low = scores(**model, down, {0})[0];

@@ -21,7 +21,7 @@ public:
 
   std::size_t items() const noexcept override { return items_.size() / width_; }
 
-  void score(const taste& who, const candidates& of, std::span<float> out) const override {
+  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
     auto state = who.vector.empty() ? user_vector(who) : who.vector;
     state.resize(width_, 0);
     for (std::size_t i = 0; i < of.rows.size(); ++i)
@@ -31,7 +31,7 @@ public:
   std::size_t width() const noexcept override { return width_; }
   std::vector<float> item_vectors() const override { return {items_.begin(), items_.end()}; }
 
-  std::vector<float> user_vector(const taste& who) const override {
+  std::vector<float> user_vector(const user_context& who) const override {
     auto longest = positions_.size() / width_;
     auto length = std::min(longest, who.history.size());
     if (length == 0)

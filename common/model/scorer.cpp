@@ -29,7 +29,7 @@ public:
       : weights_{std::move(weights)}, scores_{scores} {}
   std::size_t items() const noexcept override { return scores_.size(); }
   bool knows_strangers() const noexcept override { return true; }
-  void score(const taste&, const candidates& of, std::span<float> out) const override {
+  void score(const user_context&, const candidates& of, std::span<float> out) const override {
     for (std::size_t i = 0; i < of.rows.size(); ++i)
       out[i] = scores_[of.rows[i]];
   }
@@ -46,7 +46,7 @@ public:
       : weights_{std::move(weights)}, near_{near}, similarity_{similarity}, width_{width} {}
   std::size_t items() const noexcept override { return width_ == 0 ? 0 : near_.size() / width_; }
 
-  void score(const taste& who, const candidates& of, std::span<float> out) const override {
+  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
     // Candidates are few and neighbours many: a table of the candidates, one pass over the history's rows.
     std::unordered_map<std::int32_t, float> sums;
     sums.reserve(of.rows.size());
@@ -61,7 +61,7 @@ public:
       out[i] = sums.find(static_cast<std::int32_t>(of.rows[i]))->second;
   }
 
-  std::vector<std::vector<reason>> because(const taste& who, std::span<const row> of,
+  std::vector<std::vector<reason>> because(const user_context& who, std::span<const row> of,
                                            std::size_t most) const override {
     std::unordered_map<std::int32_t, std::vector<reason>> all;
     for (auto item : of)
@@ -99,7 +99,7 @@ public:
       : weights_{std::move(weights)}, items_{items}, users_{users}, gram_{gram}, width_{width}, how_{how} {}
   std::size_t items() const noexcept override { return items_.size() / width_; }
 
-  void score(const taste& who, const candidates& of, std::span<float> out) const override {
+  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
     auto x = who.vector.empty() ? user_vector(who) : who.vector;
     x.resize(width_, 0);
     for (std::size_t i = 0; i < of.rows.size(); ++i)
@@ -108,7 +108,7 @@ public:
 
   std::size_t width() const noexcept override { return width_; }
   std::vector<float> item_vectors() const override { return {items_.begin(), items_.end()}; }
-  std::vector<float> user_vector(const taste& who) const override {
+  std::vector<float> user_vector(const user_context& who) const override {
     if (!who.history.empty()) {
       auto history = distinct(who.history);
       auto matrix = system_of(history);
@@ -126,7 +126,7 @@ public:
   }
 
   // The score is linear in the history: y_i' W^-1 y_j for each j of it (Hu, Koren and Volinsky, section 5).
-  std::vector<std::vector<reason>> because(const taste& who, std::span<const row> of,
+  std::vector<std::vector<reason>> because(const user_context& who, std::span<const row> of,
                                            std::size_t most) const override {
     std::vector<std::vector<reason>> out(of.size());
     auto history = distinct(who.history);
@@ -184,7 +184,7 @@ public:
   std::size_t items() const noexcept override { return bias_.size(); }
   bool knows_strangers() const noexcept override { return true; }
 
-  void score(const taste& who, const candidates& of, std::span<float> out) const override {
+  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
     auto x = who.vector.empty() ? user_vector(who) : who.vector;
     x.resize(width_, 0);
     for (std::size_t i = 0; i < of.rows.size(); ++i)
@@ -203,7 +203,7 @@ public:
     }
     return out;
   }
-  std::vector<float> user_vector(const taste& who) const override {
+  std::vector<float> user_vector(const user_context& who) const override {
     std::vector<float> x(width_ + 1, 0);
     x[width_] = 1;
     if (who.user && (*who.user + std::size_t{1}) * width_ <= users_.size()) {
@@ -258,7 +258,8 @@ const feature_needs& scorer::features() const noexcept {
   return none;
 }
 
-std::vector<std::vector<reason>> scorer::because(const taste&, std::span<const row> of, std::size_t) const {
+std::vector<std::vector<reason>> scorer::because(const user_context&, std::span<const row> of,
+                                                 std::size_t) const {
   return std::vector<std::vector<reason>>(of.size());
 }
 

@@ -51,7 +51,7 @@ struct feature_needs {
 };
 
 /// What a model is told about the one it scores for.
-struct taste {
+struct user_context {
   std::vector<row> history;      ///< Known items, oldest first.
   std::optional<row> user;       ///< Where the model has factors of this user.
   std::vector<feature> features; ///< As many as features().user, or none: all are missing.
@@ -84,7 +84,7 @@ public:
   virtual std::size_t items() const noexcept = 0;
 
   /// The score of each candidate, in their order; `out` has as many elements.
-  virtual void score(const taste& who, const candidates& of, std::span<float> out) const = 0;
+  virtual void score(const user_context& who, const candidates& of, std::span<float> out) const = 0;
 
   /// What it wants to be told beside the history.
   virtual const feature_needs& features() const noexcept;
@@ -94,7 +94,7 @@ public:
 
   /// For each of these items those of the history that raised its score most, heaviest first; empty where the
   /// model cannot tell.
-  virtual std::vector<std::vector<reason>> because(const taste& who, std::span<const row> of,
+  virtual std::vector<std::vector<reason>> because(const user_context& who, std::span<const row> of,
                                                    std::size_t most) const;
 
   /// Items that stand nearest to `item` in the model's own table, nearest first; empty where it has none.
@@ -104,7 +104,7 @@ public:
   /// none, the vectors of all items, row-major, and that of a user; empty where nothing is known of the user.
   virtual std::size_t width() const noexcept { return 0; }
   virtual std::vector<float> item_vectors() const { return {}; }
-  virtual std::vector<float> user_vector(const taste&) const { return {}; }
+  virtual std::vector<float> user_vector(const user_context&) const { return {}; }
 };
 
 /// item_score [N].

@@ -19,7 +19,7 @@ public:
 
   std::size_t items() const noexcept override { return has_.items.size() / has_.item_width; }
 
-  void score(const taste& who, const candidates& of, std::span<float> out) const override {
+  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
     auto user = who.vector.empty() ? user_vector(who) : who.vector;
     user.resize(has_.item_width, 0);
     for (std::size_t i = 0; i < of.rows.size(); ++i)
@@ -29,7 +29,7 @@ public:
   std::size_t width() const noexcept override { return has_.item_width; }
   std::vector<float> item_vectors() const override { return {has_.items.begin(), has_.items.end()}; }
 
-  std::vector<float> user_vector(const taste& who) const override {
+  std::vector<float> user_vector(const user_context& who) const override {
     std::vector<float> x(has_.width, 0);
     auto length = std::min(has_.recency.size(), who.history.size());
     bool known = who.user && (*who.user + std::size_t{1}) * has_.width <= has_.users.size();

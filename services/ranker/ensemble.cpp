@@ -67,14 +67,14 @@ ensemble::ensemble(const release& with, const item_catalogue& catalogue, const q
                    const std::vector<std::string>& history)
     : with_{with}, catalogue_{catalogue}, asked_{asked}, vector_known_(with.models.size(), false) {
   for (auto& by : with.models) {
-    auto& taste = tastes_.emplace_back();
+    auto& user = users_.emplace_back();
     for (auto& each : history)
       if (auto row = by.items->find(each))
-        taste.history.push_back(*row);
+        user.history.push_back(*row);
     if (by.users && !asked.user.empty())
-      taste.user = by.users->find(asked.user);
+      user.user = by.users->find(asked.user);
     auto& needs = by.scorer->features();
-    taste.features = user_features(needs, asked);
+    user.features = user_features(needs, asked);
     item_columns_.push_back(columns_of(needs, catalogue));
   }
   nothing_known_ = history.empty() && !knows_user();
@@ -82,14 +82,14 @@ ensemble::ensemble(const release& with, const item_catalogue& catalogue, const q
 
 const std::vector<float>& ensemble::user_vector(std::size_t model) {
   if (!vector_known_[model]) {
-    tastes_[model].vector = with_.models[model].scorer->user_vector(tastes_[model]);
+    users_[model].vector = with_.models[model].scorer->user_vector(users_[model]);
     vector_known_[model] = true;
   }
-  return tastes_[model].vector;
+  return users_[model].vector;
 }
 
 bool ensemble::knows_user() const {
-  return std::any_of(tastes_.begin(), tastes_.end(), [](auto& each) { return each.user.has_value(); });
+  return std::any_of(users_.begin(), users_.end(), [](auto& each) { return each.user.has_value(); });
 }
 
 void ensemble::fill(const loaded_model& by, const std::vector<candidate>& pool, std::size_t from,
@@ -131,7 +131,7 @@ bool ensemble::score(std::vector<candidate>& pool, std::vector<std::string>& deg
       auto to = std::min(pool.size(), done + micro_batch);
       fill(by, pool, done, to, now);
       part.assign(now.rows.size(), 0);
-      by.scorer->score(tastes_[m], {now.rows, now.features}, part);
+      by.scorer->score(users_[m], {now.rows, now.features}, part);
       for (std::size_t i = 0; i < part.size(); ++i)
         scores.emplace_back(now.whose[i], part[i]);
       done = to;

@@ -17,7 +17,7 @@ public:
   ensemble(const release& with, const item_catalogue& catalogue, const query& asked,
            const std::vector<std::string>& history);
 
-  const model::taste& taste(std::size_t model) const { return tastes_[model]; }
+  const model::user_context& user(std::size_t model) const { return users_[model]; }
 
   /// The user in the space of a model that has one; worked out once. Empty where nothing is known of the
   /// user.
@@ -45,7 +45,7 @@ private:
   const item_catalogue& catalogue_;
   const query& asked_;
   bool nothing_known_ = true;
-  std::vector<model::taste> tastes_;
+  std::vector<model::user_context> users_;
   std::vector<bool> vector_known_;
   std::vector<std::vector<std::size_t>> item_columns_; ///< Of each model: its features in the catalogue.
 };

@@ -172,7 +172,7 @@ private:
       // few, ask wider: what is rare stands far behind.
       std::size_t got = 0;
       std::unordered_set<model::row> looked_at;
-      auto ask = n + models_.taste(m).history.size();
+      auto ask = n + models_.user(m).history.size();
       for (std::size_t turn = 0; turn < widest_search && got < n; ++turn, ask *= 4) {
         for (auto& [row, score] : by.index->search(vector, ask))
           if (got < n && looked_at.insert(row).second)
@@ -188,7 +188,7 @@ private:
       auto& by = with_.models[m];
       if (!by.retrieves)
         continue;
-      auto& history = models_.taste(m).history;
+      auto& history = models_.user(m).history;
       auto from = history.size() > retrieval_history ? history.end() - retrieval_history : history.begin();
       std::unordered_map<model::row, double> sums;
       for (; from != history.end(); ++from)
@@ -412,7 +412,7 @@ private:
           of.push_back(&each);
         }
       auto all = rows.empty() ? std::vector<std::vector<model::reason>>{}
-                              : with_.models[m].scorer->because(models_.taste(m), rows, reasons_told);
+                              : with_.models[m].scorer->because(models_.user(m), rows, reasons_told);
       for (std::size_t i = 0; i < all.size(); ++i)
         for (auto& each : all[i])
           of[i]->because.push_back(with_.models[m].items->id(each.item));

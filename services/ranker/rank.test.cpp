@@ -206,7 +206,7 @@ TEST_CASE("a model that is stopped by the deadline has scored the first candidat
   public:
     explicit slow(deadline until) : until_{until} {}
     std::size_t items() const noexcept override { return 0; }
-    void score(const model::taste&, const model::candidates& of, std::span<float> out) const override {
+    void score(const model::user_context&, const model::candidates& of, std::span<float> out) const override {
       while (!until_.passed())
         std::this_thread::yield();
       for (std::size_t i = 0; i < of.rows.size(); ++i)

@@ -205,7 +205,7 @@ void scoring(std::size_t rounds) {
   std::vector<float> scores(candidates);
   auto measure = [&](const std::string& name, const model::scorer& by, std::size_t history,
                      const model::candidates& of) {
-    model::taste who;
+    model::user_context who;
     for (std::size_t i = 0; i < history; ++i)
       who.history.push_back(static_cast<model::row>(i * 13 % items));
     bench::samples steps;

@@ -129,7 +129,7 @@ TEST_CASE("a DCN learns a product of two features, and serving's plain one score
         auto number = data.rows.columns[c].numbers[r];
         return std::isfinite(number) ? model::feature{static_cast<double>(number)} : model::feature{};
       };
-      model::taste who;
+      model::user_context who;
       who.features = {value(0)};
       std::vector<model::row> one{0};
       std::vector<model::feature> features{value(1), std::span<const std::string>{data.genres[r]}, value(3)};

@@ -137,7 +137,7 @@ TEST_CASE("serving's plain two towers score as training's") {
     std::vector<model::row> all(40);
     std::iota(all.begin(), all.end(), 0U);
     for (std::size_t q = 0; q < queries.size(); ++q) {
-      model::taste who;
+      model::user_context who;
       who.history = seen[q];
       who.user = queries[q].user;
       plain->score(who, all, own);
@@ -170,7 +170,7 @@ TEST_CASE("the loss is a softmax over the step's items less their log frequency,
     std::array<double, 3> frequency{2.0 / 7, 3.0 / 7, 2.0 / 7};
     double wanted = 0;
     for (std::size_t i = 0; i < 4; ++i) {
-      model::taste who;
+      model::user_context who;
       who.history = {input[i]};
       std::vector<float> scores(3);
       plain->score(who, std::vector<model::row>{0, 1, 2}, scores);
