@@ -35,7 +35,7 @@ public:
 
   std::size_t items() const noexcept override { return 0; }
   const feature_needs& features() const noexcept override { return has_.needs; }
-  bool knows_strangers() const noexcept override { return true; }
+  bool supports_cold_start() const noexcept override { return true; }
 
   void score(const user_context& who, const candidates& of, std::span<float> out) const override {
     auto count = of.rows.size();

@@ -28,7 +28,7 @@ public:
   popularity(tensor_file weights, std::span<const float> scores)
       : weights_{std::move(weights)}, scores_{scores} {}
   std::size_t items() const noexcept override { return scores_.size(); }
-  bool knows_strangers() const noexcept override { return true; }
+  bool supports_cold_start() const noexcept override { return true; }
   void score(const user_context&, const candidates& of, std::span<float> out) const override {
     for (std::size_t i = 0; i < of.rows.size(); ++i)
       out[i] = scores_[of.rows[i]];
@@ -182,7 +182,7 @@ public:
       std::span<const float> users, std::size_t width)
       : weights_{std::move(weights)}, items_{items}, bias_{bias}, users_{users}, width_{width} {}
   std::size_t items() const noexcept override { return bias_.size(); }
-  bool knows_strangers() const noexcept override { return true; }
+  bool supports_cold_start() const noexcept override { return true; }
 
   void score(const user_context& who, const candidates& of, std::span<float> out) const override {
     auto x = who.vector.empty() ? user_vector(who) : who.vector;

@@ -90,7 +90,7 @@ public:
   virtual const feature_needs& features() const noexcept;
 
   /// Whether its scores say anything where nothing is known of the user.
-  virtual bool knows_strangers() const noexcept { return false; }
+  virtual bool supports_cold_start() const noexcept { return false; }
 
   /// For each of these items those of the history that raised its score most, heaviest first; empty where the
   /// model cannot tell.

@@ -158,7 +158,7 @@ bool ensemble::score(std::vector<candidate>& pool, std::vector<std::string>& deg
       for (auto& each : pool)
         if (each.models.empty() || each.models.back().first != by.name)
           each.notes.push_back("new to " + by.name);
-    said = said || !nothing_known_ || by.scorer->knows_strangers();
+    said = said || !nothing_known_ || by.scorer->supports_cold_start();
   }
   return said;
 }

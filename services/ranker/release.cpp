@@ -171,7 +171,7 @@ std::vector<std::string> most_popular(const std::vector<loaded_model>& models) {
   std::vector<model::row> rows(count);
   std::iota(rows.begin(), rows.end(), 0u);
   // Items are in the order of their first appearance: what a model that knows no popularity leaves them in.
-  if (of->scorer->knows_strangers() && of->scorer->items() > 0) {
+  if (of->scorer->supports_cold_start() && of->scorer->items() > 0) {
     std::vector<float> scores(count);
     of->scorer->score({}, rows, scores);
     std::stable_sort(rows.begin(), rows.end(), [&](auto a, auto b) { return scores[a] > scores[b]; });
