@@ -43,7 +43,7 @@ TEST_CASE(
   REQUIRE(near);
   user_context who{{0, 1, 0}, {}, {}, {}};
   CHECK(scores(**near, who, {2, 3, 0, 1}) == std::vector<float>{1.25f, 0, 0.5f, 0.5f});
-  auto why = (*near)->because(who, std::vector<row>{3, 2}, 1)[1];
+  auto why = (*near)->attributions(who, std::vector<row>{3, 2}, 1)[1];
   REQUIRE(why.size() == 1);
   CHECK(why[0].item == 1);
   CHECK(why[0].weight == 1.0);
@@ -70,7 +70,7 @@ TEST_CASE("iALS solves for a user from the history, and its reasons add up to th
 
   user_context two{{0, 1}, {}, {}, {}};
   double sum = 0;
-  auto why = (*model)->because(two, std::vector<row>{2}, 10);
+  auto why = (*model)->attributions(two, std::vector<row>{2}, 10);
   for (auto& each : why.front())
     sum += each.weight;
   CHECK(sum == doctest::Approx(scores(**model, two, {2})[0]));

@@ -61,8 +61,8 @@ public:
       out[i] = sums.find(static_cast<std::int32_t>(of.rows[i]))->second;
   }
 
-  std::vector<std::vector<reason>> because(const user_context& who, std::span<const row> of,
-                                           std::size_t most) const override {
+  std::vector<std::vector<reason>> attributions(const user_context& who, std::span<const row> of,
+                                                std::size_t most) const override {
     std::unordered_map<std::int32_t, std::vector<reason>> all;
     for (auto item : of)
       all.try_emplace(static_cast<std::int32_t>(item));
@@ -77,7 +77,7 @@ public:
     return out;
   }
 
-  std::vector<reason> like(row item, std::size_t most) const override {
+  std::vector<reason> similar_items(row item, std::size_t most) const override {
     std::vector<reason> all;
     for (std::size_t k = item * width_; k < (item + std::size_t{1}) * width_; ++k)
       if (near_[k] >= 0 && near_[k] != static_cast<std::int32_t>(item))
@@ -126,8 +126,8 @@ public:
   }
 
   // The score is linear in the history: y_i' W^-1 y_j for each j of it (Hu, Koren and Volinsky, section 5).
-  std::vector<std::vector<reason>> because(const user_context& who, std::span<const row> of,
-                                           std::size_t most) const override {
+  std::vector<std::vector<reason>> attributions(const user_context& who, std::span<const row> of,
+                                                std::size_t most) const override {
     std::vector<std::vector<reason>> out(of.size());
     auto history = distinct(who.history);
     if (history.empty())
@@ -258,12 +258,12 @@ const feature_needs& scorer::features() const noexcept {
   return none;
 }
 
-std::vector<std::vector<reason>> scorer::because(const user_context&, std::span<const row> of,
-                                                 std::size_t) const {
+std::vector<std::vector<reason>> scorer::attributions(const user_context&, std::span<const row> of,
+                                                      std::size_t) const {
   return std::vector<std::vector<reason>>(of.size());
 }
 
-std::vector<reason> scorer::like(row, std::size_t) const {
+std::vector<reason> scorer::similar_items(row, std::size_t) const {
   return {};
 }
 

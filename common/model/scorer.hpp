@@ -94,11 +94,11 @@ public:
 
   /// For each of these items those of the history that raised its score most, heaviest first; empty where the
   /// model cannot tell.
-  virtual std::vector<std::vector<reason>> because(const user_context& who, std::span<const row> of,
-                                                   std::size_t most) const;
+  virtual std::vector<std::vector<reason>> attributions(const user_context& who, std::span<const row> of,
+                                                        std::size_t most) const;
 
   /// Items that stand nearest to `item` in the model's own table, nearest first; empty where it has none.
-  virtual std::vector<reason> like(row item, std::size_t most) const;
+  virtual std::vector<reason> similar_items(row item, std::size_t most) const;
 
   /// The space in which score = dot product of a user's and an item's vector: its width, 0 where there is
   /// none, the vectors of all items, row-major, and that of a user; empty where nothing is known of the user.

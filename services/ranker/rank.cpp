@@ -192,7 +192,7 @@ private:
       auto from = history.size() > retrieval_history ? history.end() - retrieval_history : history.begin();
       std::unordered_map<model::row, double> sums;
       for (; from != history.end(); ++from)
-        for (auto& each : by.scorer->like(*from, n))
+        for (auto& each : by.scorer->similar_items(*from, n))
           sums[each.item] += each.weight;
       std::vector<std::pair<double, model::row>> best;
       best.reserve(sums.size());
@@ -412,7 +412,7 @@ private:
           of.push_back(&each);
         }
       auto all = rows.empty() ? std::vector<std::vector<model::reason>>{}
-                              : with_.models[m].scorer->because(models_.user(m), rows, reasons_told);
+                              : with_.models[m].scorer->attributions(models_.user(m), rows, reasons_told);
       for (std::size_t i = 0; i < all.size(); ++i)
         for (auto& each : all[i])
           of[i]->because.push_back(with_.models[m].items->id(each.item));
@@ -426,7 +426,7 @@ private:
       if (!row)
         continue;
       auto room = asked_.n + asked_.exclude.size() + 100;
-      for (auto& each : by.scorer->like(*row, room))
+      for (auto& each : by.scorer->similar_items(*row, room))
         offer(by.items->id(each.item), "item-to-item", each.weight);
       if (pool_.empty() && by.index)
         for (auto& [near, score] : by.index->search(by.index->vector(*row), room))
