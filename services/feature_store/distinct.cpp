@@ -59,7 +59,7 @@ void distinct_sketch::widen() {
   hashes_ = {};
 }
 
-void distinct_sketch::encode(encoder& out) const {
+void distinct_sketch::encode(store::encoder& out) const {
   if (exact()) {
     out.whole(hashes_.size());
     for (auto hash : hashes_)
@@ -67,15 +67,15 @@ void distinct_sketch::encode(encoder& out) const {
     return;
   }
   out.whole(exact_limit + 1);
-  out.bytes.append(reinterpret_cast<const char*>(registers_.data()), registers_.size());
+  out.raw({reinterpret_cast<const char*>(registers_.data()), registers_.size()});
 }
 
-distinct_sketch distinct_sketch::decode(decoder& in) {
+distinct_sketch distinct_sketch::decode(store::decoder& in) {
   distinct_sketch sketch;
   auto size = in.whole();
   if (size <= exact_limit) {
     if (size * 8 > in.left()) {
-      in.take(in.left() + 1);
+      in.give_up();
       return sketch;
     }
     sketch.hashes_.resize(size);
@@ -83,7 +83,7 @@ distinct_sketch distinct_sketch::decode(decoder& in) {
       hash = in.fixed();
     return sketch;
   }
-  auto raw = in.take(std::size_t{1} << precision);
+  auto raw = in.raw(std::size_t{1} << precision);
   if (in.ok())
     sketch.registers_.assign(raw.begin(), raw.end());
   return sketch;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/feature_store/codec.hpp"
+#include "common/store/codec.hpp"
 
 #include <cstdint>
 #include <vector>
@@ -21,8 +21,8 @@ public:
   /// While exact: the hashes, sorted.
   const std::vector<std::uint64_t>& hashes() const noexcept { return hashes_; }
 
-  void encode(encoder& out) const;
-  static distinct_sketch decode(decoder& in);
+  void encode(store::encoder& out) const;
+  static distinct_sketch decode(store::decoder& in);
 
   std::size_t bytes() const noexcept { return sizeof *this + hashes_.capacity() * 8 + registers_.capacity(); }
 

@@ -18,17 +18,17 @@ std::int64_t floor_div(std::int64_t a, std::int64_t b) noexcept {
   return q - (a % b < 0);
 }
 
-int128 to_fixed(double number) noexcept {
+store::int128 to_fixed(double number) noexcept {
   number = std::clamp(number, -largest_summand, largest_summand);
-  return static_cast<int128>(std::nearbyint(std::ldexp(number, fraction_bits)));
+  return static_cast<store::int128>(std::nearbyint(std::ldexp(number, fraction_bits)));
 }
 
-double from_fixed(int128 sum) noexcept {
+double from_fixed(store::int128 sum) noexcept {
   return std::ldexp(static_cast<double>(sum), -fraction_bits);
 }
 
-int128 add_wrapping(int128 a, int128 b) noexcept {
-  return static_cast<int128>(static_cast<uint128>(a) + static_cast<uint128>(b));
+store::int128 add_wrapping(store::int128 a, store::int128 b) noexcept {
+  return static_cast<store::int128>(static_cast<store::uint128>(a) + static_cast<store::uint128>(b));
 }
 
 std::int64_t since(std::int64_t from, std::int64_t to) noexcept {
@@ -276,7 +276,7 @@ bool entity_state::fold(const feature_definition& def, slot& from, std::int64_t 
     return true;
   }
   std::uint64_t count = 0;
-  int128 sum = 0;
+  store::int128 sum = 0;
   for (auto at = begin; at != from.tiles.end(); ++at) {
     count += at->count;
     sum = add_wrapping(sum, at->sum);
@@ -377,17 +377,17 @@ constexpr std::uint8_t state_format = 1;
 
 std::string entity_state::encode(const feature_view& view, form as) {
   trim(view);
-  encoder out;
-  out.bytes += static_cast<char>(state_format);
+  store::encoder out;
+  out.octet(state_format);
   out.signed_whole(newest_);
   auto base = newest_ == never ? 0 : newest_;
   for (std::size_t i = 0; i < features_.size(); ++i)
     encode_slot(view.features[i], features_[i], base, as, out);
-  return std::move(out.bytes);
+  return out.take();
 }
 
 void entity_state::encode_slot(const feature_definition& def, const slot& from, std::int64_t base, form as,
-                               encoder& out) {
+                               store::encoder& out) {
   if (from.newest == never) {
     out.whole(0);
     return;
@@ -438,7 +438,8 @@ void entity_state::encode_slot(const feature_definition& def, const slot& from, 
   }
 }
 
-bool entity_state::decode_slot(const feature_definition& def, slot& into, std::int64_t base, decoder& in) {
+bool entity_state::decode_slot(const feature_definition& def, slot& into, std::int64_t base,
+                               store::decoder& in) {
   if (in.whole() == 0)
     return in.ok();
   into.newest = base - in.signed_whole();
@@ -492,9 +493,9 @@ bool entity_state::decode_slot(const feature_definition& def, slot& into, std::i
 }
 
 expected<entity_state> entity_state::decode(const feature_view& view, std::string_view bytes) {
-  decoder in{bytes};
+  store::decoder in{bytes};
   entity_state out{view};
-  auto format = in.take(1);
+  auto format = in.raw(1);
   if (format.empty() || static_cast<std::uint8_t>(format[0]) != state_format)
     return fail(ec::unsupported_version, "cannot read a state of view {}: format {}", view.name,
                 format.empty() ? 0 : static_cast<int>(static_cast<std::uint8_t>(format[0])));

@@ -1,9 +1,10 @@
 #pragma once
 
-#include "services/feature_store/codec.hpp"
 #include "services/feature_store/distinct.hpp"
 #include "services/feature_store/fact.hpp"
 #include "services/feature_store/view.hpp"
+
+#include "common/store/codec.hpp"
 
 #include <limits>
 #include <memory>
@@ -69,7 +70,7 @@ private:
     std::int64_t index = 0;
     std::uint64_t count = 0; ///< Events; of a rate, the denominator.
     union {
-      int128 sum = 0; ///< Fixed point, 2^-40; of a rate, the numerator.
+      store::int128 sum = 0; ///< Fixed point, 2^-40; of a rate, the numerator.
       double extreme;
     };
   };
@@ -103,8 +104,8 @@ private:
   bool fold(const feature_definition& def, slot& from, std::int64_t first, double& number) const;
   status judge(const feature_view& view, const slot& from, std::int64_t at, std::int64_t& age_us) const;
   static void encode_slot(const feature_definition& def, const slot& from, std::int64_t base, form as,
-                          encoder& out);
-  static bool decode_slot(const feature_definition& def, slot& into, std::int64_t base, decoder& in);
+                          store::encoder& out);
+  static bool decode_slot(const feature_definition& def, slot& into, std::int64_t base, store::decoder& in);
 
   std::int64_t newest_ = never;
   std::vector<slot> features_;

@@ -1,9 +1,8 @@
 #pragma once
 
-#include "services/feature_store/codec.hpp"
-
 #include "common/core/error.hpp"
 #include "common/core/hash.hpp"
+#include "common/store/codec.hpp"
 #include "common/table/connection.hpp"
 #include "common/table/rows.hpp"
 
@@ -31,7 +30,7 @@ table::cell cell_of(column_type type) noexcept;
 /// The canonical bytes of rows, hashed. Independent of the file format: what counts is the values.
 class row_hasher {
 public:
-  void null() { row_.bytes += '\0'; }
+  void null() { row_.octet(0); }
   void whole(std::int64_t value) { mark().signed_whole(value); }
   void number(double value) { mark().real(value); }
   void text(std::string_view value) { mark().text(value); }
@@ -42,7 +41,7 @@ public:
       row_.text(each);
   }
   void end_row() {
-    if (row_.bytes.size() >= 1 << 16)
+    if (row_.bytes().size() >= 1 << 16)
       drain();
   }
   std::string finish() {
@@ -53,16 +52,13 @@ public:
   }
 
 private:
-  encoder& mark() {
-    row_.bytes += '\1';
-    return row_;
-  }
+  store::encoder& mark() { return row_.octet(1); }
   void drain() {
-    hash_.add(as_bytes(row_.bytes));
-    row_.bytes.clear();
+    hash_.add(as_bytes(row_.bytes()));
+    row_.clear();
   }
 
-  encoder row_;
+  store::encoder row_;
   sha256 hash_;
 };
 

@@ -1,7 +1,8 @@
 #include "services/ingest/batch_source.hpp"
-#include "services/ingest/codec.hpp"
 #include "services/ingest/mapping/mapping.hpp"
 #include "services/ingest/readers/source.hpp"
+
+#include "common/store/codec.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -40,7 +41,7 @@ public:
     state_.records += request->records.size();
     state_.done = rows->rows.empty();
     if (!state_.done)
-      state_.position = encoder{}.add(rows->after.rows).add(rows->after.offset).take();
+      state_.position = store::encoder{}.big(rows->after.rows).big(rows->after.offset).take();
     state_.rows += rows->rows.size();
     state_.bytes = reader_->bytes_read();
     request->progress = state_;
@@ -92,9 +93,9 @@ expected<std::unique_ptr<batch_source>> open_file(const file_setup& setup, const
     return fail(ec::invalid_argument, "the mapping {} does not describe {}", setup.rules->name(), setup.path);
   source_position position;
   if (!from.position.empty()) {
-    decoder in{from.position};
-    position.rows = in.number();
-    position.offset = in.number();
+    store::decoder in{from.position};
+    position.rows = in.big();
+    position.offset = in.big();
   }
   TROUPE_TRY(reader, open_source(setup.path, setup.rules->options(*file), position));
   TROUPE_TRY(mapper, setup.rules->bind(*file, setup.path, *reader));

@@ -1,17 +1,18 @@
 #include "services/ingest/import_plan.hpp"
 
-#include "services/ingest/codec.hpp"
 #include "services/ingest/mapping/mapping.hpp"
 #include "services/ingest/readers/source.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/store/codec.hpp"
 
 #include <filesystem>
 
 namespace troupe::ingest {
 
 std::string import_id(std::string_view path, std::string_view mapping) {
-  return to_hex(hash_wide(std::string_view{encoder{}.add(path).add(mapping).take()})).substr(0, 16);
+  return to_hex(hash_wide(std::string_view{store::encoder{}.big_text(path).big_text(mapping).take()}))
+      .substr(0, 16);
 }
 
 std::string import_id_of_upload(std::string_view upload, std::string_view mapping) {
@@ -26,35 +27,38 @@ std::string source_key(std::string_view import, std::string_view path) {
 }
 
 std::string encode(const import_plan& plan) {
-  encoder out;
-  out.add(plan.id)
-      .add(plan.path)
-      .add(plan.mapping)
-      .add(plan.mapping_name)
-      .add(static_cast<std::uint64_t>(plan.state))
-      .add(plan.error);
-  out.add(static_cast<std::uint64_t>(micros_of(plan.started))).add(std::uint64_t{plan.files.size()});
+  store::encoder out;
+  out.big_text(plan.id)
+      .big_text(plan.path)
+      .big_text(plan.mapping)
+      .big_text(plan.mapping_name)
+      .big(static_cast<std::uint64_t>(plan.state))
+      .big_text(plan.error);
+  out.big(static_cast<std::uint64_t>(micros_of(plan.started))).big(std::uint64_t{plan.files.size()});
   for (auto& each : plan.files)
-    out.add(each.path).add(each.bytes).add(static_cast<std::uint64_t>(each.modified)).add(each.failure);
+    out.big_text(each.path)
+        .big(each.bytes)
+        .big(static_cast<std::uint64_t>(each.modified))
+        .big_text(each.failure);
   return out.take();
 }
 
 import_plan decode_plan(std::string_view bytes) {
-  decoder in{bytes};
+  store::decoder in{bytes};
   import_plan plan;
-  plan.id = in.text();
-  plan.path = in.text();
-  plan.mapping = in.text();
-  plan.mapping_name = in.text();
-  plan.state = static_cast<wire::ImportState>(std::min<std::uint64_t>(in.number(), 3));
-  plan.error = in.text();
-  plan.started = from_micros(static_cast<std::int64_t>(in.number()));
-  plan.files.resize(std::min<std::uint64_t>(in.number(), bytes.size() / 32));
+  plan.id = in.big_text();
+  plan.path = in.big_text();
+  plan.mapping = in.big_text();
+  plan.mapping_name = in.big_text();
+  plan.state = static_cast<wire::ImportState>(std::min<std::uint64_t>(in.big(), 3));
+  plan.error = in.big_text();
+  plan.started = from_micros(static_cast<std::int64_t>(in.big()));
+  plan.files.resize(std::min<std::uint64_t>(in.big(), bytes.size() / 32));
   for (auto& each : plan.files) {
-    each.path = in.text();
-    each.bytes = in.number();
-    each.modified = static_cast<std::int64_t>(in.number());
-    each.failure = in.text();
+    each.path = in.big_text();
+    each.bytes = in.big();
+    each.modified = static_cast<std::int64_t>(in.big());
+    each.failure = in.big_text();
   }
   return plan;
 }

@@ -1,6 +1,6 @@
 #include "services/ingest/log_layout.hpp"
 
-#include "services/ingest/codec.hpp"
+#include "common/store/codec.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -33,123 +33,128 @@ std::string number_key(std::uint64_t number) {
 
 std::string encode(const source_state& from) {
   auto& a = from.added;
-  return encoder{}
-      .add(from.position)
-      .add(from.batches)
-      .add(from.rows)
-      .add(from.bytes)
-      .add(a.events)
-      .add(a.users)
-      .add(a.items)
-      .add(a.duplicates)
-      .add(a.quarantined)
-      .add(a.late)
-      .add(a.skipped)
-      .add(std::uint64_t{from.done})
-      .add(from.records)
+  return store::encoder{}
+      .big_text(from.position)
+      .big(from.batches)
+      .big(from.rows)
+      .big(from.bytes)
+      .big(a.events)
+      .big(a.users)
+      .big(a.items)
+      .big(a.duplicates)
+      .big(a.quarantined)
+      .big(a.late)
+      .big(a.skipped)
+      .big(std::uint64_t{from.done})
+      .big(from.records)
       .take();
 }
 
 source_state decode_source(std::string_view bytes) {
-  decoder in{bytes};
+  store::decoder in{bytes};
   source_state to;
-  to.position = in.text();
+  to.position = in.big_text();
   for (auto* field : {&to.batches, &to.rows, &to.bytes, &to.added.events, &to.added.users, &to.added.items,
                       &to.added.duplicates, &to.added.quarantined, &to.added.late, &to.added.skipped})
-    *field = in.number();
-  to.done = in.number() != 0;
-  to.records = in.number();
+    *field = in.big();
+  to.done = in.big() != 0;
+  to.records = in.big();
   return to;
 }
 
 std::string encode(const log_state& from) {
-  encoder out;
+  store::encoder out;
   auto& t = from.total;
-  out.add(from.quarantine_next)
-      .add(t.events)
-      .add(t.users)
-      .add(t.items)
-      .add(t.duplicates)
-      .add(t.quarantined)
-      .add(t.late);
-  out.add(std::uint64_t{from.partitions.size()});
+  out.big(from.quarantine_next)
+      .big(t.events)
+      .big(t.users)
+      .big(t.items)
+      .big(t.duplicates)
+      .big(t.quarantined)
+      .big(t.late);
+  out.big(std::uint64_t{from.partitions.size()});
   for (auto& each : from.partitions)
-    out.add(each.next).add(static_cast<std::uint64_t>(each.watermark));
+    out.big(each.next).big(static_cast<std::uint64_t>(each.watermark));
   return out.take();
 }
 
 log_state decode_state(std::string_view bytes) {
-  decoder in{bytes};
+  store::decoder in{bytes};
   log_state to;
   auto& t = to.total;
   for (auto* field :
        {&to.quarantine_next, &t.events, &t.users, &t.items, &t.duplicates, &t.quarantined, &t.late})
-    *field = in.number();
-  to.partitions.resize(std::min<std::uint64_t>(in.number(), 1 << 16));
+    *field = in.big();
+  to.partitions.resize(std::min<std::uint64_t>(in.big(), 1 << 16));
   for (auto& each : to.partitions) {
-    each.next = in.number();
-    each.watermark = static_cast<std::int64_t>(in.number());
+    each.next = in.big();
+    each.watermark = static_cast<std::int64_t>(in.big());
   }
   return to;
 }
 
 std::string encode(const quarantined_row& from) {
-  return encoder{}
-      .add(from.number)
-      .add(from.source)
-      .add(from.import)
-      .add(from.row)
-      .add(from.byte_offset)
-      .add(from.rule)
-      .add(from.field)
-      .add(from.reason)
-      .add(from.raw)
-      .add(static_cast<std::uint64_t>(micros_of(from.at)))
-      .add(std::uint64_t{from.replayed})
+  return store::encoder{}
+      .big(from.number)
+      .big_text(from.source)
+      .big_text(from.import)
+      .big(from.row)
+      .big(from.byte_offset)
+      .big_text(from.rule)
+      .big_text(from.field)
+      .big_text(from.reason)
+      .big_text(from.raw)
+      .big(static_cast<std::uint64_t>(micros_of(from.at)))
+      .big(std::uint64_t{from.replayed})
       .take();
 }
 
 quarantined_row decode_row(std::string_view bytes) {
-  decoder in{bytes};
+  store::decoder in{bytes};
   quarantined_row to;
-  to.number = in.number();
-  to.source = in.text();
-  to.import = in.text();
-  to.row = in.number();
-  to.byte_offset = in.number();
-  to.rule = in.text();
-  to.field = in.text();
-  to.reason = in.text();
-  to.raw = in.text();
-  to.at = from_micros(static_cast<std::int64_t>(in.number()));
-  to.replayed = in.number() != 0;
+  to.number = in.big();
+  to.source = in.big_text();
+  to.import = in.big_text();
+  to.row = in.big();
+  to.byte_offset = in.big();
+  to.rule = in.big_text();
+  to.field = in.big_text();
+  to.reason = in.big_text();
+  to.raw = in.big_text();
+  to.at = from_micros(static_cast<std::int64_t>(in.big()));
+  to.replayed = in.big() != 0;
   return to;
 }
 
 std::string encode(const lake_segment& from) {
-  return encoder{}
-      .add(std::uint64_t{from.partition})
-      .add(from.first)
-      .add(from.next)
-      .add(from.path)
-      .add(from.bytes)
+  return store::encoder{}
+      .big(std::uint64_t{from.partition})
+      .big(from.first)
+      .big(from.next)
+      .big_text(from.path)
+      .big(from.bytes)
       .take();
 }
 
 lake_segment decode_segment(std::string_view bytes) {
-  decoder in{bytes};
+  store::decoder in{bytes};
   lake_segment to;
-  to.partition = static_cast<std::uint32_t>(in.number());
-  to.first = in.number();
-  to.next = in.number();
-  to.path = in.text();
-  to.bytes = in.number();
+  to.partition = static_cast<std::uint32_t>(in.big());
+  to.first = in.big();
+  to.next = in.big();
+  to.path = in.big_text();
+  to.bytes = in.big();
   return to;
 }
 
 hash128 hash_of(const rejected_row& row) {
-  return hash_wide(std::string_view{
-      encoder{}.add("quarantine").add(row.source).add(row.row).add(row.rule).add(row.raw).take()});
+  return hash_wide(std::string_view{store::encoder{}
+                                        .big_text("quarantine")
+                                        .big_text(row.source)
+                                        .big(row.row)
+                                        .big_text(row.rule)
+                                        .big_text(row.raw)
+                                        .take()});
 }
 
 std::string segment_key(std::uint32_t partition, std::uint64_t first) {

@@ -1,11 +1,14 @@
 #include "services/validator/distinct_sketch.hpp"
 
+#include "common/core/bytes.hpp"
+
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <span>
 
 namespace troupe::validator {
 
@@ -96,32 +99,34 @@ double distinct_sketch::estimate() const noexcept {
   return m * m / (2 * std::numbers::ln2 * z);
 }
 
-void distinct_sketch::save(byte_writer& out) const {
+void distinct_sketch::save(store::encoder& out) const {
   out.octet(exact() ? 0 : 1);
-  if (!exact())
-    return out.raw(registers_.data(), registers_.size());
-  out.count(seen_.size());
+  if (!exact()) {
+    out.raw(as_text(std::as_bytes(std::span{registers_})));
+    return;
+  }
+  out.whole(seen_.size());
   for (auto hash : seen_)
-    out.word(hash);
+    out.fixed(hash);
 }
 
-distinct_sketch distinct_sketch::load(byte_reader& in) {
+distinct_sketch distinct_sketch::load(store::decoder& in) {
   distinct_sketch to;
   if (in.octet() == 0) {
     auto size = in.count_of(sizeof(std::uint64_t));
     if (size > exact_limit)
-      in.fail_now();
-    for (std::size_t i = 0; i < size && !in.failed(); ++i)
-      to.seen_.push_back(in.word());
+      in.give_up();
+    for (std::size_t i = 0; i < size && in.ok(); ++i)
+      to.seen_.push_back(in.fixed());
     if (!std::is_sorted(to.seen_.begin(), to.seen_.end()))
-      in.fail_now();
+      in.give_up();
     return to;
   }
   auto bytes = in.raw(register_count);
   to.registers_.assign(bytes.begin(), bytes.end());
   if (std::any_of(to.registers_.begin(), to.registers_.end(), [](auto rank) { return rank > last_rank; }))
-    in.fail_now();
-  return in.failed() ? distinct_sketch{} : to;
+    in.give_up();
+  return in.ok() ? to : distinct_sketch{};
 }
 
 } // namespace troupe::validator

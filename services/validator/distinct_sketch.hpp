@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/validator/byte_stream.hpp"
+#include "common/store/codec.hpp"
 
 #include <cstdint>
 #include <vector>
@@ -23,8 +23,8 @@ public:
   double estimate() const noexcept;
   bool exact() const noexcept { return registers_.empty(); }
 
-  void save(byte_writer& out) const;
-  static distinct_sketch load(byte_reader& in);
+  void save(store::encoder& out) const;
+  static distinct_sketch load(store::decoder& in);
 
   friend bool operator==(const distinct_sketch&, const distinct_sketch&) = default;
 

@@ -231,9 +231,9 @@ TEST_CASE("row ranges merge, hold their bound and survive storing") {
   for (std::uint64_t i = 0; i < 2000; ++i)
     rows.add(1000 + i * 2, 1001 + i * 2);
 
-  byte_writer out;
+  store::encoder out;
   rows.save(out);
-  byte_reader in{out.written()};
+  store::decoder in{out.bytes()};
   auto loaded = row_ranges::load(in);
 
   CHECK(rows.size() == row_ranges::most);

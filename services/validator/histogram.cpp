@@ -76,34 +76,34 @@ std::size_t histogram::bins() const noexcept {
   return total_ == 0 ? 0 : static_cast<std::size_t>(std::floor(greatest_ * scale_) - first_) + 1;
 }
 
-void histogram::save(byte_writer& out) const {
-  out.count(total_);
+void histogram::save(store::encoder& out) const {
+  out.whole(total_);
   if (total_ == 0)
     return;
-  out.number(least_);
-  out.number(greatest_);
+  out.real(least_);
+  out.real(greatest_);
   for (std::size_t i = 0; i < bins(); ++i)
-    out.count(counts_[i]);
+    out.whole(counts_[i]);
 }
 
-histogram histogram::load(byte_reader& in) {
+histogram histogram::load(store::decoder& in) {
   histogram to;
-  auto total = in.count();
+  auto total = in.whole();
   if (total == 0)
     return to;
-  auto least = in.number(), greatest = in.number();
+  auto least = in.real(), greatest = in.real();
   if (!std::isfinite(least) || !std::isfinite(greatest) || least > greatest) {
-    in.fail_now();
+    in.give_up();
     return to;
   }
   to.fit(least, greatest);
   to.total_ = total;
   std::uint64_t sum = 0;
   for (std::size_t i = 0; i < to.bins(); ++i)
-    sum += to.counts_[i] = in.count();
+    sum += to.counts_[i] = in.whole();
   if (sum != total)
-    in.fail_now();
-  return in.failed() ? histogram{} : to;
+    in.give_up();
+  return in.ok() ? to : histogram{};
 }
 
 } // namespace troupe::validator

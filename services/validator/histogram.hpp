@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/validator/byte_stream.hpp"
+#include "common/store/codec.hpp"
 
 #include <array>
 #include <cstdint>
@@ -24,8 +24,8 @@ public:
   std::size_t bins() const noexcept; ///< From the first bin in use to the last.
   std::uint64_t operator[](std::size_t bin) const noexcept { return counts_[bin]; }
 
-  void save(byte_writer& out) const;
-  static histogram load(byte_reader& in);
+  void save(store::encoder& out) const;
+  static histogram load(store::decoder& in);
 
   friend bool operator==(const histogram&, const histogram&) = default;
 

@@ -114,47 +114,47 @@ void add_attribute(column_profile& to, const wire::Attribute& from) {
   }
 }
 
-void save_summary(byte_writer& out, const std::unique_ptr<number_summary>& from) {
+void save_summary(store::encoder& out, const std::unique_ptr<number_summary>& from) {
   out.octet(from ? 1 : 0);
   if (!from)
     return;
-  out.count(from->count);
+  out.whole(from->count);
   for (auto each : {from->least, from->greatest, from->mean, from->squares})
-    out.number(each);
+    out.real(each);
   from->quantiles.save(out);
   from->bins.save(out);
 }
 
-std::unique_ptr<number_summary> load_summary(byte_reader& in) {
+std::unique_ptr<number_summary> load_summary(store::decoder& in) {
   if (in.octet() == 0)
     return nullptr;
   auto to = std::make_unique<number_summary>();
-  to->count = in.count();
+  to->count = in.whole();
   for (auto* each : {&to->least, &to->greatest, &to->mean, &to->squares})
-    *each = in.number();
+    *each = in.real();
   if (!std::isfinite(to->least) || !std::isfinite(to->greatest)) // Moments may have overflowed.
-    in.fail_now();
+    in.give_up();
   to->quantiles = quantile_sketch::load(in);
   to->bins = histogram::load(in);
   return to;
 }
 
-void save_column(byte_writer& out, const column_profile& from) {
+void save_column(store::encoder& out, const column_profile& from) {
   out.text(from.name);
   for (auto each :
        {from.present, from.texts, from.numbers, from.flags, from.lists, from.times, from.integers})
-    out.count(each);
+    out.whole(each);
   from.distinct.save(out);
   from.top.save(out);
   save_summary(out, from.values);
   save_summary(out, from.lengths);
 }
 
-column_profile load_column(byte_reader& in) {
+column_profile load_column(store::decoder& in) {
   column_profile to;
   to.name = in.text();
   for (auto* each : {&to.present, &to.texts, &to.numbers, &to.flags, &to.lists, &to.times, &to.integers})
-    *each = in.count();
+    *each = in.whole();
   to.distinct = distinct_sketch::load(in);
   to.top = top_values::load(in);
   to.values = load_summary(in);
@@ -314,28 +314,28 @@ void profile::merge(const profile& other) {
 }
 
 std::string profile::save() const {
-  byte_writer out;
-  out.raw(magic.data(), magic.size());
+  store::encoder out;
+  out.raw(magic);
   out.octet(format_version);
-  out.count(rows_);
-  out.count(left_out_);
-  out.count(refused_.size());
+  out.whole(rows_);
+  out.whole(left_out_);
+  out.whole(refused_.size());
   for (auto& [rule, times] : refused_) {
     out.text(rule);
-    out.count(times);
+    out.whole(times);
   }
-  out.count(groups_.size());
+  out.whole(groups_.size());
   for (auto& each : groups_) {
     out.octet(static_cast<std::uint8_t>(each->kind));
     out.text(each->type);
-    out.count(each->rows);
+    out.whole(each->rows);
     for (auto& column : each->core)
       save_column(out, column);
-    out.count(each->others.size());
+    out.whole(each->others.size());
     for (auto& column : each->others)
       save_column(out, column);
   }
-  out.word(hash64(out.written()));
+  out.fixed(hash64(out.bytes()));
   return out.take();
 }
 
@@ -350,30 +350,30 @@ expected<profile> profile::load(std::string_view bytes) {
     return fail(ec::unsupported_version, "the profile has format {}, this program reads {}", version,
                 format_version);
   auto body = bytes.substr(0, bytes.size() - 8);
-  if (hash64(body) != byte_reader{bytes.substr(body.size())}.word())
+  if (hash64(body) != store::decoder{bytes.substr(body.size())}.fixed())
     return fail(ec::corrupt, "the stored profile of {} bytes fails its check sum", bytes.size());
-  byte_reader in{body.substr(magic.size() + 1)};
+  store::decoder in{body.substr(magic.size() + 1)};
   profile to;
-  to.rows_ = in.count();
-  to.left_out_ = in.count();
-  for (auto left = in.count_of(2); left > 0 && !in.failed(); --left) {
+  to.rows_ = in.whole();
+  to.left_out_ = in.whole();
+  for (auto left = in.count_of(2); left > 0 && in.ok(); --left) {
     auto rule = in.text();
-    to.refused_.emplace(rule, in.count());
+    to.refused_.emplace(rule, in.whole());
   }
   auto groups = in.count_of(3);
-  for (std::size_t i = 0; i < groups && !in.failed(); ++i) {
+  for (std::size_t i = 0; i < groups && in.ok(); ++i) {
     auto kind = in.octet();
     auto type = in.text();
     auto* each = kind <= 2 ? to.group_of(static_cast<record_kind>(kind), type) : nullptr;
     if (!each)
       return fail(ec::corrupt, "the stored profile names record kind {} or too many types", kind);
-    each->rows = in.count();
+    each->rows = in.whole();
     for (auto& column : each->core)
       column = load_column(in);
-    for (auto left = std::min(in.count_of(1), most_columns); left > 0 && !in.failed(); --left)
+    for (auto left = std::min(in.count_of(1), most_columns); left > 0 && in.ok(); --left)
       each->others.push_back(load_column(in));
   }
-  if (in.failed() || !in.at_end())
+  if (!in.ok() || !in.done())
     return fail(ec::corrupt, "the stored profile of {} bytes is malformed", bytes.size());
   return to;
 }

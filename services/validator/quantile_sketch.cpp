@@ -1,8 +1,11 @@
 #include "services/validator/quantile_sketch.hpp"
 
+#include "common/core/bytes.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 namespace troupe::validator {
@@ -105,25 +108,25 @@ std::vector<double> quantile_sketch::quantiles(std::span<const double> qs) const
   return found;
 }
 
-void quantile_sketch::save(byte_writer& out) const {
-  out.count(count_);
-  out.word(random_);
-  out.count(levels_.size());
+void quantile_sketch::save(store::encoder& out) const {
+  out.whole(count_);
+  out.fixed(random_);
+  out.whole(levels_.size());
   for (auto& level : levels_) {
-    out.count(level.size());
-    out.raw(level.data(), level.size() * sizeof(double));
+    out.whole(level.size());
+    out.raw(as_text(std::as_bytes(std::span{level})));
   }
 }
 
-quantile_sketch quantile_sketch::load(byte_reader& in) {
+quantile_sketch quantile_sketch::load(store::decoder& in) {
   quantile_sketch to;
-  to.count_ = in.count();
-  to.random_ = in.word();
+  to.count_ = in.whole();
+  to.random_ = in.fixed();
   auto levels = in.count_of(1);
   if (levels == 0 || levels > most_levels)
-    in.fail_now();
+    in.give_up();
   std::uint64_t weight = 0;
-  for (std::size_t h = 0; h < levels && !in.failed(); ++h) {
+  for (std::size_t h = 0; h < levels && in.ok(); ++h) {
     if (h > 0)
       to.grow();
     auto size = in.count_of(sizeof(double));
@@ -135,8 +138,8 @@ quantile_sketch quantile_sketch::load(byte_reader& in) {
     weight += static_cast<std::uint64_t>(size) << h;
   }
   if (weight != to.count_)
-    in.fail_now();
-  return in.failed() ? quantile_sketch{} : to;
+    in.give_up();
+  return in.ok() ? to : quantile_sketch{};
 }
 
 } // namespace troupe::validator

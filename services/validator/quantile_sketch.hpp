@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/validator/byte_stream.hpp"
+#include "common/store/codec.hpp"
 
 #include <cstdint>
 #include <span>
@@ -26,8 +26,8 @@ public:
   /// where nothing was added.
   std::vector<double> quantiles(std::span<const double> qs) const;
 
-  void save(byte_writer& out) const;
-  static quantile_sketch load(byte_reader& in);
+  void save(store::encoder& out) const;
+  static quantile_sketch load(store::decoder& in);
 
   friend bool operator==(const quantile_sketch&, const quantile_sketch&) = default;
 

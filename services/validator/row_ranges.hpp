@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/validator/byte_stream.hpp"
+#include "common/store/codec.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -50,19 +50,19 @@ public:
   std::uint64_t end() const noexcept { return from_to_.empty() ? 0 : from_to_.rbegin()->second; }
   std::size_t size() const noexcept { return from_to_.size(); }
 
-  void save(byte_writer& out) const {
-    out.count(from_to_.size());
+  void save(store::encoder& out) const {
+    out.whole(from_to_.size());
     for (auto& [from, to] : from_to_) {
-      out.count(from);
-      out.count(to);
+      out.whole(from);
+      out.whole(to);
     }
   }
 
-  static row_ranges load(byte_reader& in) {
+  static row_ranges load(store::decoder& in) {
     row_ranges to;
-    for (auto left = in.count_of(2); left > 0 && !in.failed(); --left) {
-      auto from = in.count();
-      to.add(from, in.count());
+    for (auto left = in.count_of(2); left > 0 && in.ok(); --left) {
+      auto from = in.whole();
+      to.add(from, in.whole());
     }
     return to;
   }

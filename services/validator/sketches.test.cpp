@@ -24,13 +24,13 @@ std::uint64_t hash_number(std::uint64_t number) {
 
 template <class Sketch>
 Sketch saved_and_loaded(const Sketch& from) {
-  byte_writer out;
+  store::encoder out;
   from.save(out);
   auto bytes = out.take();
-  byte_reader in{bytes};
+  store::decoder in{bytes};
   auto to = Sketch::load(in);
-  CHECK_FALSE(in.failed());
-  CHECK(in.at_end());
+  CHECK(in.ok());
+  CHECK(in.done());
   return to;
 }
 
@@ -213,7 +213,7 @@ TEST_CASE("top values stay within their shortfall and survive a merge") {
 }
 
 TEST_CASE("broken bytes are refused by every sketch") {
-  byte_writer out;
+  store::encoder out;
   distinct_sketch distinct;
   quantile_sketch quantiles;
   histogram bins;
@@ -236,7 +236,7 @@ TEST_CASE("broken bytes are refused by every sketch") {
     broken.resize(random() % bytes.size());
     for (int i = 0; i < 4 && !broken.empty(); ++i)
       broken[random() % broken.size()] = static_cast<char>(random());
-    byte_reader in{broken};
+    store::decoder in{broken};
     distinct_sketch::load(in).estimate();
     quantile_sketch::load(in).quantiles(std::vector<double>{0.5});
     histogram::load(in).bins();

@@ -79,12 +79,12 @@ expected<profile_store> profile_store::open(std::shared_ptr<store::database> db,
   profile_store made{std::move(db), with};
   auto at = made.db_->scan(profiles);
   for (; at.valid(); at.next()) {
-    byte_reader in{at.value()};
+    store::decoder in{at.value()};
     auto each = std::make_unique<entry>();
     each->taken = row_ranges::load(in);
     auto bytes = in.text();
     auto seen = profile::load(bytes);
-    if (in.failed() || !seen)
+    if (!in.ok() || !seen)
       return fail_while(fmt::format("reading the stored profile of source {}", at.key()),
                         seen ? error{ec::corrupt, "it is malformed"} : std::move(seen).error());
     each->seen = std::move(*seen);
@@ -124,10 +124,10 @@ expected<void> profile_store::add(batch_place place, const batch& rows, const ju
 }
 
 expected<void> profile_store::write(const std::string& source, entry& from) {
-  byte_writer out;
+  store::encoder out;
   from.taken.save(out);
   out.text(from.seen.save());
-  TROUPE_CHECK(db_->put(profiles, source, out.written(), store::durability::buffered));
+  TROUPE_CHECK(db_->put(profiles, source, out.bytes(), store::durability::buffered));
   from.not_written = 0;
   return {};
 }

@@ -73,30 +73,30 @@ std::vector<top_values::entry> top_values::list(std::size_t limit) const {
   return all;
 }
 
-void top_values::save(byte_writer& out) const {
-  out.count(shortfall_);
+void top_values::save(store::encoder& out) const {
+  out.whole(shortfall_);
   auto all = list(capacity);
-  out.count(all.size());
+  out.whole(all.size());
   for (auto& each : all) {
-    out.word(each.hash);
-    out.count(each.count);
+    out.fixed(each.hash);
+    out.whole(each.count);
     out.text(each.value);
   }
 }
 
-top_values top_values::load(byte_reader& in) {
+top_values top_values::load(store::decoder& in) {
   top_values to;
-  auto shortfall = in.count();
+  auto shortfall = in.whole();
   auto size = in.count_of(10);
   if (size > capacity)
-    in.fail_now();
-  for (std::size_t i = 0; i < size && !in.failed(); ++i) {
-    auto hash = in.word();
-    auto count = in.count();
+    in.give_up();
+  for (std::size_t i = 0; i < size && in.ok(); ++i) {
+    auto hash = in.fixed();
+    auto count = in.whole();
     to.add(hash, in.text(), count);
   }
   to.shortfall_ = shortfall;
-  return in.failed() ? top_values{} : to;
+  return in.ok() ? to : top_values{};
 }
 
 } // namespace troupe::validator

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/validator/byte_stream.hpp"
+#include "common/store/codec.hpp"
 
 #include <cstdint>
 #include <string>
@@ -36,8 +36,8 @@ public:
   /// At most `limit` entries, most frequent first, equal ones by value.
   std::vector<entry> list(std::size_t limit) const;
 
-  void save(byte_writer& out) const;
-  static top_values load(byte_reader& in);
+  void save(store::encoder& out) const;
+  static top_values load(store::decoder& in);
 
 private:
   entry& slot_of(std::uint64_t hash) noexcept;
