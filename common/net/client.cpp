@@ -24,7 +24,6 @@ namespace {
 using clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr int messages_a_turn = 256;
 constexpr std::uint32_t any_replica = UINT32_MAX;
 constexpr std::uint32_t nowhere = UINT32_MAX;
 
@@ -54,7 +53,7 @@ struct replica {
 
 using count = std::atomic<std::uint64_t>;
 
-struct live_counters {
+struct live_client_counters {
   count calls{0}, succeeded{0}, failed{0}, retries{0}, retries_denied{0}, refused_overloaded{0},
       connections_lost{0}, dropped_late{0}, dropped_malformed{0};
 };
@@ -99,7 +98,7 @@ struct client::impl {
   std::deque<replica> replicas;
   detail::outbox<pending_call> outbox;
   std::atomic<std::size_t> open_calls{0};
-  live_counters counters;
+  live_client_counters counters;
   std::thread thread;
 
   // The socket thread's own.
@@ -168,7 +167,7 @@ void client::impl::run() {
     std::size_t item = 1;
     for (std::uint32_t i = 0; i < replicas.size(); ++i) {
       if (items[item++].revents != 0)
-        read_answers(i, messages_a_turn);
+        read_answers(i, detail::messages_a_turn);
       if (replicas[i].link.monitor() != nullptr && items[item++].revents != 0)
         follow(i);
     }
@@ -349,7 +348,7 @@ void client::impl::take_answer(std::uint32_t from, std::vector<zmq::message_t> f
 void client::impl::follow(std::uint32_t from) {
   auto& each = replicas[from];
   detail::link_change change;
-  for (int i = 0; i < messages_a_turn && each.link.next(change); ++i) {
+  for (int i = 0; i < detail::messages_a_turn && each.link.next(change); ++i) {
     if (change == detail::link_change::lost)
       lost(from);
     else if (change == detail::link_change::up)

@@ -12,7 +12,6 @@ namespace troupe::net {
 
 namespace {
 
-constexpr int messages_a_turn = 256;
 constexpr std::string_view zap_domain = "troupe";
 
 struct outgoing {
@@ -23,7 +22,7 @@ struct outgoing {
 
 using count = std::atomic<std::uint64_t>;
 
-struct live_counters {
+struct live_endpoint_counters {
   count requests{0}, replies{0}, refused_overloaded{0}, refused_stopping{0}, refused_too_late{0},
       refused_kind{0}, refused_version{0}, refused_key{0}, refused_handshake{0}, dropped_malformed{0},
       dropped_peer_gone{0}, dropped_peer_full{0};
@@ -80,7 +79,7 @@ struct endpoint::impl {
   std::shared_ptr<zmq::context_t> context;
   zmq::socket_t router, zap, monitor;
   std::shared_ptr<endpoint_sink> sink;
-  live_counters counters;
+  live_endpoint_counters counters;
   std::atomic<std::size_t> in_flight{0};
   std::atomic<bool> draining{false};
   std::atomic<bool> stopping{false};
@@ -171,7 +170,7 @@ void endpoint::impl::run() {
       }
     }
     if (items[1].revents != 0)
-      for (int i = 0; i < messages_a_turn; ++i) {
+      for (int i = 0; i < detail::messages_a_turn; ++i) {
         auto frames = detail::receive(router);
         if (frames.empty())
           break;
@@ -293,7 +292,7 @@ void endpoint::impl::answer_zap() {
 }
 
 void endpoint::impl::watch_handshakes() {
-  for (int i = 0; i < messages_a_turn && !detail::receive(monitor).empty(); ++i)
+  for (int i = 0; i < detail::messages_a_turn && !detail::receive(monitor).empty(); ++i)
     ++counters.refused_handshake;
 }
 

@@ -23,6 +23,9 @@ std::shared_ptr<zmq::context_t> shared_context();
 /// A message that keeps `bytes` alive until it is sent; small ones are copied.
 zmq::message_t to_message(const chunk& bytes);
 
+/// How many messages of one socket a pump takes before it looks at the others.
+inline constexpr int messages_a_turn = 256;
+
 /// The content of a message, 8-byte aligned; copied only when it is small or lies badly.
 chunk to_chunk(zmq::message_t message);
 
