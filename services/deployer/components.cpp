@@ -2,12 +2,21 @@
 
 #include "services/deployer/actors.hpp"
 
+#include "common/actor/weak_handle.hpp"
 #include "common/log/log.hpp"
 #include "common/net/component.hpp"
 
 namespace troupe::deployer {
 
 namespace {
+
+/// What the components make for those after them, in start order.
+struct wiring {
+  std::shared_ptr<service_metrics> metrics;
+  std::uint32_t rankers = 0; ///< Replicas; 0 where the catalog has no ranker.
+  release_reconciler_actor reconciler;
+  rollout_controller_actor controller;
+};
 
 /// Empty where the catalog does not have the service.
 expected<ask_function> asker(service_context& context, std::string_view service,
@@ -23,59 +32,74 @@ expected<ask_function> asker(service_context& context, std::string_view service,
   }};
 }
 
-} // namespace
-
-expected<component> make_release_reconciler_component(service_context& context) {
-  auto metrics = std::make_shared<service_metrics>(context.metrics());
-  context.share("metrics", metrics);
+expected<component> make_release_reconciler(service_context& context, wiring& made) {
+  made.metrics = std::make_shared<service_metrics>(context.metrics());
   release_reconciler_deps deps;
   TROUPE_TRY(rankers, asker(context, "ranker", &deps.replicas));
   deps.rankers = std::move(rankers);
   deps.settings = context.shared_config<config>();
-  deps.metrics = metrics;
+  deps.metrics = made.metrics;
   deps.report = context.report();
-  context.share("replicas", std::make_shared<std::uint32_t>(deps.replicas));
-  return component{spawn_release_reconciler(context.system(), std::move(deps))};
+  made.rankers = deps.replicas;
+  made.reconciler = spawn_release_reconciler(context.system(), std::move(deps));
+  return component{made.reconciler};
 }
 
-expected<component> make_rollout_controller_component(service_context& context) {
+expected<component> make_rollout_controller(service_context& context, wiring& made) {
   rollout_controller_deps deps;
   TROUPE_TRY(rollouts, rollout_store::open(context.data() / "state"));
   deps.rollouts = std::move(rollouts);
   TROUPE_TRY(registry, asker(context, "registry"));
   deps.registry = std::move(registry);
-  deps.reconciler = context.actor<release_reconciler_actor>("release_reconciler");
-  deps.replicas = *context.shared<std::uint32_t>("replicas");
+  deps.reconciler = made.reconciler;
+  deps.replicas = made.rankers;
   deps.settings = context.shared_config<config>();
-  deps.metrics = context.shared<service_metrics>("metrics");
+  deps.metrics = made.metrics;
   deps.report = context.report();
-  return component{spawn_rollout_controller(context.system(), std::move(deps), true)};
+  made.controller = spawn_rollout_controller(context.system(), std::move(deps), true);
+  return component{made.controller};
 }
 
-expected<component> make_log_reader_component(service_context& context) {
+expected<component> make_log_reader(service_context& context, const wiring& made) {
   TROUPE_TRY(log, asker(context, "ingest"));
   if (!log) {
     log::warn("no-clicks", "the catalog has no ingest: click rates cannot be judged");
     return component{};
   }
-  return component{spawn_log_reader(
-      context.system(),
-      {std::move(log), context.actor<rollout_controller_actor>("rollout_controller"),
-       context.shared_config<config>(), context.shared<service_metrics>("metrics"), context.report()})};
+  return component{
+      spawn_log_reader(context.system(), {std::move(log), made.controller, context.shared_config<config>(),
+                                          made.metrics, context.report()})};
 }
 
-expected<component> make_endpoint_component(service_context& context) {
-  auto controller = context.actor<rollout_controller_actor>("rollout_controller");
+expected<component> make_endpoint(service_context& context, const rollout_controller_actor& controller) {
   auto to = net::forward_to(controller);
   net::handler_map handlers;
   for (auto kind : {wire::Kind::routing, wire::Kind::rollout_start, wire::Kind::rollout_list,
                     wire::Kind::rollout_show, wire::Kind::rollout_change, wire::Kind::arm_report})
     handlers.emplace(kind, to);
-  return net::endpoint_component(
-      context, std::move(handlers), [weak = caf::actor_cast<caf::weak_actor_ptr>(controller)] {
-        if (auto strong = weak.lock())
-          caf::anon_send(caf::actor_cast<rollout_controller_actor>(strong), drain_atom::value);
-      });
+  return net::endpoint_component(context, std::move(handlers), [weak = weak_handle{controller}] {
+    if (auto strong = weak.lock())
+      caf::anon_send(strong, drain_atom::value);
+  });
+}
+
+} // namespace
+
+component_list components() {
+  auto made = std::make_shared<wiring>();
+  return component_list{}
+      .add("release_reconciler",
+           [made](service_context& context) { return make_release_reconciler(context, *made); })
+      .add(
+          "rollout_controller",
+          [made](service_context& context) { return make_rollout_controller(context, *made); },
+          needs{"release_reconciler"})
+      .add(
+          "log_reader", [made](service_context& context) { return make_log_reader(context, *made); },
+          needs{"rollout_controller"})
+      .add(
+          "endpoint", [made](service_context& context) { return make_endpoint(context, made->controller); },
+          needs{"rollout_controller"});
 }
 
 } // namespace troupe::deployer

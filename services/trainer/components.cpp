@@ -6,7 +6,14 @@
 
 namespace troupe::trainer {
 
-expected<component> make_runs_component(service_context& context) {
+namespace {
+
+/// What the components make for those after them.
+struct wiring {
+  runs_actor runs;
+};
+
+expected<component> make_runs(service_context& context, wiring& made) {
   auto settings = context.shared_config<config>();
   auto deps = std::make_shared<run_deps>();
   deps->settings = settings;
@@ -35,17 +42,28 @@ expected<component> make_runs_component(service_context& context) {
   deps->training_sets = std::make_shared<training_sets>(context.data() / "training-sets", store);
   auto threads = std::make_shared<run_threads>();
   TROUPE_TRY(runs, spawn_runs(context.system(), deps, threads));
-  component made{runs};
-  made.stop = [threads](deadline) { threads->join(); };
-  return made;
+  made.runs = runs;
+  component part{runs};
+  part.stop = [threads](deadline) { threads->join(); };
+  return part;
 }
 
-expected<component> make_endpoint_component(service_context& context) {
-  auto runs = context.actor<runs_actor>("runs");
+expected<component> make_endpoint(service_context& context, const runs_actor& runs) {
   net::handler_map handlers;
   for (auto kind : {wire::Kind::train_start, wire::Kind::train_status, wire::Kind::train_cancel})
     handlers[kind] = net::forward_to(runs);
   return net::endpoint_component(context, std::move(handlers));
+}
+
+} // namespace
+
+component_list components() {
+  auto made = std::make_shared<wiring>();
+  return component_list{}
+      .add("runs", [made](service_context& context) { return make_runs(context, *made); })
+      .add(
+          "endpoint", [made](service_context& context) { return make_endpoint(context, made->runs); },
+          needs{"runs"});
 }
 
 } // namespace troupe::trainer

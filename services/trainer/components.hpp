@@ -4,10 +4,7 @@
 
 namespace troupe::trainer {
 
-/// Opens the journal and goes on with what was under way.
-expected<component> make_runs_component(service_context& context);
-
-/// Takes requests.
-expected<component> make_endpoint_component(service_context& context);
+/// The runs, which open the journal and go on with what was under way, and the endpoint that takes requests.
+component_list components();
 
 } // namespace troupe::trainer
