@@ -1,8 +1,9 @@
 #include "services/cli/record_files.hpp"
 
 #include "services/cli/context.hpp"
-#include "services/ingest/mapping/shipped.hpp"
-#include "services/ingest/readers/source.hpp"
+
+#include "common/ingest_format/mapping/shipped.hpp"
+#include "common/ingest_format/readers/source.hpp"
 
 #include <fstream>
 
@@ -14,12 +15,12 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t batch_rows = 2000;
 
-expected<void> read_file(const ingest::mapping& by, std::size_t rule, const fs::path& file,
+expected<void> read_file(const ingest_format::mapping& by, std::size_t rule, const fs::path& file,
                          const std::function<expected<void>(const record_rows&)>& take) {
-  TROUPE_TRY(reader, ingest::open_source(file, by.options(rule)));
+  TROUPE_TRY(reader, ingest_format::open_reader(file, by.options(rule)));
   TROUPE_TRY(mapper, by.bind(rule, file, *reader));
   std::vector<record> records;
-  std::vector<ingest::refused_row> refused;
+  std::vector<ingest_format::refused_row> refused;
   while (!context::interrupted()) {
     TROUPE_TRY(rows, reader->next(batch_rows));
     if (rows->rows.empty())
@@ -45,25 +46,25 @@ expected<std::string> mapping_text(const std::string& named) {
   std::ifstream in{named, std::ios::binary};
   if (!in) {
     std::string known;
-    for (auto& each : ingest::shipped_mappings())
+    for (auto& each : ingest_format::shipped_mappings())
       known += (known.empty() ? "" : ", ") + std::string{each.name};
     return fail(ec::not_found, "there is no mapping and no file {}; shipped mappings: {}", named, known);
   }
   return std::string{std::istreambuf_iterator<char>{in}, {}};
 }
 
-expected<std::shared_ptr<const ingest::mapping>> open_mapping(const std::string& named) {
+expected<std::shared_ptr<const ingest_format::mapping>> open_mapping(const std::string& named) {
   if (named.empty())
-    return ingest::mapping::native();
+    return ingest_format::mapping::native();
   TROUPE_TRY(text, mapping_text(named));
-  return ingest::mapping::parse(text, named);
+  return ingest_format::mapping::parse(text, named);
 }
 
 expected<void> read_records(const std::string& path, const std::string& mapping,
                             const std::function<expected<void>(const record_rows&)>& take) {
   context::watch_interrupt();
   TROUPE_TRY(by, open_mapping(mapping));
-  TROUPE_TRY(files, ingest::expand_sources(path));
+  TROUPE_TRY(files, ingest_format::expand_paths(path));
   bool named = files.size() == 1 && files.front() == fs::path{path};
   std::size_t matched = 0;
   for (auto& each : files)

@@ -1,9 +1,8 @@
 #pragma once
 
-#include "services/ingest/mapping/mapping.hpp"
-
 #include "common/core/error.hpp"
 #include "common/event/record.hpp"
+#include "common/ingest_format/mapping/mapping.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -18,14 +17,14 @@ namespace troupe::cli {
 expected<std::string> mapping_text(const std::string& named);
 
 /// The same, read; Troupe's own layout where nothing is named.
-expected<std::shared_ptr<const ingest::mapping>> open_mapping(const std::string& named);
+expected<std::shared_ptr<const ingest_format::mapping>> open_mapping(const std::string& named);
 
 /// Rows of a file that lie one after the other, as records.
 struct record_rows {
   const std::filesystem::path& file;
   std::uint64_t first_row;            ///< Number of the first of these rows, from 1.
   const std::vector<record>& records; ///< Normalised, not checked.
-  const std::vector<ingest::refused_row>& refused;
+  const std::vector<ingest_format::refused_row>& refused;
 };
 
 /// Gives the records of every file behind `path` (a file, a folder, a glob) that the mapping describes, a few

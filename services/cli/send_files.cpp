@@ -3,11 +3,11 @@
 #include "services/cli/ask_ingest.hpp"
 #include "services/cli/ingest_progress.hpp"
 #include "services/cli/record_files.hpp"
-#include "services/ingest/readers/source.hpp"
 
 #include "common/core/file_hash.hpp"
 #include "common/core/hash.hpp"
 #include "common/core/raw_file.hpp"
+#include "common/ingest_format/readers/source.hpp"
 
 #include "schemas/ingest_generated.h"
 
@@ -98,7 +98,7 @@ expected<void> send(context& context, const outgoing_files& all, file& from,
 
 expected<outgoing_files> outgoing_files::find(const std::string& path, const std::string& mapping) {
   TROUPE_TRY(by, open_mapping(mapping));
-  TROUPE_TRY(paths, ingest::expand_sources(path));
+  TROUPE_TRY(paths, ingest_format::expand_paths(path));
   bool named = paths.size() == 1 && paths.front() == fs::path{path};
   outgoing_files all;
   std::string content;

@@ -10,6 +10,10 @@
 #include <memory>
 #include <string>
 
+namespace troupe::ingest_format {
+class mapping;
+} // namespace troupe::ingest_format
+
 namespace troupe::ingest {
 
 /// A piece of a source on its way into the log.
@@ -32,13 +36,11 @@ public:
 /// Opens a source behind the given state.
 using open_function = std::function<expected<std::unique_ptr<batch_source>>(const source_state& from)>;
 
-class mapping;
-
 struct file_setup {
   std::string path;
   std::string import;
   std::string key; ///< Where its position is kept.
-  std::shared_ptr<const ingest::mapping> rules;
+  std::shared_ptr<const ingest_format::mapping> rules;
   bool named = false; ///< The user named this very file.
   std::size_t batch_rows = 2000;
 };

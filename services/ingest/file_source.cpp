@@ -1,4 +1,8 @@
 #include "services/ingest/batch_source.hpp"
+#include "services/ingest/codec.hpp"
+
+#include "common/ingest_format/mapping/mapping.hpp"
+#include "common/ingest_format/readers/source.hpp"
 #include "services/ingest/mapping/mapping.hpp"
 #include "services/ingest/readers/source.hpp"
 
@@ -12,16 +16,16 @@ namespace troupe::ingest {
 namespace {
 
 /// An id, a text or an attribute that no record can have, in the terms of the quarantine.
-rejected_row rejected(const file_setup& setup, const raw_row& row, std::string rule, std::string field,
-                      std::string reason) {
+rejected_row rejected(const file_setup& setup, const ingest_format::raw_row& row, std::string rule,
+                      std::string field, std::string reason) {
   return {setup.path,      setup.import,     row.number,        row.offset,
           std::move(rule), std::move(field), std::move(reason), std::string{row.bytes}};
 }
 
 class file_source final : public batch_source {
 public:
-  file_source(file_setup setup, std::unique_ptr<source_reader> reader, row_mapper mapper,
-              const source_state& from)
+  file_source(file_setup setup, std::unique_ptr<ingest_format::source_reader> reader,
+              ingest_format::row_mapper mapper, const source_state& from)
       : setup_{std::move(setup)}, reader_{std::move(reader)}, mapper_{std::move(mapper)}, state_{from} {}
 
   expected<source_batch> next() override {
@@ -55,7 +59,7 @@ public:
 
 private:
   /// True when the mapping leaves the row out.
-  bool take(const raw_row& row, append_request& request) {
+  bool take(const ingest_format::raw_row& row, append_request& request) {
     auto before = request.records.size();
     refusals_.clear();
     auto outcome = mapper_.apply(row, request.records, refusals_);
@@ -75,13 +79,13 @@ private:
       request.origins.push_back({row.number, row.offset, std::string{row.bytes}});
     }
     request.records.resize(kept);
-    return outcome == row_mapper::outcome::skipped;
+    return outcome == ingest_format::row_mapper::outcome::skipped;
   }
 
   file_setup setup_;
-  std::unique_ptr<source_reader> reader_;
-  row_mapper mapper_;
-  std::vector<refused_row> refusals_;
+  std::unique_ptr<ingest_format::source_reader> reader_;
+  ingest_format::row_mapper mapper_;
+  std::vector<ingest_format::refused_row> refusals_;
   source_state state_;
 };
 
@@ -91,13 +95,13 @@ expected<std::unique_ptr<batch_source>> open_file(const file_setup& setup, const
   auto file = setup.rules->match(setup.path, setup.named);
   if (!file)
     return fail(ec::invalid_argument, "the mapping {} does not describe {}", setup.rules->name(), setup.path);
-  source_position position;
+  ingest_format::source_position position;
   if (!from.position.empty()) {
     store::decoder in{from.position};
     position.rows = in.big();
     position.offset = in.big();
   }
-  TROUPE_TRY(reader, open_source(setup.path, setup.rules->options(*file), position));
+  TROUPE_TRY(reader, ingest_format::open_reader(setup.path, setup.rules->options(*file), position));
   TROUPE_TRY(mapper, setup.rules->bind(*file, setup.path, *reader));
   return std::unique_ptr<batch_source>{new file_source{setup, std::move(reader), std::move(mapper), from}};
 }

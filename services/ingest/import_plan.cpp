@@ -1,9 +1,12 @@
 #include "services/ingest/import_plan.hpp"
 
-#include "services/ingest/mapping/mapping.hpp"
-#include "services/ingest/readers/source.hpp"
+#include "services/ingest/codec.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/ingest_format/mapping/mapping.hpp"
+#include "common/ingest_format/readers/source.hpp"
+#include "services/ingest/mapping/mapping.hpp"
+#include "services/ingest/readers/source.hpp"
 #include "common/store/codec.hpp"
 
 #include <filesystem>
@@ -63,10 +66,11 @@ import_plan decode_plan(std::string_view bytes) {
   return plan;
 }
 
-expected<std::shared_ptr<const mapping>> open_mapping(std::string_view toml, std::string_view name) {
+expected<std::shared_ptr<const ingest_format::mapping>> open_mapping(std::string_view toml,
+                                                                     std::string_view name) {
   if (toml.empty())
-    return mapping::native();
-  return mapping::parse(toml, name.empty() ? "mapping" : name);
+    return ingest_format::mapping::native();
+  return ingest_format::mapping::parse(toml, name.empty() ? "mapping" : name);
 }
 
 bool refresh(planned_file& file) {
@@ -84,7 +88,7 @@ bool refresh(planned_file& file) {
 expected<import_plan> make_plan(std::string_view id, std::string_view path, std::string_view mapping,
                                 std::string_view mapping_name) {
   TROUPE_TRY(rules, open_mapping(mapping, mapping_name));
-  TROUPE_TRY(files, expand_sources(std::string{path}));
+  TROUPE_TRY(files, ingest_format::expand_paths(std::string{path}));
   import_plan plan;
   plan.id = id;
   plan.path = path;

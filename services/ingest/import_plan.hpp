@@ -11,9 +11,11 @@
 #include <string_view>
 #include <vector>
 
-namespace troupe::ingest {
-
+namespace troupe::ingest_format {
 class mapping;
+} // namespace troupe::ingest_format
+
+namespace troupe::ingest {
 
 struct planned_file {
   std::string path;
@@ -52,7 +54,8 @@ std::string encode(const import_plan& plan);
 import_plan decode_plan(std::string_view bytes);
 
 /// Reads the mapping of a plan; an empty text is Troupe's own layout.
-expected<std::shared_ptr<const mapping>> open_mapping(std::string_view toml, std::string_view name);
+expected<std::shared_ptr<const ingest_format::mapping>> open_mapping(std::string_view toml,
+                                                                     std::string_view name);
 
 /// Finds the files and checks that the mapping describes at least one of them; those that it does not are
 /// left out.

@@ -1,9 +1,9 @@
 #include "services/ingest/import_supervisor.hpp"
 
-#include "services/ingest/mapping/mapping.hpp"
 #include "services/ingest/source.hpp"
 #include "services/ingest/wire.hpp"
 
+#include "common/ingest_format/mapping/mapping.hpp"
 #include "common/log/log.hpp"
 
 #include <caf/actor_system.hpp>
@@ -28,7 +28,7 @@ struct file_run {
   source_state state;
   std::string waiting;
   source_actor source;
-  std::shared_ptr<const mapping> rules;
+  std::shared_ptr<const ingest_format::mapping> rules;
   unsigned restarts = 0;
   bool over = false; ///< Read to its end, given up or left out.
 };

@@ -1,8 +1,9 @@
 #include "services/ingest/replay.hpp"
 
 #include "services/ingest/import_plan.hpp"
-#include "services/ingest/mapping/mapping.hpp"
-#include "services/ingest/readers/source.hpp"
+
+#include "common/ingest_format/mapping/mapping.hpp"
+#include "common/ingest_format/readers/source.hpp"
 
 #include <algorithm>
 #include <future>
@@ -17,7 +18,7 @@ class mappers {
 public:
   mappers(event_log& log, std::string mapping) : log_{log}, mapping_{std::move(mapping)} {}
 
-  expected<row_mapper*> find(const quarantined_row& row) {
+  expected<ingest_format::row_mapper*> find(const quarantined_row& row) {
     auto key = row.import + '\n' + row.source;
     if (auto known = known_.find(key); known != known_.end())
       return &known->second;
@@ -42,10 +43,10 @@ public:
     if (!file)
       return fail(ec::invalid_argument, "{} does not describe {}", rules->name(), path);
     if (row.import.empty()) {
-      TROUPE_TRY(mapper, rules->bind(*file, path, file_format::json_lines, {}));
+      TROUPE_TRY(mapper, rules->bind(*file, path, ingest_format::file_format::json_lines, {}));
       return &known_.emplace(key, std::move(mapper)).first->second;
     }
-    TROUPE_TRY(reader, open_source(path, rules->options(*file)));
+    TROUPE_TRY(reader, ingest_format::open_reader(path, rules->options(*file)));
     TROUPE_TRY(mapper, rules->bind(*file, path, *reader));
     return &known_.emplace(key, std::move(mapper)).first->second;
   }
@@ -53,7 +54,7 @@ public:
 private:
   event_log& log_;
   std::string mapping_;
-  std::map<std::string, row_mapper> known_;
+  std::map<std::string, ingest_format::row_mapper> known_;
 };
 
 struct candidate {
@@ -70,9 +71,9 @@ std::vector<candidate> map_rows(mappers& from, const std::vector<quarantined_row
     to.request->import = row.import;
     to.request->replayed = {row.number};
     auto mapper = from.find(row);
-    std::vector<refused_row> refusals;
+    std::vector<ingest_format::refused_row> refusals;
     to.good = mapper && (*mapper)->replay(row.raw, row.row, to.request->records, refusals) ==
-                            row_mapper::outcome::mapped;
+                            ingest_format::row_mapper::outcome::mapped;
     for (auto& rec : to.request->records) {
       normalise(rec);
       to.good = to.good && check(rec).has_value();

@@ -1,0 +1,242 @@
+#include "common/core/hash.hpp"
+#include "common/ingest_format/mapping/bound.hpp"
+#include "common/ingest_format/mapping/mapping.hpp"
+#include "common/ingest_format/mapping/row_values.hpp"
+#include "common/ingest_format/readers/row_text.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace troupe::ingest_format {
+
+using namespace rules;
+
+struct row_mapper::state : row_values {
+  bound_file file;
+  row_decoder decoder;
+  dom::parser parser, inner_parser;
+
+  explicit state(bound_file from) : file{std::move(from)}, decoder{file.options.csv, file.options.encoding} {
+    format = file.format;
+    null_tokens = file.null_tokens;
+    only_empty_is_null =
+        std::all_of(null_tokens.begin(), null_tokens.end(), [](auto& each) { return each.empty(); });
+  }
+
+  void add_attribute(const bound_source& from, record& to) {
+    std::optional<attribute_value> value;
+    auto take = [&](auto&& found) {
+      if (found)
+        value = std::move(*found);
+    };
+    switch (from.rule.type) {
+    case value_type::number:
+      take(number_of(from));
+      break;
+    case value_type::flag:
+      take(flag_of(from));
+      break;
+    case value_type::list:
+      take(list_of(from));
+      break;
+    case value_type::time:
+      if (auto at = time_of(from))
+        value = static_cast<double>(micros_of(*at)) / 1e6;
+      break;
+    case value_type::natural:
+      if (format != file_format::csv && from.parts.size() == 1 && from.parts[0].of == part::from::column)
+        if (auto found = look(from.parts[0].column, from.rule.trim); found.is == cell::state::json) {
+          value = natural(found.json);
+          break;
+        }
+      [[fallthrough]];
+    case value_type::text:
+      if (std::string text; text_of(from, text))
+        value = std::move(text);
+      break;
+    }
+    if (value)
+      to.attributes.push_back({from.name, std::move(*value)});
+  }
+
+  void add_attributes(const bound_column& from, record& to) {
+    auto found = look(from, true);
+    if (found.is == cell::state::missing)
+      return;
+    dom::object members;
+    auto bad = found.is == cell::state::text
+                   ? inner_parser.parse(found.text.data(), found.text.size()).get(members)
+                   : found.json.get(members);
+    if (bad != simdjson::SUCCESS)
+      return refuse("parse", from.name, fmt::format("{} is not a JSON object", from.name));
+    for (auto [key, value] : members)
+      if (auto natural_value = natural(value))
+        to.attributes.push_back({std::string{key}, std::move(*natural_value)});
+  }
+
+  bool holds(const bound_condition& each) {
+    auto found = look(each.column, file.trim);
+    bool there = found.is != cell::state::missing;
+    scratch.clear();
+    if (there)
+      append(found, scratch);
+    auto& words = each.rule.words;
+    bool among = there && std::find(words.begin(), words.end(), scratch) != words.end();
+    switch (each.rule.is) {
+    case condition::test::equals:
+    case condition::test::one_of:
+      return among;
+    case condition::test::not_equals:
+      return !among;
+    case condition::test::not_empty:
+      return there;
+    case condition::test::empty:
+      return !there;
+    }
+    return false;
+  }
+
+  void append_position(std::string& to) const {
+    auto content = hash_wide(row->bytes);
+    std::uint64_t parts[] = {file.name_hash, row->number, content.high, content.low};
+    auto hash = hash_wide(byte_view{reinterpret_cast<const std::byte*>(parts), sizeof parts});
+    constexpr char digits[] = "0123456789abcdef";
+    for (auto half : {hash.high, hash.low})
+      for (int shift = 60; shift >= 0; shift -= 4)
+        to += digits[(half >> shift) & 15];
+  }
+
+  void make_id(const bound_record& rule, std::size_t index, record& to) {
+    if (rule.id && text_of(*rule.id, to.id))
+      return;
+    to.id.clear();
+    if (rule.id_parts.empty()) {
+      append_position(to.id);
+    } else {
+      to.id = to_string(to.kind);
+      if (rule.position) {
+        to.id += ':';
+        append_position(to.id);
+      }
+      for (auto& each : rule.id_parts) {
+        if (!text_of(each, scratch))
+          return refuse("required", "id", fmt::format("id is missing: {} is empty", described(each)));
+        to.id += ':';
+        for (char letter : scratch) { // So that a:b, c and a, b:c stay two.
+          if (letter == ':' || letter == '\\')
+            to.id += '\\';
+          to.id += letter;
+        }
+      }
+    }
+    if (rule.position || index > 0)
+      fmt::format_to(std::back_inserter(to.id), "-{}", index);
+    if (to.id.size() > 256)
+      to.id = to_hex(hash_wide(to.id));
+  }
+
+  void text_field(const std::optional<bound_source>& from, std::string& to, std::string_view field,
+                  bool needed) {
+    if ((!from || !text_of(*from, to)) && needed)
+      refuse("required", field,
+             fmt::format("{} is missing: {}", field,
+                         from ? described(*from) + " is empty" : "no column gives it"));
+  }
+
+  /// Fills a record from the row at hand; what is wrong is in `wrong`.
+  void make(const bound_record& rule, std::size_t index, record& to) {
+    if (rule.kind) {
+      to.kind = *rule.kind;
+    } else {
+      if (!text_of(*rule.kind_from, scratch))
+        return refuse("required", "kind",
+                      fmt::format("kind is missing: {} is empty", described(*rule.kind_from)));
+      if (scratch == "event")
+        to.kind = record_kind::event;
+      else if (scratch == "user")
+        to.kind = record_kind::user;
+      else if (scratch == "item")
+        to.kind = record_kind::item;
+      else
+        return refuse("parse", "kind", fmt::format("{} is not event, user or item", shown(scratch)));
+    }
+    bool event = to.kind == record_kind::event;
+    text_field(rule.type, to.type, "type", event);
+    text_field(rule.user, to.user, "user", to.kind != record_kind::item);
+    text_field(rule.item, to.item, "item", to.kind != record_kind::user);
+    text_field(rule.request_id, to.request_id, "request_id", false);
+    if (!event)
+      to.type.clear();
+    if (to.kind == record_kind::user)
+      to.item.clear();
+    if (to.kind == record_kind::item)
+      to.user.clear();
+    std::optional<timestamp> at;
+    if (rule.event_time)
+      at = time_of(*rule.event_time);
+    if (at)
+      to.event_time = *at;
+    else if (event)
+      refuse("required", "event_time",
+             fmt::format("event_time is missing: {}",
+                         rule.event_time ? described(*rule.event_time) + " is empty" : "no column gives it"));
+    if (rule.value)
+      to.value = number_of(*rule.value);
+    for (auto& each : rule.attributes)
+      add_attribute(each, to);
+    for (auto& each : rule.attribute_maps)
+      add_attributes(each, to);
+    normalise(to);
+    make_id(rule, index, to);
+  }
+
+  outcome apply(const raw_row& from, std::vector<record>& out, std::vector<refused_row>& refusals) {
+    row = &from;
+    wrong = from.refused;
+    auto before = out.size();
+    if (!wrong && format != file_format::csv)
+      if (auto bad = parser.parse(from.text.data(), from.text.size()).get(object); bad != simdjson::SUCCESS)
+        refuse("parse", "",
+               bad == simdjson::INCORRECT_TYPE
+                   ? std::string{"the row is not a JSON object"}
+                   : fmt::format("the row is not JSON: {}", simdjson::error_message(bad)));
+    for (std::size_t i = 0; !wrong && i < file.records.size(); ++i) {
+      auto& rule = file.records[i];
+      if (std::all_of(rule.when.begin(), rule.when.end(), [&](auto& each) { return holds(each); }))
+        make(rule, i, out.emplace_back());
+    }
+    if (wrong) {
+      out.resize(before);
+      refusals.push_back({from.number, from.offset, std::move(*wrong), std::string{from.bytes}});
+      return outcome::refused;
+    }
+    return out.size() > before ? outcome::mapped : outcome::skipped;
+  }
+};
+
+row_mapper::row_mapper(rules::bound_file from) : state_{std::make_unique<state>(std::move(from))} {}
+row_mapper::row_mapper(row_mapper&&) noexcept = default;
+row_mapper& row_mapper::operator=(row_mapper&&) noexcept = default;
+row_mapper::~row_mapper() = default;
+
+row_mapper::outcome row_mapper::apply(const raw_row& row, std::vector<record>& records,
+                                      std::vector<refused_row>& refusals) {
+  return state_->apply(row, records, refusals);
+}
+
+row_mapper::outcome row_mapper::replay(std::string_view bytes, std::uint64_t number,
+                                       std::vector<record>& records, std::vector<refused_row>& refusals) {
+  raw_row row;
+  row.bytes = bytes;
+  row.number = number;
+  std::vector<std::string_view> fields;
+  std::deque<std::string> made;
+  if (state_->format == file_format::csv)
+    row.refused = state_->decoder.split(bytes, state_->file.columns, fields, made);
+  else
+    row.refused = state_->decoder.to_utf8(bytes, row.text, made);
+  row.fields = fields;
+  return state_->apply(row, records, refusals);
+}
+
+} // namespace troupe::ingest_format
