@@ -5,7 +5,7 @@
 #include "services/cli/record_files.hpp"
 #include "services/cli/send_files.hpp"
 #include "services/ingest/import_plan.hpp"
-#include "services/ingest/log_types.hpp"
+#include "services/ingest/log/log_types.hpp"
 #include "services/ingest/wire.hpp"
 
 #include "common/command_line/command_line.hpp"

@@ -1,11 +1,13 @@
 #include "services/ingest/components.hpp"
 
 #include "services/ingest/config.hpp"
-#include "services/ingest/fetch_desk.hpp"
+#include "services/ingest/fetch_server.hpp"
 #include "services/ingest/import_supervisor.hpp"
-#include "services/ingest/meter.hpp"
-#include "services/ingest/request_desk.hpp"
+#include "services/ingest/lake_sealer.hpp"
+#include "services/ingest/log_metrics.hpp"
+#include "services/ingest/request_handler.hpp"
 
+#include "common/actor/weak_handle.hpp"
 #include "common/net/actors.hpp"
 #include "common/net/component.hpp"
 
@@ -14,99 +16,120 @@ namespace troupe::ingest {
 namespace {
 
 /// What the components of this service share. Members end in reverse order: threads before what they work on.
-struct resources {
+struct ingest_parts {
   std::shared_ptr<event_log> log;
   std::shared_ptr<lake> into;
-  judge_function judge;
-  std::shared_ptr<upload_desk> uploads;
-  std::shared_ptr<worker_pool> servers;
-  std::shared_ptr<worker_pool> readers;
-  std::shared_ptr<worker_pool> slow;
-  std::shared_ptr<request_desk> desk;
-  std::unique_ptr<meter> figures;
+  validate_function validate;
+  std::shared_ptr<upload_handler> uploads;
+  std::shared_ptr<request_handler> requests;
+  std::unique_ptr<blocking_pool> servers;
+  std::unique_ptr<blocking_pool> readers;
+  std::unique_ptr<blocking_pool> slow;
 };
+
+std::shared_ptr<ingest_parts> parts_of(service_context& context) {
+  return context.shared<ingest_parts>("parts");
+}
 
 } // namespace
 
-expected<component> log_component(service_context& context) {
+expected<component> make_log_component(service_context& context) {
   auto& settings = context.config<config>();
-  log_options how;
-  how.partitions = settings.partitions;
-  how.allowed_lateness = settings.allowed_lateness;
-  how.cache_bytes = settings.cache_bytes;
-  how.write_buffer_bytes = settings.write_buffer_bytes;
-  how.queue_bytes = settings.queue_bytes;
-  auto all = std::make_shared<resources>();
-  TROUPE_TRY(log, event_log::open(context.data() / "log", how));
-  all->log = std::move(log);
+  log_options options;
+  options.partitions = settings.partitions;
+  options.allowed_lateness = settings.allowed_lateness;
+  options.cache_bytes = settings.cache_bytes;
+  options.write_buffer_bytes = settings.write_buffer_bytes;
+  options.queue_bytes = settings.queue_bytes;
+  auto parts = std::make_shared<ingest_parts>();
+  TROUPE_TRY(log, event_log::open(context.data() / "log", options));
+  parts->log = std::move(log);
   auto folder = settings.lake.empty() ? context.data() / "lake" : context.catalog()->resolve(settings.lake);
-  all->into = std::make_shared<lake>(all->log, folder, settings.segment_records);
-  if (settings.judge == "validator") {
+  parts->into = std::make_shared<lake>(parts->log, folder, settings.segment_records);
+  if (settings.validation == "validator") {
     TROUPE_TRY(validator, net::open_client(context, "validator"));
-    all->judge = judge_by_validator(validator, settings.judge_timeout);
+    parts->validate = validate_by_service(validator, settings.validation_timeout);
   } else {
-    all->judge = judge_nothing();
+    parts->validate = validate_nothing();
   }
+  auto& registry = context.metrics();
   TROUPE_TRY(uploads,
              upload_store::open({context.data() / "uploads", settings.upload_bytes, settings.upload_keep}));
-  all->uploads = std::make_shared<upload_desk>(all->log, std::move(uploads));
-  context.metrics().on_read(
-      [weak = std::weak_ptr{all->uploads},
-       gauge = context.metrics().gauge("troupe_ingest_upload_bytes",
-                                       "Files sent to be imported that are still here.")]() mutable {
-        if (auto held = weak.lock())
-          gauge.set(static_cast<double>(held->store().bytes()));
-      });
-  all->servers = std::make_shared<worker_pool>(settings.servers);
-  all->readers = std::make_shared<worker_pool>(settings.readers);
-  all->slow = std::make_shared<worker_pool>(1);
-  all->desk =
-      std::make_shared<request_desk>(all->log, all->into, all->judge, all->uploads, all->servers, all->slow);
-  all->figures = std::make_unique<meter>(all->log, all->into, all->slow, context.metrics(), context.report());
-  context.share("resources", all);
-  return component{std::function<void(deadline)>{[all](deadline) { all->figures.reset(); }}};
+  parts->uploads = std::make_shared<upload_handler>(parts->log, std::move(uploads), registry);
+  registry.on_read([weak = std::weak_ptr{parts->uploads},
+                    gauge = registry.gauge("troupe_ingest_upload_bytes",
+                                           "Files sent to be imported that are still here.")]() mutable {
+    if (auto held = weak.lock())
+      gauge.set(static_cast<double>(held->store().bytes()));
+  });
+  parts->servers =
+      std::make_unique<blocking_pool>(blocking_pool::options{"ingest-server", settings.servers}, registry);
+  parts->readers =
+      std::make_unique<blocking_pool>(blocking_pool::options{"ingest-reader", settings.readers}, registry);
+  parts->slow = std::make_unique<blocking_pool>(blocking_pool::options{"ingest-slow", 1}, registry);
+  parts->requests = std::make_shared<request_handler>(request_handler_deps{
+      parts->log, parts->into, parts->validate, parts->uploads, parts->servers.get(), parts->slow.get()});
+  context.share("parts", parts);
+  return component{};
 }
 
-expected<component> imports_component(service_context& context) {
-  auto all = context.shared<resources>("resources");
-  TROUPE_TRY(known, load_imports(*all->log));
-  return component{spawn_import_supervisor(context.system(),
-                                           {all->log, all->readers, all->servers, all->judge, all->uploads,
-                                            context.shared_config<config>(), context.report()},
-                                           std::move(known))};
+expected<component> make_log_metrics_component(service_context& context) {
+  return component{
+      spawn_log_metrics(context.system(), {parts_of(context)->log, &context.metrics(), context.report()})};
 }
 
-expected<component> fetch_component(service_context& context) {
-  auto all = context.shared<resources>("resources");
-  return component{spawn_fetch_desk(context.system(), all->log, all->servers)};
+expected<component> make_lake_sealer_component(service_context& context) {
+  auto parts = parts_of(context);
+  return component{spawn_lake_sealer(context.system(), {parts->into, parts->slow.get(), context.report()})};
 }
 
-expected<component> endpoint_component(service_context& context) {
-  auto all = context.shared<resources>("resources");
-  auto desk = all->desk;
-  auto uploads = all->uploads;
+expected<component> make_imports_component(service_context& context) {
+  auto parts = parts_of(context);
+  TROUPE_TRY(known, load_imports(*parts->log));
+  import_supervisor_deps deps;
+  deps.log = parts->log;
+  deps.readers = parts->readers.get();
+  deps.servers = parts->servers.get();
+  deps.validate = parts->validate;
+  deps.uploads = parts->uploads;
+  deps.settings = context.shared_config<config>();
+  deps.report = context.report();
+  deps.lag_bytes = context.metrics().gauge(
+      "troupe_ingest_source_lag_bytes",
+      "Bytes of the files of running imports that are not in the log yet: between position and end.");
+  return component{spawn_import_supervisor(context.system(), std::move(deps), std::move(known))};
+}
+
+expected<component> make_fetch_component(service_context& context) {
+  auto parts = parts_of(context);
+  return component{spawn_fetch_server(context.system(), parts->log, *parts->servers)};
+}
+
+expected<component> make_endpoint_component(service_context& context) {
+  auto parts = parts_of(context);
   auto imports = net::forward_to(context.actor<import_supervisor_actor>("imports"));
-  auto fetch = context.actor<fetch_desk_actor>("fetch");
+  auto fetch = context.actor<fetch_server_actor>("fetch");
+  auto to = [requests = parts->requests](void (request_handler::*answer)(net::request)) -> net::handler {
+    return [requests, answer](net::request request) { (*requests.*answer)(std::move(request)); };
+  };
   net::handler_map handlers;
   handlers[wire::Kind::import_start] = imports;
   handlers[wire::Kind::import_status] = imports;
   handlers[wire::Kind::import_cancel] = imports;
   handlers[wire::Kind::fetch] = net::forward_to(fetch);
-  handlers[wire::Kind::append] = [desk](net::request request) { desk->append(std::move(request)); };
-  handlers[wire::Kind::log_info] = [desk](net::request request) { desk->log_info(std::move(request)); };
-  handlers[wire::Kind::quarantine_list] = [desk](net::request request) {
-    desk->quarantine_list(std::move(request));
+  handlers[wire::Kind::append] = to(&request_handler::append);
+  handlers[wire::Kind::log_info] = to(&request_handler::log_info);
+  handlers[wire::Kind::quarantine_list] = to(&request_handler::quarantine_list);
+  handlers[wire::Kind::quarantine_replay] = to(&request_handler::quarantine_replay);
+  handlers[wire::Kind::lake_seal] = to(&request_handler::lake_seal);
+  handlers[wire::Kind::upload_put] = [uploads = parts->uploads](net::request request) {
+    uploads->put(std::move(request));
   };
-  handlers[wire::Kind::quarantine_replay] = [desk](net::request request) {
-    desk->quarantine_replay(std::move(request));
-  };
-  handlers[wire::Kind::lake_seal] = [desk](net::request request) { desk->lake_seal(std::move(request)); };
-  handlers[wire::Kind::upload_put] = [uploads](net::request request) { uploads->put(std::move(request)); };
-  return net::endpoint_component(
-      context, std::move(handlers), [weak = caf::actor_cast<caf::weak_actor_ptr>(fetch)] {
-        if (auto strong = weak.lock())
-          caf::anon_send(caf::actor_cast<fetch_desk_actor>(strong), drain_atom::value);
-      });
+  return net::endpoint_component(context, std::move(handlers),
+                                 [weak = weak_handle<fetch_server_actor>{fetch}] {
+                                   if (auto strong = weak.lock())
+                                     caf::anon_send(strong, drain_atom::value);
+                                 });
 }
 
 } // namespace troupe::ingest

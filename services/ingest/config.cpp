@@ -13,16 +13,17 @@ void config::bind(config_keys& keys) {
            at_least(1 << 20), "bytes");
   keys.add("allowed_lateness", allowed_lateness,
            "An event this much older than the newest of its partition counts as late.", at_least(0us));
-  keys.add("batch_rows", batch_rows, "Rows of a source that are judged and appended together.",
+  keys.add("batch_rows", batch_rows, "Rows of a source that are validated and appended together.",
            between(1, 20'000));
   keys.add("batches_in_flight", batches_in_flight,
            "Batches of one source under way at a time: the back-pressure.", between(1, 64));
   keys.add("files_at_once", files_at_once, "Files that are read at the same time.", between(1, 64));
   keys.add("readers", readers, "Threads that read and map files.", between(1, 64));
   keys.add("servers", servers, "Threads that answer requests from the log.", between(1, 64));
-  keys.add("judge", judge, "Who judges records: the validator service, or none but the built-in checks.",
+  keys.add("validation", validation,
+           "Who validates records: the validator service, or none but the built-in checks.",
            one_of({"validator", "none"}));
-  keys.add("judge_timeout", judge_timeout, "How long one batch may be at the validator.",
+  keys.add("validation_timeout", validation_timeout, "How long one batch may be at the validator.",
            between(100ms, 600'000ms));
   keys.add("longest_backoff", longest_backoff, "Longest wait before something that failed is tried again.",
            between(10ms, 600'000ms));

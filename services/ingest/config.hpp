@@ -20,8 +20,8 @@ struct config {
   std::uint32_t files_at_once = 2;
   std::uint32_t readers = 2;
   std::uint32_t servers = 2;
-  std::string judge = "validator";
-  std::chrono::milliseconds judge_timeout{30'000};
+  std::string validation = "validator";
+  std::chrono::milliseconds validation_timeout{30'000};
   std::chrono::milliseconds longest_backoff{5'000};
   std::uint32_t restarts = 5;
   std::uint64_t segment_records = 250'000;

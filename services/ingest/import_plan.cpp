@@ -29,6 +29,10 @@ std::string source_key(std::string_view import, std::string_view path) {
   return fmt::format("import/{}/{}", import, path);
 }
 
+std::string import_key(std::string_view import) {
+  return fmt::format("import/{}", import);
+}
+
 std::string encode(const import_plan& plan) {
   store::encoder out;
   out.big_text(plan.id)

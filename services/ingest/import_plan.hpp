@@ -50,6 +50,9 @@ std::string import_id_of_upload(std::string_view upload, std::string_view mappin
 std::string source_key(std::string_view import, std::string_view path);
 std::string source_prefix(std::string_view import);
 
+/// Where its plan is kept in the log; of no import: what all such keys begin with.
+std::string import_key(std::string_view import);
+
 std::string encode(const import_plan& plan);
 import_plan decode_plan(std::string_view bytes);
 

@@ -1,6 +1,7 @@
 #include "services/ingest/import_supervisor.hpp"
 
-#include "services/ingest/source.hpp"
+#include "services/ingest/sources/file_source.hpp"
+#include "services/ingest/sources/source_actor.hpp"
 #include "services/ingest/wire.hpp"
 
 #include "common/ingest_format/mapping/mapping.hpp"
@@ -16,7 +17,6 @@
 #include <deque>
 #include <filesystem>
 #include <map>
-#include <set>
 
 namespace troupe::ingest {
 
@@ -26,11 +26,18 @@ constexpr auto sweep_every = std::chrono::minutes{10};
 
 struct file_run {
   source_state state;
-  std::string waiting;
+  source_wait wait = source_wait::none;
+  std::string why; ///< It waits.
   source_actor source;
   std::shared_ptr<const ingest_format::mapping> rules;
   unsigned restarts = 0;
   bool over = false; ///< Read to its end, given up or left out.
+};
+
+/// A start whose plan is being made.
+struct asked_import {
+  net::request_ptr request;
+  std::string path;
 };
 
 struct import_run {
@@ -56,7 +63,7 @@ chunk status_of(const import_run& run) {
       all.rows += each.state.rows;
       all.added += each.state.added;
       if (waiting.empty())
-        waiting = each.waiting;
+        waiting = each.why;
     }
     auto list = out.CreateVector(files);
     auto id = out.CreateString(run.plan.id);
@@ -67,34 +74,40 @@ chunk status_of(const import_run& run) {
   });
 }
 
+expected<import_record> record_of(const event_log& log, import_plan plan) {
+  TROUPE_TRY(positions, log.positions().list(source_prefix(plan.id)));
+  return import_record{std::move(plan), {positions.begin(), positions.end()}};
+}
+
 class supervisor_behavior {
 public:
   explicit supervisor_behavior(import_supervisor_actor::pointer self) : self_{self} {}
 
-  import_supervisor_actor::behavior_type make_behavior(supervisor_setup setup,
-                                                       const std::vector<planned_ptr>& known) {
-    setup_ = std::move(setup);
+  import_supervisor_actor::behavior_type make_behavior(import_supervisor_deps deps,
+                                                       std::vector<import_record> known) {
+    deps_ = std::move(deps);
     self_->set_exit_handler([this](caf::exit_msg& message) { begin_stop(std::move(message.reason)); });
     self_->set_down_handler([this](caf::down_msg& message) { on_down(message); });
     for (auto& each : known) {
-      if (each->plan->state == wire::ImportState::running)
-        setup_.uploads->store().hold(each->plan->path);
-      finish_if_over(take(*each)); // Killed between its last row and the note of its end.
+      if (each.plan.state == wire::ImportState::running)
+        deps_.uploads->store().hold(each.plan.path);
+      finish_if_over(take(std::move(each))); // Killed between its last row and the note of its end.
     }
     start_next();
     sweep();
-    return {[this](net::request_atom, const net::request_ptr& request) { answer(request); },
-            [this](planned_atom, const planned_ptr& done) { on_planned(*done); },
-            [this](report_atom, const report_ptr& report) { on_report(*report); },
-            [this](again_atom, const std::string& import, std::uint64_t file) { enqueue(import, file); },
-            [this](sweep_atom) { sweep(); }};
+    return {
+        [this](net::request_atom, const net::request_ptr& request) { answer(request); },
+        [this](planned_atom, const std::string& id, const planned_ptr& record) { on_planned(id, *record); },
+        [this](report_atom, const report_ptr& report) { on_report(*report); },
+        [this](again_atom, const std::string& import, std::uint64_t file) { enqueue(import, file); },
+        [this](sweep_atom) { sweep(); }};
   }
 
   static constexpr const char* name = "imports";
 
 private:
   void sweep() {
-    setup_.uploads->sweep();
+    deps_.uploads->sweep();
     self_->delayed_send(self_, sweep_every, sweep_atom::value);
   }
 
@@ -131,7 +144,7 @@ private:
          mapping_name = text((*query)->mapping_name()), upload = text((*query)->upload());
     auto id = upload.empty() ? import_id(path, mapping) : import_id_of_upload(upload, mapping);
     if (!upload.empty()) {
-      auto place = setup_.uploads->store().place(upload);
+      auto place = deps_.uploads->store().place(upload);
       if (!place)
         return request->respond.fail(place.error());
       path = place->string();
@@ -139,26 +152,23 @@ private:
     auto found = runs_.find(id);
     if (found != runs_.end() && found->second.plan.state == wire::ImportState::running)
       return request->respond.reply(status_of(found->second));
-    if (!planning_.insert(id).second)
+    if (planning_.contains(id))
       return request->respond.fail(
           {ec::overloaded, fmt::format("import {} is being started by somebody else", id)},
           std::chrono::milliseconds{200});
     bool anew = found != runs_.end() && found->second.plan.state == wire::ImportState::done;
     auto before = found != runs_.end() ? found->second.plan.files : std::vector<planned_file>{};
-    setup_.uploads->store().hold(path);
-    setup_.servers->post([log = setup_.log, self = import_supervisor_actor{self_}, request, path, mapping,
-                          mapping_name, id, anew, before] {
+    deps_.uploads->store().hold(path);
+    planning_.emplace(id, asked_import{request, path});
+    auto posted = deps_.servers->post([log = deps_.log, self = import_supervisor_actor{self_}, request, path,
+                                       mapping, mapping_name, id, anew, before] {
       auto plan = whole(make_plan(id, path, mapping, mapping_name), *request);
-      auto result = std::make_shared<planned>(
-          planned{prepare(*log, std::move(plan), anew, before), {}, id, path, request});
-      if (result->plan) {
-        if (auto sources = log->sources(source_prefix(id)))
-          result->sources = std::move(*sources);
-        else
-          result->plan = unexpected{sources.error()};
-      }
-      caf::anon_send(self, planned_atom::value, planned_ptr{std::move(result)});
+      auto record = prepare(*log, std::move(plan), anew, before);
+      caf::anon_send(self, planned_atom::value, id,
+                     planned_ptr{std::make_shared<const expected<import_record>>(std::move(record))});
     });
+    if (!posted)
+      on_planned(id, unexpected{posted.error()});
   }
 
   /// Of an upload: only when all files that were sent are there.
@@ -179,44 +189,44 @@ private:
 
   /// Forgets what must be read anew (all, when the last run came to its end; otherwise files that have
   /// changed) and keeps the plan.
-  static expected<import_plan> prepare(event_log& log, expected<import_plan> plan, bool anew,
-                                       const std::vector<planned_file>& before) {
+  static expected<import_record> prepare(event_log& log, expected<import_plan> plan, bool anew,
+                                         const std::vector<planned_file>& before) {
     if (!plan)
-      return plan;
+      return unexpected{plan.error()};
     if (anew)
-      TROUPE_CHECK(log.forget_sources(source_prefix(plan->id)));
+      TROUPE_CHECK(log.positions().forget(source_prefix(plan->id)));
     for (auto& each : plan->files)
       for (auto& old : before)
         if (old.path == each.path && (old.bytes != each.bytes || old.modified != each.modified))
-          TROUPE_CHECK(log.forget_sources(source_key(plan->id, each.path)));
-    TROUPE_CHECK(log.keep("import/" + plan->id, encode(*plan)));
-    return plan;
+          TROUPE_CHECK(log.positions().forget(source_key(plan->id, each.path)));
+    TROUPE_CHECK(log.metadata().put(import_key(plan->id), encode(*plan)));
+    return record_of(log, std::move(*plan));
   }
 
-  void on_planned(planned& done) {
-    planning_.erase(done.id);
-    if (!done.plan) {
-      setup_.uploads->store().release(done.path, false);
-      done.request->respond.fail(done.plan.error());
+  void on_planned(const std::string& id, const expected<import_record>& record) {
+    auto asked = std::move(planning_.extract(id).mapped());
+    if (!record) {
+      deps_.uploads->store().release(asked.path, false);
+      asked.request->respond.fail(record.error());
       return;
     }
-    log::info("import-started", "ingest takes {} files of {} as import {}", done.plan->files.size(),
-              done.plan->path, done.plan->id);
-    auto& run = take(done);
+    log::info("import-started", "ingest takes {} files of {} as import {}", record->plan.files.size(),
+              record->plan.path, id);
+    auto& run = take(*record);
     finish_if_over(run);
-    done.request->respond.reply(status_of(run));
+    asked.request->respond.reply(status_of(run));
     start_next();
   }
 
-  import_run& take(planned& done) {
-    auto& run = runs_[done.plan->id];
+  import_run& take(import_record record) {
+    auto& run = runs_[record.plan.id];
     run = {};
-    run.plan = std::move(*done.plan);
+    run.plan = std::move(record.plan);
     run.files.resize(run.plan.files.size());
     for (std::size_t i = 0; i < run.files.size(); ++i) {
-      for (auto& [key, state] : done.sources)
-        if (key == source_key(run.plan.id, run.plan.files[i].path))
-          run.files[i].state = state;
+      auto known = record.positions.find(source_key(run.plan.id, run.plan.files[i].path));
+      if (known != record.positions.end())
+        run.files[i].state = known->second;
       run.files[i].over = run.files[i].state.done || run.plan.state != wire::ImportState::running ||
                           !run.plan.files[i].failure.empty();
       if (!run.files[i].over)
@@ -235,7 +245,7 @@ private:
   }
 
   void start_next() {
-    while (!stopping_ && !waiting_.empty() && running_ < setup_.settings->files_at_once) {
+    while (!stopping_ && !waiting_.empty() && running_ < deps_.settings->files_at_once) {
       auto [import, index] = waiting_.front();
       waiting_.pop_front();
       auto& run = runs_.at(import);
@@ -251,33 +261,34 @@ private:
         for (auto& each : run.files)
           each.rules = *rules;
       }
-      file_setup how;
-      how.path = run.plan.files[index].path;
-      how.import = import;
-      how.key = source_key(import, how.path);
-      how.rules = file.rules;
-      how.named = how.path == run.plan.path;
-      how.batch_rows = setup_.settings->batch_rows;
-      source_setup setup;
-      setup.log = setup_.log;
-      setup.readers = setup_.readers;
-      setup.judge = setup_.judge;
-      setup.key = how.key;
-      setup.open = [how](const source_state& from) { return open_file(how, from); };
-      setup.report = [self = caf::actor_cast<caf::weak_actor_ptr>(self_)](source_report report) {
+      file_source_options options;
+      options.path = run.plan.files[index].path;
+      options.import = import;
+      options.key = source_key(import, options.path);
+      options.rules = file.rules;
+      options.named = options.path == run.plan.path;
+      options.batch_rows = deps_.settings->batch_rows;
+      source_deps with;
+      with.log = deps_.log;
+      with.readers = deps_.readers;
+      with.validate = deps_.validate;
+      with.key = options.key;
+      with.open = [options](const source_state& from) { return open_file_source(options, from); };
+      with.report = [self = caf::actor_cast<caf::weak_actor_ptr>(self_)](source_report report) {
         if (auto strong = self.lock())
           caf::anon_send(caf::actor_cast<import_supervisor_actor>(strong), report_atom::value,
                          report_ptr{std::make_shared<const source_report>(std::move(report))});
       };
-      setup.import = import;
-      setup.file = index;
-      setup.window = setup_.settings->batches_in_flight;
-      setup.longest_backoff = setup_.settings->longest_backoff;
-      file.source = spawn_source(self_->system(), std::move(setup));
+      with.import = import;
+      with.file = index;
+      with.window = deps_.settings->batches_in_flight;
+      with.longest_backoff = deps_.settings->longest_backoff;
+      file.source = spawn_source(self_->system(), std::move(with));
       self_->monitor(file.source);
       ++running_;
     }
-    setup_.report.gauge("files_importing", static_cast<double>(running_));
+    deps_.report.gauge("files_importing", static_cast<double>(running_));
+    show_lag();
   }
 
   void on_report(const source_report& report) {
@@ -292,37 +303,56 @@ private:
       file.state = report.state;
       file.restarts = 0;
     }
-    if (report.waiting != file.waiting) {
-      file.waiting = report.waiting;
-      if (!file.waiting.empty()) {
-        log::warn("source-waits", "source {} is {}", run.plan.files[report.file].path, file.waiting);
-        setup_.report.degraded(file.waiting);
+    if (report.wait != file.wait || report.why != file.why) {
+      file.wait = report.wait;
+      file.why = report.why;
+      if (file.wait != source_wait::none) {
+        log::warn("source-waits", "source {} is {}", run.plan.files[report.file].path, file.why);
+        deps_.report.degraded(file.why);
       } else {
-        setup_.report.ready();
+        deps_.report.ready();
       }
-      bool validator = std::ranges::any_of(runs_, [](auto& each) {
-        return std::ranges::any_of(each.second.files,
-                                   [](auto& f) { return f.waiting.find("validator") != std::string::npos; });
-      });
-      setup_.report.gauge("waiting_for_validator", validator ? 1 : 0);
+      show_waits();
     }
+    show_lag();
     if (report.finished)
       ended(run, report.file, report.failure);
+  }
+
+  void show_waits() {
+    bool validator = std::ranges::any_of(runs_, [](auto& run) {
+      return std::ranges::any_of(run.second.files,
+                                 [](auto& file) { return file.wait == source_wait::validator; });
+    });
+    deps_.report.gauge("waiting_for_validator", validator ? 1 : 0);
+  }
+
+  /// What lies between the positions of the files and their ends.
+  void show_lag() {
+    std::uint64_t bytes = 0;
+    for (auto& [id, run] : runs_)
+      for (std::size_t i = 0; i < run.files.size(); ++i)
+        if (auto size = run.plan.files[i].bytes; !run.files[i].over)
+          bytes += size - std::min(run.files[i].state.bytes, size);
+    deps_.lag_bytes.set(static_cast<double>(bytes));
+    deps_.report.gauge("source_lag_bytes", static_cast<double>(bytes));
   }
 
   void ended(import_run& run, std::size_t index, const std::optional<error>& failure) {
     auto& file = run.files[index];
     file.source = source_actor{};
-    file.waiting.clear();
+    file.wait = source_wait::none;
+    file.why.clear();
+    show_waits();
     --running_;
     if (!failure) {
       file.over = true;
     } else if (stopping_ || failure->code == ec::canceled) {
       file.over = run.canceling;
     } else if ((remedy_of(failure->code) == remedy::retry_later || failure->code == ec::io_failed) &&
-               file.restarts < setup_.settings->restarts) {
+               file.restarts < deps_.settings->restarts) {
       auto wait = std::min(std::chrono::milliseconds{200} * (1 << std::min(file.restarts, 10u)),
-                           setup_.settings->longest_backoff);
+                           deps_.settings->longest_backoff);
       ++file.restarts;
       log::warn("source-restarts", "source {} starts again in {} ms: {}", run.plan.files[index].path,
                 wait.count(), render(*failure));
@@ -340,7 +370,7 @@ private:
     auto& file = run.plan.files[index];
     run.files[index].over = true;
     file.failure = render(why);
-    setup_.report.failed({why.code, fmt::format("import of {} failed: {}", file.path, why.text)});
+    deps_.report.failed({why.code, fmt::format("import of {} failed: {}", file.path, why.text)});
     log::error("source-failed", "source {} was given up after {} rows: {}", file.path,
                run.files[index].state.rows, file.failure);
     finish_if_over(run);
@@ -360,13 +390,16 @@ private:
       run.plan.state = wire::ImportState::canceled;
     log::info("import-ended", "import {} of {} ended {}", run.plan.id, run.plan.path,
               wire::EnumNameImportState(run.plan.state));
-    setup_.servers->post([log = setup_.log, uploads = setup_.uploads, plan = run.plan] {
-      if (auto kept = log->keep("import/" + plan.id, encode(plan)); !kept)
+    auto posted = deps_.servers->post([log = deps_.log, uploads = deps_.uploads, plan = run.plan] {
+      if (auto kept = log->metadata().put(import_key(plan.id), encode(plan)); !kept)
         log::error("import-not-kept", "ingest cannot keep the end of import {}: {}", plan.id,
                    render(kept.error()));
       uploads->store().release(plan.path, plan.state == wire::ImportState::done);
       uploads->sweep();
     });
+    if (!posted) // Its files say so at the next start.
+      log::error("import-not-kept", "ingest cannot keep the end of import {}: {}", run.plan.id,
+                 render(posted.error()));
   }
 
   void cancel(import_run& run) {
@@ -379,6 +412,7 @@ private:
       else
         each.over = true;
     }
+    show_lag();
     finish_if_over(run);
   }
 
@@ -408,9 +442,9 @@ private:
   }
 
   import_supervisor_actor::pointer self_;
-  supervisor_setup setup_;
+  import_supervisor_deps deps_;
   std::map<std::string, import_run> runs_;
-  std::set<std::string> planning_;
+  std::map<std::string, asked_import> planning_; ///< By import id.
   std::deque<std::pair<std::string, std::size_t>> waiting_;
   std::size_t running_ = 0;
   bool stopping_ = false;
@@ -419,34 +453,36 @@ private:
 
 } // namespace
 
-expected<std::vector<planned_ptr>> load_imports(event_log& log) {
-  TROUPE_TRY(kept, log.kept("import/"));
-  std::vector<planned_ptr> known;
+expected<std::vector<import_record>> load_imports(event_log& log) {
+  TROUPE_TRY(kept, log.metadata().list(import_key({})));
+  std::vector<import_record> known;
   for (auto& [key, value] : kept) {
     auto plan = decode_plan(value);
     if (plan.state == wire::ImportState::running) {
       bool changed = false;
       for (auto& each : plan.files)
         if (std::filesystem::exists(each.path) && !refresh(each)) {
-          TROUPE_CHECK(log.forget_sources(source_key(plan.id, each.path)));
+          TROUPE_CHECK(log.positions().forget(source_key(plan.id, each.path)));
           changed = true;
         }
       if (changed)
-        TROUPE_CHECK(log.keep(key, encode(plan)));
+        TROUPE_CHECK(log.metadata().put(key, encode(plan)));
       log::info("import-resumed", "ingest goes on with import {} of {}", plan.id, plan.path);
     }
-    TROUPE_TRY(sources, log.sources(source_prefix(plan.id)));
-    known.push_back(std::make_shared<planned>(planned{std::move(plan), std::move(sources), {}, {}, nullptr}));
+    TROUPE_TRY(record, record_of(log, std::move(plan)));
+    known.push_back(std::move(record));
   }
   return known;
 }
 
-import_supervisor_actor spawn_import_supervisor(caf::actor_system& system, supervisor_setup setup,
-                                                std::vector<planned_ptr> known) {
+import_supervisor_actor spawn_import_supervisor(caf::actor_system& system, import_supervisor_deps deps,
+                                                std::vector<import_record> known) {
   return system.spawn(
-      [](import_supervisor_actor::stateful_pointer<supervisor_behavior> self, supervisor_setup s,
-         const std::vector<planned_ptr>& k) { return self->state.make_behavior(std::move(s), k); },
-      std::move(setup), std::move(known));
+      [](import_supervisor_actor::stateful_pointer<supervisor_behavior> self, import_supervisor_deps with,
+         std::vector<import_record> from) {
+        return self->state.make_behavior(std::move(with), std::move(from));
+      },
+      std::move(deps), std::move(known));
 }
 
 } // namespace troupe::ingest

@@ -2,10 +2,12 @@
 
 #include "services/ingest/actors.hpp"
 #include "services/ingest/config.hpp"
-#include "services/ingest/upload_desk.hpp"
-#include "services/ingest/worker_pool.hpp"
+#include "services/ingest/log/event_log.hpp"
+#include "services/ingest/upload_handler.hpp"
 
+#include "common/actor/blocking_pool.hpp"
 #include "common/actor/health.hpp"
+#include "common/metrics/metrics.hpp"
 
 #include <memory>
 #include <vector>
@@ -16,21 +18,23 @@ class actor_system;
 
 namespace troupe::ingest {
 
-struct supervisor_setup {
+/// What the import supervisor works with.
+struct import_supervisor_deps {
   std::shared_ptr<event_log> log;
-  std::shared_ptr<worker_pool> readers; ///< Files are read here.
-  std::shared_ptr<worker_pool> servers; ///< Plans are made and kept here.
-  judge_function judge;
-  std::shared_ptr<upload_desk> uploads;
+  blocking_pool* readers = nullptr; ///< Files are read here.
+  blocking_pool* servers = nullptr; ///< Plans are made and kept here.
+  validate_function validate;
+  std::shared_ptr<upload_handler> uploads;
   std::shared_ptr<const config> settings;
   health::report report;
+  metrics::gauge lag_bytes; ///< Of the files of running imports: what is not in the log yet.
 };
 
 /// What the log keeps of earlier imports; those that were running are resumed when these are given to the
 /// supervisor.
-expected<std::vector<planned_ptr>> load_imports(event_log& log);
+expected<std::vector<import_record>> load_imports(event_log& log);
 
-import_supervisor_actor spawn_import_supervisor(caf::actor_system& system, supervisor_setup setup,
-                                                std::vector<planned_ptr> known);
+import_supervisor_actor spawn_import_supervisor(caf::actor_system& system, import_supervisor_deps deps,
+                                                std::vector<import_record> known);
 
 } // namespace troupe::ingest

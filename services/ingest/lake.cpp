@@ -1,6 +1,6 @@
 #include "services/ingest/lake.hpp"
 
-#include "services/ingest/event_log.hpp"
+#include "services/ingest/log/event_log.hpp"
 
 #include "common/table/connection.hpp"
 #include "common/table/parquet.hpp"
@@ -26,7 +26,7 @@ const std::vector<table::column_spec> columns = {{"partition", cell::int32},
                                                  {"request_id", cell::text},
                                                  {"attributes", cell::text}};
 
-void add_text(table::row_writer& out, std::string_view text) {
+void add_optional(table::row_writer& out, std::string_view text) {
   if (text.empty())
     out.add_null();
   else
@@ -101,20 +101,20 @@ expected<void> lake::write(std::uint32_t partition, std::uint64_t first, std::ui
         .add(static_cast<std::int64_t>(offset))
         .add(to_string(rec.kind))
         .add(rec.id);
-    add_text(out, rec.type);
-    add_text(out, rec.user);
-    add_text(out, rec.item);
+    add_optional(out, rec.type);
+    add_optional(out, rec.user);
+    add_optional(out, rec.item);
     out.add(rec.event_time).add(rec.ingest_time);
     if (rec.value)
       out.add(*rec.value);
     else
       out.add_null();
-    add_text(out, rec.request_id);
-    add_text(out, rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes));
+    add_optional(out, rec.request_id);
+    add_optional(out, rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes));
     return out.end_row();
   }));
   TROUPE_TRY(bytes, file->finish());
-  return log_->add_segment({partition, first, next, relative, bytes});
+  return log_->segments().add({partition, first, next, relative, bytes}, log_->next_offset(partition));
 }
 
 expected<void> verify_segment(const std::filesystem::path& file, const lake_segment& segment,

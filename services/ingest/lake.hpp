@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/ingest/log_types.hpp"
+#include "services/ingest/log/log_types.hpp"
 
 #include "common/core/error.hpp"
 

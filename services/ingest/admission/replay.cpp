@@ -1,0 +1,149 @@
+#include "services/ingest/admission/replay.hpp"
+
+#include "services/ingest/admission/admission.hpp"
+#include "services/ingest/import_plan.hpp"
+
+#include "common/ingest_format/mapping/mapping.hpp"
+#include "common/ingest_format/readers/source.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace troupe::ingest {
+
+namespace {
+
+/// The mappers of the sources that rows come from, made once each.
+class mappers {
+public:
+  mappers(event_log& log, std::string mapping) : log_{log}, mapping_{std::move(mapping)} {}
+
+  expected<ingest_format::row_mapper*> find(const quarantined_row& row) {
+    auto key = row.import + '\n' + row.source;
+    if (auto known = known_.find(key); known != known_.end())
+      return &known->second;
+    auto toml = mapping_;
+    std::string name = "the given mapping";
+    bool named = true;
+    if (!row.import.empty()) {
+      TROUPE_TRY(kept, log_.metadata().list(import_key(row.import)));
+      if (kept.empty())
+        return fail(ec::not_found, "the log does not know import {} of row {}", row.import, row.number);
+      auto plan = decode_plan(kept.front().second);
+      named = plan.path == row.source;
+      if (toml.empty()) {
+        toml = plan.mapping;
+        name = plan.mapping_name;
+      }
+    }
+    // What was sent is kept as JSON, in our own layout.
+    std::string path = row.import.empty() ? "appended.jsonl" : row.source;
+    TROUPE_TRY(rules, open_mapping(row.import.empty() ? std::string{} : toml, name));
+    auto file = rules->match(path, named);
+    if (!file)
+      return fail(ec::invalid_argument, "{} does not describe {}", rules->name(), path);
+    if (row.import.empty()) {
+      TROUPE_TRY(mapper, rules->bind(*file, path, ingest_format::file_format::json_lines, {}));
+      return &known_.emplace(key, std::move(mapper)).first->second;
+    }
+    TROUPE_TRY(reader, ingest_format::open_reader(path, rules->options(*file)));
+    TROUPE_TRY(mapper, rules->bind(*file, path, *reader));
+    return &known_.emplace(key, std::move(mapper)).first->second;
+  }
+
+private:
+  event_log& log_;
+  std::string mapping_;
+  std::map<std::string, ingest_format::row_mapper> known_;
+};
+
+/// One row out of the quarantine; a row is taken whole or not at all.
+void map_row(mappers& from, const quarantined_row& row, admission& into) {
+  row_origin origin{row.row, row.byte_offset, row.raw, row.number};
+  auto mapper = from.find(row);
+  if (!mapper)
+    return into.refuse(origin, "mapping", {}, mapper.error().text);
+  std::vector<record> records;
+  std::vector<ingest_format::refused_row> refusals;
+  auto outcome = (*mapper)->replay(row.raw, row.row, records, refusals);
+  for (auto& each : refusals)
+    into.refuse(origin, each.why.rule, each.why.field, each.why.reason);
+  if (outcome != ingest_format::row_mapper::outcome::mapped || records.empty())
+    return into.refuse(origin, "mapping", {}, "the row gives no record");
+  for (auto& rec : records)
+    into.add(std::move(rec), origin);
+}
+
+/// Counts rows, not records.
+void count(const append_request& request, const append_result& taken, replay_result& result) {
+  std::map<std::uint64_t, wire::Outcome> rows; // The weightiest outcome of their records.
+  auto weight = [](wire::Outcome of) {
+    return of == wire::Outcome::quarantined ? 2 : of == wire::Outcome::added ? 1 : 0;
+  };
+  for (std::size_t i = 0; i < taken.rows.size(); ++i) {
+    auto outcome = taken.rows[i].outcome;
+    auto& so_far = rows.try_emplace(request.origins[i].quarantined, outcome).first->second;
+    if (weight(outcome) > weight(so_far))
+      so_far = outcome;
+  }
+  for (auto& [number, outcome] : rows)
+    ++(outcome == wire::Outcome::quarantined ? result.refused
+       : outcome == wire::Outcome::added     ? result.accepted
+                                             : result.duplicates);
+}
+
+/// The rows of one source and import, in one write.
+expected<void> replay_rows(event_log& log, const validate_function& validate, mappers& from,
+                           const std::vector<const quarantined_row*>& rows, replay_result& result) {
+  admission batch{"replay"};
+  batch.request()->source = rows.front()->source;
+  batch.request()->import = rows.front()->import;
+  for (auto* row : rows)
+    map_row(from, *row, batch);
+  batch.encode(log.partitions());
+  if (!batch.empty()) {
+    TROUPE_TRY(violations, validate_now(validate, batch.validation()));
+    batch.take_out(violations);
+  }
+  auto refused = batch.leave_refused_rows();
+  if (!batch.empty()) {
+    TROUPE_TRY(taken, log.append(*batch.request()));
+    count(*batch.request(), taken, result);
+  }
+  result.refused += refused;
+  return {};
+}
+
+} // namespace
+
+expected<replay_result> replay_quarantine(event_log& log, const validate_function& validate,
+                                          const replay_query& query, deadline until) {
+  replay_result result;
+  mappers from{log, query.mapping};
+  row_quarantine::query page;
+  page.limit = 500;
+  page.rule = query.rule;
+  page.source = query.source;
+  page.open_only = true;
+  for (;;) {
+    if (until.passed())
+      return fail(ec::too_late,
+                  "the deadline passed after {} rows were accepted and {} refused; ask again for the rest",
+                  result.accepted, result.refused);
+    TROUPE_TRY(rows, log.quarantine().list(page));
+    if (rows.empty())
+      return result;
+    page.after = rows.back().number;
+    if (!query.numbers.empty())
+      std::erase_if(rows, [&](auto& row) {
+        return std::ranges::find(query.numbers, row.number) == query.numbers.end();
+      });
+    std::map<std::pair<std::string, std::string>, std::vector<const quarantined_row*>> by_source;
+    for (auto& row : rows)
+      by_source[{row.source, row.import}].push_back(&row);
+    for (auto& [source, some] : by_source)
+      TROUPE_CHECK(replay_rows(log, validate, from, some, result));
+  }
+}
+
+} // namespace troupe::ingest

@@ -1,0 +1,396 @@
+#include "services/ingest/log/event_log.hpp"
+
+#include "services/ingest/log/log_layout.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <future>
+#include <unordered_map>
+
+namespace troupe::ingest {
+
+namespace {
+
+struct hash_of_hash {
+  std::size_t operator()(const hash128& hash) const noexcept { return hash.low; }
+};
+
+} // namespace
+
+/// One commit in the making. `after` becomes the log's state when it is written.
+struct event_log::group {
+  log_state after;
+  store::write_batch batch;
+  timestamp now = wall_now();
+  std::unordered_map<hash128, std::uint64_t, hash_of_hash>
+      known; ///< Ids met by this group: in the store, or taken by it.
+  std::map<std::string, source_state> sources;
+  std::vector<std::vector<batch_buffer*>> parts; ///< By partition, in order.
+  std::deque<batch_buffer> encoded_again;        ///< Parts that lost a record.
+  std::vector<waiting> requests;
+  std::vector<expected<append_result>> results;
+  bool failed_read = false;
+};
+
+expected<std::unique_ptr<event_log>> event_log::open(const std::filesystem::path& folder, log_options opts) {
+  store::options how;
+  how.families = {"log", "dedup", "source", "quarantine", "meta"};
+  how.large_values = {"log"};
+  how.layout = "event-log 1";
+  how.cache_bytes = opts.cache_bytes;
+  how.write_buffer_bytes = opts.write_buffer_bytes;
+  TROUPE_TRY(db, store::database::open(folder, how));
+  std::unique_ptr<event_log> log{new event_log{std::move(db), opts}};
+  TROUPE_CHECK(log->recover());
+  log->writer_ = std::thread{[self = log.get()] { self->run(); }};
+  return log;
+}
+
+expected<void> event_log::recover() {
+  TROUPE_TRY(stored, db_->find(meta_family, state_key));
+  if (stored) {
+    state_ = decode_state(*stored);
+    if (state_.partitions.size() != opts_.partitions)
+      return fail(ec::conflict,
+                  "cannot open the event log at {}: it has {} partitions, the configuration says {}; the "
+                  "number is fixed when a log is made",
+                  db_->path().string(), state_.partitions.size(), opts_.partitions);
+  } else {
+    state_.partitions.resize(opts_.partitions);
+    TROUPE_CHECK(db_->put(meta_family, state_key, encode(state_), store::durability::synced));
+  }
+  return segments_.recover(opts_.partitions);
+}
+
+event_log::~event_log() {
+  {
+    std::lock_guard lock{queue_mutex_};
+    stop_ = true;
+  }
+  wake_.notify_all();
+  if (writer_.joinable())
+    writer_.join();
+}
+
+void event_log::append(request_ptr request, done_function done) {
+  // Encoding and hashing are done here, on the caller's thread: the writer has enough to do.
+  auto& to = *request;
+  if (to.parts.empty())
+    to.encode(opts_.partitions);
+  auto now = wall_now();
+  for (auto& part : to.parts)
+    part.bytes.set_ingest_time(now);
+  to.id_hashes.resize(to.records.size());
+  to.content_hashes.resize(to.records.size());
+  to.bytes = 1024;
+  for (std::size_t i = 0; i < to.records.size(); ++i) {
+    auto& rec = to.records[i];
+    rec.ingest_time = now;
+    to.id_hashes[i] = hash_wide(std::string_view{rec.id});
+    to.content_hashes[i] = content_hash(rec);
+    to.bytes += 128 + rec.id.size() + rec.user.size() + rec.item.size() + 64 * rec.attributes.size();
+  }
+  for (auto& row : to.refused)
+    to.bytes += 256 + row.raw.size();
+  auto refused = ec::overloaded;
+  {
+    std::lock_guard lock{queue_mutex_};
+    if (stop_)
+      refused = ec::stopping;
+    else if (queued_bytes_ == 0 || queued_bytes_ + to.bytes <= opts_.queue_bytes) {
+      queued_bytes_ += to.bytes;
+      queue_.push_back({std::move(request), std::move(done)});
+      wake_.notify_one();
+      return;
+    }
+  }
+  done(fail(refused, "cannot append {} records to the event log: {}", to.records.size(),
+            refused == ec::stopping ? "it is closing" : "too much waits already"));
+}
+
+expected<append_result> event_log::append(append_request request) {
+  std::promise<expected<append_result>> promise;
+  auto future = promise.get_future();
+  append(std::make_shared<append_request>(std::move(request)),
+         [&](expected<append_result> result) { promise.set_value(std::move(result)); });
+  return future.get();
+}
+
+void event_log::run() {
+  for (;;) {
+    std::vector<waiting> group;
+    {
+      std::unique_lock lock{queue_mutex_};
+      wake_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+      if (queue_.empty())
+        return;
+      std::size_t bytes = 0;
+      while (!queue_.empty() &&
+             (group.empty() || bytes + queue_.front().request->bytes <= opts_.group_bytes)) {
+        bytes += queue_.front().request->bytes;
+        group.push_back(std::move(queue_.front()));
+        queue_.pop_front();
+      }
+    }
+    std::size_t bytes = 0;
+    for (auto& each : group)
+      bytes += each.request->bytes;
+    commit(std::move(group));
+    std::lock_guard lock{queue_mutex_};
+    queued_bytes_ -= bytes;
+  }
+}
+
+expected<void> event_log::look_up(group& all) const {
+  std::vector<hash128> hashes;
+  for (auto& each : all.requests) {
+    hashes.insert(hashes.end(), each.request->id_hashes.begin(), each.request->id_hashes.end());
+    for (auto& row : each.request->refused)
+      hashes.push_back(hash_of(row));
+  }
+  return ids_.look_up(hashes, [&](const hash128& id, std::uint64_t content) { all.known.emplace(id, content); });
+}
+
+void event_log::refuse(group& all, const rejected_row& row, append_result& result) const {
+  auto hash = hash_of(row);
+  auto known = all.known.contains(hash);
+  if (!known) { // A conflict is found only now: the look-up has not asked for it.
+    auto stored = ids_.holds(hash);
+    if (!stored)
+      all.failed_read = true;
+    known = stored && *stored;
+  }
+  if (known)
+    return;
+  all.known.emplace(hash, 0);
+  dedup_index::add(all.batch, hash, 0);
+  quarantined_row kept;
+  static_cast<rejected_row&>(kept) = row;
+  kept.number = all.after.quarantine_next++;
+  kept.at = all.now;
+  row_quarantine::add(all.batch, kept);
+  ++result.added.quarantined;
+}
+
+/// A row is replayed when all its records were taken, or were there already.
+void event_log::mark_replayed(group& all, const append_request& request, const append_result& result) const {
+  std::map<std::uint64_t, bool> good; // By number of the row.
+  for (std::size_t i = 0; i < request.origins.size(); ++i)
+    if (auto number = request.origins[i].quarantined; number > 0) {
+      auto& so_far = good.try_emplace(number, true).first->second;
+      so_far = so_far && result.rows[i].outcome != wire::Outcome::quarantined;
+    }
+  for (auto& [number, taken] : good)
+    if (taken && !quarantine_.mark_replayed(all.batch, number))
+      all.failed_read = true;
+}
+
+/// The position the request moves, which waits for this batch; nullptr where it moves none.
+expected<source_state*> event_log::position_of(group& all, const append_request& request) const {
+  if (request.source_key.empty())
+    return nullptr;
+  auto [at, fresh] = all.sources.try_emplace(request.source_key);
+  if (fresh) {
+    auto stored = positions_.find(request.source_key);
+    if (!stored) {
+      all.sources.erase(at);
+      return unexpected{stored.error()};
+    }
+    at->second = stored->value_or(source_state{});
+  }
+  if (at->second.batches != request.batch)
+    return fail(ec::conflict, "cannot take batch {} of {}: the log waits for batch {}", request.batch,
+                request.source, at->second.batches);
+  return &at->second;
+}
+
+void event_log::count(group& all, const record& rec, std::uint32_t partition, append_result& result) const {
+  if (rec.kind != record_kind::event) {
+    ++(rec.kind == record_kind::user ? result.added.users : result.added.items);
+    return;
+  }
+  ++result.added.events;
+  auto& watermark = all.after.partitions[partition].watermark;
+  auto at = micros_of(rec.event_time);
+  if (watermark != std::numeric_limits<std::int64_t>::min() && at < watermark - opts_.allowed_lateness.count())
+    ++result.added.late;
+  watermark = std::max(watermark, at);
+}
+
+expected<append_result> event_log::take(group& all, append_request& request) const {
+  append_result result;
+  TROUPE_TRY(source, position_of(all, request));
+  result.rows.resize(request.records.size());
+  for (std::size_t i = 0; i < request.records.size(); ++i) {
+    auto& rec = request.records[i];
+    auto [known, fresh] = all.known.try_emplace(request.id_hashes[i], request.content_hashes[i]);
+    if (fresh) {
+      count(all, rec, partition_of(rec.partition_key(), opts_.partitions), result);
+      dedup_index::add(all.batch, request.id_hashes[i], request.content_hashes[i]);
+    } else if (known->second == request.content_hashes[i]) {
+      result.rows[i].outcome = wire::Outcome::duplicate;
+      ++result.added.duplicates;
+    } else {
+      auto row = request.rejected(i, "duplicate_id", "id",
+                                  fmt::format("id {} is in the log with other content", rec.id));
+      result.rows[i] = {wire::Outcome::quarantined, row.rule, row.reason};
+      refuse(all, row, result);
+    }
+  }
+  add_parts(all, request, result);
+  for (auto& row : request.refused)
+    refuse(all, row, result);
+  mark_replayed(all, request, result);
+  result.added.skipped = request.progress.added.skipped;
+  if (source) {
+    source->position = request.progress.position;
+    source->rows = request.progress.rows;
+    source->bytes = request.progress.bytes;
+    source->records = request.progress.records;
+    source->done = request.progress.done;
+    ++source->batches;
+    source->added += result.added;
+    result.progress = *source;
+  }
+  all.after.total += result.added;
+  return result;
+}
+
+void event_log::add_parts(group& all, append_request& request, const append_result& result) const {
+  for (auto& part : request.parts) {
+    std::vector<std::uint32_t> kept;
+    for (auto row : part.rows)
+      if (result.rows[row].outcome == wire::Outcome::added)
+        kept.push_back(row);
+    if (kept.empty())
+      continue;
+    auto whole = kept.size() == part.rows.size();
+    all.parts[part.partition].push_back(
+        whole ? &part.bytes
+              : &all.encoded_again.emplace_back(encode_rows(request.records, kept, part.partition)));
+  }
+}
+
+void event_log::finish(group& all) const {
+  for (std::uint32_t partition = 0; partition < opts_.partitions; ++partition) {
+    auto& parts = all.parts[partition];
+    auto& next = all.after.partitions[partition].next;
+    for (auto first = parts.begin(); first != parts.end();) {
+      // What came in small pieces is one block.
+      std::vector<joined_part> some;
+      std::size_t records = 0;
+      for (; first != parts.end() && (some.empty() || records + (*first)->records() <= block_records); ++first) {
+        some.push_back({*first});
+        records += (*first)->records();
+      }
+      if (some.size() == 1) {
+        auto& only = **(first - 1);
+        only.set_base_offset(next);
+        all.batch.put(log_family, block_key(partition, next), only.text());
+      } else {
+        all.batch.put(log_family, block_key(partition, next), join_batches(some, partition, next).text());
+      }
+      next += records;
+    }
+  }
+  for (auto& [key, source] : all.sources)
+    source_positions::put(all.batch, key, source);
+  all.batch.put(meta_family, state_key, encode(all.after));
+}
+
+void event_log::commit(std::vector<waiting> requests) {
+  group all;
+  all.requests = std::move(requests);
+  {
+    std::lock_guard lock{state_mutex_};
+    all.after = state_;
+  }
+  all.parts.resize(opts_.partitions);
+  auto written = look_up(all);
+  bool any = false;
+  if (written) {
+    for (auto& each : all.requests) {
+      all.results.push_back(take(all, *each.request));
+      any = any || all.results.back().has_value();
+    }
+    if (all.failed_read)
+      written =
+          fail(ec::io_failed, "cannot read the quarantine of the event log at {}", db_->path().string());
+  }
+  if (written && any) {
+    finish(all);
+    written = db_->write(all.batch, store::durability::synced);
+  }
+  if (!written) {
+    for (auto& each : all.requests)
+      each.done(
+          fail_while(fmt::format("cannot append {} records to the event log", each.request->records.size()),
+                     written.error()));
+    return;
+  }
+  bool grown = std::ranges::any_of(all.parts, [](auto& parts) { return !parts.empty(); });
+  std::vector<std::function<void()>> tell;
+  {
+    std::lock_guard lock{state_mutex_};
+    state_ = std::move(all.after);
+    if (grown)
+      tell = listeners_;
+  }
+  for (std::size_t i = 0; i < all.requests.size(); ++i)
+    all.requests[i].done(std::move(all.results[i]));
+  for (auto& each : tell)
+    each();
+}
+
+expected<fetched> event_log::fetch(std::uint32_t partition, std::uint64_t offset,
+                                   std::size_t max_bytes) const {
+  if (partition >= opts_.partitions)
+    return fail(ec::invalid_argument, "there is no partition {}: the log has {}", partition,
+                opts_.partitions);
+  fetched result;
+  result.next_offset = next_offset(partition);
+  if (offset > result.next_offset)
+    return fail(ec::conflict, "cannot fetch from offset {} of partition {}: the log ends at {}", offset,
+                partition, result.next_offset);
+  if (offset == result.next_offset)
+    return result;
+  auto at =
+      db_->scan(log_family, block_key(partition, 0), block_key(partition + 1, 0), {.fill_cache = false});
+  at.seek_at_or_before(block_key(partition, offset));
+  std::size_t bytes = 0;
+  for (; at.valid() && store::read_u64(at.key(), 4) < result.next_offset; at.next()) {
+    auto block = at.value();
+    if (!result.batches.empty() && bytes + block.size() > max_bytes)
+      break;
+    bytes += block.size();
+    result.batches.push_back(chunk::own(std::string{block}));
+  }
+  TROUPE_CHECK(at.check());
+  return result;
+}
+
+log_state event_log::state() const {
+  auto sealed = segments_.ends(); // First: the lake never ends behind the log.
+  std::lock_guard lock{state_mutex_};
+  auto now = state_;
+  for (std::size_t i = 0; i < now.partitions.size(); ++i)
+    now.partitions[i].sealed = sealed[i];
+  return now;
+}
+
+std::uint64_t event_log::next_offset(std::uint32_t partition) const {
+  std::lock_guard lock{state_mutex_};
+  return state_.partitions.at(partition).next;
+}
+
+std::size_t event_log::queued_bytes() const {
+  std::lock_guard lock{queue_mutex_};
+  return queued_bytes_;
+}
+
+void event_log::on_append(std::function<void()> tell) {
+  std::lock_guard lock{state_mutex_};
+  listeners_.push_back(std::move(tell));
+}
+
+} // namespace troupe::ingest

@@ -1,0 +1,52 @@
+#pragma once
+
+#include "services/ingest/log/log_types.hpp"
+
+#include "common/core/hash.hpp"
+#include "common/store/database.hpp"
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+/// How the event log lies in its store: families, keys and values. Numbers in keys are big-endian, so that
+/// they sort; values are written by `encoder` and stay readable by newer versions.
+namespace troupe::ingest {
+
+/// In the order in which the store was opened with them.
+enum family : store::family_id { log_family, dedup_family, source_family, quarantine_family, meta_family };
+
+using dedup_key = std::array<char, 16>;
+
+dedup_key key_of(hash128 hash);
+std::string_view view(const dedup_key& key);
+
+/// Of the block that starts at `offset`.
+std::string block_key(std::uint32_t partition, std::uint64_t offset);
+/// Eight bytes: the key of a quarantined row, and the value of a dedup key (a content hash; 0 for a refused
+/// row).
+std::string number_key(std::uint64_t number);
+std::string segment_key(std::uint32_t partition, std::uint64_t first);
+
+/// Within `meta`: the state of the log, and what `metadata_store` keeps.
+inline constexpr std::string_view state_key = "state";
+inline constexpr std::string_view metadata_prefix = "kept/";
+
+std::string encode(const source_state& from);
+source_state decode_source(std::string_view bytes);
+
+/// Without `sealed` of the partitions, which the segments tell.
+std::string encode(const log_state& from);
+log_state decode_state(std::string_view bytes);
+
+std::string encode(const quarantined_row& from);
+quarantined_row decode_row(std::string_view bytes);
+
+std::string encode(const lake_segment& from);
+lake_segment decode_segment(std::string_view bytes);
+
+/// By which a refused row is kept once: source, row, rule and bytes.
+hash128 hash_of(const rejected_row& row);
+
+} // namespace troupe::ingest

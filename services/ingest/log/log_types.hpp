@@ -1,0 +1,118 @@
+#pragma once
+
+#include "common/core/bytes.hpp"
+#include "common/core/hash.hpp"
+#include "common/core/time.hpp"
+#include "common/event/record.hpp"
+
+#include "schemas/ingest_generated.h"
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace troupe::ingest {
+
+/// A row that was not taken, and why.
+struct rejected_row {
+  std::string source;    ///< File or caller.
+  std::string import;    ///< Import that read it; empty for rows that were sent.
+  std::uint64_t row = 0; ///< In the source, from 1.
+  std::uint64_t byte_offset = 0;
+  std::string rule;
+  std::string field;
+  std::string reason;
+  std::string raw;
+};
+
+struct quarantined_row : rejected_row {
+  std::uint64_t number = 0; ///< Dense, from 1.
+  timestamp at{};
+  bool replayed = false;
+};
+
+struct counts {
+  std::uint64_t events = 0;
+  std::uint64_t users = 0;
+  std::uint64_t items = 0;
+  std::uint64_t duplicates = 0;
+  std::uint64_t quarantined = 0;
+  std::uint64_t late = 0;
+  std::uint64_t skipped = 0;
+
+  counts& operator+=(const counts& other) {
+    events += other.events, users += other.users, items += other.items, duplicates += other.duplicates;
+    quarantined += other.quarantined, late += other.late, skipped += other.skipped;
+    return *this;
+  }
+  friend bool operator==(const counts&, const counts&) = default;
+};
+
+/// How far a source has been taken: written together with the rows it speaks of.
+struct source_state {
+  std::string position;      ///< The reader's own: where to go on.
+  std::uint64_t batches = 0; ///< Taken so far; the next one is number `batches`.
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0; ///< Of the file as it lies on disk.
+  counts added;
+  std::uint64_t records = 0; ///< That came out of the rows, before any was refused by the validator.
+  bool done = false;
+
+  friend bool operator==(const source_state&, const source_state&) = default;
+};
+
+/// Most records of a block of the log.
+inline constexpr std::size_t block_records = 2048;
+
+struct row_outcome {
+  wire::Outcome outcome = wire::Outcome::added;
+  std::string rule;
+  std::string reason;
+};
+
+struct append_result {
+  std::vector<row_outcome> rows; ///< One per record.
+  counts added;
+  source_state progress; ///< Of the source, where the request named one.
+};
+
+struct partition_state {
+  std::uint64_t next = 0;
+  std::uint64_t sealed = 0; ///< One past the last record in the lake.
+  std::int64_t watermark = std::numeric_limits<std::int64_t>::min();
+};
+
+struct log_state {
+  std::vector<partition_state> partitions;
+  counts total; ///< Since the log was made.
+  std::uint64_t quarantine_next = 1;
+};
+
+/// Consecutive records of one partition.
+struct fetched {
+  std::vector<chunk> batches;
+  std::uint64_t next_offset = 0;
+};
+
+struct lake_segment {
+  std::uint32_t partition = 0;
+  std::uint64_t first = 0;
+  std::uint64_t next = 0;
+  std::string path; ///< Relative to the lake folder.
+  std::uint64_t bytes = 0;
+
+  friend bool operator==(const lake_segment&, const lake_segment&) = default;
+};
+
+/// The same for equal records, whatever their ingest time.
+std::uint64_t content_hash(const record& rec);
+
+/// One line of JSON that the import without a mapping reads back.
+std::string to_json(const record& rec);
+
+/// The attributes as one JSON object; numbers always with a fraction or an exponent, so that the kind can be
+/// told.
+std::string attributes_json(const std::vector<attribute>& attributes);
+
+} // namespace troupe::ingest

@@ -1,0 +1,86 @@
+#include "services/ingest/sources/file_source.hpp"
+
+#include "services/ingest/codec.hpp"
+
+#include "common/ingest_format/mapping/mapping.hpp"
+#include "common/ingest_format/readers/source.hpp"
+
+#include <utility>
+
+namespace troupe::ingest {
+
+namespace {
+
+class file_source final : public batch_source {
+public:
+  file_source(file_source_options options, std::unique_ptr<ingest_format::source_reader> reader,
+              ingest_format::row_mapper mapper, const source_state& from)
+      : options_{std::move(options)}, reader_{std::move(reader)}, mapper_{std::move(mapper)}, state_{from} {}
+
+  expected<admission_ptr> next() override {
+    TROUPE_TRY(rows, reader_->next(options_.batch_rows));
+    auto into = std::make_shared<admission>(options_.key, state_.records);
+    auto& request = *into->request();
+    request.source = options_.path;
+    request.import = options_.import;
+    request.source_key = options_.key;
+    request.batch = state_.batches++;
+    request.records.reserve(rows->rows.size());
+    request.origins.reserve(rows->rows.size());
+    std::uint64_t skipped = 0;
+    for (auto& row : rows->rows)
+      skipped += take(row, *into);
+    state_.done = rows->rows.empty();
+    if (!state_.done)
+      state_.position = encoder{}.add(rows->after.rows).add(rows->after.offset).take();
+    state_.rows += rows->rows.size();
+    state_.bytes = reader_->bytes_read();
+    state_.records += request.records.size();
+    request.progress = state_;
+    request.progress.added = {};
+    request.progress.added.skipped = skipped;
+    return into;
+  }
+
+private:
+  /// True when the mapping leaves the row out.
+  bool take(const ingest_format::raw_row& row, admission& into) {
+    row_origin origin{row.number, row.offset, std::string{row.bytes}};
+    records_.clear();
+    refusals_.clear();
+    auto outcome = mapper_.apply(row, records_, refusals_);
+    for (auto& each : refusals_)
+      into.refuse(origin, each.why.rule, each.why.field, each.why.reason);
+    for (auto& rec : records_)
+      into.add(std::move(rec), origin);
+    return outcome == ingest_format::row_mapper::outcome::skipped;
+  }
+
+  file_source_options options_;
+  std::unique_ptr<ingest_format::source_reader> reader_;
+  ingest_format::row_mapper mapper_;
+  std::vector<record> records_;
+  std::vector<ingest_format::refused_row> refusals_;
+  source_state state_;
+};
+
+} // namespace
+
+expected<std::unique_ptr<batch_source>> open_file_source(const file_source_options& options,
+                                                         const source_state& from) {
+  auto file = options.rules->match(options.path, options.named);
+  if (!file)
+    return fail(ec::invalid_argument, "the mapping {} does not describe {}", options.rules->name(),
+                options.path);
+  ingest_format::source_position position;
+  if (!from.position.empty()) {
+    decoder in{from.position};
+    position.rows = in.number();
+    position.offset = in.number();
+  }
+  TROUPE_TRY(reader, ingest_format::open_reader(options.path, options.rules->options(*file), position));
+  TROUPE_TRY(mapper, options.rules->bind(*file, options.path, *reader));
+  return std::unique_ptr<batch_source>{new file_source{options, std::move(reader), std::move(mapper), from}};
+}
+
+} // namespace troupe::ingest
