@@ -204,7 +204,10 @@ private:
   }
 
   void on_planned(const std::string& id, const expected<import_record>& record) {
-    auto asked = std::move(planning_.extract(id).mapped());
+    auto found = planning_.extract(id);
+    if (found.empty())
+      return; // Answered when the stop began; a start finds the plan.
+    auto& asked = found.mapped();
     if (!record) {
       deps_.uploads->store().release(asked.path, false);
       asked.request->respond.fail(record.error());
@@ -433,6 +436,9 @@ private:
       return;
     reason_ = reason == caf::exit_reason::user_shutdown ? caf::error{} : std::move(reason);
     waiting_.clear();
+    for (auto& [id, asked] : planning_)
+      asked.request->respond.fail({ec::stopping, "the ingest service is stopping"});
+    planning_.clear();
     for (auto& [id, run] : runs_)
       for (auto& each : run.files)
         if (each.source)

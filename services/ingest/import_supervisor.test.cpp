@@ -1,6 +1,6 @@
 #include "services/ingest/import_supervisor.hpp"
 
-#include "services/ingest/wire.hpp"
+#include "services/ingest/testing/requests.hpp"
 
 #include "common/testing/temp_dir.hpp"
 
@@ -18,6 +18,7 @@
 
 using namespace troupe;
 using namespace troupe::ingest;
+using ingest::testing::pending;
 
 namespace {
 
@@ -30,7 +31,7 @@ const std::string row_of_one =
 /// The supervisor of an ingest service, without its endpoint.
 struct house {
   metrics::registry numbers;
-  testing::temp_dir dir;
+  troupe::testing::temp_dir dir;
   caf::actor_system_config config;
   caf::actor_system system{config};
   std::shared_ptr<event_log> log = event_log::open(dir / "log", {}).value();
@@ -49,41 +50,37 @@ struct house {
                                  std::make_shared<const ingest::config>(), health::add(well, "imports"), lag},
                                 std::move(known));
   }
-  ~house() {
-    caf::anon_send_exit(caf::actor_cast<caf::actor>(*imports), caf::exit_reason::user_shutdown);
+  ~house() { stop(); }
+  void stop() {
+    if (imports)
+      caf::anon_send_exit(caf::actor_cast<caf::actor>(*imports), caf::exit_reason::user_shutdown);
     imports.reset();
     system.await_all_actors_done();
   }
 
+  pending send(wire::Kind kind, chunk payload) {
+    pending answer;
+    caf::anon_send(*imports, net::request_atom::value,
+                   std::make_shared<net::request>(answer.request(kind, std::move(payload))));
+    return answer;
+  }
   expected<message<wire::ImportStatus>> ask(wire::Kind kind, chunk payload) {
-    auto answer = std::make_shared<std::promise<expected<chunk>>>();
-    auto asked = std::make_shared<net::request>();
-    asked->info.kind = kind;
-    asked->payload = std::move(payload);
-    asked->respond = net::responder::to([answer](expected<chunk> got) { answer->set_value(std::move(got)); });
-    caf::anon_send(*imports, net::request_atom::value, net::request_ptr{asked});
-    auto got = answer->get_future().get();
+    auto got = send(kind, std::move(payload)).wait();
     if (!got)
       return unexpected{got.error()};
     return message<wire::ImportStatus>::open(*got);
   }
 
-  /// A whole file in one part, by the desk: its thread alone writes. Whether it is there.
-  bool send(const char* file, const std::string& text, std::uint64_t total) {
-    auto answer = std::make_shared<std::promise<expected<chunk>>>();
-    net::request asked;
-    asked.until = deadline::in(std::chrono::seconds{20});
-    asked.payload = build_message([&](auto& out) {
-      auto bytes = out.CreateVector(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
-      return wire::CreateUploadPut(out, out.CreateString(upload), out.CreateString(file), text.size(), total,
-                                   0, 0, bytes);
-    });
-    asked.respond = net::responder::to([answer](expected<chunk> got) { answer->set_value(std::move(got)); });
-    uploads->put(std::move(asked));
-    auto got = answer->get_future().get();
-    REQUIRE_MESSAGE(got, got.error().text);
-    auto status = message<wire::UploadStatus>::open(*got);
-    return status && (*status)->complete();
+  /// A whole file in one part, by the handler: its thread alone writes. Whether it is there.
+  bool put(const char* file, const std::string& text, std::uint64_t total) {
+    pending answer;
+    uploads->put(answer.request(
+        wire::Kind::upload_put, build_message([&](auto& out) {
+          auto bytes = out.CreateVector(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
+          return wire::CreateUploadPut(out, out.CreateString(upload), out.CreateString(file), text.size(),
+                                       total, 0, 0, bytes);
+        })));
+    return answer.read<wire::UploadStatus>()->complete();
   }
 
   expected<message<wire::ImportStatus>> start(const std::string& what, std::uint32_t files,
@@ -123,7 +120,7 @@ TEST_CASE("an import that was killed between its last row and the note of its en
 
 TEST_CASE("an upload is imported when all of it is there, and goes when it is in the log") {
   house home;
-  auto put = [&](const char* file) { return home.send(file, row_of_one, 2 * row_of_one.size()); };
+  auto put = [&](const char* file) { return home.put(file, row_of_one, 2 * row_of_one.size()); };
   REQUIRE(put("a/one.jsonl"));
 
   auto early = home.start(upload + "/a", 2, 2 * row_of_one.size());
@@ -188,4 +185,59 @@ TEST_CASE("an import that waits for the validator says so until it goes on") {
 
   CHECK(home.end_of(std::string{(*begun)->import_id()->string_view()}) == wire::ImportState::done);
   CHECK_FALSE(waits());
+}
+
+TEST_CASE("an import is started once, and a stop answers a start whose plan is not made yet") {
+  house home;
+  std::promise<void> go_on;
+  auto blocked = go_on.get_future().share();
+  for (int i = 0; i < 2; ++i) { // All threads of the pool.
+    std::promise<void> begun;
+    REQUIRE(home.pool
+                ->post([&begun, blocked] {
+                  begun.set_value();
+                  blocked.wait();
+                })
+                .has_value());
+    begun.get_future().wait();
+  }
+  auto start = [&] {
+    return home.send(wire::Kind::import_start, build_message([](auto& out) {
+                       return wire::CreateImportStart(out, out.CreateString("/nowhere"));
+                     }));
+  };
+  auto first = start();
+
+  CHECK(start().failure() == ec::overloaded);
+  CHECK_FALSE(first.answered());
+  home.stop();
+  CHECK(first.failure() == ec::stopping);
+  go_on.set_value();
+}
+
+TEST_CASE("an import that is canceled half-way ends, and is found canceled") {
+  std::promise<validation_done> asked;
+  house home{{}, [&](const validation_request&, validation_done done) { asked.set_value(std::move(done)); }};
+  auto path = home.dir / "one.jsonl";
+  std::ofstream{path} << row_of_one;
+  auto begun = home.ask(wire::Kind::import_start, build_message([&](auto& out) {
+                          return wire::CreateImportStart(out, out.CreateString(path.string()));
+                        }));
+  REQUIRE_MESSAGE(begun, begun.error().text);
+  std::string id{(*begun)->import_id()->string_view()};
+  auto done = asked.get_future().get();
+
+  auto canceled =
+      home.ask(wire::Kind::import_cancel,
+               build_message([&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(id)); }));
+
+  CHECK(canceled.has_value());
+  CHECK(home.end_of(id) == wire::ImportState::canceled);
+  done(std::vector<row_violation>{});
+  CHECK(home.log->state().total.events == 0);
+  CHECK(home.ask(wire::Kind::import_status, build_message([](auto& out) {
+                   return wire::CreateImportQuery(out, out.CreateString("unknown"));
+                 }))
+            .error()
+            .code == ec::not_found);
 }
