@@ -55,8 +55,8 @@ chunk join_batches(std::span<const joined_part> parts, std::uint32_t partition, 
     out->PushBytes(begin, text.size());
     auto* from = wire::GetBatch(begin)->records();
     for (std::uint32_t i = 0; i < from->size(); ++i) {
-      auto inside = static_cast<flatbuffers::uoffset_t>(
-          reinterpret_cast<const std::uint8_t*>(from->Get(i)) - begin);
+      auto inside =
+          static_cast<flatbuffers::uoffset_t>(reinterpret_cast<const std::uint8_t*>(from->Get(i)) - begin);
       list[each.places.empty() ? next++ : each.places[i]] = out->GetSize() - inside;
     }
   }

@@ -44,7 +44,7 @@ enum class source_wait : std::uint8_t { none, validator, log };
 struct source_report {
   std::string import;
   std::size_t file = 0;
-  source_state state;           ///< As it is in the log.
+  source_state state; ///< As it is in the log.
   source_wait wait = source_wait::none;
   std::string why;              ///< It waits, for a person.
   bool finished = false;        ///< Nothing more will come.
@@ -70,8 +70,9 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::ingest::planned_ptr)
 
 namespace troupe::ingest {
 
-/// Takes one source into the log: reads, has validated, appends in order, with a bounded number of batches under
-/// way. Owned and monitored by the import supervisor; quits when the source has ended, failed or was stopped.
+/// Takes one source into the log: reads, has validated, appends in order, with a bounded number of batches
+/// under way. Owned and monitored by the import supervisor; quits when the source has ended, failed or was
+/// stopped.
 using source_actor = caf::typed_actor<
     // The next piece was read, or the source is broken.
     caf::reacts_to<read_atom, read_ptr>,

@@ -4,22 +4,8 @@
 
 namespace troupe::ingest {
 
-/// Opens the log, the lake and the pools, and shares them.
-expected<component> make_log_component(service_context& context);
-
-/// Figures about the log: needs "log".
-expected<component> make_log_metrics_component(service_context& context);
-
-/// Writes the lake: needs "log".
-expected<component> make_lake_sealer_component(service_context& context);
-
-/// Imports: needs "log".
-expected<component> make_imports_component(service_context& context);
-
-/// Reads of the log: needs "log".
-expected<component> make_fetch_component(service_context& context);
-
-/// The socket: needs "imports" and "fetch".
-expected<component> make_endpoint_component(service_context& context);
+/// The log with its lake and pools, figures about it, the sealer of the lake, imports, reads of the log, and
+/// the socket.
+component_list components();
 
 } // namespace troupe::ingest

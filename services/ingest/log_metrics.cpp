@@ -36,8 +36,8 @@ public:
                        "Events that were older than the watermark of their partition.");
     queued_ = to.gauge("troupe_ingest_queued_bytes", "Bytes of records that wait for a commit.");
     unsealed_ = to.gauge("troupe_ingest_unsealed_records", "Records that are not yet in the lake.");
-    append_age_ =
-        to.gauge("troupe_ingest_last_append_age_seconds", "Time since the log has grown, or since the start.");
+    append_age_ = to.gauge("troupe_ingest_last_append_age_seconds",
+                           "Time since the log has grown, or since the start.");
     last_records_ = records_of(deps_.log->state());
     last_look_ = last_growth_ = now();
     look();
@@ -98,11 +98,9 @@ private:
 } // namespace
 
 log_metrics_actor spawn_log_metrics(caf::actor_system& system, log_metrics_deps deps) {
-  return system.spawn(
-      [](log_metrics_actor::stateful_pointer<log_metrics_state> self, log_metrics_deps with) {
-        return self->state.make_behavior(std::move(with));
-      },
-      std::move(deps));
+  return system.spawn([](log_metrics_actor::stateful_pointer<log_metrics_state> self,
+                         log_metrics_deps with) { return self->state.make_behavior(std::move(with)); },
+                      std::move(deps));
 }
 
 } // namespace troupe::ingest

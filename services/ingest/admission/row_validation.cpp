@@ -20,8 +20,8 @@ validation_result read_violations(chunk payload, std::size_t records) {
     for (auto* each : *answer->refused()) {
       if (each->record() >= records)
         return fail(ec::corrupt, "the validator refuses record {} of a batch of {}", each->record(), records);
-      found.push_back({each->record(), std::string{text_of(each->rule())}, std::string{text_of(each->field())},
-                       std::string{text_of(each->reason())}});
+      found.push_back({each->record(), std::string{text_of(each->rule())},
+                       std::string{text_of(each->field())}, std::string{text_of(each->reason())}});
     }
   return found;
 }

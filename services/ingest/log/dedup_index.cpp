@@ -6,9 +6,8 @@
 
 namespace troupe::ingest {
 
-expected<void>
-dedup_index::look_up(std::span<const hash128> ids,
-                     const std::function<void(const hash128&, std::uint64_t)>& tell) const {
+expected<void> dedup_index::look_up(std::span<const hash128> ids,
+                                    const std::function<void(const hash128&, std::uint64_t)>& tell) const {
   std::vector<dedup_key> keys;
   std::vector<std::string_view> views;
   keys.reserve(ids.size());

@@ -148,7 +148,8 @@ expected<void> event_log::look_up(group& all) const {
     for (auto& row : each.request->refused)
       hashes.push_back(hash_of(row));
   }
-  return ids_.look_up(hashes, [&](const hash128& id, std::uint64_t content) { all.known.emplace(id, content); });
+  return ids_.look_up(hashes,
+                      [&](const hash128& id, std::uint64_t content) { all.known.emplace(id, content); });
 }
 
 void event_log::refuse(group& all, const rejected_row& row, append_result& result) const {
@@ -212,7 +213,8 @@ void event_log::count(group& all, const record& rec, std::uint32_t partition, ap
   ++result.added.events;
   auto& watermark = all.after.partitions[partition].watermark;
   auto at = micros_of(rec.event_time);
-  if (watermark != std::numeric_limits<std::int64_t>::min() && at < watermark - opts_.allowed_lateness.count())
+  if (watermark != std::numeric_limits<std::int64_t>::min() &&
+      at < watermark - opts_.allowed_lateness.count())
     ++result.added.late;
   watermark = std::max(watermark, at);
 }
@@ -279,7 +281,8 @@ void event_log::finish(group& all) const {
       // What came in small pieces is one block.
       std::vector<joined_part> some;
       std::size_t records = 0;
-      for (; first != parts.end() && (some.empty() || records + (*first)->records() <= block_records); ++first) {
+      for (; first != parts.end() && (some.empty() || records + (*first)->records() <= block_records);
+           ++first) {
         some.push_back({*first});
         records += (*first)->records();
       }

@@ -258,7 +258,8 @@ TEST_CASE("segments of the lake follow one another and survive a reopening") {
   log = open_log(dir, {.partitions = 1});
 
   CHECK(log->state().partitions[0].sealed == 60);
-  CHECK(log->segments().list().value() == std::vector<lake_segment>{{0, 0, 60, "partition=0/0-60.parquet", 7}});
+  CHECK(log->segments().list().value() ==
+        std::vector<lake_segment>{{0, 0, 60, "partition=0/0-60.parquet", 7}});
 }
 
 TEST_CASE("a log that was copied while it was written opens with whole requests only") {

@@ -36,26 +36,25 @@ public:
     deps_ = std::make_shared<const source_deps>(std::move(deps));
     slot_ = std::make_shared<source_slot>();
     read_more();
-    return {
-        [this](read_atom, const read_ptr& result) { on_read(result); },
-        [this](valid_atom, std::uint64_t number, const validation_ptr& result) {
-          on_validated(number, result);
-        },
-        [this](appended_atom, std::uint64_t number, const appended_ptr& result) {
-          on_appended(number, result);
-        },
-        [this](ask_atom, std::uint64_t number) {
-          if (auto* entry = find(number); entry && !abandoned_)
-            ask(*entry);
-        },
-        [this](again_atom) {
-          halted_ = false;
-          submit();
-          maybe_finish();
-        },
-        [this](stop_atom) {
-          give_up({ec::canceled, "the import was stopped"});
-        }};
+    return {[this](read_atom, const read_ptr& result) { on_read(result); },
+            [this](valid_atom, std::uint64_t number, const validation_ptr& result) {
+              on_validated(number, result);
+            },
+            [this](appended_atom, std::uint64_t number, const appended_ptr& result) {
+              on_appended(number, result);
+            },
+            [this](ask_atom, std::uint64_t number) {
+              if (auto* entry = find(number); entry && !abandoned_)
+                ask(*entry);
+            },
+            [this](again_atom) {
+              halted_ = false;
+              submit();
+              maybe_finish();
+            },
+            [this](stop_atom) {
+              give_up({ec::canceled, "the import was stopped"});
+            }};
   }
 
   static constexpr const char* name = "source";
@@ -106,11 +105,11 @@ private:
       of.validated = true;
       return submit();
     }
-    deps_->validate(of.batch->validation(), [self = source_actor{self_},
-                                             number = of.number()](validation_result result) {
-      caf::anon_send(self, valid_atom::value, number,
-                     validation_ptr{std::make_shared<const validation_result>(std::move(result))});
-    });
+    deps_->validate(
+        of.batch->validation(), [self = source_actor{self_}, number = of.number()](validation_result result) {
+          caf::anon_send(self, valid_atom::value, number,
+                         validation_ptr{std::make_shared<const validation_result>(std::move(result))});
+        });
   }
 
   void on_validated(std::uint64_t number, const validation_ptr& result) {
@@ -120,7 +119,8 @@ private:
     if (!*result) {
       auto& err = result->error();
       if (remedy_of(err.code) != remedy::retry_later)
-        return give_up({err.code, fmt::format("the validator cannot validate batch {}: {}", number, err.text)});
+        return give_up(
+            {err.code, fmt::format("the validator cannot validate batch {}: {}", number, err.text)});
       tell(source_wait::validator, "waiting for the validator: " + err.text);
       self_->delayed_send(self_, of->backoff, ask_atom::value, number);
       of->backoff = std::min(of->backoff * 2, deps_->longest_backoff);
