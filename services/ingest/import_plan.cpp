@@ -1,12 +1,8 @@
 #include "services/ingest/import_plan.hpp"
 
-#include "services/ingest/codec.hpp"
-
 #include "common/core/hash.hpp"
 #include "common/ingest_format/mapping/mapping.hpp"
 #include "common/ingest_format/readers/source.hpp"
-#include "services/ingest/mapping/mapping.hpp"
-#include "services/ingest/readers/source.hpp"
 #include "common/store/codec.hpp"
 
 #include <filesystem>

@@ -1,9 +1,8 @@
 #include "services/ingest/sources/file_source.hpp"
 
-#include "services/ingest/codec.hpp"
-
 #include "common/ingest_format/mapping/mapping.hpp"
 #include "common/ingest_format/readers/source.hpp"
+#include "common/store/codec.hpp"
 
 #include <utility>
 
@@ -32,7 +31,7 @@ public:
       skipped += take(row, *into);
     state_.done = rows->rows.empty();
     if (!state_.done)
-      state_.position = encoder{}.add(rows->after.rows).add(rows->after.offset).take();
+      state_.position = store::encoder{}.big(rows->after.rows).big(rows->after.offset).take();
     state_.rows += rows->rows.size();
     state_.bytes = reader_->bytes_read();
     state_.records += request.records.size();
@@ -74,9 +73,9 @@ expected<std::unique_ptr<batch_source>> open_file_source(const file_source_optio
                 options.path);
   ingest_format::source_position position;
   if (!from.position.empty()) {
-    decoder in{from.position};
-    position.rows = in.number();
-    position.offset = in.number();
+    store::decoder in{from.position};
+    position.rows = in.big();
+    position.offset = in.big();
   }
   TROUPE_TRY(reader, ingest_format::open_reader(options.path, options.rules->options(*file), position));
   TROUPE_TRY(mapper, options.rules->bind(*file, options.path, *reader));
