@@ -21,7 +21,7 @@ struct result_box {
 
   request ask(std::string_view payload) {
     request made;
-    made.info.kind = Kind::judge;
+    made.info.kind = Kind::validate;
     made.payload = chunk::copy(as_bytes(payload));
     made.respond = responder::to([this](expected<chunk> answer) { answers.push_back(std::move(answer)); });
     return made;
@@ -72,9 +72,9 @@ TEST_CASE("a call made for an actor comes back as its message, by the deadline a
   serving.address = "ipc://" + (dir / "s").string();
   serving.who = "echo/0";
   std::vector<request> parked;
-  auto server =
-      *endpoint::open(serving, {{Kind::judge, [](request req) { req.respond.reply(std::move(req.payload)); }},
-                                {Kind::fetch, [&](request req) { parked.push_back(std::move(req)); }}});
+  auto server = *endpoint::open(
+      serving, {{Kind::validate, [](request req) { req.respond.reply(std::move(req.payload)); }},
+                {Kind::fetch, [&](request req) { parked.push_back(std::move(req)); }}});
   client_options asking;
   asking.service = "echo";
   asking.addresses = {serving.address};
@@ -90,7 +90,7 @@ TEST_CASE("a call made for an actor comes back as its message, by the deadline a
       }};
     });
 
-    call_for(*asker, actor, 7, Kind::judge, chunk::copy(as_bytes("x")), deadline::in(20s));
+    call_for(*asker, actor, 7, Kind::validate, chunk::copy(as_bytes("x")), deadline::in(20s));
     call_for(*asker, 0, actor, 8, Kind::fetch, chunk{}, deadline::in(50ms));
 
     auto first = one.get_future().get();

@@ -24,7 +24,7 @@ TEST_CASE("a service that is not there is unavailable soon, not at the deadline"
   auto asker = *client::open(options);
   auto begin = std::chrono::steady_clock::now();
 
-  auto answer = asker->call(Kind::judge, {}, deadline::in(30s));
+  auto answer = asker->call(Kind::validate, {}, deadline::in(30s));
 
   CHECK(answer.error().code == ec::unavailable);
   CHECK(answer.error().text.find("nobody") != std::string::npos);
@@ -46,7 +46,7 @@ TEST_CASE("a service that is there but busy is waited for longer than one that i
   auto asker = *client::open(options);
   auto begin = std::chrono::steady_clock::now();
 
-  auto answer = asker->call(Kind::judge, {}, deadline::in(30s));
+  auto answer = asker->call(Kind::validate, {}, deadline::in(30s));
 
   CHECK(answer.error().code == ec::unavailable);
   CHECK(std::chrono::steady_clock::now() - begin >= 1s);
@@ -60,8 +60,8 @@ TEST_CASE("a service that starts while a call waits is found") {
   auto asker = *client::open(options);
   pending_answer one;
 
-  asker->call_async(Kind::judge, chunk::copy(as_bytes("x")), deadline::in(20s), one.then());
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, echo()}});
+  asker->call_async(Kind::validate, chunk::copy(as_bytes("x")), deadline::in(20s), one.then());
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, echo()}});
 
   CHECK(one.wait()->payload.text() == "x");
 }
@@ -84,7 +84,7 @@ TEST_CASE("CURVE lets in the keys on the list and refuses and counts the others"
   auto stranger_keys = security::make_key_pair();
   auto options = at("tcp://127.0.0.1:0");
   options.curve = curve_server{server_keys.secret_key, {friend_keys.public_key}};
-  auto server = *endpoint::open(options, {{Kind::judge, echo()}});
+  auto server = *endpoint::open(options, {{Kind::validate, echo()}});
   auto with = [&](const security::key_pair& keys, const std::string& server_key) {
     auto asking = towards({server->address()});
     asking.curve = curve_client{server_key, keys.public_key, keys.secret_key};
@@ -97,11 +97,11 @@ TEST_CASE("CURVE lets in the keys on the list and refuses and counts the others"
   auto wrong_server = with(friend_keys, stranger_keys.public_key);
   auto plain = *client::open(towards({server->address()}));
 
-  CHECK(known->call(Kind::judge, chunk::copy(as_bytes("secret")), deadline::in(20s))->payload.text() ==
+  CHECK(known->call(Kind::validate, chunk::copy(as_bytes("secret")), deadline::in(20s))->payload.text() ==
         "secret");
-  CHECK(stranger->call(Kind::judge, {}, deadline::in(20s)).error().code == ec::unauthorized);
-  CHECK(wrong_server->call(Kind::judge, {}, deadline::in(5s)).error().code == ec::unavailable);
-  CHECK(plain->call(Kind::judge, {}, deadline::in(5s)).error().code == ec::unavailable);
+  CHECK(stranger->call(Kind::validate, {}, deadline::in(20s)).error().code == ec::unauthorized);
+  CHECK(wrong_server->call(Kind::validate, {}, deadline::in(5s)).error().code == ec::unavailable);
+  CHECK(plain->call(Kind::validate, {}, deadline::in(5s)).error().code == ec::unavailable);
   CHECK(server->counters().refused_key >= 1);
   CHECK(server->counters().requests == 1);
 }
@@ -112,7 +112,7 @@ TEST_CASE("echo server process" * doctest::skip()) {
   if (address == nullptr)
     return;
   parking parked;
-  auto server = *endpoint::open(at(address), {{Kind::judge, echo()}, {Kind::fetch, parked.take()}});
+  auto server = *endpoint::open(at(address), {{Kind::validate, echo()}, {Kind::fetch, parked.take()}});
   ::pause();
 }
 
@@ -152,10 +152,10 @@ TEST_CASE(
   options.connect_wait = 30s;
   auto asker = *client::open(options);
   echo_process first{address};
-  REQUIRE(asker->call(Kind::judge, {}, deadline::in(30s)));
+  REQUIRE(asker->call(Kind::validate, {}, deadline::in(30s)));
   pending_answer under_way;
   asker->call_async(Kind::fetch, {}, deadline::in(300s), under_way.then());
-  REQUIRE(asker->call(Kind::judge, {}, deadline::in(30s)));
+  REQUIRE(asker->call(Kind::validate, {}, deadline::in(30s)));
 
   first.kill();
 
@@ -164,7 +164,7 @@ TEST_CASE(
   CHECK(failed.error().code == ec::unavailable);
   CHECK(failed.error().text.find("connection") != std::string::npos);
   echo_process second{address};
-  CHECK(asker->call(Kind::judge, chunk::copy(as_bytes("again")), deadline::in(60s))->payload.text() ==
+  CHECK(asker->call(Kind::validate, chunk::copy(as_bytes("again")), deadline::in(60s))->payload.text() ==
         "again");
   CHECK(asker->counters().connections_lost == 1);
 }

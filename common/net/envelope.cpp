@@ -122,7 +122,8 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::fetch:
   case wire::Kind::log_info:
   case wire::Kind::quarantine_list:
-  case wire::Kind::judge: // The same rows of the same source get the same verdicts and are profiled once.
+  case wire::Kind::validate: // The same rows of the same source get the same violations and are profiled
+                             // once.
   case wire::Kind::profile:
   case wire::Kind::schemas:
   case wire::Kind::read_features:

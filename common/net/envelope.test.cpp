@@ -89,7 +89,7 @@ TEST_CASE("a long error text is cut so that an envelope stays small") {
 }
 
 TEST_CASE("only kinds that do no more when asked twice are idempotent") {
-  CHECK(idempotent(wire::Kind::judge));
+  CHECK(idempotent(wire::Kind::validate));
   CHECK(idempotent(wire::Kind::append));
   CHECK(!idempotent(wire::Kind::quarantine_replay));
   CHECK(!idempotent(static_cast<wire::Kind>(4711)));

@@ -16,14 +16,14 @@ using wire::Kind;
 TEST_CASE("a request is answered over inproc, ipc and tcp, small and large") {
   troupe::testing::temp_dir dir;
   for (auto& address : {std::string{"inproc://echo-all"}, ipc(dir), std::string{"tcp://127.0.0.1:0"}}) {
-    auto server = endpoint::open(at(address), {{Kind::judge, echo()}});
+    auto server = endpoint::open(at(address), {{Kind::validate, echo()}});
     REQUIRE(server);
     auto asker = client::open(towards({(*server)->address()}));
     REQUIRE(asker);
 
     for (std::size_t size : {0, 1, 100, 5'000, 3'000'000}) {
       std::string text(size, 'x');
-      auto answer = (*asker)->call(Kind::judge, chunk::own(text), deadline::in(20s));
+      auto answer = (*asker)->call(Kind::validate, chunk::own(text), deadline::in(20s));
       REQUIRE_MESSAGE(answer, render(answer.error()));
       CHECK(answer->payload.text() == text);
       CHECK(reinterpret_cast<std::uintptr_t>(answer->payload.data()) % 8 == 0);
@@ -35,11 +35,12 @@ TEST_CASE("a request is answered over inproc, ipc and tcp, small and large") {
 TEST_CASE("a handler sees who asks, the trace and the time left") {
   troupe::testing::temp_dir dir;
   parking parked;
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, parked.take()}});
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, parked.take()}});
   auto asker = *client::open(towards({server->address()}));
   pending_answer answer;
 
-  asker->call_async(Kind::judge, chunk::copy(as_bytes("?")), deadline::in(5s), answer.then(), {1, 2, 3, 1});
+  asker->call_async(Kind::validate, chunk::copy(as_bytes("?")), deadline::in(5s), answer.then(),
+                    {1, 2, 3, 1});
   auto req = parked.next();
 
   CHECK(req.info.caller == "test");
@@ -53,7 +54,7 @@ TEST_CASE("a handler sees who asks, the trace and the time left") {
 
 TEST_CASE("an answer may come from any thread and a responder answers once") {
   troupe::testing::temp_dir dir;
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, [](request req) {
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, [](request req) {
                                                   std::thread{[req = std::move(req)]() mutable {
                                                     req.respond.reply(chunk::copy(as_bytes("first")));
                                                     req.respond.reply(chunk::copy(as_bytes("second")));
@@ -62,30 +63,30 @@ TEST_CASE("an answer may come from any thread and a responder answers once") {
                                                 }}});
   auto asker = *client::open(towards({server->address()}));
 
-  CHECK(asker->call(Kind::judge, {}, deadline::in(10s))->payload.text() == "first");
+  CHECK(asker->call(Kind::validate, {}, deadline::in(10s))->payload.text() == "first");
   CHECK(asker->counters().dropped_late == 0);
 }
 
 TEST_CASE("a request that its handler gives up or throws on is answered internal") {
   troupe::testing::temp_dir dir;
   auto server =
-      *endpoint::open(at(ipc(dir)), {{Kind::judge, [](request) {}},
+      *endpoint::open(at(ipc(dir)), {{Kind::validate, [](request) {}},
                                      {Kind::fetch, [](request) { throw std::runtime_error{"no"}; }}});
   auto asker = *client::open(towards({server->address()}));
 
-  CHECK(asker->call(Kind::judge, {}, deadline::in(10s)).error().code == ec::internal);
+  CHECK(asker->call(Kind::validate, {}, deadline::in(10s)).error().code == ec::internal);
   CHECK(asker->call(Kind::fetch, {}, deadline::in(10s)).error().code == ec::internal);
   CHECK(soon([&] { return server->counters().in_flight == 0; }));
 }
 
 TEST_CASE("an error of the service arrives with its code and text") {
   troupe::testing::temp_dir dir;
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, [](request req) {
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, [](request req) {
                                                   req.respond.fail({ec::not_found, "no schema 'x'"});
                                                 }}});
   auto asker = *client::open(towards({server->address()}));
 
-  auto answer = asker->call(Kind::judge, {}, deadline::in(10s));
+  auto answer = asker->call(Kind::validate, {}, deadline::in(10s));
 
   CHECK(answer.error() == error{ec::not_found, "no schema 'x'"});
   CHECK(asker->call(Kind::views, {}, deadline::in(10s)).error().text == "echo/0 does not serve views");
@@ -96,14 +97,14 @@ TEST_CASE("a full endpoint refuses with overloaded and a time to come back") {
   parking parked;
   auto options = at(ipc(dir));
   options.max_in_flight = 2;
-  auto server = *endpoint::open(options, {{Kind::judge, parked.take()}});
+  auto server = *endpoint::open(options, {{Kind::validate, parked.take()}});
   auto asker = *client::open(towards({server->address()}));
   pending_answer one, two;
 
-  asker->call_async(Kind::judge, {}, deadline::in(10s), one.then());
-  asker->call_async(Kind::judge, {}, deadline::in(10s), two.then());
+  asker->call_async(Kind::validate, {}, deadline::in(10s), one.then());
+  asker->call_async(Kind::validate, {}, deadline::in(10s), two.then());
   auto first = parked.next(), second = parked.next();
-  auto refused = asker->call(Kind::judge, {}, deadline::in(10s));
+  auto refused = asker->call(Kind::validate, {}, deadline::in(10s));
 
   CHECK(refused.error().code == ec::overloaded);
   CHECK(server->counters().refused_overloaded == 1);
@@ -117,15 +118,15 @@ TEST_CASE("a full endpoint refuses with overloaded and a time to come back") {
 TEST_CASE("a client refuses calls beyond its own bound at the door") {
   troupe::testing::temp_dir dir;
   parking parked;
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, parked.take()}});
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, parked.take()}});
   auto options = towards({server->address()});
   options.max_in_flight = 1;
   auto asker = *client::open(options);
   pending_answer one;
 
-  asker->call_async(Kind::judge, {}, deadline::in(10s), one.then());
+  asker->call_async(Kind::validate, {}, deadline::in(10s), one.then());
   auto req = parked.next();
-  auto refused = asker->call(Kind::judge, {}, deadline::in(10s));
+  auto refused = asker->call(Kind::validate, {}, deadline::in(10s));
 
   CHECK(refused.error().code == ec::overloaded);
   CHECK(asker->counters().refused_overloaded == 1);
@@ -136,28 +137,28 @@ TEST_CASE("a client refuses calls beyond its own bound at the door") {
 TEST_CASE("a call ends at its deadline and an answer after it is thrown away") {
   troupe::testing::temp_dir dir;
   parking parked;
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, parked.take()}});
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, parked.take()}});
   auto asker = *client::open(towards({server->address()}));
 
-  auto late = asker->call(Kind::judge, {}, deadline::in(50ms));
+  auto late = asker->call(Kind::validate, {}, deadline::in(50ms));
   CHECK(late.error().code == ec::too_late);
   parked.next().respond.reply(chunk::copy(as_bytes("late")));
 
   CHECK(soon([&] { return asker->counters().dropped_late == 1; }));
-  CHECK(asker->call(Kind::judge, {}, deadline::in(-1s)).error().code == ec::too_late);
+  CHECK(asker->call(Kind::validate, {}, deadline::in(-1s)).error().code == ec::too_late);
 }
 
 TEST_CASE("a request whose time has run out is answered too_late without being done") {
   troupe::testing::temp_dir dir;
   std::atomic<int> done{0};
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, [&](request) { ++done; }}});
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, [&](request) { ++done; }}});
   zmq::context_t context;
   zmq::socket_t raw{context, zmq::socket_type::dealer};
   raw.set(zmq::sockopt::linger, 0);
   raw.set(zmq::sockopt::rcvtimeo, 10'000);
   raw.connect(server->address());
   envelope head;
-  head.kind = Kind::judge;
+  head.kind = Kind::validate;
   head.request_id = {1, 2};
 
   auto bytes = encode(head);
@@ -175,7 +176,7 @@ TEST_CASE("a request whose time has run out is answered too_late without being d
 
 TEST_CASE("random bytes and envelopes of a later version are counted and refused") {
   troupe::testing::temp_dir dir;
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, echo()}});
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, echo()}});
   zmq::context_t context;
   zmq::socket_t raw{context, zmq::socket_type::dealer};
   raw.set(zmq::sockopt::linger, 0);
@@ -206,7 +207,7 @@ TEST_CASE("random bytes and envelopes of a later version are counted and refused
   CHECK(server->counters().dropped_malformed == 500);
   CHECK(server->counters().refused_version == 1);
   auto asker = *client::open(towards({server->address()}));
-  CHECK(asker->call(Kind::judge, {}, deadline::in(10s)));
+  CHECK(asker->call(Kind::validate, {}, deadline::in(10s)));
 }
 
 TEST_CASE("a draining endpoint answers what it has and refuses what is new") {
@@ -215,14 +216,14 @@ TEST_CASE("a draining endpoint answers what it has and refuses what is new") {
   std::atomic<int> told{0};
   auto options = at(ipc(dir));
   options.on_drain = [&] { ++told; };
-  auto server = *endpoint::open(options, {{Kind::judge, parked.take()}});
+  auto server = *endpoint::open(options, {{Kind::validate, parked.take()}});
   auto asker = *client::open(towards({server->address()}));
   pending_answer one;
-  asker->call_async(Kind::judge, {}, deadline::in(10s), one.then());
+  asker->call_async(Kind::validate, {}, deadline::in(10s), one.then());
   auto req = parked.next();
 
   CHECK(!server->drain(deadline::in(10ms)));
-  CHECK(asker->call(Kind::judge, {}, deadline::in(10s)).error().code == ec::stopping);
+  CHECK(asker->call(Kind::validate, {}, deadline::in(10s)).error().code == ec::stopping);
   req.respond.reply(chunk::copy(as_bytes("done")));
 
   CHECK(server->drain(deadline::in(10s)));
@@ -248,10 +249,10 @@ TEST_CASE("stopped half-way, an endpoint fails what is under way and responders 
 TEST_CASE("a client that is closed fails what is under way with stopping") {
   troupe::testing::temp_dir dir;
   parking parked;
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, parked.take()}});
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, parked.take()}});
   auto asker = *client::open(towards({server->address()}));
   pending_answer one;
-  asker->call_async(Kind::judge, {}, deadline::in(20s), one.then());
+  asker->call_async(Kind::validate, {}, deadline::in(20s), one.then());
   auto req = parked.next();
 
   asker.reset();
@@ -262,7 +263,7 @@ TEST_CASE("a client that is closed fails what is under way with stopping") {
 TEST_CASE("requests of one caller reach the handlers in the order sent") {
   troupe::testing::temp_dir dir;
   std::vector<std::string> seen;
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, [&](request req) {
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, [&](request req) {
                                                   seen.emplace_back(req.payload.text());
                                                   req.respond.reply({});
                                                 }}});
@@ -270,7 +271,7 @@ TEST_CASE("requests of one caller reach the handlers in the order sent") {
   std::atomic<int> answered{0};
 
   for (int i = 0; i < 500; ++i)
-    asker->call_async(Kind::judge, chunk::own(std::to_string(i)), deadline::in(20s),
+    asker->call_async(Kind::validate, chunk::own(std::to_string(i)), deadline::in(20s),
                       [&](expected<reply> r) { answered += r.has_value(); });
   REQUIRE(soon([&] { return answered == 500; }));
   server->stop();
@@ -286,8 +287,8 @@ TEST_CASE("an idempotent call is sent again to another replica, any other is not
     ++asked;
     req.respond.fail({ec::overloaded, "busy"});
   };
-  auto good = *endpoint::open(at(ipc(dir, "good")), {{Kind::judge, echo()}, {Kind::lake_seal, echo()}});
-  auto bad = *endpoint::open(at(ipc(dir, "bad")), {{Kind::judge, busy}, {Kind::lake_seal, busy}});
+  auto good = *endpoint::open(at(ipc(dir, "good")), {{Kind::validate, echo()}, {Kind::lake_seal, echo()}});
+  auto bad = *endpoint::open(at(ipc(dir, "bad")), {{Kind::validate, busy}, {Kind::lake_seal, busy}});
   auto asker = *client::open(towards({good->address(), bad->address()}));
   REQUIRE(soon([&] {
     auto states = asker->replica_states();
@@ -296,22 +297,22 @@ TEST_CASE("an idempotent call is sent again to another replica, any other is not
 
   int failed = 0;
   for (int i = 0; i < 10; ++i)
-    CHECK(asker->call(Kind::judge, {}, deadline::in(10s)));
+    CHECK(asker->call(Kind::validate, {}, deadline::in(10s)));
   CHECK(asked > 0);
   CHECK(asker->counters().retries == static_cast<std::uint64_t>(asked));
   for (int i = 0; i < 10; ++i)
     failed += !asker->call(Kind::lake_seal, {}, deadline::in(10s));
   CHECK(failed > 0);
-  CHECK(asker->call_to(1, Kind::judge, {}, deadline::in(10s)).error().code == ec::overloaded);
-  CHECK(asker->call_to(0, Kind::judge, {}, deadline::in(10s))->replica == 0);
-  CHECK(asker->call_to(2, Kind::judge, {}, deadline::in(10s)).error().code == ec::invalid_argument);
+  CHECK(asker->call_to(1, Kind::validate, {}, deadline::in(10s)).error().code == ec::overloaded);
+  CHECK(asker->call_to(0, Kind::validate, {}, deadline::in(10s))->replica == 0);
+  CHECK(asker->call_to(2, Kind::validate, {}, deadline::in(10s)).error().code == ec::invalid_argument);
 }
 
 TEST_CASE("retries end when the budget is spent") {
   troupe::testing::temp_dir dir;
   auto busy = [](request req) { req.respond.fail({ec::overloaded, "busy"}); };
-  auto one = *endpoint::open(at(ipc(dir, "1")), {{Kind::judge, busy}});
-  auto two = *endpoint::open(at(ipc(dir, "2")), {{Kind::judge, busy}});
+  auto one = *endpoint::open(at(ipc(dir, "1")), {{Kind::validate, busy}});
+  auto two = *endpoint::open(at(ipc(dir, "2")), {{Kind::validate, busy}});
   auto options = towards({one->address(), two->address()});
   options.retry_floor = 3;
   options.retry_budget = 0;
@@ -322,7 +323,7 @@ TEST_CASE("retries end when the budget is spent") {
   }));
 
   for (int i = 0; i < 50; ++i)
-    CHECK(asker->call(Kind::judge, {}, deadline::in(10s)).error().code == ec::overloaded);
+    CHECK(asker->call(Kind::validate, {}, deadline::in(10s)).error().code == ec::overloaded);
 
   auto seen = asker->counters();
   CHECK(seen.retries >= 3);
@@ -335,7 +336,7 @@ TEST_CASE("the breaker of a replica that does not answer opens and closes again 
   std::atomic<bool> dead{true};
   parking parked;
   auto park = parked.take();
-  auto server = *endpoint::open(at(ipc(dir)), {{Kind::judge, [&](request req) {
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, [&](request req) {
                                                   if (dead)
                                                     park(std::move(req));
                                                   else
@@ -347,12 +348,12 @@ TEST_CASE("the breaker of a replica that does not answer opens and closes again 
   auto asker = *client::open(options);
 
   for (int i = 0; i < 3; ++i)
-    CHECK(asker->call(Kind::judge, {}, deadline::in(20ms)).error().code == ec::too_late);
-  auto refused = asker->call(Kind::judge, {}, deadline::in(10s));
+    CHECK(asker->call(Kind::validate, {}, deadline::in(20ms)).error().code == ec::too_late);
+  auto refused = asker->call(Kind::validate, {}, deadline::in(10s));
   CHECK(refused.error().code == ec::unavailable);
   CHECK(refused.error().text.find("circuit breaker is open") != std::string::npos);
   dead = false;
 
-  CHECK(soon([&] { return asker->call(Kind::judge, {}, deadline::in(10s)).has_value(); }));
-  CHECK(asker->call(Kind::judge, {}, deadline::in(10s)));
+  CHECK(soon([&] { return asker->call(Kind::validate, {}, deadline::in(10s)).has_value(); }));
+  CHECK(asker->call(Kind::validate, {}, deadline::in(10s)));
 }

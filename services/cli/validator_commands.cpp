@@ -2,8 +2,8 @@
 
 #include "services/cli/record_files.hpp"
 #include "services/validator/infer.hpp"
-#include "services/validator/judge.hpp"
 #include "services/validator/profile.hpp"
+#include "services/validator/rule_book.hpp"
 #include "services/validator/schema.hpp"
 
 #include "common/command_line/command_line.hpp"
@@ -58,7 +58,7 @@ struct reading {
 expected<void> profile_rows(const record_rows& rows, reading& into) {
   static const validator::rule_book log_rules; // Only what the log can take.
   auto made = batch::trusted(encode_batch(rows.records));
-  TROUPE_TRY(judged, log_rules.judge(made, {rows.file.native(), 0}));
+  TROUPE_TRY(judged, log_rules.validate(made, {rows.file.native(), 0}));
   for (std::size_t i = 0; i < made.size(); ++i)
     if (!judged.refused[i])
       into.seen.add(made[i]);

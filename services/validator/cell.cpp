@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace troupe::validator {
@@ -42,6 +43,11 @@ std::string_view kind_name(cell::holds kind) noexcept {
   constexpr std::array<std::string_view, 6> names{"nothing", "a text", "a number",
                                                   "a flag",  "a list", "a time"};
   return names[static_cast<std::size_t>(kind)];
+}
+
+std::uint64_t characters(std::string_view text) noexcept {
+  return static_cast<std::uint64_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 } // namespace troupe::validator

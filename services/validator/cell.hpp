@@ -2,6 +2,7 @@
 
 #include "common/event/record.hpp"
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -55,5 +56,12 @@ std::string shown(const cell& of);
 
 /// With its article, for reasons: "a number".
 std::string_view kind_name(cell::holds kind) noexcept;
+
+/// The fields that every record has, in the order in which they are kept.
+inline constexpr std::array<std::string_view, 6> core_names{"id",         "user",  "item",
+                                                            "event_time", "value", "request_id"};
+
+/// Characters of a text in UTF-8.
+std::uint64_t characters(std::string_view text) noexcept;
 
 } // namespace troupe::validator

@@ -6,9 +6,6 @@ namespace troupe::validator {
 
 namespace {
 
-constexpr std::array<std::string_view, 6> core_names{"id",         "user",  "item",
-                                                     "event_time", "value", "request_id"};
-
 cell constant_of(const compare_rule& rule) {
   cell to;
   if (auto* number = std::get_if<double>(&rule.right)) {

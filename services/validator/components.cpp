@@ -10,23 +10,23 @@ namespace {
 
 /// What the components make for those after them.
 struct wiring {
-  judge_actor judge;
+  validator_actor validator;
 };
 
-expected<component> make_judge(service_context& context, wiring& made) {
+expected<component> make_validator(service_context& context, wiring& made) {
   auto& settings = context.config<config>();
   auto schemas = settings.schemas.empty() ? context.data().parent_path() / "schemas"
                                           : std::filesystem::path{settings.schemas};
   TROUPE_TRY(opened,
              engine::open(settings, schemas, context.data() / "state", context.metrics(), context.report()));
-  made.judge = spawn_judge(context.system(), std::move(opened));
-  return component{made.judge};
+  made.validator = spawn_validator(context.system(), std::move(opened));
+  return component{made.validator};
 }
 
-expected<component> make_endpoint(service_context& context, const judge_actor& judge) {
-  auto to = net::forward_to(judge);
+expected<component> make_endpoint(service_context& context, const validator_actor& validator) {
+  auto to = net::forward_to(validator);
   return net::endpoint_component(
-      context, {{wire::Kind::judge, to}, {wire::Kind::profile, to}, {wire::Kind::schemas, to}});
+      context, {{wire::Kind::validate, to}, {wire::Kind::profile, to}, {wire::Kind::schemas, to}});
 }
 
 } // namespace
@@ -34,10 +34,10 @@ expected<component> make_endpoint(service_context& context, const judge_actor& j
 component_list components() {
   auto made = std::make_shared<wiring>();
   return component_list{}
-      .add("judge", [made](service_context& context) { return make_judge(context, *made); })
+      .add("validator", [made](service_context& context) { return make_validator(context, *made); })
       .add(
-          "endpoint", [made](service_context& context) { return make_endpoint(context, made->judge); },
-          needs{"judge"});
+          "endpoint", [made](service_context& context) { return make_endpoint(context, made->validator); },
+          needs{"validator"});
 }
 
 } // namespace troupe::validator

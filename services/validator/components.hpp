@@ -4,7 +4,7 @@
 
 namespace troupe::validator {
 
-/// The judge, and the endpoint whose handlers give requests to it.
+/// The actor that validates, and the endpoint whose handlers give requests to it.
 component_list components();
 
 } // namespace troupe::validator

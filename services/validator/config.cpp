@@ -23,7 +23,8 @@ void config::bind(config_keys& keys) {
   keys.add("cache_bytes", cache_bytes, "Block cache of the index of unique values.", at_least(1 << 20),
            "bytes");
   keys.add("sync_unique", sync_unique,
-           "Sync newly taken unique values to disk before a verdict is given. Off: they survive kill -9, not "
+           "Sync newly taken unique values to disk before a row_violation is given. Off: they survive kill "
+           "-9, not "
            "power loss.");
 }
 

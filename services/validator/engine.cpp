@@ -26,27 +26,27 @@ chunk batch_bytes(const chunk& payload, const flatbuffers::Vector<std::uint8_t>&
   return payload.part(static_cast<std::size_t>(data - payload.data()), nested.size());
 }
 
-chunk encode_verdicts(const std::vector<verdict>& lines) {
+chunk encode_violations(const std::vector<row_violation>& lines) {
   auto out = std::make_shared<flatbuffers::FlatBufferBuilder>(64 + lines.size() * 128);
-  std::vector<flatbuffers::Offset<wire::Verdict>> parts;
+  std::vector<flatbuffers::Offset<wire::RowViolation>> parts;
   parts.reserve(lines.size());
   for (auto& each : lines) {
     auto rule = out->CreateSharedString(each.rule);
     auto field = out->CreateSharedString(each.field);
-    parts.push_back(wire::CreateVerdict(*out, each.record, rule, field, out->CreateString(each.reason)));
+    parts.push_back(wire::CreateRowViolation(*out, each.record, rule, field, out->CreateString(each.reason)));
   }
   auto list = out->CreateVector(parts);
-  return finish(out, wire::CreateVerdicts(*out, list));
+  return finish(out, wire::CreateRowViolations(*out, list));
 }
 
 } // namespace
 
-chunk encode_judge(std::string_view source, std::uint64_t first_row, byte_view rows) {
+chunk encode_validate(std::string_view source, std::uint64_t first_row, byte_view rows) {
   auto out = std::make_shared<flatbuffers::FlatBufferBuilder>(rows.size() + source.size() + 128);
   out->ForceVectorAlignment(rows.size(), 1, alignof(std::uint64_t));
   auto batch = out->CreateVector(reinterpret_cast<const std::uint8_t*>(rows.data()), rows.size());
   auto name = out->CreateString(source.data(), source.size());
-  return finish(out, wire::CreateJudge(*out, name, first_row, batch));
+  return finish(out, wire::CreateValidate(*out, name, first_row, batch));
 }
 
 engine::engine(const config& with, std::filesystem::path schemas, metrics::registry& counts,
@@ -105,8 +105,8 @@ expected<void> engine::reload_when_due() {
 expected<chunk> engine::answer(wire::Kind kind, const chunk& payload) {
   TROUPE_CHECK(reload_when_due());
   switch (kind) {
-  case wire::Kind::judge:
-    return judge(payload);
+  case wire::Kind::validate:
+    return validate(payload);
   case wire::Kind::profile:
     return profile(payload);
   case wire::Kind::schemas:
@@ -116,21 +116,21 @@ expected<chunk> engine::answer(wire::Kind kind, const chunk& payload) {
   }
 }
 
-expected<chunk> engine::judge(const chunk& payload) {
+expected<chunk> engine::validate(const chunk& payload) {
   auto began = std::chrono::steady_clock::now();
-  TROUPE_TRY(request, net::read_as<wire::Judge>(payload, identifier, "Judge"));
+  TROUPE_TRY(request, net::read_as<wire::Validate>(payload, identifier, "Validate"));
   if (text_of(request->source()).empty() || !request->batch())
-    return fail(ec::invalid_argument, "a judge request needs a source and a batch");
+    return fail(ec::invalid_argument, "a validate request needs a source and a batch");
   // Its bytes were verified with the request, as what they are: a nested buffer.
   auto inner = batch_bytes(payload, *request->batch());
   if (inner.size() < 8 || !wire::BatchBufferHasIdentifier(inner.data()))
-    return fail(ec::corrupt, "the batch of a judge request of source {} is not a batch",
+    return fail(ec::corrupt, "the batch of a validate request of source {} is not a batch",
                 text_of(request->source()));
   auto rows = batch::trusted(std::move(inner));
   batch_place place{text_of(request->source()), request->first_row()};
-  TROUPE_TRY(judged, folder_.rules()->judge(rows, place, unique_.get()));
+  TROUPE_TRY(judged, folder_.rules()->validate(rows, place, unique_.get()));
   if (profiles_) {
-    // A profile that cannot be written costs no verdict: it stays in memory and is written with a later
+    // A profile that cannot be written costs no row_violation: it stays in memory and is written with a later
     // batch.
     if (auto added = profiles_->add(place, rows, judged); !added) {
       report_.failed(added.error());
@@ -142,13 +142,13 @@ expected<chunk> engine::judge(const chunk& payload) {
   counts_.batches.add();
   counts_.rows.add(static_cast<double>(rows.size()));
   report(judged, place.source);
-  auto answer = encode_verdicts(judged.lines);
-  counts_.judge_seconds.observe(
+  auto answer = encode_violations(judged.lines);
+  counts_.validate_seconds.observe(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
   return answer;
 }
 
-void engine::report(const judgement& judged, std::string_view source) {
+void engine::report(const validation& judged, std::string_view source) {
   counts_.refused.add(static_cast<double>(judged.refused_records));
   for (auto& each : judged.lines)
     counts_.refused_by(each.rule, 1);

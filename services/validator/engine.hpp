@@ -16,9 +16,9 @@
 
 namespace troupe::validator {
 
-/// The bytes of a wire::Judge. `rows` is copied to an address that fits it, so that the receiver reads it in
-/// place.
-chunk encode_judge(std::string_view source, std::uint64_t first_row, byte_view rows);
+/// The bytes of a wire::Validate. `rows` is copied to an address that fits it, so that the receiver reads it
+/// in place.
+chunk encode_validate(std::string_view source, std::uint64_t first_row, byte_view rows);
 
 /// Everything the service does, without actors and sockets: bytes of a request in, bytes of its answer out.
 /// Concurrency: one caller at a time. Blocks on the disk where a schema has a unique field, and when profiles
@@ -35,7 +35,7 @@ public:
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
 
-  /// The answer to a request of that kind: judge, profile, schemas. Malformed bytes: ec::corrupt.
+  /// The answer to a request of that kind: validate, profile, schemas. Malformed bytes: ec::corrupt.
   expected<chunk> answer(wire::Kind kind, const chunk& payload);
 
   validator_metrics& counts() noexcept { return counts_; }
@@ -43,11 +43,11 @@ public:
 private:
   engine(const config& with, std::filesystem::path schemas, metrics::registry& counts, health::report report);
 
-  expected<chunk> judge(const chunk& payload);
+  expected<chunk> validate(const chunk& payload);
   expected<chunk> profile(const chunk& payload) const;
   expected<chunk> schemas() const;
   expected<void> reload_when_due();
-  void report(const judgement& judged, std::string_view source);
+  void report(const validation& judged, std::string_view source);
 
   config config_;
   schema_folder folder_;

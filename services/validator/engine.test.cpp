@@ -41,13 +41,13 @@ struct place {
     return {};
   }
 
-  std::vector<std::string> judge(std::string_view source, std::uint64_t first_row,
-                                 const std::vector<record>& records) {
+  std::vector<std::string> validate(std::string_view source, std::uint64_t first_row,
+                                    const std::vector<record>& records) {
     auto answer =
-        made->answer(wire::Kind::judge, encode_judge(source, first_row, encode_batch(records).view()));
+        made->answer(wire::Kind::validate, encode_validate(source, first_row, encode_batch(records).view()));
     REQUIRE(answer.has_value());
     std::vector<std::string> lines;
-    for (auto* each : *flatbuffers::GetRoot<wire::Verdicts>(answer->data())->refused())
+    for (auto* each : *flatbuffers::GetRoot<wire::RowViolations>(answer->data())->refused())
       lines.push_back(
           fmt::format("{} {}: {}", each->record(), text_of(each->rule()), text_of(each->reason())));
     return lines;
@@ -80,34 +80,34 @@ record order(std::uint64_t row, std::string number, double value = 1) {
 TEST_CASE("a batch is judged over the wire, in place and at any address") {
   place here;
   REQUIRE(here.open().has_value());
-  auto bytes = encode_judge("s", 0, encode_batch(std::vector{rating(1, 3), rating(2, 7)}).view());
+  auto bytes = encode_validate("s", 0, encode_batch(std::vector{rating(1, 3), rating(2, 7)}).view());
 
-  CHECK(here.judge("s", 0, {rating(1, 3), rating(2, 7)}) ==
+  CHECK(here.validate("s", 0, {rating(1, 3), rating(2, 7)}) ==
         std::vector<std::string>{"1 range: value 7 is above the maximum 5"});
   // A sender that does not align the batch inside its request costs a copy and no more.
   flatbuffers::FlatBufferBuilder out;
   auto rows = encode_batch(std::vector{rating(1, 9)});
   auto batch = out.CreateVector(reinterpret_cast<const std::uint8_t*>(rows.data()), rows.size());
-  out.Finish(wire::CreateJudge(out, out.CreateString("s"), 5, batch), "TRPV");
+  out.Finish(wire::CreateValidate(out, out.CreateString("s"), 5, batch), "TRPV");
   auto answer = here.made->answer(
-      wire::Kind::judge,
+      wire::Kind::validate,
       chunk::copy({reinterpret_cast<const std::byte*>(out.GetBufferPointer()), out.GetSize()}));
   REQUIRE(answer.has_value());
-  CHECK(flatbuffers::GetRoot<wire::Verdicts>(answer->data())->refused()->size() == 1);
+  CHECK(flatbuffers::GetRoot<wire::RowViolations>(answer->data())->refused()->size() == 1);
 }
 
-TEST_CASE("a batch judged again gets the same verdicts and counts once, after a restart too") {
+TEST_CASE("a batch judged again gets the same violations and counts once, after a restart too") {
   place here;
   config with;
   with.persist_rows = 1;
   REQUIRE(here.open(with).has_value());
   std::vector<record> rows{order(0, "a"), order(1, "b"), order(2, "a"), order(3, "c", 9)};
 
-  auto first = here.judge("s", 0, rows);
-  auto again = here.judge("s", 0, rows);
+  auto first = here.validate("s", 0, rows);
+  auto again = here.validate("s", 0, rows);
   REQUIRE(here.open(with).has_value());
-  auto restarted = here.judge("s", 0, rows);
-  auto shifted = here.judge("s", 2, {rows[2], rows[3], order(4, "d")});
+  auto restarted = here.validate("s", 0, rows);
+  auto shifted = here.validate("s", 2, {rows[2], rows[3], order(4, "d")});
 
   CHECK(first.size() == 2);
   CHECK(again == first);
@@ -121,8 +121,8 @@ TEST_CASE("a batch judged again gets the same verdicts and counts once, after a 
 TEST_CASE("profiles are written when the engine is closed and kept apart by source") {
   place here;
   REQUIRE(here.open().has_value());
-  here.judge("s", 0, {rating(0, 1), rating(1, 2)});
-  here.judge("t", 0, {rating(0, 3)});
+  here.validate("s", 0, {rating(0, 1), rating(1, 2)});
+  here.validate("t", 0, {rating(0, 3)});
 
   REQUIRE(here.open().has_value());
 
@@ -135,9 +135,9 @@ TEST_CASE("batches of one source that overtake each other count once each") {
   place here;
   REQUIRE(here.open().has_value());
 
-  here.judge("s", 2, {rating(2, 1), rating(3, 1)});
-  here.judge("s", 0, {rating(0, 1), rating(1, 1)});
-  here.judge("s", 1, {rating(1, 1), rating(2, 1), rating(3, 1), rating(4, 1)});
+  here.validate("s", 2, {rating(2, 1), rating(3, 1)});
+  here.validate("s", 0, {rating(0, 1), rating(1, 1)});
+  here.validate("s", 1, {rating(1, 1), rating(2, 1), rating(3, 1), rating(4, 1)});
 
   CHECK(here.rows_of("s") == 5);
 }
@@ -145,15 +145,15 @@ TEST_CASE("batches of one source that overtake each other count once each") {
 TEST_CASE("changed schemas come into force and broken ones do not") {
   place here;
   REQUIRE(here.open().has_value());
-  CHECK(here.judge("s", 0, {rating(0, 7)}).size() == 1);
+  CHECK(here.validate("s", 0, {rating(0, 7)}).size() == 1);
 
   here.write("r.toml", "[[schema]]\nkind = \"event\"\n[[schema.field]]\nname = \"value\"\nmax = 10\n");
-  CHECK(here.judge("s", 1, {rating(1, 7)}).empty());
+  CHECK(here.validate("s", 1, {rating(1, 7)}).empty());
   here.write("r.toml", "[[schema]]\nkind = \"event\"\n[[schema.field]]\nname = \"valu\"\n");
-  CHECK(here.judge("s", 2, {rating(2, 7)}).empty());
-  CHECK(here.judge("s", 3, {rating(3, 11)}).size() == 1);
+  CHECK(here.validate("s", 2, {rating(2, 7)}).empty());
+  CHECK(here.validate("s", 3, {rating(3, 11)}).size() == 1);
   std::filesystem::remove(here.dir / "schemas" / "r.toml");
-  CHECK(here.judge("s", 4, {rating(4, 11)}).empty());
+  CHECK(here.validate("s", 4, {rating(4, 11)}).empty());
 }
 
 TEST_CASE("an engine does not start with broken schemas") {
@@ -180,7 +180,7 @@ TEST_CASE("two files for the same records are refused with both names") {
 TEST_CASE("malformed requests get a clear error and change nothing") {
   place here;
   REQUIRE(here.open().has_value());
-  auto good = encode_judge("s", 0, encode_batch(std::vector{rating(1, 3), rating(2, 7)}).view());
+  auto good = encode_validate("s", 0, encode_batch(std::vector{rating(1, 3), rating(2, 7)}).view());
   std::mt19937_64 random{20240131};
 
   for (int round = 0; round < 2000; ++round) {
@@ -194,11 +194,11 @@ TEST_CASE("malformed requests get a clear error and change nothing") {
       CHECK((answer.error().code == ec::corrupt || answer.error().code == ec::invalid_argument ||
              answer.error().code == ec::not_found));
   }
-  auto noise = here.made->answer(wire::Kind::judge, chunk::own(std::string(1000, '\x5a')));
-  auto no_batch = here.made->answer(wire::Kind::judge, encode_judge("s", 0, as_bytes("0123456789")));
+  auto noise = here.made->answer(wire::Kind::validate, chunk::own(std::string(1000, '\x5a')));
+  auto no_batch = here.made->answer(wire::Kind::validate, encode_validate("s", 0, as_bytes("0123456789")));
   auto other_kind = here.made->answer(wire::Kind::append, good);
 
-  CHECK(noise.error().text == "a payload of 1000 bytes is no Judge");
+  CHECK(noise.error().text == "a payload of 1000 bytes is no Validate");
   CHECK(no_batch.error().code == ec::corrupt);
   CHECK(other_kind.error().code == ec::invalid_argument);
 }
@@ -209,8 +209,8 @@ TEST_CASE("sources beyond the bound are judged and not profiled") {
   with.max_sources = 1;
   REQUIRE(here.open(with).has_value());
 
-  here.judge("s", 0, {rating(0, 1)});
-  auto lines = here.judge("t", 0, {rating(0, 9)});
+  here.validate("s", 0, {rating(0, 1)});
+  auto lines = here.validate("t", 0, {rating(0, 9)});
 
   CHECK(lines.size() == 1);
   CHECK(here.rows_of("") == 1);

@@ -10,7 +10,7 @@ namespace {
 constexpr double most_set_values = 16;
 constexpr double least_repeats = 10;
 
-field_type type_of(const column_profile& column) noexcept {
+field_type field_type_of(const column_profile& column) noexcept {
   auto only = [&](std::uint64_t count) { return count == column.present; };
   if (column.present == 0)
     return field_type::any;
@@ -33,7 +33,7 @@ bool repeats(const column_profile& column) noexcept {
 field_rule infer_field(const column_profile& column, std::string name, std::uint64_t rows) {
   field_rule to;
   to.name = std::move(name);
-  to.type = type_of(column);
+  to.type = field_type_of(column);
   to.required = column.present == rows;
   bool number = to.type == field_type::number || to.type == field_type::integer;
   if (number && column.values) {
@@ -41,9 +41,9 @@ field_rule infer_field(const column_profile& column, std::string name, std::uint
     to.max = column.values->greatest;
   }
   if ((to.type == field_type::text || to.type == field_type::list) && repeats(column)) {
-    auto seen = column.top.list(top_values::capacity);
+    auto seen = column.top.list(sketch::top_values::capacity);
     bool whole = std::all_of(seen.begin(), seen.end(),
-                             [](auto& each) { return each.value.size() < top_values::longest; });
+                             [](auto& each) { return each.value.size() < sketch::top_values::longest; });
     for (auto& each : seen)
       if (whole)
         to.one_of_texts.push_back(each.value.substr(1));

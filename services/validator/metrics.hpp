@@ -26,15 +26,16 @@ struct validator_metrics {
                                     {{"reason", "stopping"}})},
         dropped_bad{in.counter("troupe_validator_dropped_total", "Requests not done, by reason.",
                                {{"reason", "malformed"}})},
-        judge_seconds{in.histogram("troupe_validator_judge_seconds", "Time to judge and profile one batch.")},
+        validate_seconds{
+            in.histogram("troupe_validator_validate_seconds", "Time to validate and profile one batch.")},
         not_profiled{in.gauge("troupe_validator_not_profiled_rows", "Rows of sources beyond max_sources.")} {}
 
   void refused_by(std::string_view rule, double lines) {
     auto at = by_rule.find(rule);
     if (at == by_rule.end())
       at = by_rule
-               .emplace(rule, registry->counter("troupe_validator_verdicts_total", "Verdicts by rule.",
-                                                {{"rule", std::string{rule}}}))
+               .emplace(rule, registry->counter("troupe_validator_row_violations_total",
+                                                "Violations by rule.", {{"rule", std::string{rule}}}))
                .first;
     at->second.add(lines);
   }
@@ -42,7 +43,7 @@ struct validator_metrics {
   metrics::registry* registry;
   metrics::counter batches, rows, refused, null_reports, reloads, bad_schemas, dropped_late, dropped_stopping,
       dropped_bad;
-  metrics::histogram judge_seconds;
+  metrics::histogram validate_seconds;
   metrics::gauge not_profiled;
   std::map<std::string, metrics::counter, std::less<>> by_rule;
 };

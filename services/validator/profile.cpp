@@ -1,5 +1,7 @@
 #include "services/validator/profile.hpp"
 
+#include "services/validator/cell.hpp"
+
 #include "common/core/hash.hpp"
 #include "common/core/time.hpp"
 
@@ -14,13 +16,6 @@ constexpr std::string_view magic = "TRPP";
 constexpr std::uint8_t format_version = 1;
 
 enum core_column : std::size_t { id, user, item, event_time, value, request_id };
-constexpr std::array<std::string_view, 6> core_names{"id",         "user",  "item",
-                                                     "event_time", "value", "request_id"};
-
-std::uint64_t characters(std::string_view text) noexcept {
-  return static_cast<std::uint64_t>(std::count_if(
-      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
 
 void add_to(std::unique_ptr<number_summary>& summary, double number) {
   if (!summary)
@@ -37,7 +32,7 @@ void add_text_value(column_profile& to, std::string_view text, bool top) {
   auto hash = hash64(text);
   to.distinct.add(hash);
   if (top) {
-    std::array<char, top_values::longest> kept;
+    std::array<char, sketch::top_values::longest> kept;
     kept[0] = 't';
     auto size = std::min(text.size(), kept.size() - 1);
     std::copy_n(text.data(), size, kept.data() + 1);
@@ -134,8 +129,8 @@ std::unique_ptr<number_summary> load_summary(store::decoder& in) {
     *each = in.real();
   if (!std::isfinite(to->least) || !std::isfinite(to->greatest)) // Moments may have overflowed.
     in.give_up();
-  to->quantiles = quantile_sketch::load(in);
-  to->bins = histogram::load(in);
+  to->quantiles = sketch::quantiles::load(in);
+  to->bins = sketch::histogram::load(in);
   return to;
 }
 
@@ -155,8 +150,8 @@ column_profile load_column(store::decoder& in) {
   to.name = in.text();
   for (auto* each : {&to.present, &to.texts, &to.numbers, &to.flags, &to.lists, &to.times, &to.integers})
     *each = in.whole();
-  to.distinct = distinct_sketch::load(in);
-  to.top = top_values::load(in);
+  to.distinct = sketch::distinct::load(in);
+  to.top = sketch::top_values::load(in);
   to.values = load_summary(in);
   to.lengths = load_summary(in);
   return to;

@@ -1,11 +1,10 @@
 #pragma once
 
-#include "services/validator/distinct_sketch.hpp"
-#include "services/validator/histogram.hpp"
-#include "services/validator/quantile_sketch.hpp"
-#include "services/validator/top_values.hpp"
-
 #include "common/event/record.hpp"
+#include "common/sketch/distinct.hpp"
+#include "common/sketch/histogram.hpp"
+#include "common/sketch/quantiles.hpp"
+#include "common/sketch/top_values.hpp"
 
 #include <array>
 #include <map>
@@ -23,8 +22,8 @@ struct number_summary {
   double greatest = 0;
   double mean = 0;
   double squares = 0; ///< Sum of squared distances from the mean.
-  quantile_sketch quantiles;
-  histogram bins;
+  sketch::quantiles quantiles;
+  sketch::histogram bins;
 
   void add(double value);
   void merge(const number_summary& other);
@@ -41,8 +40,8 @@ struct column_profile {
   std::uint64_t lists = 0;
   std::uint64_t times = 0;    ///< event_time, and texts that are RFC 3339.
   std::uint64_t integers = 0; ///< Numbers without a fraction.
-  distinct_sketch distinct;   ///< Of lists: the words.
-  top_values top;             ///< Empty for `id`, `request_id` and `event_time`, which hardly repeat.
+  sketch::distinct distinct;  ///< Of lists: the words.
+  sketch::top_values top;     ///< Empty for `id`, `request_id` and `event_time`, which hardly repeat.
   std::unique_ptr<number_summary> values;  ///< Numbers, and times as microseconds since 1970.
   std::unique_ptr<number_summary> lengths; ///< Characters of texts, words of lists.
 

@@ -1,7 +1,7 @@
 #include "services/validator/profile.hpp"
 
 #include "services/validator/infer.hpp"
-#include "services/validator/judge.hpp"
+#include "services/validator/rule_book.hpp"
 #include "services/validator/test_records.hpp"
 
 #include "common/table/connection.hpp"
@@ -82,7 +82,7 @@ TEST_CASE("a small profile is exact") {
   CHECK(value.values->least == 1.5);
   CHECK(value.values->greatest == 4);
   CHECK(value.values->mean == doctest::Approx(9.5 / 3));
-  CHECK(value.values->quantiles.quantiles(std::vector<double>{0.5})[0] == 4);
+  CHECK(value.values->quantiles.at(std::vector<double>{0.5})[0] == 4);
   CHECK(shown_top_value(value.top.list(1)[0].value) == "4");
   CHECK(value.top.list(1)[0].count == 2);
   CHECK(place.present == 1);
@@ -117,8 +117,8 @@ TEST_CASE("merged profiles equal the profile of the whole within the stated boun
         CHECK(a.top.list(50) == b.top.list(50));
     }
     std::vector<double> qs{0.1, 0.5, 0.9};
-    auto a = column(merged, g, "value").values->quantiles.quantiles(qs),
-         b = column(whole, g, "value").values->quantiles.quantiles(qs);
+    auto a = column(merged, g, "value").values->quantiles.at(qs),
+         b = column(whole, g, "value").values->quantiles.at(qs);
     for (std::size_t i = 0; i < qs.size(); ++i)
       CHECK(std::abs(a[i] - b[i]) <=
             2 * 0.0165 * 500); // Values are even in 0..500; both sides may be off by the bound.
@@ -223,11 +223,11 @@ TEST_CASE("a schema inferred from a profile accepts what was seen and refuses wh
   auto book = rule_book::compile(*read_back);
   REQUIRE(book.has_value());
 
-  auto seen = book->judge(batch_of(records), {"s", 0});
+  auto seen = book->validate(batch_of(records), {"s", 0});
   auto other = records[0];
   other.value = 5.5;
   other.attributes[1].value = std::string{"watch"};
-  auto unseen = book->judge(batch_of({other}), {"s", 0});
+  auto unseen = book->validate(batch_of({other}), {"s", 0});
 
   CHECK(seen->lines.empty());
   REQUIRE(unseen->lines.size() == 2);
@@ -292,7 +292,7 @@ TEST_CASE("profile numbers equal those of DuckDB over MovieLens 100K") {
   CHECK(times.least == number("min(seconds)") * 1e6);
   CHECK(times.greatest == number("max(seconds)") * 1e6);
   std::vector<double> qs{0.05, 0.25, 0.5, 0.75, 0.95};
-  auto answers = times.quantiles.quantiles(qs);
+  auto answers = times.quantiles.at(qs);
   for (std::size_t i = 0; i < qs.size(); ++i) {
     auto rank = number(fmt::format("count(*) FILTER (seconds * 1000000.0 <= {})", answers[i])) / 100'000;
     CHECK(std::abs(rank - qs[i]) <= 0.0165 + 0.001); // A thousandth for ratings of the same second.

@@ -44,7 +44,7 @@ json::object summary_of(const number_summary& from, bool time) {
   to["mean"] = time ? shown_number(from.mean, true) : json::value(from.mean);
   to["stddev"] = time ? json::value(from.deviation() / 1e6) : json::value(from.deviation());
   json::object quantiles;
-  auto found = from.quantiles.quantiles(shown_quantiles);
+  auto found = from.quantiles.at(shown_quantiles);
   for (std::size_t i = 0; i < found.size(); ++i)
     quantiles[fmt::format("{}", shown_quantiles[i])] = shown_number(found[i], time);
   to["quantiles"] = std::move(quantiles);
@@ -58,7 +58,7 @@ json::object summary_of(const number_summary& from, bool time) {
   return to;
 }
 
-std::string_view type_of(const column_profile& column) noexcept {
+std::string_view type_name_of(const column_profile& column) noexcept {
   auto kinds = (column.texts > 0 ? 1 : 0) + (column.numbers > 0 ? 1 : 0) + (column.flags > 0 ? 1 : 0) +
                (column.lists > 0 ? 1 : 0);
   if (kinds > 1)
@@ -83,7 +83,7 @@ json::value shown_json(std::string_view kept) {
 
 json::object column_of(const column_profile& from, std::uint64_t rows, std::string_view name) {
   json::object to;
-  auto type = type_of(from);
+  auto type = type_name_of(from);
   to["name"] = name;
   to["type"] = type;
   to["count"] = from.present;
@@ -209,13 +209,13 @@ std::string to_table(const profile& from) {
         fmt::format("  {:<24} {:<8} {:>10} {:>9} {:>11} {:>20} {:>20} {:>20} {:>20}  {}\n", "column", "type",
                     "count", "nulls", "distinct", "min", "median", "mean", "max", "most frequent");
     each_column(*each, [&](auto& column, const std::string& name) {
-      auto type = type_of(column);
+      auto type = type_name_of(column);
       std::array<std::string, 4> numbers;
       if (auto* values = column.values ? column.values.get() : column.lengths.get()) {
         constexpr std::array<double, 1> half{0.5};
         bool time = type == "time";
         numbers = {plain(shown_number(values->least, time)),
-                   plain(shown_number(values->quantiles.quantiles(half)[0], time)),
+                   plain(shown_number(values->quantiles.at(half)[0], time)),
                    time ? plain(shown_number(values->mean, true)) : fmt::format("{:.6g}", values->mean),
                    plain(shown_number(values->greatest, time))};
         if (!column.values)

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/validator/judge.hpp"
+#include "services/validator/rule_book.hpp"
 
 #include <chrono>
 #include <filesystem>

@@ -94,7 +94,7 @@ expected<profile_store> profile_store::open(std::shared_ptr<store::database> db,
   return made;
 }
 
-expected<void> profile_store::add(batch_place place, const batch& rows, const judgement& judged) {
+expected<void> profile_store::add(batch_place place, const batch& rows, const validation& judged) {
   auto at = sources_.find(place.source);
   if (at == sources_.end()) {
     if (sources_.size() >= settings_.max_sources) {

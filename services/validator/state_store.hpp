@@ -1,8 +1,8 @@
 #pragma once
 
-#include "services/validator/judge.hpp"
 #include "services/validator/profile.hpp"
 #include "services/validator/row_ranges.hpp"
+#include "services/validator/rule_book.hpp"
 #include "services/validator/unique_index.hpp"
 
 #include "common/store/database.hpp"
@@ -47,7 +47,7 @@ public:
 
   /// Adds the rows of a batch that were not taken before: the good ones to the columns, the others to the
   /// count of their rules.
-  expected<void> add(batch_place place, const batch& rows, const judgement& judged);
+  expected<void> add(batch_place place, const batch& rows, const validation& judged);
 
   /// Writes what is not written yet.
   expected<void> flush();

@@ -31,7 +31,8 @@ struct unique_claim {
   unique_holder by;
 };
 
-/// Remembers for each value who held it first, so that judging the same row again gives the same verdict.
+/// Remembers for each value who held it first, so that judging the same row again gives the same
+/// row_violation.
 class unique_index {
 public:
   virtual ~unique_index() = default;

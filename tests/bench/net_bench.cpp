@@ -74,7 +74,7 @@ void serve_ours(const std::string& address) {
   serving.address = address;
   serving.who = "bench/0";
   auto server = *net::endpoint::open(
-      serving, {{wire::Kind::judge, [&](net::request req) { req.respond.reply(answer); }}});
+      serving, {{wire::Kind::validate, [&](net::request req) { req.respond.reply(answer); }}});
   ::pause();
 }
 
@@ -125,7 +125,7 @@ run ours(const std::string& address, int in_flight, int count) {
   asking.connect_wait = 10s;
   auto asker = *net::client::open(asking);
   auto body = chunk::own(std::string(request_size, 'x'));
-  if (!asker->call(wire::Kind::judge, body, deadline::in(10s)))
+  if (!asker->call(wire::Kind::validate, body, deadline::in(10s)))
     return {};
 
   run result;
@@ -134,7 +134,7 @@ run ours(const std::string& address, int in_flight, int count) {
   int done = 0, sent = 0, failed = 0;
   std::function<void()> ask = [&] {
     auto begin = clock::now();
-    asker->call_async(wire::Kind::judge, body, deadline::in(30s), [&, begin](expected<net::reply> got) {
+    asker->call_async(wire::Kind::validate, body, deadline::in(30s), [&, begin](expected<net::reply> got) {
       // All callbacks run on the one socket thread: only `done` is shared.
       result.trips.add(clock::now() - begin);
       failed += got ? 0 : 1;
@@ -151,7 +151,7 @@ run ours(const std::string& address, int in_flight, int count) {
   auto begin = clock::now();
   if (in_flight == 1) {
     for (int i = 0; i < count; ++i)
-      result.trips.time([&] { failed += !asker->call(wire::Kind::judge, body, deadline::in(30s)); });
+      result.trips.time([&] { failed += !asker->call(wire::Kind::validate, body, deadline::in(30s)); });
   } else {
     sent = in_flight;
     for (int i = 0; i < in_flight; ++i)

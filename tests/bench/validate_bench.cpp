@@ -1,7 +1,7 @@
 #include "tests/bench/report.hpp"
 
-#include "services/validator/judge.hpp"
 #include "services/validator/profile.hpp"
+#include "services/validator/rule_book.hpp"
 
 #include <cstdlib>
 #include <cstring>
@@ -121,8 +121,8 @@ int main(int argc, char** argv) {
   for (auto& each : batches) {
     scanned.time([&] { sink += scan(each.bytes().view()); });
     verified.time([&] { sink += batch::open(each.bytes())->size(); });
-    simple.time([&] { lines += simple_book.judge(each, {"bench", 0})->lines.size(); });
-    full.time([&] { lines += full_book.judge(each, {"bench", 0})->lines.size(); });
+    simple.time([&] { lines += simple_book.validate(each, {"bench", 0})->lines.size(); });
+    full.time([&] { lines += full_book.validate(each, {"bench", 0})->lines.size(); });
     profiled.time([&] {
       for (std::size_t i = 0; i < each.size(); ++i)
         seen.add(each[i]);

@@ -101,7 +101,7 @@ TEST_CASE("the numbers of kinds never change") {
   CHECK(number(Kind::fetch) == 104);
   CHECK(number(Kind::log_info) == 105);
   CHECK(number(Kind::lake_seal) == 108);
-  CHECK(number(Kind::judge) == 200);
+  CHECK(number(Kind::validate) == 200);
   CHECK(number(Kind::schemas) == 202);
   CHECK(number(Kind::read_features) == 300);
   CHECK(number(Kind::dump_state) == 305);

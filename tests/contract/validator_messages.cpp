@@ -8,20 +8,20 @@ namespace troupe::contract {
 
 void add_validator(std::vector<message>& all) {
   constexpr auto id = "TRPV";
-  all.push_back(table<wire::Judge>(
-      "judge", id,
+  all.push_back(table<wire::Validate>(
+      "validate", id,
       [](builder& out) {
         auto batch = sample_batch_bytes();
-        return wire::CreateJudgeDirect(out, "a.csv", 2'000, &batch);
+        return wire::CreateValidateDirect(out, "a.csv", 2'000, &batch);
       },
       [](auto& m) {
         return is(m.source(), "a.csv") && m.first_row() == 2'000 && is_sample_batch(m.batch());
       }));
-  all.push_back(table<wire::Verdicts>(
+  all.push_back(table<wire::RowViolations>(
       "verdicts", id,
       [](builder& out) {
-        std::vector refused{wire::CreateVerdictDirect(out, 5, "range", "value", "6 is above 5")};
-        return wire::CreateVerdictsDirect(out, &refused);
+        std::vector refused{wire::CreateRowViolationDirect(out, 5, "range", "value", "6 is above 5")};
+        return wire::CreateRowViolationsDirect(out, &refused);
       },
       [](auto& m) {
         auto* one = m.refused()->Get(0);

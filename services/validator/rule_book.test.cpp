@@ -1,4 +1,4 @@
-#include "services/validator/judge.hpp"
+#include "services/validator/rule_book.hpp"
 
 #include <doctest/doctest.h>
 
@@ -42,8 +42,8 @@ std::string fields(std::string_view lines, std::string_view more = "") {
                      lines);
 }
 
-std::vector<verdict> lines_of(std::string_view toml, const std::vector<record>& records) {
-  return book(toml).judge(batch_of(records), {"s", 0})->lines;
+std::vector<row_violation> lines_of(std::string_view toml, const std::vector<record>& records) {
+  return book(toml).validate(batch_of(records), {"s", 0})->lines;
 }
 
 /// `rule: reason` of the only line; empty when the record is good.
@@ -184,11 +184,11 @@ TEST_CASE("the schema of a type goes before the schema of a kind, and other kind
   user.id = "u";
   user.user = "7";
 
-  auto judged = rules.judge(batch_of({rating(3), view, user, rating(6)}), {"s", 0});
+  auto judged = rules.validate(batch_of({rating(3), view, user, rating(6)}), {"s", 0});
 
   REQUIRE(judged->lines.size() == 2);
-  CHECK(judged->lines[0] == verdict{1, "range", "value", "value 3 is above the maximum 1"});
-  CHECK(judged->lines[1] == verdict{3, "range", "value", "value 6 is above the maximum 5"});
+  CHECK(judged->lines[0] == row_violation{1, "range", "value", "value 3 is above the maximum 1"});
+  CHECK(judged->lines[1] == row_violation{3, "range", "value", "value 6 is above the maximum 5"});
   CHECK(judged->refused == std::vector<bool>{false, true, false, true});
   CHECK(judged->refused_records == 2);
 }
@@ -196,7 +196,7 @@ TEST_CASE("the schema of a type goes before the schema of a kind, and other kind
 TEST_CASE("several rules of one record give several lines and one refusal") {
   auto rules = book(fields("name = \"value\"\nmax = 5\n[[schema.field]]\nname = \"user\"\npattern = \"x+\""));
 
-  auto judged = rules.judge(batch_of({rating(9)}), {"s", 0});
+  auto judged = rules.validate(batch_of({rating(9)}), {"s", 0});
 
   CHECK(judged->lines.size() == 2);
   CHECK(judged->refused_records == 1);
@@ -205,7 +205,7 @@ TEST_CASE("several rules of one record give several lines and one refusal") {
 TEST_CASE("without a schema a record is held against what the log can take") {
   rule_book none;
   auto reason = [&](record rec) {
-    auto judged = none.judge(batch_of({std::move(rec)}), {"s", 0});
+    auto judged = none.validate(batch_of({std::move(rec)}), {"s", 0});
     return judged->lines.empty() ? std::string{} : judged->lines[0].rule + ": " + judged->lines[0].reason;
   };
   auto changed = [](auto change) {
@@ -235,7 +235,7 @@ TEST_CASE("without a schema a record is held against what the log can take") {
         })) == "record: a word of a is not valid UTF-8");
 }
 
-TEST_CASE("a unique value has one holder, and judging again gives the same verdict") {
+TEST_CASE("a unique value has one holder, and judging again gives the same row_violation") {
   auto rules = book(fields("name = \"context.order\"\nunique = true"));
   auto order = [](std::string id, std::string number) {
     auto rec = rating(1, {{"order", std::move(number)}});
@@ -245,13 +245,13 @@ TEST_CASE("a unique value has one holder, and judging again gives the same verdi
   auto rows = batch_of({order("a", "1"), order("b", "2"), order("c", "1"), rating(1)});
   unique_memory index;
 
-  auto first = rules.judge(rows, {"s", 100}, &index);
-  auto again = rules.judge(rows, {"s", 100}, &index);
-  auto elsewhere = rules.judge(batch_of({order("d", "2"), order("a", "1")}), {"t", 0}, &index);
+  auto first = rules.validate(rows, {"s", 100}, &index);
+  auto again = rules.validate(rows, {"s", 100}, &index);
+  auto elsewhere = rules.validate(batch_of({order("d", "2"), order("a", "1")}), {"t", 0}, &index);
 
   REQUIRE(first->lines.size() == 1);
-  CHECK(first->lines[0] ==
-        verdict{2, "unique", "context.order", "context.order '1' already stands in row 100 of source s"});
+  CHECK(first->lines[0] == row_violation{2, "unique", "context.order",
+                                         "context.order '1' already stands in row 100 of source s"});
   CHECK(again->lines == first->lines);
   REQUIRE(elsewhere->lines.size() == 1); // Record a is the same record, from a copy of its source.
   CHECK(elsewhere->lines[0].reason == "context.order '2' already stands in row 101 of another source");
@@ -266,7 +266,7 @@ TEST_CASE("a record refused by another rule takes no unique value") {
   good.id = "good";
   unique_memory index;
 
-  auto judged = rules.judge(batch_of({bad, good}), {"s", 0}, &index);
+  auto judged = rules.validate(batch_of({bad, good}), {"s", 0}, &index);
 
   REQUIRE(judged->lines.size() == 1);
   CHECK(judged->lines[0].rule == "range");
@@ -276,8 +276,8 @@ TEST_CASE("a null rate above its bound is reported and refuses nothing") {
   auto rules = book(fields("name = \"context.x\"\nmax_null_rate = 0.25"));
   auto with = rating(1, {{"x", 1.0}});
 
-  auto two = rules.judge(batch_of({with, rating(1)}), {"s", 0});
-  auto four = rules.judge(batch_of({with, with, with, rating(1)}), {"s", 0});
+  auto two = rules.validate(batch_of({with, rating(1)}), {"s", 0});
+  auto four = rules.validate(batch_of({with, with, with, rating(1)}), {"s", 0});
 
   REQUIRE(two->nulls.size() == 1);
   CHECK(two->nulls[0].rate == 0.5);
@@ -288,12 +288,12 @@ TEST_CASE("a null rate above its bound is reported and refuses nothing") {
 TEST_CASE("a pattern made to backtrack takes linear time") {
   auto rules = book(fields("name = \"context.x\"\ntype = \"text\"\npattern = \"(a+)+b\""));
 
-  auto judged = rules.judge(batch_of({rating(1, {{"x", std::string(100'000, 'a')}})}), {"s", 0});
+  auto judged = rules.validate(batch_of({rating(1, {{"x", std::string(100'000, 'a')}})}), {"s", 0});
 
   REQUIRE(judged->lines.size() == 1);
   CHECK(judged->lines[0].reason.size() < 200);
 }
 
 TEST_CASE("an empty batch is judged to nothing") {
-  CHECK(rule_book{}.judge(batch_of({}), {"s", 0})->refused.empty());
+  CHECK(rule_book{}.validate(batch_of({}), {"s", 0})->refused.empty());
 }

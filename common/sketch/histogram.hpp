@@ -5,7 +5,7 @@
 #include <array>
 #include <cstdint>
 
-namespace troupe::validator {
+namespace troupe::sketch {
 
 /// Counts in at most 64 bins of equal width, where the width is the smallest power of two that spans the
 /// values seen and bins start at whole multiples of it. The bins are a function of the least and greatest
@@ -41,4 +41,4 @@ private:
   std::array<std::uint64_t, most_bins> counts_{};
 };
 
-} // namespace troupe::validator
+} // namespace troupe::sketch

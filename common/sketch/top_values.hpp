@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace troupe::validator {
+namespace troupe::sketch {
 
 /// The most frequent values of a stream: Misra and Gries (1982) with the median decrement of Anderson et al.
 /// ("A high-performance algorithm for identifying frequent items in data streams", 2017). Exact up to
@@ -50,4 +50,4 @@ private:
   std::uint64_t shortfall_ = 0;
 };
 
-} // namespace troupe::validator
+} // namespace troupe::sketch

@@ -1,9 +1,8 @@
-#include "services/validator/distinct_sketch.hpp"
-#include "services/validator/histogram.hpp"
-#include "services/validator/quantile_sketch.hpp"
-#include "services/validator/top_values.hpp"
-
 #include "common/core/hash.hpp"
+#include "common/sketch/distinct.hpp"
+#include "common/sketch/histogram.hpp"
+#include "common/sketch/quantiles.hpp"
+#include "common/sketch/top_values.hpp"
 
 #include <doctest/doctest.h>
 
@@ -12,7 +11,7 @@
 #include <random>
 
 using namespace troupe;
-using namespace troupe::validator;
+using namespace troupe::sketch;
 
 namespace {
 
@@ -46,23 +45,23 @@ double rank_error(const std::vector<double>& sorted, double answer, double q) {
 } // namespace
 
 TEST_CASE("a distinct sketch is exact up to its limit and within 5 percent above it") {
-  for (std::uint64_t many : {0, 1, 511, 512, 513, 1000, 5000, 50'000, 400'000}) {
-    distinct_sketch sketch;
+  for (std::uint64_t many : {0, 1, 1023, 1024, 1025, 5000, 50'000, 400'000}) {
+    distinct sketch;
     for (std::uint64_t round = 0; round < 2; ++round)
       for (std::uint64_t i = 0; i < many; ++i)
         sketch.add(hash_number(i));
 
     auto error = std::abs(sketch.estimate() - static_cast<double>(many));
 
-    CHECK(error <= (many <= distinct_sketch::exact_limit ? 0 : 0.05 * static_cast<double>(many)));
-    CHECK(sketch.exact() == (many <= distinct_sketch::exact_limit));
+    CHECK(error <= (many <= distinct::exact_limit ? 0 : 0.05 * static_cast<double>(many)));
+    CHECK(sketch.exact() == (many <= distinct::exact_limit));
     CHECK(saved_and_loaded(sketch) == sketch);
   }
 }
 
 TEST_CASE("merged distinct sketches equal the sketch of both streams") {
-  for (std::uint64_t many : {100, 400, 3000, 20'000}) {
-    distinct_sketch left, right, whole;
+  for (std::uint64_t many : {100, 700, 3000, 20'000}) {
+    distinct left, right, whole;
     for (std::uint64_t i = 0; i < many; ++i) {
       left.add(hash_number(i));
       right.add(hash_number(i + many / 2));
@@ -82,7 +81,7 @@ TEST_CASE("merged distinct sketches equal the sketch of both streams") {
 TEST_CASE("a quantile sketch is exact below k values and within 1.65 percent of rank above") {
   std::mt19937_64 random{seed};
   for (std::size_t many : {1, 5, 199, 1000, 30'000, 300'000}) {
-    quantile_sketch sketch, left, right;
+    quantiles sketch, left, right;
     std::vector<double> all;
     std::lognormal_distribution<double> draw{0, 2};
     for (std::size_t i = 0; i < many; ++i) {
@@ -96,23 +95,23 @@ TEST_CASE("a quantile sketch is exact below k values and within 1.65 percent of 
 
     for (auto* each : {&sketch, &left}) {
       CHECK(each->count() == many);
-      auto answers = each->quantiles(qs);
+      auto answers = each->at(qs);
       for (std::size_t i = 0; i < qs.size(); ++i) {
         CAPTURE(many);
         CAPTURE(qs[i]);
         CHECK(rank_error(all, answers[i], qs[i]) <=
-              (many < quantile_sketch::k ? 1e-12 + 1.0 / static_cast<double>(many) : 0.0165));
+              (many < quantiles::k ? 1e-12 + 1.0 / static_cast<double>(many) : 0.0165));
       }
       CHECK(saved_and_loaded(*each) == *each);
     }
-    if (many < quantile_sketch::k)
-      CHECK(sketch.quantiles(qs)[4] ==
+    if (many < quantiles::k)
+      CHECK(sketch.at(qs)[4] ==
             all[static_cast<std::size_t>(std::ceil(0.5 * static_cast<double>(many))) - 1]);
   }
 }
 
 TEST_CASE("the same stream always gives the same quantile sketch") {
-  quantile_sketch once, again;
+  quantiles once, again;
   for (int i = 0; i < 10'000; ++i) {
     once.add(i * 7919 % 10'007);
     again.add(i * 7919 % 10'007);
@@ -214,8 +213,8 @@ TEST_CASE("top values stay within their shortfall and survive a merge") {
 
 TEST_CASE("broken bytes are refused by every sketch") {
   store::encoder out;
-  distinct_sketch distinct;
-  quantile_sketch quantiles;
+  distinct distinct;
+  quantiles quantiles;
   histogram bins;
   top_values top;
   for (int i = 0; i < 5000; ++i) {
@@ -237,8 +236,8 @@ TEST_CASE("broken bytes are refused by every sketch") {
     for (int i = 0; i < 4 && !broken.empty(); ++i)
       broken[random() % broken.size()] = static_cast<char>(random());
     store::decoder in{broken};
-    distinct_sketch::load(in).estimate();
-    quantile_sketch::load(in).quantiles(std::vector<double>{0.5});
+    distinct::load(in).estimate();
+    quantiles::load(in).at(std::vector<double>{0.5});
     histogram::load(in).bins();
     CHECK(top_values::load(in).list(10).size() <= 10);
   }

@@ -1,8 +1,8 @@
-#include "services/validator/top_values.hpp"
+#include "common/sketch/top_values.hpp"
 
 #include <algorithm>
 
-namespace troupe::validator {
+namespace troupe::sketch {
 
 top_values::entry& top_values::slot_of(std::uint64_t hash) noexcept {
   auto at = hash % slots;
@@ -99,4 +99,4 @@ top_values top_values::load(store::decoder& in) {
   return in.ok() ? to : top_values{};
 }
 
-} // namespace troupe::validator
+} // namespace troupe::sketch

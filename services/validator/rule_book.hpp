@@ -15,13 +15,13 @@ namespace troupe::validator {
 
 /// Why a record is refused. `rule` is one of record, required, type, range, length, set, pattern, unique,
 /// compare, unknown.
-struct verdict {
+struct row_violation {
   std::uint32_t record = 0; ///< Index in the batch.
   std::string rule;
   std::string field;
   std::string reason;
 
-  friend bool operator==(const verdict&, const verdict&) = default;
+  friend bool operator==(const row_violation&, const row_violation&) = default;
 };
 
 /// A field that was absent more often in one batch than its schema bears.
@@ -32,8 +32,8 @@ struct null_report {
   double bound = 0;
 };
 
-struct judgement {
-  std::vector<verdict> lines; ///< By record; several lines for one record are possible.
+struct validation {
+  std::vector<row_violation> lines; ///< By record; several lines for one record are possible.
   std::vector<null_report> nulls;
   std::vector<bool> refused; ///< By record.
   std::size_t refused_records = 0;
@@ -45,7 +45,7 @@ struct batch_place {
   std::uint64_t first_row = 0;
 };
 
-/// Schemas made ready to judge. Immutable, safe from any thread.
+/// Schemas made ready to validate rows. Immutable, safe from any thread.
 ///
 /// Every record, with or without a schema, is held against what the log can take: id, the fields its kind
 /// needs, UTF-8, finite numbers, years 1 to 9999, attributes sorted by name (rule "record"); so no schema
@@ -63,7 +63,7 @@ public:
   /// Judges a batch. `index` keeps the values of `unique` fields: only records that pass every other rule
   /// claim theirs, and within a batch the first record wins. Without an index those rules hold. Fails only
   /// when the index does.
-  expected<judgement> judge(const batch& rows, batch_place place, unique_index* index = nullptr) const;
+  expected<validation> validate(const batch& rows, batch_place place, unique_index* index = nullptr) const;
 
   bool has_unique() const noexcept;
   const std::vector<schema>& schemas() const noexcept;

@@ -1,4 +1,4 @@
-#include "services/validator/judge.hpp"
+#include "services/validator/rule_book.hpp"
 
 #include "services/validator/compiled_schema.hpp"
 #include "services/validator/unique_claims.hpp"
@@ -37,11 +37,6 @@ bool valid_text(std::string_view text) noexcept {
   return all_ascii(text) || simdjson::validate_utf8(text.data(), text.size());
 }
 
-std::uint64_t characters(std::string_view text) noexcept {
-  return static_cast<std::uint64_t>(std::count_if(
-      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
-
 template <class List, class Show>
 std::string choices(const List& all, Show&& show) {
   std::string out;
@@ -53,7 +48,7 @@ std::string choices(const List& all, Show&& show) {
 /// One batch being judged.
 class judging {
 public:
-  judging(judgement& out, batch_place place) : out_{out}, claims_{place.source, place.first_row} {}
+  judging(validation& out, batch_place place) : out_{out}, claims_{place.source, place.first_row} {}
 
   void refuse(std::string_view rule, std::string_view field, std::string reason) {
     out_.lines.push_back({row_, std::string{rule}, std::string{field}, std::move(reason)});
@@ -189,7 +184,7 @@ private:
     }
   }
 
-  // Brings a cell to the type of its field; false and a verdict where it is of another.
+  // Brings a cell to the type of its field; false and a row_violation where it is of another.
   bool fits(const compiled_field& field, cell& value) {
     using holds = cell::holds;
     auto wrong = [&](std::string_view wanted) {
@@ -352,7 +347,7 @@ private:
                          right_name, shown(right)));
   }
 
-  judgement& out_;
+  validation& out_;
   unique_claims claims_;
   std::uint32_t row_ = 0;
   bool good_ = true;
@@ -401,8 +396,8 @@ expected<rule_book> rule_book::compile(std::vector<schema> schemas) {
   return rule_book{std::move(made)};
 }
 
-expected<judgement> rule_book::judge(const batch& rows, batch_place place, unique_index* index) const {
-  judgement out;
+expected<validation> rule_book::validate(const batch& rows, batch_place place, unique_index* index) const {
+  validation out;
   out.refused.resize(rows.size());
   judging in{out, place};
   std::vector<cell> cells(state_->most_fields);

@@ -1,9 +1,9 @@
-#include "services/validator/histogram.hpp"
+#include "common/sketch/histogram.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-namespace troupe::validator {
+namespace troupe::sketch {
 
 namespace {
 
@@ -106,4 +106,4 @@ histogram histogram::load(store::decoder& in) {
   return in.ok() ? to : histogram{};
 }
 
-} // namespace troupe::validator
+} // namespace troupe::sketch

@@ -6,30 +6,30 @@
 #include <span>
 #include <vector>
 
-namespace troupe::validator {
+namespace troupe::sketch {
 
 /// Quantiles of a stream of numbers: the KLL sketch (Karnin, Lang and Liberty, "Optimal quantile
 /// approximation in streams", 2016) with k = 200 and a fixed seed, so that the same stream always gives the
 /// same sketch. Exact below `k` values; above, the rank of an answer is off by at most 1.65 % of the count
 /// with 99 % confidence. About 8 KiB for 10^9 values. Merging keeps the bound. Not thread-safe; values must
 /// be finite.
-class quantile_sketch {
+class quantiles {
 public:
   static constexpr std::size_t k = 200;
 
   void add(double value);
-  void merge(const quantile_sketch& other);
+  void merge(const quantiles& other);
 
   std::uint64_t count() const noexcept { return count_; }
 
   /// The smallest kept value whose rank reaches `q * count`, for each `q` in 0..1 (SQL's quantile_disc). 0
   /// where nothing was added.
-  std::vector<double> quantiles(std::span<const double> qs) const;
+  std::vector<double> at(std::span<const double> qs) const;
 
   void save(store::encoder& out) const;
-  static quantile_sketch load(store::decoder& in);
+  static quantiles load(store::decoder& in);
 
-  friend bool operator==(const quantile_sketch&, const quantile_sketch&) = default;
+  friend bool operator==(const quantiles&, const quantiles&) = default;
 
 private:
   void compress();
@@ -44,4 +44,4 @@ private:
   std::size_t most_ = k;
 };
 
-} // namespace troupe::validator
+} // namespace troupe::sketch

@@ -1,4 +1,4 @@
-#include "services/validator/quantile_sketch.hpp"
+#include "common/sketch/quantiles.hpp"
 
 #include "common/core/bytes.hpp"
 
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <numeric>
 
-namespace troupe::validator {
+namespace troupe::sketch {
 
 namespace {
 
@@ -17,7 +17,7 @@ constexpr std::size_t most_levels = 60;
 
 } // namespace
 
-void quantile_sketch::add(double value) {
+void quantiles::add(double value) {
   levels_.front().push_back(value);
   ++kept_;
   ++count_;
@@ -25,7 +25,7 @@ void quantile_sketch::add(double value) {
     compress();
 }
 
-void quantile_sketch::grow() {
+void quantiles::grow() {
   levels_.emplace_back();
   capacity_.resize(levels_.size());
   // Capacities shrink by 2/3 a level from the top one, section 3 of the paper.
@@ -35,7 +35,7 @@ void quantile_sketch::grow() {
   most_ = std::accumulate(capacity_.begin(), capacity_.end(), std::size_t{0});
 }
 
-bool quantile_sketch::coin() noexcept {
+bool quantiles::coin() noexcept {
   random_ ^= random_ << 13;
   random_ ^= random_ >> 7;
   random_ ^= random_ << 17;
@@ -43,7 +43,7 @@ bool quantile_sketch::coin() noexcept {
 }
 
 // Halves the lowest full level: every other value of its sorted content goes one level up; an odd one stays.
-void quantile_sketch::compress() {
+void quantiles::compress() {
   for (std::size_t h = 0; h < levels_.size(); ++h) {
     if (levels_[h].size() < capacity_[h])
       continue;
@@ -66,7 +66,7 @@ void quantile_sketch::compress() {
   }
 }
 
-void quantile_sketch::merge(const quantile_sketch& other) {
+void quantiles::merge(const quantiles& other) {
   if (other.count_ == 0)
     return;
   if (count_ == 0) {
@@ -85,7 +85,7 @@ void quantile_sketch::merge(const quantile_sketch& other) {
     compress();
 }
 
-std::vector<double> quantile_sketch::quantiles(std::span<const double> qs) const {
+std::vector<double> quantiles::at(std::span<const double> qs) const {
   std::vector<std::pair<double, std::uint64_t>> all;
   all.reserve(kept_);
   for (std::size_t h = 0; h < levels_.size(); ++h)
@@ -108,7 +108,7 @@ std::vector<double> quantile_sketch::quantiles(std::span<const double> qs) const
   return found;
 }
 
-void quantile_sketch::save(store::encoder& out) const {
+void quantiles::save(store::encoder& out) const {
   out.whole(count_);
   out.fixed(random_);
   out.whole(levels_.size());
@@ -118,8 +118,8 @@ void quantile_sketch::save(store::encoder& out) const {
   }
 }
 
-quantile_sketch quantile_sketch::load(store::decoder& in) {
-  quantile_sketch to;
+quantiles quantiles::load(store::decoder& in) {
+  quantiles to;
   to.count_ = in.whole();
   to.random_ = in.fixed();
   auto levels = in.count_of(1);
@@ -139,7 +139,7 @@ quantile_sketch quantile_sketch::load(store::decoder& in) {
   }
   if (weight != to.count_)
     in.give_up();
-  return in.ok() ? to : quantile_sketch{};
+  return in.ok() ? to : quantiles{};
 }
 
-} // namespace troupe::validator
+} // namespace troupe::sketch

@@ -1,4 +1,4 @@
-#include "services/validator/distinct_sketch.hpp"
+#include "common/sketch/distinct.hpp"
 
 #include "common/core/bytes.hpp"
 
@@ -10,12 +10,12 @@
 #include <numbers>
 #include <span>
 
-namespace troupe::validator {
+namespace troupe::sketch {
 
 namespace {
 
-constexpr std::size_t register_count = std::size_t{1} << distinct_sketch::precision;
-constexpr unsigned last_rank = 64 - distinct_sketch::precision + 1;
+constexpr std::size_t register_count = std::size_t{1} << distinct::precision;
+constexpr unsigned last_rank = 64 - distinct::precision + 1;
 
 // Ertl 2017, equations (10) and (11).
 double sigma(double x) noexcept {
@@ -46,7 +46,7 @@ double tau(double x) noexcept {
 
 } // namespace
 
-void distinct_sketch::add(std::uint64_t hash) {
+void distinct::add(std::uint64_t hash) {
   if (!registers_.empty())
     return add_register(hash);
   auto at = std::lower_bound(seen_.begin(), seen_.end(), hash);
@@ -59,21 +59,21 @@ void distinct_sketch::add(std::uint64_t hash) {
   seen_.insert(at, hash);
 }
 
-void distinct_sketch::add_register(std::uint64_t hash) noexcept {
+void distinct::add_register(std::uint64_t hash) noexcept {
   auto index = hash >> (64 - precision);
   auto rank = static_cast<std::uint8_t>(
       std::countl_zero((hash << precision) | (std::uint64_t{1} << (precision - 1))) + 1);
   registers_[index] = std::max(registers_[index], rank);
 }
 
-void distinct_sketch::leave_exact() {
+void distinct::leave_exact() {
   registers_.assign(register_count, 0);
   for (auto hash : seen_)
     add_register(hash);
   seen_ = {};
 }
 
-void distinct_sketch::merge(const distinct_sketch& other) {
+void distinct::merge(const distinct& other) {
   if (other.exact()) {
     for (auto hash : other.seen_)
       add(hash);
@@ -85,7 +85,7 @@ void distinct_sketch::merge(const distinct_sketch& other) {
     registers_[i] = std::max(registers_[i], other.registers_[i]);
 }
 
-double distinct_sketch::estimate() const noexcept {
+double distinct::estimate() const noexcept {
   if (exact())
     return static_cast<double>(seen_.size());
   std::array<double, last_rank + 1> histogram{};
@@ -99,7 +99,7 @@ double distinct_sketch::estimate() const noexcept {
   return m * m / (2 * std::numbers::ln2 * z);
 }
 
-void distinct_sketch::save(store::encoder& out) const {
+void distinct::save(store::encoder& out) const {
   out.octet(exact() ? 0 : 1);
   if (!exact()) {
     out.raw(as_text(std::as_bytes(std::span{registers_})));
@@ -110,8 +110,8 @@ void distinct_sketch::save(store::encoder& out) const {
     out.fixed(hash);
 }
 
-distinct_sketch distinct_sketch::load(store::decoder& in) {
-  distinct_sketch to;
+distinct distinct::load(store::decoder& in) {
+  distinct to;
   if (in.octet() == 0) {
     auto size = in.count_of(sizeof(std::uint64_t));
     if (size > exact_limit)
@@ -126,7 +126,7 @@ distinct_sketch distinct_sketch::load(store::decoder& in) {
   to.registers_.assign(bytes.begin(), bytes.end());
   if (std::any_of(to.registers_.begin(), to.registers_.end(), [](auto rank) { return rank > last_rank; }))
     in.give_up();
-  return in.ok() ? to : distinct_sketch{};
+  return in.ok() ? to : distinct{};
 }
 
-} // namespace troupe::validator
+} // namespace troupe::sketch

@@ -32,12 +32,12 @@ struct fixture {
   fixture() : system{config_} {
     auto made = engine::open({}, dir / "schemas", dir / "state", counts);
     REQUIRE(made.has_value());
-    judge = spawn_judge(system, std::move(*made));
+    validator = spawn_validator(system, std::move(*made));
   }
   ~fixture() {
-    caf::anon_send_exit(judge, caf::exit_reason::user_shutdown);
+    caf::anon_send_exit(validator, caf::exit_reason::user_shutdown);
     run();
-    judge = nullptr;
+    validator = nullptr;
   }
 
   void run() { dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler()).run(); }
@@ -49,26 +49,26 @@ struct fixture {
     req.until = until;
     req.respond =
         net::responder::to([this](expected<chunk> answer) { answers.push_back(std::move(answer)); });
-    caf::anon_send(judge, net::request_atom::value, std::make_shared<net::request>(std::move(req)));
+    caf::anon_send(validator, net::request_atom::value, std::make_shared<net::request>(std::move(req)));
   }
 
   void ask_to_judge(double value, deadline until = deadline::in(std::chrono::hours{1})) {
-    ask(wire::Kind::judge, encode_judge("s", row++, encode_batch(std::vector{rating(row, value)}).view()),
-        until);
+    ask(wire::Kind::validate,
+        encode_validate("s", row++, encode_batch(std::vector{rating(row, value)}).view()), until);
   }
 
   troupe::testing::temp_dir dir;
   metrics::registry counts;
   deterministic_config config_;
   caf::actor_system system;
-  judge_actor judge;
+  validator_actor validator;
   std::vector<expected<chunk>> answers;
   std::uint64_t row = 0;
 };
 
 } // namespace
 
-TEST_CASE("the judge answers a batch with its verdicts") {
+TEST_CASE("the validator answers a batch with its violations") {
   fixture f;
 
   f.ask_to_judge(3);
@@ -76,13 +76,13 @@ TEST_CASE("the judge answers a batch with its verdicts") {
 
   REQUIRE(f.answers.size() == 1);
   REQUIRE(f.answers[0].has_value());
-  CHECK(flatbuffers::GetRoot<wire::Verdicts>(f.answers[0]->data())->refused()->size() == 0);
+  CHECK(flatbuffers::GetRoot<wire::RowViolations>(f.answers[0]->data())->refused()->size() == 0);
 }
 
-TEST_CASE("the judge answers a malformed request with an error and goes on") {
+TEST_CASE("the validator answers a malformed request with an error and goes on") {
   fixture f;
 
-  f.ask(wire::Kind::judge, chunk::own(std::string(100, 'x')));
+  f.ask(wire::Kind::validate, chunk::own(std::string(100, 'x')));
   f.ask_to_judge(3);
   f.run();
 
@@ -91,7 +91,7 @@ TEST_CASE("the judge answers a malformed request with an error and goes on") {
   CHECK(f.answers[1].has_value());
 }
 
-TEST_CASE("the judge refuses a batch whose deadline has passed and does not count it") {
+TEST_CASE("the validator refuses a batch whose deadline has passed and does not count it") {
   fixture f;
 
   f.ask_to_judge(3, deadline::in(std::chrono::seconds{0}));
@@ -102,12 +102,12 @@ TEST_CASE("the judge refuses a batch whose deadline has passed and does not coun
   CHECK(f.counts.text().find("troupe_validator_rows_total 0") != std::string::npos);
 }
 
-TEST_CASE("a judge stopped half-way answers everything that waits") {
+TEST_CASE("a validator stopped half-way answers everything that waits") {
   fixture f;
   for (int i = 0; i < 5; ++i)
     f.ask_to_judge(3);
 
-  caf::anon_send_exit(f.judge, caf::exit_reason::user_shutdown);
+  caf::anon_send_exit(f.validator, caf::exit_reason::user_shutdown);
   for (int i = 0; i < 3; ++i)
     f.ask_to_judge(3);
   f.run();
@@ -119,14 +119,15 @@ TEST_CASE("a judge stopped half-way answers everything that waits") {
     CHECK(f.answers[i].error().code == ec::stopping);
 }
 
-TEST_CASE("requests beyond what the endpoint admits are refused as overloaded and never reach the judge") {
+TEST_CASE(
+    "requests beyond what the endpoint admits are refused as overloaded and never reach the validator") {
   fixture f;
-  auto to = net::forward_to(f.judge);
+  auto to = net::forward_to(f.validator);
   net::endpoint_options options;
   options.address = "ipc://" + (f.dir / "e.sock").string();
   options.who = "validator/0";
   options.max_in_flight = 2;
-  auto served = net::endpoint::open(std::move(options), {{wire::Kind::judge, to}});
+  auto served = net::endpoint::open(std::move(options), {{wire::Kind::validate, to}});
   REQUIRE(served.has_value());
   net::client_options from;
   from.service = "validator";
@@ -145,15 +146,15 @@ TEST_CASE("requests beyond what the endpoint admits are refused as overloaded an
   };
 
   for (int i = 0; i < 5; ++i)
-    (*client)->call_async(wire::Kind::judge,
-                          encode_judge("s", 0, encode_batch(std::vector{rating(0, 3)}).view()), until,
+    (*client)->call_async(wire::Kind::validate,
+                          encode_validate("s", 0, encode_batch(std::vector{rating(0, 3)}).view()), until,
                           [&](expected<net::reply> reply) {
                             std::lock_guard lock{mutex};
                             replies.push_back(std::move(reply));
                             changed.notify_all();
                           });
   REQUIRE(wait_for(
-      [&] { return replies.size() == 3; })); // The judge has not run: two are admitted, three refused.
+      [&] { return replies.size() == 3; })); // The validator has not run: two are admitted, three refused.
   f.run();
   REQUIRE(wait_for([&] { return replies.size() == 5; }));
 

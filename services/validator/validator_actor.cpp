@@ -9,18 +9,18 @@ namespace troupe::validator {
 
 namespace {
 
-class judge_state {
+class validator_state {
 public:
-  explicit judge_state(judge_actor::stateful_pointer<judge_state> self) : self_{self} {}
+  explicit validator_state(validator_actor::stateful_pointer<validator_state> self) : self_{self} {}
 
-  judge_actor::behavior_type make_behavior(std::unique_ptr<engine> with) {
+  validator_actor::behavior_type make_behavior(std::unique_ptr<engine> with) {
     engine_ = std::move(with);
     self_->set_exit_handler([this](caf::exit_msg& message) { begin_stop(std::move(message.reason)); });
     return {[this](net::request_atom, net::request_ptr& req) { answer(*req); },
             [this](finish_atom) { finish(); }};
   }
 
-  const char* name = "judge";
+  const char* name = "validator";
 
 private:
   void answer(net::request& req) {
@@ -51,7 +51,7 @@ private:
     self_->quit(reason_);
   }
 
-  judge_actor::stateful_pointer<judge_state> self_;
+  validator_actor::stateful_pointer<validator_state> self_;
   std::unique_ptr<engine> engine_;
   bool stopping_ = false;
   caf::error reason_;
@@ -59,8 +59,8 @@ private:
 
 } // namespace
 
-judge_actor spawn_judge(caf::actor_system& system, std::unique_ptr<engine> with) {
-  auto behaviour = [](judge_actor::stateful_pointer<judge_state> self,
+validator_actor spawn_validator(caf::actor_system& system, std::unique_ptr<engine> with) {
+  auto behaviour = [](validator_actor::stateful_pointer<validator_state> self,
                       std::shared_ptr<std::unique_ptr<engine>> from) {
     return self->state.make_behavior(std::move(*from));
   };
