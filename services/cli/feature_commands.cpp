@@ -1,7 +1,8 @@
 #include "services/cli/feature_commands.hpp"
 
 #include "services/feature_store/client/feature_client.hpp"
-#include "services/feature_store/view.hpp"
+#include "services/feature_store/operators/operator.hpp"
+#include "services/feature_store/views/view.hpp"
 
 #include "common/command_line/command_line.hpp"
 #include "common/core/hash.hpp"
@@ -63,7 +64,7 @@ expected<void> list_views(context& with) {
       for (auto& each : view.features)
         std::cout << (&each == &view.features.front() ? "" : ",")
                   << fmt::format("{{\"name\":{},\"operator\":\"{}\",\"type\":\"{}\"}}",
-                                 json_string(fmt::format("{}.{}", view.name, each.name)), to_string(each.op),
+                                 json_string(fmt::format("{}.{}", view.name, each.name)), each.op->name(),
                                  to_string(each.type));
       std::cout << "]}";
       continue;
@@ -72,7 +73,7 @@ expected<void> list_views(context& with) {
                              version.substr(0, 12), state);
     for (auto& each : view.features)
       std::cout << fmt::format("  {:<40} {:<15} {:<7} {}\n", fmt::format("{}.{}", view.name, each.name),
-                               to_string(each.op), to_string(each.type),
+                               each.op->name(), to_string(each.type),
                                each.window ? to_duration_text(*each.window) : "all time");
   }
   if (with.json)

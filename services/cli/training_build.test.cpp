@@ -1,7 +1,7 @@
 #include "services/cli/training_build.hpp"
 
 #include "services/feature_store/testing/training_store.hpp"
-#include "services/feature_store/training_jobs.hpp"
+#include "services/feature_store/training/training_jobs.hpp"
 
 #include "common/metrics/metrics.hpp"
 #include "common/testing/temp_dir.hpp"
@@ -19,8 +19,8 @@ namespace {
 class build_store {
 public:
   explicit build_store(const std::filesystem::path& folder)
-      : address_{"ipc://" + (folder / "store.sock").string()}, kept_{*feature_store::kept_training::open(
-                                                                   folder / "kept")} {
+      : address_{"ipc://" + (folder / "store.sock").string()},
+        kept_{*feature_store::training_set_repository::open(folder / "kept")} {
     restart();
     net::client_options options;
     options.service = "feature-store";
@@ -84,7 +84,7 @@ public:
 private:
   std::string address_;
   metrics::registry registry_;
-  std::shared_ptr<feature_store::kept_training> kept_;
+  std::shared_ptr<feature_store::training_set_repository> kept_;
   std::shared_ptr<std::promise<void>> go_;
   std::unique_ptr<feature_store::training_jobs> jobs_;
   std::unique_ptr<net::endpoint> endpoint_;

@@ -2,8 +2,8 @@
 
 #include "services/cli/ingest_progress.hpp"
 #include "services/cli/training_build.hpp"
-#include "services/feature_store/training_fetch.hpp"
-#include "services/feature_store/training_spec.hpp"
+#include "services/feature_store/client/training_fetch.hpp"
+#include "services/feature_store/training/training_spec.hpp"
 
 #include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"

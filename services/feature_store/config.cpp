@@ -20,6 +20,11 @@ void config::bind(config_keys& keys) {
            between(1 << 10, 64 << 20), "bytes");
   keys.add("fetch_wait", fetch_wait, "How long a fetch waits for new records.", between(10ms, 60s));
   keys.add("readers", readers, "Threads that answer reads.", between(1, 64));
+  keys.add("waiting_reads", waiting_reads, "Reads that may wait for such a thread.", between(1, 1'000'000));
+  keys.add("parked_reads", parked_reads, "Reads that may wait until the offsets which they name are applied.",
+           between(1, 1'000'000));
+  keys.add("scanners", scanners, "Threads that answer everything but reads: scans, views, training sets.",
+           between(1, 64));
   keys.add("training_memory_bytes", training_memory_bytes, "Memory of one training set under construction.",
            at_least(64 << 20), "bytes");
 }

@@ -18,6 +18,9 @@ struct config {
   std::uint32_t fetch_bytes = 1 << 20;
   std::chrono::milliseconds fetch_wait{2000};
   std::uint32_t readers = 2;
+  std::uint32_t waiting_reads = 10'000;
+  std::uint32_t parked_reads = 10'000;
+  std::uint32_t scanners = 2;
   std::uint64_t training_memory_bytes = std::uint64_t{512} << 20;
 
   void bind(config_keys& keys);

@@ -1,11 +1,13 @@
 #pragma once
 
-#include "services/feature_store/view.hpp"
+#include "services/feature_store/operators/operator.hpp"
+#include "services/feature_store/views/view.hpp"
 #include "services/ingest/client/record_stream.hpp"
 
 #include "common/event/record.hpp"
 #include "common/table/connection.hpp"
 
+#include <boost/json.hpp>
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -15,71 +17,15 @@
 #include <variant>
 #include <vector>
 
-/// The independent answer for tests: the same events in DuckDB, features as SQL.
+/// The independent answer for tests: the same records in DuckDB, features as SQL.
 namespace troupe::feature_store::oracle {
 
-/// A feature in our TOML and, over the columns of `e` (an event) and `l` (a label with ent and t), in SQL.
+/// A feature in our TOML and, as its operator says it, in SQL.
 struct pair {
   std::string name;
   std::string toml;
   std::string sql;
 };
-
-inline std::string span_text(std::int64_t us) {
-  return fmt::format("{}us", us);
-}
-
-/// Every operator over every window, for a view whose other side is `other` ("item" or "user").
-inline std::vector<pair> every_operator(const std::string& other) {
-  constexpr std::int64_t minute = 60'000'000, hour = 60 * minute, day = 24 * hour;
-  struct span {
-    std::string name;
-    std::int64_t window, hop;
-  };
-  std::vector<span> spans{
-      {"all", 0, 0}, {"6h", 6 * hour, 5 * minute}, {"7d", 7 * day, hour}, {"40d", 40 * day, day}};
-  std::vector<pair> all;
-  std::string column = other == "item" ? "e.itm" : "e.usr";
-  for (auto& [name, window, hop] : spans) {
-    std::string w = window ? fmt::format("window = \"{}\"\n", span_text(window)) : "";
-    std::string in = window ? fmt::format("(e.et // {0} >= (l.t - {1}) // {0})", hop, window) : "true";
-    in = "(e.usr IS NOT NULL AND " + in + ")";
-    auto add = [&](std::string op, std::string extra, std::string sql) {
-      all.push_back({op + "_" + name, fmt::format("operator = \"{}\"\n{}{}", op, extra, w), std::move(sql)});
-    };
-    auto when = [&](const std::string& more = "true") {
-      return fmt::format("FILTER (WHERE {} AND {})", in, more);
-    };
-    add("count", "", fmt::format("nullif(count(*) {}, 0)::DOUBLE", when()));
-    add("sum", "of = \"value\"\n", fmt::format("sum(e.val) {}", when()));
-    add("mean", "", fmt::format("avg(e.val) {}", when()));
-    add("min", "", fmt::format("min(e.val) {}", when()));
-    add("max", "", fmt::format("max(e.val) {}", when()));
-    add("rate", "numerator = \"click\"\ndenominator = \"rating\"\n",
-        fmt::format("(count(*) {})::DOUBLE / nullif(count(*) {}, 0)", when("e.type = 'click'"),
-                    when("e.type = 'rating'")));
-    add("last", "of = \"value\"\n",
-        fmt::format("list_extract(list(e.val ORDER BY e.et, e.part, e.off) {}, -1)",
-                    when("e.val IS NOT NULL")));
-    add("last_n", fmt::format("of = \"{}\"\nn = 5\n", other),
-        fmt::format("array_to_string(list_slice(list({} ORDER BY e.et, e.part, e.off) {}, -5, -1), ' ')",
-                    column, when()));
-    add("distinct_count", fmt::format("of = \"{}\"\n", other),
-        fmt::format("nullif(count(DISTINCT {}) {}, 0)::DOUBLE", column, when()));
-    add("time_since", "", fmt::format("(l.t - max(e.et) {})::DOUBLE / 1000000", when()));
-    add("decayed_count", "half_life = \"2d\"\n",
-        // Without a window, what is older than 64 half lives is dropped, by whole tiles.
-        fmt::format(
-            "sum(pow(0.5, (l.t - e.et)::DOUBLE / {})) {}", 2 * day,
-            when(window ? "true" : fmt::format("(e.et // {0} >= (l.t - {1}) // {0})", 2 * day, 128 * day))));
-    all.push_back(
-        {"where_" + name,
-         fmt::format(
-             "operator = \"count\"\nwhere = {{ type = \"rating\", \"context.device\" = \"mobile\" }}\n{}", w),
-         fmt::format("nullif(count(*) {}, 0)::DOUBLE", when("e.type = 'rating' AND e.device = 'mobile'"))});
-  }
-  return all;
-}
 
 inline std::string view_toml(const std::string& name, const std::string& entity,
                              const std::vector<pair>& features) {
@@ -88,6 +34,48 @@ inline std::string view_toml(const std::string& name, const std::string& entity,
   for (auto& each : features)
     out += fmt::format("[[view.feature]]\nname = \"{}\"\n{}", each.name, each.toml);
   return out;
+}
+
+inline void add_feature(std::vector<pair>& to, const std::string& name, const std::string& toml) {
+  auto views = parse_views(view_toml("v", "user", {{name, toml, {}}}), name);
+  if (!views)
+    FAIL(views.error().text);
+  auto& def = views->front().features.front();
+  to.push_back({name, toml, def.op->sql(def)});
+}
+
+/// Every operator of events over every window, for a view whose other side is `other` ("item" or "user").
+inline std::vector<pair> every_operator(const std::string& other) {
+  constexpr std::int64_t minute = 60'000'000, hour = 60 * minute, day = 24 * hour;
+  std::vector<pair> all;
+  for (auto& [name, window] :
+       {std::pair{"all", std::int64_t{0}}, {"6h", 6 * hour}, {"7d", 7 * day}, {"40d", 40 * day}}) {
+    auto w = window ? fmt::format("window = \"{}us\"\n", window) : std::string{};
+    auto add = [&](const std::string& as, std::string_view op, const std::string& more) {
+      add_feature(all, fmt::format("{}_{}", as, name), fmt::format("operator = \"{}\"\n{}{}", op, more, w));
+    };
+    add("count", "count", "");
+    add("sum", "sum", "of = \"value\"\n");
+    add("mean", "mean", "");
+    add("min", "min", "");
+    add("max", "max", "");
+    add("rate", "rate", "numerator = \"click\"\ndenominator = \"rating\"\n");
+    add("last", "last", "of = \"value\"\n");
+    add("last_n", "last_n", fmt::format("of = \"{}\"\nn = 5\n", other));
+    add("distinct_count", "distinct_count", fmt::format("of = \"{}\"\n", other));
+    add("time_since", "time_since", "");
+    add("decayed_count", "decayed_count", "half_life = \"2d\"\n");
+    add("where", "count", "where = { type = \"rating\", \"context.device\" = \"mobile\" }\n");
+  }
+  return all;
+}
+
+/// Every operator of an entity's own records.
+inline std::vector<pair> every_record_operator() {
+  std::vector<pair> all;
+  add_feature(all, "device", "operator = \"attribute\"\nof = \"attribute.device\"\n");
+  add_feature(all, "record", "operator = \"record\"\n");
+  return all;
 }
 
 /// Events of a small world: many equal instants, values missing, arrival out of order.
@@ -115,11 +103,43 @@ inline std::vector<record> generated(std::size_t count, unsigned seed) {
   return all;
 }
 
-/// Events in DuckDB, with the place in the log that `stream` gives them.
+/// What a record says of users, some of it that they are deleted.
+inline std::vector<record> generated_users(std::size_t count, unsigned seed) {
+  auto all = generated(count, seed);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    auto& each = all[i];
+    each.kind = record_kind::user;
+    each.type.clear();
+    each.item.clear();
+    each.value.reset();
+    if (i % 5 == 0)
+      each.attributes.push_back({"deleted", true});
+    else if (i % 3 == 0)
+      each.attributes.push_back({"languages", text_list{"de", "it"}});
+    normalise(each);
+  }
+  return all;
+}
+
+/// The record as the operator `record` shows it, written by another library.
+inline std::string record_text(const record& of) {
+  boost::json::object out;
+  for (auto& each : of.attributes)
+    if (each.name == "deleted")
+      return {};
+    else if (auto* words = std::get_if<text_list>(&each.value))
+      out[each.name] = boost::json::value_from(*words);
+    else
+      out[each.name] = std::get<std::string>(each.value);
+  return boost::json::serialize(out);
+}
+
+/// Records in DuckDB, with the place in the log that `stream` gives them.
 inline table::connection database(const ingest::memory_stream& stream) {
   auto db = table::connection::open();
   REQUIRE(db);
-  REQUIRE(db->run("CREATE TABLE ev(type VARCHAR, usr VARCHAR, itm VARCHAR, val DOUBLE, et BIGINT, it BIGINT, "
+  REQUIRE(db->run("CREATE TABLE ev(entity BOOLEAN, record VARCHAR, type VARCHAR, usr VARCHAR, itm VARCHAR, "
+                  "val DOUBLE, et BIGINT, it BIGINT, "
                   "part BIGINT, off BIGINT, "
                   "device VARCHAR)"));
   auto rows = db->append_to("ev");
@@ -128,9 +148,8 @@ inline table::connection database(const ingest::memory_stream& stream) {
     for (auto& each : partition)
       for (std::size_t i = 0; i < each.size(); ++i) {
         auto rec = to_record(each[i]);
-        if (rec.kind != record_kind::event)
-          continue;
-        rows->add(rec.type).add(rec.user).add(rec.item);
+        bool entity = rec.kind != record_kind::event;
+        rows->add(entity).add(entity ? record_text(rec) : "").add(rec.type).add(rec.user).add(rec.item);
         rec.value ? rows->add(*rec.value) : rows->add_null();
         rows->add(micros_of(rec.event_time))
             .add(micros_of(rec.ingest_time))

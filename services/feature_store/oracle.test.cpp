@@ -1,9 +1,9 @@
 #include "services/feature_store/oracle.hpp"
 
-#include "services/feature_store/reader.hpp"
-#include "services/feature_store/state_engine.hpp"
-#include "services/feature_store/training_manifest.hpp"
-#include "services/feature_store/training_set.hpp"
+#include "services/feature_store/client/training_manifest.hpp"
+#include "services/feature_store/online/reader.hpp"
+#include "services/feature_store/online/state_engine.hpp"
+#include "services/feature_store/training/training_set.hpp"
 
 #include "common/testing/temp_dir.hpp"
 
@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <numeric>
 #include <set>
 #include <sstream>
 
@@ -62,51 +63,63 @@ std::vector<record> movielens() {
   return all;
 }
 
-/// Online values of every entity at the watermark, and what SQL says.
-void check_online(const ingest::memory_stream& stream, int stride = 1) {
-  testing::temp_dir folder;
-  auto opened = state_engine::open(folder / "s", both_views());
+/// Online values at the watermark of every `stride`th entity, and what SQL says.
+void check_view(state_engine& engine, table::connection& db, entity_kind kind, const std::string& view,
+                const std::vector<oracle::pair>& features, int stride) {
+  auto entity = std::string{to_string(kind)};
+  auto column = kind == entity_kind::user ? "usr" : "itm";
+  REQUIRE(db.run(fmt::format("CREATE OR REPLACE TABLE lab AS SELECT row_number() OVER (ORDER BY {0}) - 1 "
+                             "AS n, {0} AS ent, {1} AS t "
+                             "FROM (SELECT DISTINCT {0} FROM ev WHERE hash({0}) % {2} = 0)",
+                             column, engine.watermark(), stride)));
+  auto theirs = oracle::rows_of(db, oracle::query(features, "lab", entity, "true"), 1);
+  std::vector<std::string> ids;
+  for (auto& row : oracle::rows_of(db, "SELECT ent FROM lab ORDER BY n", 0))
+    ids.push_back(std::get<std::string>(row[0]));
+  auto names = names_of(view, features);
+  std::vector<std::string_view> name_views{names.begin(), names.end()};
+  auto plan = plan_read(engine, kind, name_views);
+  REQUIRE(plan);
+  std::vector<std::vector<oracle::cell>> ours(ids.size());
+  for (std::size_t from = 0; from < ids.size(); from += 500) {
+    std::vector<std::string_view> some{ids.begin() + static_cast<std::ptrdiff_t>(from),
+                                       ids.begin() +
+                                           static_cast<std::ptrdiff_t>(std::min(from + 500, ids.size()))};
+    auto columns = read_features(engine, *plan, some, engine.watermark());
+    REQUIRE(columns);
+    for (std::size_t r = 0; r < some.size(); ++r)
+      for (auto& each : *columns) {
+        oracle::cell value;
+        if (each.status[r] == 1 && each.type == value_type::number)
+          value = each.numbers[r];
+        if (each.status[r] == 1 && each.type == value_type::list)
+          value = fmt::format("{}", fmt::join(each.lists[r], " "));
+        if (each.status[r] == 1 && each.type == value_type::text && !each.texts[r].empty())
+          value = each.texts[r];
+        ours[from + r].push_back(value);
+      }
+  }
+  oracle::compare(ours, theirs, features);
+}
+
+std::unique_ptr<state_engine> engine_of(const std::filesystem::path& path, std::vector<feature_view> views,
+                                        const ingest::memory_stream& stream) {
+  auto opened = state_engine::open(path, std::move(views));
   REQUIRE(opened);
-  auto& engine = **opened;
-  std::vector<std::uint32_t> views{0, 1};
+  std::vector<std::uint32_t> all((*opened)->views().size());
+  std::iota(all.begin(), all.end(), 0u);
   for (auto& partition : stream.batches())
     for (auto& each : partition)
-      REQUIRE(engine.apply(views, each));
+      REQUIRE((*opened)->apply(all, each));
+  return std::move(*opened);
+}
+
+void check_online(const ingest::memory_stream& stream, int stride = 1) {
+  testing::temp_dir folder;
+  auto engine = engine_of(folder / "s", both_views(), stream);
   auto db = oracle::database(stream);
-  for (std::string entity : {"user", "item"}) {
-    auto features = oracle::every_operator(entity == "user" ? "item" : "user");
-    auto column = entity == "user" ? "usr" : "itm";
-    REQUIRE(db.run(fmt::format("CREATE OR REPLACE TABLE lab AS SELECT row_number() OVER (ORDER BY {0}) - 1 "
-                               "AS n, {0} AS ent, {1} AS t "
-                               "FROM (SELECT DISTINCT {0} FROM ev WHERE hash({0}) % {2} = 0)",
-                               column, engine.watermark(), stride)));
-    auto theirs = oracle::rows_of(db, oracle::query(features, "lab", entity, "true"), 1);
-    std::vector<std::string> ids;
-    for (auto& row : oracle::rows_of(db, "SELECT ent FROM lab ORDER BY n", 0))
-      ids.push_back(std::get<std::string>(row[0]));
-    auto names = names_of(entity == "user" ? "u" : "i", features);
-    std::vector<std::string_view> name_views{names.begin(), names.end()};
-    auto plan = plan_read(engine, entity == "user" ? entity_kind::user : entity_kind::item, name_views);
-    REQUIRE(plan);
-    std::vector<std::vector<oracle::cell>> ours(ids.size());
-    for (std::size_t from = 0; from < ids.size(); from += 500) {
-      std::vector<std::string_view> some{ids.begin() + static_cast<std::ptrdiff_t>(from),
-                                         ids.begin() +
-                                             static_cast<std::ptrdiff_t>(std::min(from + 500, ids.size()))};
-      auto columns = read_features(engine, *plan, some, engine.watermark());
-      REQUIRE(columns);
-      for (std::size_t r = 0; r < some.size(); ++r)
-        for (auto& each : *columns) {
-          oracle::cell value;
-          if (each.status[r] == 1 && each.type == value_type::number)
-            value = each.numbers[r];
-          if (each.status[r] == 1 && each.type == value_type::list)
-            value = fmt::format("{}", fmt::join(each.lists[r], " "));
-          ours[from + r].push_back(value);
-        }
-    }
-    oracle::compare(ours, theirs, features);
-  }
+  check_view(*engine, db, entity_kind::user, "u", oracle::every_operator("item"), stride);
+  check_view(*engine, db, entity_kind::item, "i", oracle::every_operator("user"), stride);
 }
 
 std::string build(const training_spec& spec, ingest::memory_stream& stream, const std::filesystem::path& out,
@@ -174,6 +187,34 @@ TEST_CASE("online: every operator and window equals SQL over generated events wi
     CAPTURE(seed);
     check_online(ingest::memory_stream{oracle::generated(6000, seed), 4, 100});
   }
+}
+
+TEST_CASE("online: what an entity's own records say equals SQL, whatever events are between") {
+  auto records = oracle::generated_users(900, 5);
+  for (auto& each : oracle::generated(900, 6)) {
+    each.id += "e";
+    records.push_back(std::move(each));
+  }
+  ingest::memory_stream stream{records, 3, 50};
+  auto features = oracle::every_record_operator();
+  auto views = parse_views(oracle::view_toml("r", "user", features), "test");
+  REQUIRE(views);
+  testing::temp_dir folder;
+  auto engine = engine_of(folder / "s", *views, stream);
+  auto db = oracle::database(stream);
+
+  check_view(*engine, db, entity_kind::user, "r", features, 1);
+}
+
+TEST_CASE("every operator has its SQL tried") {
+  std::set<std::string_view> tried;
+  for (auto& toml : {oracle::view_toml("v", "user", oracle::every_operator("item")),
+                     oracle::view_toml("v", "user", oracle::every_record_operator())})
+    for (auto& each : parse_views(toml, "test")->front().features)
+      tried.insert(each.op->name());
+
+  for (auto* each : all_operators())
+    CHECK_MESSAGE(tried.contains(each->name()), each->name());
 }
 
 TEST_CASE("online: every operator and window equals SQL over MovieLens 100K") {
@@ -297,11 +338,13 @@ TEST_CASE("a label that is an event cannot see its own instant") {
   auto spec = parse_training_spec("features=['u.n']\nboundary='at'\n[labels]\nevent='click'\n", "t");
   CHECK(!spec);
   CHECK(!parse_training_spec("features=['u.n']\nlables=1\n[labels]\nevent='click'\n", "t"));
-  CHECK(parse_training_spec("features=['u.n']\n[labels]\nspine='x.parquet'\nuser='id'\ntime='at'\n", "t"));
+  CHECK(parse_training_spec("features=['u.n']\n[labels]\nentity_rows='x.parquet'\nuser='id'\ntime='at'\n",
+                            "t"));
 }
 
-TEST_CASE("the Feast fixture: attributes at the instants of a spine equal DuckDB's ASOF join, duplicates and "
-          "straggler included") {
+TEST_CASE(
+    "the Feast fixture: attributes at the instants of entity rows equal DuckDB's ASOF join, duplicates and "
+    "straggler included") {
   auto file = (data_folder() / "feast" / "driver_stats.parquet").string();
   if (!std::filesystem::exists(file)) {
     MESSAGE("skipped: no data");
@@ -346,20 +389,21 @@ TEST_CASE("the Feast fixture: attributes at the instants of a spine equal DuckDB
       "test");
   REQUIRE(views);
   testing::temp_dir folder;
-  auto spine = (folder / "spine.parquet").string();
+  auto entity_rows = (folder / "entity_rows.parquet").string();
   // Instants around every row: exactly at it, a second before, 20 minutes and two days after.
   REQUIRE(db->run(fmt::format(
-      "CREATE TABLE spine AS SELECT driver_id, event_timestamp::TIMESTAMP + to_seconds(d) AS moment, d FROM "
+      "CREATE TABLE entity_rows AS SELECT driver_id, event_timestamp::TIMESTAMP + to_seconds(d) AS moment, d "
+      "FROM "
       "(SELECT DISTINCT driver_id, event_timestamp FROM read_parquet({})), (VALUES (0), (-1), (1200), "
       "(172800)) v(d) "
-      "ORDER BY moment, driver_id, d; COPY spine TO {} (FORMAT parquet)",
-      table::sql_text(file), table::sql_text(spine))));
+      "ORDER BY moment, driver_id, d; COPY entity_rows TO {} (FORMAT parquet)",
+      table::sql_text(file), table::sql_text(entity_rows))));
   training_spec spec;
   spec.name = "feast";
-  spec.spine = spine;
-  spec.spine_user = "driver_id";
-  spec.spine_time = "moment";
-  spec.spine_columns = {"d"};
+  spec.entity_rows = entity_rows;
+  spec.entity_user = "driver_id";
+  spec.entity_time = "moment";
+  spec.kept_columns = {"d"};
   spec.boundary = boundary::at;
   spec.features = {"d.conv", "d.acc", "d.trips"};
   ingest::memory_stream stream{records, 2};
@@ -375,7 +419,7 @@ TEST_CASE("the Feast fixture: attributes at the instants of a spine equal DuckDB
           "SELECT s.driver_id, CASE WHEN fresh THEN conv END, CASE WHEN fresh THEN acc END, CASE WHEN fresh "
           "THEN trips END FROM (SELECT s.driver_id, s.moment, s.d, f.conv_rate::DOUBLE AS conv, "
           "f.acc_rate::DOUBLE AS acc, f.avg_daily_trips::DOUBLE AS trips, s.moment - f.ts <= INTERVAL 1 DAY "
-          "AS fresh FROM spine s "
+          "AS fresh FROM entity_rows s "
           "ASOF LEFT JOIN (SELECT DISTINCT driver_id, event_timestamp::TIMESTAMP AS ts, conv_rate, acc_rate, "
           "avg_daily_trips "
           "FROM read_parquet({})) f ON s.driver_id = f.driver_id AND s.moment >= f.ts) s ORDER BY s.moment, "

@@ -1,6 +1,6 @@
 #include "services/trainer/run_data.hpp"
 
-#include "services/feature_store/training_manifest.hpp"
+#include "services/feature_store/client/training_manifest.hpp"
 #include "services/ingest/client/log_stream.hpp"
 #include "services/trainer/run_folders.hpp"
 #include "services/trainer/snapshot.hpp"

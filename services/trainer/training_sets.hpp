@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/feature_store/training_fetch.hpp"
+#include "services/feature_store/client/training_fetch.hpp"
 
 #include <filesystem>
 #include <functional>

@@ -3,9 +3,9 @@
 #include "tests/bench/report.hpp"
 
 #include "services/feature_store/client/feature_client.hpp"
-#include "services/feature_store/read_pool.hpp"
-#include "services/feature_store/reader.hpp"
-#include "services/feature_store/state_engine.hpp"
+#include "services/feature_store/online/feature_reads.hpp"
+#include "services/feature_store/online/reader.hpp"
+#include "services/feature_store/online/state_engine.hpp"
 
 #include "common/net/client.hpp"
 #include "common/net/endpoint.hpp"
@@ -300,13 +300,16 @@ int main(int argc, char** argv) {
     }
 
   metrics::registry registry;
-  auto pool = std::make_shared<read_pool>(engine, std::make_shared<service_metrics>(registry), 2,
-                                          [at] { return at; });
+  auto pool = std::make_shared<blocking_pool>(blocking_pool::options{"feature-read", 2}, registry);
+  auto server = std::make_shared<feature_reads>(engine, std::make_shared<service_metrics>(registry), pool,
+                                                [at] { return at; });
   net::endpoint_options listen;
   listen.address = "ipc://" + (folder / "features.sock").string();
   listen.who = "feature-store/0";
   net::handler_map handlers;
-  handlers[wire::Kind::read_features] = [pool](net::request asked_now) { pool->take(std::move(asked_now)); };
+  handlers[wire::Kind::read_features] = [server](net::request asked_now) {
+    server->serve(std::make_shared<net::request>(std::move(asked_now)));
+  };
   auto endpoint = must(net::endpoint::open(std::move(listen), std::move(handlers)));
   net::client_options connect;
   connect.service = "feature-store";
@@ -326,7 +329,7 @@ int main(int argc, char** argv) {
   }
   client.reset();
   endpoint->stop();
-  pool->stop();
+  pool.reset();
 
   auto line = [&](const char* name, const bench::samples& ours, const char* limit,
                   const bench::samples& theirs, double aim) {

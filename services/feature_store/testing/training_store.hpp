@@ -1,9 +1,9 @@
 #pragma once
 
-#include "services/feature_store/kept_training.hpp"
-#include "services/feature_store/training_set.hpp"
-#include "services/feature_store/training_wire.hpp"
-#include "services/feature_store/view.hpp"
+#include "services/feature_store/training/training_set.hpp"
+#include "services/feature_store/training/training_set_repository.hpp"
+#include "services/feature_store/training/training_wire.hpp"
+#include "services/feature_store/views/view.hpp"
 
 #include "common/net/client.hpp"
 #include "common/net/endpoint.hpp"
@@ -60,7 +60,7 @@ inline training_manifest build_clicks(const std::filesystem::path& folder, const
 }
 
 /// Keeps such a set in `kept`.
-inline training_manifest keep_clicks(kept_training& kept, const std::string& name, int count,
+inline training_manifest keep_clicks(training_set_repository& kept, const std::string& name, int count,
                                      const std::string& more = {}) {
   auto made = build_clicks(kept.workshop(name), name, count, more);
   auto published = kept.publish(name);
@@ -72,7 +72,8 @@ inline training_manifest keep_clicks(kept_training& kept, const std::string& nam
 class training_store {
 public:
   explicit training_store(const std::filesystem::path& folder)
-      : address_{"ipc://" + (folder / "store.sock").string()}, kept{*kept_training::open(folder / "kept")} {
+      : address_{"ipc://" + (folder / "store.sock").string()}, kept{*training_set_repository::open(folder /
+                                                                                                   "kept")} {
     start();
     net::client_options options;
     options.service = "feature-store";
@@ -113,7 +114,7 @@ private:
   std::unique_ptr<net::endpoint> endpoint_;
 
 public:
-  std::unique_ptr<kept_training> kept;
+  std::unique_ptr<training_set_repository> kept;
   std::shared_ptr<net::client> client;
   std::size_t page_bytes = 500; ///< So that a small set has many pages.
   std::atomic<int> pages{0};

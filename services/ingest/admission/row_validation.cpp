@@ -14,7 +14,7 @@ namespace troupe::ingest {
 namespace {
 
 validation_result read_violations(chunk payload, std::size_t records) {
-  TROUPE_TRY(answer, message<wire::Verdicts>::open(std::move(payload), validator_identifier));
+  TROUPE_TRY(answer, message<wire::RowViolations>::open(std::move(payload), validator_identifier));
   std::vector<row_violation> found;
   if (answer->refused())
     for (auto* each : *answer->refused()) {
@@ -38,10 +38,10 @@ validate_function validate_by_service(std::shared_ptr<net::client> validator,
           auto batch = out.CreateVector(reinterpret_cast<const std::uint8_t*>(request.batch.data()),
                                         request.batch.size());
           auto source = out.CreateString(request.source);
-          return wire::CreateJudge(out, source, request.first_record, batch);
+          return wire::CreateValidate(out, source, request.first_record, batch);
         },
         validator_identifier, request.batch.size() + 256);
-    validator->call_async(wire::Kind::judge, std::move(payload), deadline::in(timeout),
+    validator->call_async(wire::Kind::validate, std::move(payload), deadline::in(timeout),
                           [done = std::move(done), records](expected<net::reply> reply) {
                             if (!reply)
                               return done(unexpected{reply.error()});

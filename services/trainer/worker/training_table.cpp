@@ -89,7 +89,7 @@ expected<labelled_rows> read_training_set(const std::filesystem::path& folder,
   if (!has(options.label))
     return fail(ec::invalid_argument, "training set {} has no column {}: set dcn.label", folder.string(),
                 options.label);
-  // A label of a spine is text: what is no number has no value.
+  // A label of entity_rows is text: what is no number has no value.
   auto columns = fmt::format("TRY_CAST({} AS DOUBLE), \"user\", \"item\"", quoted(options.label));
   std::vector<std::string> types;
   auto add = [&](const std::string& name, const std::string& type, bool of_item) {

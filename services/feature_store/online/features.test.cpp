@@ -1,0 +1,486 @@
+#include "services/feature_store/client/feature_client.hpp"
+#include "services/feature_store/online/reader.hpp"
+#include "services/feature_store/online/state_engine.hpp"
+#include "services/feature_store/oracle.hpp"
+
+#include "common/core/hash.hpp"
+#include "common/testing/temp_dir.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <random>
+
+using namespace troupe;
+using namespace troupe::feature_store;
+
+namespace {
+
+std::vector<feature_view> views_of(const std::string& toml) {
+  auto views = parse_views(toml, "test");
+  if (!views)
+    FAIL(views.error().text);
+  return *views;
+}
+
+std::unique_ptr<state_engine> open(const std::filesystem::path& path, const std::vector<feature_view>& views,
+                                   engine_options options = {}) {
+  auto engine = state_engine::open(path, views, options);
+  if (!engine)
+    FAIL(engine.error().text);
+  return std::move(*engine);
+}
+
+std::vector<std::uint32_t> all_views(const state_engine& engine) {
+  std::vector<std::uint32_t> out;
+  for (std::uint32_t v = 0; v < engine.views().size(); ++v)
+    out.push_back(v);
+  return out;
+}
+
+void apply_all(state_engine& engine, const ingest::memory_stream& stream) {
+  for (auto& partition : stream.batches())
+    for (auto& each : partition)
+      REQUIRE(engine.apply(all_views(engine), each));
+}
+
+std::vector<std::string> dump(state_engine& engine) {
+  std::vector<std::string> out;
+  std::string after;
+  for (bool last = false; !last;) {
+    auto page = engine.dump(after, 7, last);
+    REQUIRE(page);
+    for (auto& each : *page) {
+      out.push_back(each.key + " " + each.sha256);
+      after = each.key;
+    }
+  }
+  return out;
+}
+
+const char* two_views = R"(
+[[view]]
+name = "u"
+entity = "user"
+source = ["rating", "click"]
+[[view.feature]]
+name = "n"
+operator = "count"
+[[view.feature]]
+name = "recent"
+operator = "last_n"
+of = "item"
+n = 3
+[[view]]
+name = "i"
+entity = "item"
+source = "rating"
+[[view.feature]]
+name = "mean"
+operator = "mean"
+)";
+
+} // namespace
+
+TEST_CASE("a view's version follows its meaning, not its spelling") {
+  auto a = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='x'"
+                    "\noperator='mean'\nwindow='7d'\n"
+                    "[[view.feature]]\nname='a'\noperator='count'\n");
+  auto b = views_of(
+      "[[view]]\nname='v'\nentity='user'\nsource=['rating']\n[[view.feature]]\nname='a'\noperator='count'\n"
+      "[[view.feature]]\nname='x'\noperator='mean'\nof='value'\nwindow='168h'\nhop='1h'\n");
+  auto c = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='x'"
+                    "\noperator='mean'\nwindow='8d'\n"
+                    "[[view.feature]]\nname='a'\noperator='count'\n");
+
+  CHECK(a[0].version == b[0].version);
+  CHECK(a[0].version != c[0].version);
+  CHECK(views_of(a[0].canonical())[0].version == a[0].version);
+}
+
+TEST_CASE("a view with an unknown or senseless key is refused by name") {
+  auto refused = [](const std::string& feature) {
+    auto views = parse_views(
+        "[[view]]\nname='v'\nentity='user'\nsource='rating'\n[[view.feature]]\nname='x'\n" + feature,
+        "f.toml");
+    REQUIRE(!views);
+    return views.error().text;
+  };
+  CHECK(refused("operator='count'\nwindw='7d'\n").find("windw") != std::string::npos);
+  CHECK(refused("operator='count'\nof='value'\n").find("takes no of") != std::string::npos);
+  CHECK(refused("operator='cuont'\n").find("cuont") != std::string::npos);
+  CHECK(refused("operator='last_n'\nof='item'\n").find("needs n") != std::string::npos);
+  CHECK(refused("operator='rate'\nnumerator='click'\ndenominator='rating'\n").find("event types") !=
+        std::string::npos);
+  CHECK(refused("operator='sum'\nof='item'\n").find("numbers") != std::string::npos);
+  CHECK(refused("operator='count'\nwindow='0d'\n").find("more than 0") != std::string::npos);
+  CHECK(refused("operator='decayed_count'\n").find("half_life") != std::string::npos);
+}
+
+TEST_CASE("the state of an entity is a function of the set of its records, whatever their order") {
+  auto views = views_of(oracle::view_toml("v", "user", oracle::every_operator("item")));
+  auto events = oracle::generated(600, 7);
+  for (auto& each : events)
+    each.user = "u";
+  auto bytes = encode_batch(events, 3, 1000);
+  auto records = batch::trusted(bytes);
+  std::vector<std::size_t> order(events.size());
+  for (std::size_t i = 0; i < order.size(); ++i)
+    order[i] = i;
+  std::string first;
+  std::mt19937 random{11};
+  for (int round = 0; round < 12; ++round) {
+    entity_state state{views[0]};
+    std::size_t step = 0;
+    for (auto i : order) {
+      state.apply(views[0], feature_event_of(records[i], 3, 1000 + i));
+      // Saved and read back half-way: nothing changes.
+      if (++step % 97 == 0) {
+        auto again = entity_state::decode(views[0], state.encode(views[0]));
+        REQUIRE(again);
+        state = std::move(*again);
+      }
+    }
+    auto now = state.encode(views[0]);
+    if (first.empty())
+      first = now;
+    CHECK(now == first);
+    std::shuffle(order.begin(), order.end(), random);
+  }
+  for (std::size_t cut = 0; cut < first.size(); cut += 13)
+    CHECK(!entity_state::decode(views[0], std::string_view{first}.substr(0, cut)));
+}
+
+TEST_CASE("a value older than the view's TTL is stale: no value, but its age") {
+  auto views = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\nttl='1d'\n[[view.feature]]"
+                        "\nname='n'\noperator='count'\n");
+  testing::temp_dir folder;
+  auto engine = open(folder / "s", views);
+  record one;
+  one.id = "1", one.type = "rating", one.user = "u", one.item = "i",
+  one.event_time = from_micros(1'000'000'000'000'000);
+  REQUIRE(engine->apply(all_views(*engine), batch::trusted(encode_batch({&one, 1}))));
+  std::vector<std::string_view> names{"v.n"}, ids{"u", "nobody"};
+  auto plan = plan_read(*engine, entity_kind::user, names);
+  REQUIRE(plan);
+  constexpr std::int64_t hour = 3'600'000'000;
+  auto fresh = read_features(*engine, *plan, ids, 1'000'000'000'000'000 + hour);
+  auto old = read_features(*engine, *plan, ids, 1'000'000'000'000'000 + 25 * hour);
+
+  CHECK((*fresh)[0].status[0] == 1);
+  CHECK((*fresh)[0].numbers[0] == 1);
+  CHECK((*fresh)[0].age_us[0] == hour);
+  CHECK((*fresh)[0].status[1] == 0);
+  CHECK((*fresh)[0].age_us[1] == -1);
+  CHECK((*old)[0].status[0] == 2);
+  CHECK((*old)[0].numbers[0] == 0);
+  CHECK((*old)[0].age_us[0] == 25 * hour);
+  CHECK(!plan_read(*engine, entity_kind::user, std::vector<std::string_view>{"v.m"}));
+  CHECK(!plan_read(*engine, entity_kind::item, names));
+}
+
+TEST_CASE("states after a crash at any point and a replay are those of an undisturbed run, byte for byte") {
+  auto views = views_of(two_views);
+  ingest::memory_stream stream{oracle::generated(3000, 3), 4, 50};
+  testing::temp_dir folder;
+  auto whole = open(folder / "whole", views);
+  apply_all(*whole, stream);
+  auto expected_states = dump(*whole);
+  engine_options small;
+  small.cache_bytes = 1 << 14;
+  small.flush_states = 37;
+  std::mt19937 random{5};
+  std::vector<std::uint64_t> next(4);
+
+  for (bool done = false; !done;) {
+    auto engine =
+        open(folder / "torn", views, small); // dropped without a flush below: what was not written is lost
+    for (std::uint32_t p = 0; p < 4; ++p)
+      next[p] = std::min(engine->applied(0, p), engine->applied(1, p));
+    for (int steps = 0; steps < 25; ++steps) {
+      std::uint32_t p = random() % 4;
+      for (auto& each : stream.batches()[p])
+        if (each.base_offset() + each.size() > next[p]) {
+          REQUIRE(engine->apply(all_views(*engine), each));
+          next[p] = each.base_offset() + each.size();
+          break;
+        }
+    }
+    auto ends = *stream.ends();
+    done = next == ends;
+    if (random() % 3 == 0 || done)
+      REQUIRE(engine->flush());
+    if (done)
+      CHECK(dump(*engine) == expected_states);
+  }
+}
+
+TEST_CASE(
+    "a new view starts from the first record, the others keep what they have, a dropped one is erased") {
+  auto views = views_of(two_views);
+  ingest::memory_stream stream{oracle::generated(500, 4), 2, 50};
+  testing::temp_dir folder;
+  {
+    auto engine = open(folder / "s", {views[0]});
+    apply_all(*engine, stream);
+    REQUIRE(engine->flush());
+  }
+  auto engine = open(folder / "s", views);
+
+  CHECK(engine->applied(*engine->find_view("u"), 0) == (*stream.ends())[0]);
+  CHECK(engine->applied(*engine->find_view("i"), 0) == 0);
+  auto item = *engine->find_view("i");
+  for (auto& partition : stream.batches())
+    for (auto& each : partition)
+      REQUIRE(engine->apply({&item, 1}, each));
+  auto both = dump(*engine);
+  engine.reset();
+  auto fresh = open(folder / "fresh", views);
+  apply_all(*fresh, stream);
+  CHECK(both == dump(*fresh));
+  engine = open(folder / "s", {views[0]});
+  auto left = dump(*engine);
+  CHECK(!left.empty());
+  CHECK(std::all_of(left.begin(), left.end(), [](auto& each) { return each.starts_with("u@"); }));
+}
+
+TEST_CASE("states of another format are computed again from the first record") {
+  auto views = views_of(two_views);
+  testing::temp_dir folder;
+  {
+    auto engine = open(folder / "s", views);
+    apply_all(*engine, ingest::memory_stream{oracle::generated(200, 4), 1});
+    REQUIRE(engine->flush());
+    constexpr store::family_id meta = 1;
+    REQUIRE(engine->database().put(meta, "layout", "0/1", store::durability::synced));
+  }
+  auto engine = open(folder / "s", views);
+
+  CHECK(engine->applied(0, 0) == 0);
+  CHECK(dump(*engine).empty());
+}
+
+TEST_CASE("replicas share the entities out: each is kept by one") {
+  auto views = views_of(two_views);
+  ingest::memory_stream stream{oracle::generated(500, 9), 2};
+  testing::temp_dir folder;
+  auto whole = open(folder / "whole", views);
+  apply_all(*whole, stream);
+  std::vector<std::string> together;
+  for (std::uint32_t replica = 0; replica < 3; ++replica) {
+    engine_options options;
+    options.replica = replica;
+    options.replicas = 3;
+    auto engine = open(folder / std::to_string(replica), views, options);
+    apply_all(*engine, stream);
+    for (auto& each : dump(*engine))
+      together.push_back(each);
+  }
+  auto all = dump(*whole);
+  std::sort(all.begin(), all.end());
+  std::sort(together.begin(), together.end());
+  CHECK(all == together);
+}
+
+TEST_CASE("a batch with a gap before it is refused") {
+  testing::temp_dir folder;
+  auto engine = open(folder / "s", views_of(two_views));
+  auto events = oracle::generated(3, 1);
+  auto refused = engine->apply(all_views(*engine), batch::trusted(encode_batch(events, 0, 5)));
+  REQUIRE(!refused);
+  CHECK(refused.error().code == ec::conflict);
+}
+
+TEST_CASE("a scan gives the features of every entity once, page by page, in the order of the ids") {
+  testing::temp_dir dir;
+  auto views = views_of(R"(
+[[view]]
+name = "card"
+entity = "item"
+[[view.feature]]
+name = "title"
+operator = "attribute"
+of = "attribute.title"
+[[view]]
+name = "trend"
+entity = "item"
+source = "click"
+[[view.feature]]
+name = "n"
+operator = "count"
+)");
+  std::vector<record> records;
+  auto add = [&](record rec) {
+    rec.event_time = from_micros(1'000'000);
+    rec.ingest_time = rec.event_time;
+    rec.id = std::to_string(records.size());
+    records.push_back(std::move(rec));
+  };
+  for (std::string item : {"c", "a", "e"}) {
+    record rec;
+    rec.kind = record_kind::item;
+    rec.item = item;
+    rec.attributes = {{"title", "T" + item}};
+    add(rec);
+  }
+  for (std::string item : {"b", "c", "c"}) {
+    record rec;
+    rec.type = "click";
+    rec.user = "u";
+    rec.item = item;
+    add(rec);
+  }
+  auto engine = open(dir / "state", views);
+  apply_all(*engine, ingest::memory_stream{records, 2});
+
+  std::vector<std::string> ids, titles;
+  std::vector<double> counts;
+  int pages = 0;
+  for (bool last = false; !last; ++pages) {
+    auto asked = encode_scan("item", {"trend.n", "card.title"}, ids.empty() ? "" : ids.back(), 2, 2'000'000);
+    auto got = answer_scan(*engine, *flatbuffers::GetRoot<wire::FeatureScan>(asked.data()), 0);
+    REQUIRE(got);
+    auto page = decode_page(*got);
+    REQUIRE(page);
+    last = page->last;
+    ids.insert(ids.end(), page->ids.begin(), page->ids.end());
+    for (std::size_t i = 0; i < page->ids.size(); ++i) {
+      counts.push_back(page->features.columns[0].numbers[i]);
+      titles.push_back(page->features.columns[1].texts[i]);
+    }
+  }
+
+  CHECK(pages == 2);
+  CHECK(ids == std::vector<std::string>{"a", "b", "c", "e"});
+  CHECK(titles == std::vector<std::string>{"Ta", "", "Tc", "Te"});
+  CHECK(counts == std::vector<double>{0, 1, 2, 0});
+  auto wrong = encode_scan("user", {"trend.n"}, "", 2, 0);
+  CHECK(!answer_scan(*engine, *flatbuffers::GetRoot<wire::FeatureScan>(wrong.data()), 0));
+}
+
+namespace {
+
+record entity_record(record_kind kind, const std::string& id, std::int64_t at,
+                     std::vector<attribute> attributes) {
+  record rec;
+  rec.kind = kind;
+  rec.id = fmt::format("{}@{}", id, at);
+  (kind == record_kind::user ? rec.user : rec.item) = id;
+  rec.event_time = rec.ingest_time = from_micros(at);
+  rec.attributes = std::move(attributes);
+  return rec;
+}
+
+/// The engine of the service: two_views and the built-in ones.
+std::vector<feature_view> views_and_records() {
+  auto views = views_of(two_views);
+  for (auto entity : {entity_kind::user, entity_kind::item})
+    views.push_back(record_view(entity));
+  return views;
+}
+
+feature_answer read(state_engine& engine, const std::string& entity, std::vector<std::string> ids,
+                    std::vector<std::string> features) {
+  auto asked = encode(feature_query{entity, ids, std::move(features), 5'000'000, {}});
+  auto got = answer_read(engine, *flatbuffers::GetRoot<wire::ReadFeatures>(asked.data()), 0);
+  REQUIRE_MESSAGE(got, (got ? std::string{} : got.error().text));
+  auto answer = decode_features(*got, ids.size());
+  REQUIRE(answer);
+  return *answer;
+}
+
+} // namespace
+
+TEST_CASE("the newest record of an entity comes back whole, whatever the order of arrival") {
+  testing::temp_dir dir;
+  auto engine = open(dir / "s", views_and_records());
+  std::vector<record> records{
+      entity_record(
+          record_kind::item, "i", 3'000'000,
+          {{"genres", text_list{"a\"b", "c"}}, {"hidden", false}, {"title", "H\xc3\xa9"}, {"year", 1995.0}}),
+      entity_record(record_kind::item, "i", 2'000'000, {{"deleted", true}}),
+      entity_record(record_kind::user, "u", 1'000'000, {})};
+  apply_all(*engine, ingest::memory_stream{records, 1});
+
+  auto item = read(*engine, "item", {"i", "nowhere"}, {"item_record.attributes"});
+  CHECK(item.columns[0].texts[0] ==
+        "{\"genres\":[\"a\\\"b\",\"c\"],\"hidden\":false,\"title\":\"H\xc3\xa9\",\"year\":1995}");
+  CHECK(item.columns[0].age_us[0] == 2'000'000);
+  CHECK(item.columns[0].status[1] == wire::FeatureStatus::missing);
+  CHECK(item.deleted == std::vector<std::uint8_t>{0, 0});
+  CHECK(read(*engine, "user", {"u"}, {"user_record.attributes"}).columns[0].texts[0] == "{}");
+}
+
+TEST_CASE("a built-in view reads as any other, but no file may define it") {
+  auto built_in = record_view(entity_kind::user);
+  testing::temp_dir dir;
+  std::ofstream{dir / "mine.toml"} << built_in.canonical();
+
+  CHECK(views_of(built_in.canonical())[0].version == built_in.version);
+  auto refused = read_views(dir.path());
+  REQUIRE(!refused);
+  CHECK(refused.error().text.find("user_record") != std::string::npos);
+}
+
+TEST_CASE(
+    "a deleted entity has no feature until it is written again, in reads, in scans and after a restart") {
+  testing::temp_dir dir;
+  auto engine = open(dir / "s", views_and_records());
+  record click;
+  click.id = "1", click.type = "rating", click.user = "u", click.item = "i", click.value = 4;
+  click.event_time = click.ingest_time = from_micros(1'000'000);
+  auto append = [&](record rec) {
+    auto next = engine->applied(0, 0);
+    REQUIRE(engine->apply(all_views(*engine), batch::trusted(encode_batch({&rec, 1}, 0, next))));
+  };
+  auto status = [](const feature_answer& of) { return of.columns[0].status[0]; };
+  append(click);
+  append(entity_record(record_kind::user, "u", 2'000'000, {{"age", 30.0}}));
+  CHECK(status(read(*engine, "user", {"u"}, {"u.recent"})) == wire::FeatureStatus::present);
+
+  append(entity_record(record_kind::user, "u", 3'000'000, {{"deleted", true}}));
+  append(entity_record(record_kind::item, "i", 3'000'000, {{"deleted", true}}));
+  REQUIRE(engine->flush());
+  engine.reset();
+  engine = open(dir / "s", views_and_records());
+
+  auto user = read(*engine, "user", {"u", "v"}, {"u.recent", "u.n"});
+  CHECK(user.deleted == std::vector<std::uint8_t>{1, 0});
+  for (auto& column : user.columns)
+    CHECK(column.status[0] == wire::FeatureStatus::missing);
+  auto asked = encode_scan("item", {"i.mean"}, "", 10, 5'000'000);
+  auto page = decode_page(*answer_scan(*engine, *flatbuffers::GetRoot<wire::FeatureScan>(asked.data()), 0));
+  REQUIRE(page);
+  CHECK(page->ids == std::vector<std::string>{"i"});
+  CHECK(page->features.deleted == std::vector<std::uint8_t>{1});
+  CHECK(page->features.columns[0].status[0] == wire::FeatureStatus::missing);
+
+  append(entity_record(record_kind::user, "u", 4'000'000, {{"age", 31.0}}));
+  CHECK(status(read(*engine, "user", {"u"}, {"u.recent"})) == wire::FeatureStatus::present);
+}
+
+TEST_CASE(
+    "offsets are reached when the built-in view has them too: a deletion is obeyed by the next answer") {
+  testing::temp_dir dir;
+  auto engine = open(dir / "s", views_and_records());
+  auto deletion = entity_record(record_kind::user, "u", 1'000'000, {{"deleted", true}});
+  auto asked = encode(feature_query{"user", {"u"}, {"u.n"}, 0, {{0, 1}}});
+  auto reached = [&] {
+    return offsets_reached(*engine, *flatbuffers::GetRoot<wire::ReadFeatures>(asked.data()));
+  };
+  auto view = *engine->find_view("u"), record = *engine->find_view("user_record");
+  auto bytes = batch::trusted(encode_batch({&deletion, 1}));
+
+  REQUIRE(engine->apply({&view, 1}, bytes));
+  CHECK(!reached());
+  REQUIRE(engine->apply({&record, 1}, bytes));
+  CHECK(reached());
+}
+
+TEST_CASE("the shipped views can be read together, and those for serving are among them") {
+  auto views = read_views(TROUPE_VIEWS_SHIPPED);
+  REQUIRE_MESSAGE(views, (views ? std::string{} : views.error().text));
+  for (std::string name : {"user_history", "item_card", "item_trend"})
+    CHECK(std::any_of(views->begin(), views->end(), [&](auto& view) { return view.name == name; }));
+}

@@ -1,0 +1,113 @@
+#include "services/feature_store/operators/kept_values.hpp"
+
+namespace troupe::feature_store {
+
+std::optional<std::variant<double, std::string, text_list>>
+kept_values_operator::value_in(const feature_definition& def, const feature_event& from) const {
+  auto any = [](auto value) -> std::optional<std::variant<double, std::string, text_list>> {
+    if (!value)
+      return std::nullopt;
+    return std::move(*value);
+  };
+  switch (type_of_one(def)) {
+  case value_type::number:
+    return any(number_of(from, def.of));
+  case value_type::list:
+    return any(list_of(from, def.of));
+  case value_type::text:
+    return any(feature_store::text_of(from, def.of));
+  }
+  return std::nullopt;
+}
+
+void kept_values_operator::apply(const feature_definition& def, const feature_event& from, std::int64_t,
+                                 slot& into) const {
+  auto& values = into.must_have_more().values;
+  auto key = from.key();
+  if (values.size() == limit(def) && key < values.front().key)
+    return;
+  auto value = value_in(def, from);
+  if (!value)
+    return;
+  into.touch(from.event_time);
+  auto at =
+      std::upper_bound(values.begin(), values.end(), key, [](auto& k, auto& each) { return k < each.key; });
+  values.insert(at, kept_value{key, std::move(*value)});
+  if (values.size() > limit(def))
+    values.erase(values.begin());
+}
+
+bool kept_values_operator::fold(const feature_definition&, slot& from, std::int64_t, std::int64_t,
+                                double& number) const {
+  if (!from.more || from.more->values.empty())
+    return false;
+  if (auto* known = std::get_if<double>(&from.more->values.back().value))
+    number = *known;
+  return true;
+}
+
+void kept_values_operator::fold_words(const feature_definition& def, const slot& from, std::int64_t,
+                                      feature_value& out) const {
+  auto& value = from.more->values.back().value;
+  if (def.type == value_type::text)
+    out.text = std::get<std::string>(value);
+  else
+    out.list = std::get<text_list>(value);
+}
+
+void kept_values_operator::encode(const feature_definition&, const slot& from, std::int64_t base, form as,
+                                  byte_writer& out) const {
+  out.count(from.more ? from.more->values.size() : 0);
+  if (!from.more)
+    return;
+  for (auto& each : from.more->values) {
+    out.signed_count(base - each.key.time);
+    if (as == form::stored) {
+      out.count(each.key.partition);
+      out.count(each.key.offset);
+    }
+    if (auto* number = std::get_if<double>(&each.value)) {
+      out.number(*number);
+    } else if (auto* text = std::get_if<std::string>(&each.value)) {
+      out.text(*text);
+    } else {
+      auto& list = std::get<text_list>(each.value);
+      out.count(list.size());
+      for (auto& word : list)
+        out.text(word);
+    }
+  }
+}
+
+bool kept_values_operator::decode(const feature_definition& def, slot& into, std::int64_t base,
+                                  byte_reader& in) const {
+  auto size = in.count();
+  if (size > in.left())
+    return false;
+  auto& values = into.must_have_more().values;
+  for (std::uint64_t i = 0; i < size && !in.failed(); ++i) {
+    kept_value each;
+    each.key.time = base - in.signed_count();
+    each.key.partition = static_cast<std::uint32_t>(in.count());
+    each.key.offset = in.count();
+    switch (type_of_one(def)) {
+    case value_type::text:
+      each.value = std::string{in.text()};
+      break;
+    case value_type::number:
+      each.value = in.number();
+      break;
+    case value_type::list: {
+      text_list list;
+      for (auto words = in.count(); words > 0 && !in.failed(); --words)
+        list.emplace_back(in.text());
+      each.value = std::move(list);
+      break;
+    }
+    }
+    values.push_back(std::move(each));
+  }
+  return !in.failed();
+}
+
+} // namespace troupe::feature_store

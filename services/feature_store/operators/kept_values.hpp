@@ -1,0 +1,31 @@
+#pragma once
+
+#include "services/feature_store/operators/operator.hpp"
+
+#include <optional>
+
+namespace troupe::feature_store {
+
+/// An operator that keeps the newest values themselves: one, or so many as it says.
+class kept_values_operator : public feature_operator {
+public:
+  void apply(const feature_definition& def, const feature_event& from, std::int64_t newest,
+             slot& into) const final;
+  bool fold(const feature_definition& def, slot& from, std::int64_t first, std::int64_t at,
+            double& number) const final;
+  void fold_words(const feature_definition& def, const slot& from, std::int64_t first,
+                  feature_value& out) const override;
+  void encode(const feature_definition& def, const slot& from, std::int64_t base, form as,
+              byte_writer& out) const final;
+  bool decode(const feature_definition& def, slot& into, std::int64_t base, byte_reader& in) const final;
+
+protected:
+  virtual std::size_t limit(const feature_definition&) const { return 1; }
+  /// What one value is; by default that of the feature.
+  virtual value_type type_of_one(const feature_definition& def) const { return def.type; }
+  /// The value that a record brings; none where the record does not count.
+  virtual std::optional<std::variant<double, std::string, text_list>>
+  value_in(const feature_definition& def, const feature_event& from) const;
+};
+
+} // namespace troupe::feature_store

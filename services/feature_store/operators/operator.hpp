@@ -1,0 +1,86 @@
+#pragma once
+
+#include "services/feature_store/operators/slot.hpp"
+#include "services/feature_store/views/view.hpp"
+
+#include <toml++/toml.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace troupe::feature_store {
+
+enum class status : std::uint8_t { missing = 0, present = 1, stale = 2 };
+
+/// One value as it was read. Which of number, text and list means something follows from the feature's type.
+struct feature_value {
+  feature_store::status status = status::missing;
+  std::int64_t age_us = -1;
+  double number = 0;
+  std::string text;
+  text_list list;
+};
+
+enum class form : std::uint8_t {
+  stored, ///< For `decode`.
+  content ///< Without offsets: two logs that got the same records in other interleavings give the same bytes.
+};
+
+/// How the records behind a feature become one value: online, in training sets, and in SQL. One object an
+/// operator, in the file of its name; stateless, what it remembers lies in the slot.
+///
+/// A slot is a function of the SET of records applied: sums are fixed-point, ties are broken by `order_key`,
+/// and what is evicted depends on the newest event of the entity alone.
+class feature_operator {
+public:
+  virtual ~feature_operator() = default;
+
+  virtual std::string_view name() const noexcept = 0;
+
+  /// Whether it looks at the records of the entity itself instead of at events about it.
+  virtual bool of_entity() const noexcept { return false; }
+
+  /// The keys of a definition that it takes beside name, operator and where.
+  virtual std::span<const std::string_view> keys() const noexcept = 0;
+  bool takes(std::string_view key) const noexcept;
+
+  /// Reads its keys of a definition, of which there are no others. `where` says where it stands, for
+  /// messages.
+  virtual expected<void> parse(const toml::table& table, const feature_view& view, std::string_view where,
+                               feature_definition& into) const = 0;
+
+  /// The first tile that a reading at this instant sees.
+  virtual std::int64_t first_tile(const feature_definition& def, std::int64_t at) const noexcept;
+
+  /// Takes a record. `newest` is the newest event of the entity.
+  virtual void apply(const feature_definition& def, const feature_event& from, std::int64_t newest,
+                     slot& into) const = 0;
+
+  /// The number at an instant, from that tile on; of other types only whether there is a value. False:
+  /// missing.
+  virtual bool fold(const feature_definition& def, slot& from, std::int64_t first, std::int64_t at,
+                    double& number) const = 0;
+
+  /// Text or words, where `fold` found a value of such a type.
+  virtual void fold_words(const feature_definition& def, const slot& from, std::int64_t first,
+                          feature_value& out) const;
+
+  /// The slot without `newest`. `base` is what times are written relative to.
+  virtual void encode(const feature_definition& def, const slot& from, std::int64_t base, form as,
+                      byte_writer& out) const = 0;
+  virtual bool decode(const feature_definition& def, slot& into, std::int64_t base,
+                      byte_reader& in) const = 0;
+
+  /// The same value in SQL, over the columns of `sql.hpp`: what the tests hold it against.
+  virtual std::string sql(const feature_definition& def) const = 0;
+};
+
+/// nullptr where there is none of this name.
+const feature_operator* find_operator(std::string_view name) noexcept;
+
+/// By name.
+std::span<const feature_operator* const> all_operators() noexcept;
+
+} // namespace troupe::feature_store

@@ -1,0 +1,60 @@
+#include "services/feature_store/operators/keys.hpp"
+#include "services/feature_store/operators/sql.hpp"
+#include "services/feature_store/operators/tiles.hpp"
+
+namespace troupe::feature_store {
+
+namespace {
+
+/// Events of type numerator per event of type denominator.
+class rate_class final : public tile_operator {
+public:
+  std::string_view name() const noexcept override { return "rate"; }
+  std::span<const std::string_view> keys() const noexcept override {
+    static constexpr std::array<std::string_view, 4> all{"window", "hop", "numerator", "denominator"};
+    return all;
+  }
+  expected<void> parse(const toml::table& table, const feature_view& view, std::string_view where,
+                       feature_definition& into) const override {
+    TROUPE_CHECK(parse_window(table, where, into));
+    TROUPE_TRY(numerator, text_key(table, "numerator", where));
+    TROUPE_TRY(denominator, text_key(table, "denominator", where));
+    for (auto* each : {&numerator, &denominator})
+      if (!*each || !view.has_source(**each))
+        return fail(ec::invalid_argument,
+                    "{}: operator rate needs numerator and denominator, event types of the view's source",
+                    where);
+    into.numerator = *numerator;
+    into.denominator = *denominator;
+    return {};
+  }
+  std::string sql(const feature_definition& def) const override {
+    auto of_type = [&](const std::string& type) {
+      return fmt::format("count(*) {}", sql_filter(def, fmt::format("e.type = '{}'", type)));
+    };
+    return fmt::format("({})::DOUBLE / nullif({}, 0)", of_type(def.numerator), of_type(def.denominator));
+  }
+
+private:
+  bool counts(const feature_definition& def, const feature_event& from) const override {
+    return from.type == def.numerator || from.type == def.denominator;
+  }
+  void add(const feature_definition& def, const feature_event& from, tile& into) const override {
+    into.count += from.type == def.denominator;
+    into.sum += from.type == def.numerator;
+  }
+  bool total(std::span<const tile> tiles, double& number) const override {
+    auto all = sum_of(tiles);
+    number = all.count > 0 ? static_cast<double>(all.sum) / static_cast<double>(all.count) : 0;
+    return all.count > 0;
+  }
+};
+
+} // namespace
+
+const feature_operator& rate_operator() {
+  static const rate_class made;
+  return made;
+}
+
+} // namespace troupe::feature_store

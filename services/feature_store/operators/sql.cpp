@@ -1,0 +1,53 @@
+#include "services/feature_store/operators/sql.hpp"
+
+#include "services/feature_store/operators/operator.hpp"
+
+namespace troupe::feature_store {
+
+namespace {
+
+std::string literal(std::string_view text) {
+  std::string out = "'";
+  for (char c : text)
+    out.append(c == '\'' ? 2 : 1, c);
+  return out += '\'';
+}
+
+} // namespace
+
+std::string sql_column(const field& what) {
+  switch (what.of) {
+  case field::part::value:
+    return "e.val";
+  case field::part::item:
+    return "e.itm";
+  case field::part::user:
+    return "e.usr";
+  case field::part::type:
+    return "e.type";
+  default:
+    return fmt::format("e.\"{}\"", what.name);
+  }
+}
+
+std::string sql_filter(const feature_definition& def, std::string_view more) {
+  auto out = fmt::format("FILTER (WHERE {}e.entity AND {}", def.op->of_entity() ? "" : "NOT ", more);
+  if (def.window)
+    out += fmt::format(" AND e.et // {0} >= (l.t - {1}) // {0}", def.hop.count(), def.window->count());
+  for (auto& each : def.where) {
+    auto equals = std::holds_alternative<std::string>(each.equals)
+                      ? literal(std::get<std::string>(each.equals))
+                  : std::holds_alternative<double>(each.equals)
+                      ? fmt::format("{}", std::get<double>(each.equals))
+                      : literal(std::get<bool>(each.equals) ? "true" : "false");
+    out += fmt::format(" AND {} = {}", sql_column(each.what), equals);
+  }
+  return out + ")";
+}
+
+std::string sql_newest(const feature_definition& def, const std::string& column) {
+  return fmt::format("list_extract(list({} {}) {}, -1)", column, sql_order,
+                     sql_filter(def, column + " IS NOT NULL"));
+}
+
+} // namespace troupe::feature_store

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "services/feature_store/views/view.hpp"
+
+#include <string>
+#include <string_view>
+
+/// SQL over the rows `e` of a log that a label `l` sees, grouped by label. Columns of e: entity (whether it
+/// is a record of a user or item), type, usr, itm, val, et (event time, microseconds), part, off, record (its
+/// attributes as JSON), and one for each attribute, by its name. Column of l: t, the instant.
+namespace troupe::feature_store {
+
+/// `e.val`, `e."device"`.
+std::string sql_column(const field& what);
+
+/// Orders the values of an aggregate as `order_key` does.
+inline constexpr std::string_view sql_order = "ORDER BY e.et, e.part, e.off";
+
+/// `FILTER (WHERE ...)`: rows of the right kind, in the window, for which `where` of the definition holds,
+/// and `more`.
+std::string sql_filter(const feature_definition& def, std::string_view more = "true");
+
+/// The newest value of a column that is not NULL.
+std::string sql_newest(const feature_definition& def, const std::string& column);
+
+} // namespace troupe::feature_store

@@ -1,0 +1,31 @@
+#include "services/feature_store/operators/sql.hpp"
+#include "services/feature_store/operators/tiles.hpp"
+
+namespace troupe::feature_store {
+
+namespace {
+
+/// In fixed point, 2^-40; summands are cut at +-2^60.
+class sum_class final : public sum_like_operator {
+public:
+  std::string_view name() const noexcept override { return "sum"; }
+  std::string sql(const feature_definition& def) const override {
+    return fmt::format("sum({}) {}", sql_column(def.of), sql_filter(def));
+  }
+
+private:
+  bool total(std::span<const tile> tiles, double& number) const override {
+    auto all = sum_of(tiles);
+    number = from_fixed(all.sum);
+    return all.count > 0;
+  }
+};
+
+} // namespace
+
+const feature_operator& sum_operator() {
+  static const sum_class made;
+  return made;
+}
+
+} // namespace troupe::feature_store

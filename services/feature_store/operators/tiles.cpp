@@ -1,0 +1,127 @@
+#include "services/feature_store/operators/tiles.hpp"
+
+#include "services/feature_store/operators/keys.hpp"
+
+#include <cmath>
+
+namespace troupe::feature_store {
+
+namespace {
+
+constexpr int fraction_bits = 40;
+constexpr double largest_summand = 1152921504606846976.0; // 2^60: room for 2^27 summands of that size
+
+} // namespace
+
+int128 to_fixed(double number) noexcept {
+  number = std::clamp(number, -largest_summand, largest_summand);
+  return static_cast<int128>(std::nearbyint(std::ldexp(number, fraction_bits)));
+}
+
+double from_fixed(int128 sum) noexcept {
+  return std::ldexp(static_cast<double>(sum), -fraction_bits);
+}
+
+int128 add_wrapping(int128 a, int128 b) noexcept {
+  return static_cast<int128>(static_cast<uint128>(a) + static_cast<uint128>(b));
+}
+
+bool tile_operator::counts(const feature_definition&, const feature_event&) const {
+  return true;
+}
+
+void tile_operator::apply(const feature_definition& def, const feature_event& from, std::int64_t newest,
+                          slot& into) const {
+  if (!counts(def, from))
+    return;
+  into.touch(from.event_time);
+  auto hop = def.hop.count();
+  auto index = hop ? floor_div(from.event_time, hop) : 0;
+  // A record too old for every later reading leaves no tile, but counts as having been there.
+  if (hop && newest != never && index < first_tile(def, newest))
+    return;
+  add(def, from, tile_at(into.tiles, index));
+  if (into.tiles.size() > 64 && into.tiles.size() % 64 == 1 && newest != never && hop)
+    into.tiles.erase(into.tiles.begin(), tiles_from(into.tiles, first_tile(def, newest)));
+}
+
+bool tile_operator::fold(const feature_definition&, slot& from, std::int64_t first, std::int64_t,
+                         double& number) const {
+  return from.memoized(first, number, [&](double& fresh) {
+    // Few have tiles before the first: those of a window that has just moved.
+    auto begin = from.tiles.begin();
+    if (begin != from.tiles.end() && begin->index < first)
+      begin = tiles_from(from.tiles, first);
+    return begin != from.tiles.end() && total({begin, from.tiles.end()}, fresh);
+  });
+}
+
+tile_total tile_operator::sum_of(std::span<const tile> tiles) noexcept {
+  tile_total out;
+  for (auto& each : tiles) {
+    out.count += each.count;
+    out.sum = add_wrapping(out.sum, each.sum);
+  }
+  return out;
+}
+
+void tile_operator::encode(const feature_definition&, const slot& from, std::int64_t, form,
+                           byte_writer& out) const {
+  out.count(from.tiles.size());
+  std::int64_t before = 0;
+  for (auto& each : from.tiles) {
+    out.signed_count(each.index - before);
+    before = each.index;
+    out.count(each.count);
+    encode_payload(each, out);
+  }
+}
+
+bool tile_operator::decode(const feature_definition&, slot& into, std::int64_t, byte_reader& in) const {
+  auto size = in.count();
+  if (size > in.left())
+    return false;
+  into.tiles.resize(size);
+  std::int64_t before = 0;
+  for (auto& each : into.tiles) {
+    each.index = before += in.signed_count();
+    each.count = in.count();
+    decode_payload(each, in);
+  }
+  return !in.failed();
+}
+
+std::span<const std::string_view> number_operator::keys() const noexcept {
+  return number_keys;
+}
+
+expected<void> number_operator::parse(const toml::table& table, const feature_view&, std::string_view where,
+                                      feature_definition& into) const {
+  return parse_number(table, where, into);
+}
+
+bool number_operator::counts(const feature_definition& def, const feature_event& from) const {
+  return number_of(from, def.of).has_value();
+}
+
+void number_operator::add(const feature_definition& def, const feature_event& from, tile& into) const {
+  // -0.0 becomes 0.0: which of the two came first must not show.
+  add_number(*number_of(from, def.of) + 0.0, into.count++ == 0, into);
+}
+
+void sum_like_operator::add_number(double number, bool, tile& into) const {
+  into.sum = add_wrapping(into.sum, to_fixed(number));
+}
+
+void extreme_operator::add_number(double number, bool first, tile& into) const {
+  into.extreme = first ? number : better(into.extreme, number);
+}
+
+bool extreme_operator::total(std::span<const tile> tiles, double& number) const {
+  number = tiles.front().extreme;
+  for (auto& each : tiles.subspan(1))
+    number = better(number, each.extreme);
+  return true;
+}
+
+} // namespace troupe::feature_store

@@ -1,0 +1,74 @@
+#pragma once
+
+#include "services/feature_store/operators/operator.hpp"
+
+namespace troupe::feature_store {
+
+/// Sums are kept in fixed point, so that their order does not matter.
+int128 to_fixed(double number) noexcept;
+double from_fixed(int128 sum) noexcept;
+int128 add_wrapping(int128 a, int128 b) noexcept;
+
+/// Of the tiles from `first` on: how many events, and their sum.
+struct tile_total {
+  std::uint64_t count = 0;
+  int128 sum = 0;
+};
+
+/// An operator whose tiles are numbers: it says what a record adds to a tile, and what tiles add up to.
+class tile_operator : public feature_operator {
+public:
+  void apply(const feature_definition& def, const feature_event& from, std::int64_t newest,
+             slot& into) const final;
+  bool fold(const feature_definition& def, slot& from, std::int64_t first, std::int64_t at,
+            double& number) const override;
+  void encode(const feature_definition& def, const slot& from, std::int64_t base, form as,
+              byte_writer& out) const final;
+  bool decode(const feature_definition& def, slot& into, std::int64_t base, byte_reader& in) const final;
+
+protected:
+  /// Whether a record counts at all.
+  virtual bool counts(const feature_definition& def, const feature_event& from) const;
+  /// Adds a record that counts.
+  virtual void add(const feature_definition& def, const feature_event& from, tile& into) const = 0;
+  /// The value of tiles, of which there is at least one. False: missing.
+  virtual bool total(std::span<const tile> tiles, double& number) const = 0;
+  /// What a tile holds beside its count: by default the sum.
+  virtual void encode_payload(const tile& from, byte_writer& out) const { out.wide(from.sum); }
+  virtual void decode_payload(tile& into, byte_reader& in) const { into.sum = in.wide(); }
+
+  static tile_total sum_of(std::span<const tile> tiles) noexcept;
+};
+
+/// sum, mean, min, max: of a part of a record that is a number.
+class number_operator : public tile_operator {
+public:
+  std::span<const std::string_view> keys() const noexcept final;
+  expected<void> parse(const toml::table& table, const feature_view& view, std::string_view where,
+                       feature_definition& into) const final;
+
+protected:
+  bool counts(const feature_definition& def, const feature_event& from) const final;
+  void add(const feature_definition& def, const feature_event& from, tile& into) const final;
+  /// Adds a number. `first` says that the tile is new.
+  virtual void add_number(double number, bool first, tile& into) const = 0;
+};
+
+/// sum and mean.
+class sum_like_operator : public number_operator {
+protected:
+  void add_number(double number, bool first, tile& into) const final;
+};
+
+/// min and max.
+class extreme_operator : public number_operator {
+protected:
+  void add_number(double number, bool first, tile& into) const final;
+  bool total(std::span<const tile> tiles, double& number) const final;
+  void encode_payload(const tile& from, byte_writer& out) const final { out.number(from.extreme); }
+  void decode_payload(tile& into, byte_reader& in) const final { into.extreme = in.number(); }
+  /// The one of two that stays.
+  virtual double better(double a, double b) const noexcept = 0;
+};
+
+} // namespace troupe::feature_store

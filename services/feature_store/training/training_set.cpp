@@ -1,0 +1,485 @@
+#include "services/feature_store/training/training_set.hpp"
+
+#include "services/feature_store/client/training_columns.hpp"
+#include "services/feature_store/client/training_manifest.hpp"
+#include "services/feature_store/online/state_engine.hpp"
+#include "services/feature_store/training/replay_rows.hpp"
+
+#include "common/json/parse.hpp"
+#include "common/table/parquet.hpp"
+
+#include <boost/json.hpp>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+
+namespace troupe::feature_store {
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+expected<void> write_file(const fs::path& path, const std::string& text) {
+  auto fresh = path;
+  fresh += ".part";
+  {
+    std::ofstream out{fresh, std::ios::binary | std::ios::trunc};
+    out << text;
+    out.flush();
+    if (!out)
+      return fail(errno_code(errno), "cannot write {}: {}", path.string(), errno_text(errno));
+  }
+  std::error_code code;
+  fs::rename(fresh, path, code);
+  if (code)
+    return fail(ec::io_failed, "cannot rename {}: {}", fresh.string(), code.message());
+  return {};
+}
+
+expected<json::object> read_json(const fs::path& path) {
+  std::ifstream in{path, std::ios::binary};
+  if (!in)
+    return fail(ec::not_found, "cannot open {}: {}", path.string(), errno_text(errno));
+  std::string text{std::istreambuf_iterator<char>{in}, {}};
+  auto parsed = parse_json(text);
+  if (!parsed || !parsed->is_object())
+    return fail(ec::corrupt, "{} is not a JSON object", path.string());
+  return std::move(parsed->get_object());
+}
+
+std::string text_in(const json::object& from, std::string_view key) {
+  auto* found = from.if_contains(key);
+  return found && found->is_string() ? std::string{found->as_string()} : std::string{};
+}
+
+std::uint64_t whole_in(const json::object& from, std::string_view key) {
+  auto* found = from.if_contains(key);
+  return found && found->is_number() ? found->to_number<std::uint64_t>() : 0;
+}
+
+/// Manifests are read by people: one key a line.
+std::string pretty(const json::object& from) {
+  std::string out = "{\n";
+  for (auto& [key, value] : from)
+    out += fmt::format("{}  {}: {}", out.size() > 2 ? ",\n" : "", json::serialize(json::string{key}),
+                       json::serialize(value));
+  return out + "\n}\n";
+}
+
+/// The views whose features the training set holds, in their order.
+std::vector<feature_view> used_views(const training_spec& spec, const std::vector<feature_view>& views) {
+  std::set<std::string> used;
+  for (auto& name : spec.features)
+    used.insert(name.substr(0, name.find('.')));
+  std::vector<feature_view> out;
+  for (auto& view : views)
+    if (used.contains(view.name))
+      out.push_back(view);
+  return out;
+}
+
+class builder {
+public:
+  builder(const training_spec& spec, const std::vector<feature_view>& views, ingest::record_stream& log,
+          fs::path out, const training_options& options)
+      : spec_{spec}, log_{log}, out_{std::move(out)}, work_{out_ / ".work"}, options_{options} {
+    views_ = used_views(spec, views);
+  }
+
+  expected<std::string> build() {
+    TROUPE_CHECK(resolve());
+    if (auto manifest = read_training_manifest(out_)) {
+      if (manifest->identity != identity_)
+        return fail(ec::conflict, "cannot build {} in {}: the folder holds another training set", spec_.name,
+                    out_.string());
+      return manifest->text;
+    }
+    std::error_code code;
+    fs::create_directories(work_, code);
+    if (code)
+      return fail(ec::io_failed, "cannot create {}: {}", work_.string(), code.message());
+    TROUPE_CHECK(plan());
+    TROUPE_CHECK(collect());
+    TROUPE_CHECK(replay());
+    return finish();
+  }
+
+private:
+  struct output {
+    std::uint32_t view = 0;
+    std::uint32_t feature = 0;
+    value_type type = value_type::number;
+  };
+
+  expected<void> resolve() {
+    identity_ = training_set_identity(spec_, views_);
+    columns_ = {{"label_time", column_type::time}, {"user", column_type::text}, {"item", column_type::text}};
+    if (spec_.entity_rows.empty())
+      columns_.push_back({"label_value", column_type::number});
+    for (auto& name : spec_.kept_columns)
+      columns_.push_back({name, column_type::text});
+    std::set<std::string> names;
+    for (auto& name : spec_.features) {
+      if (!names.insert(name).second)
+        return fail(ec::invalid_argument, "feature {} is asked for twice", name);
+      auto dot = name.find('.');
+      std::uint32_t v = 0;
+      while (v < views_.size() &&
+             (dot == std::string::npos || views_[v].name != std::string_view{name}.substr(0, dot)))
+        ++v;
+      auto feature =
+          v < views_.size() ? views_[v].find(std::string_view{name}.substr(dot + 1)) : std::nullopt;
+      if (!feature)
+        return fail(ec::not_found, "there is no feature {}", name);
+      auto type = views_[v].features[*feature].type;
+      outputs_.push_back({v, *feature, type});
+      columns_.push_back({name, type == value_type::number ? column_type::number
+                                : type == value_type::text ? column_type::text
+                                                           : column_type::list});
+      if (spec_.ages)
+        columns_.push_back({name + ".age_us", column_type::whole});
+    }
+    values_.resize(outputs_.size());
+    return {};
+  }
+
+  /// Fixes up to where the log is read, once: a resumed build reads the same.
+  expected<void> plan() {
+    auto file = work_ / "plan.json";
+    if (auto known = read_json(file)) {
+      if (text_in(*known, "identity") != identity_)
+        return fail(ec::conflict,
+                    "cannot build {} in {}: another training set was begun there; remove {} to give it up",
+                    spec_.name, out_.string(), work_.string());
+      for (auto& each : known->at("offsets").as_array())
+        ends_.push_back(each.to_number<std::uint64_t>());
+      return {};
+    }
+    TROUPE_TRY(ends, log_.ends());
+    ends_ = ends;
+    if (!spec_.offsets.empty()) {
+      if (spec_.offsets.size() != ends_.size())
+        return fail(ec::invalid_argument, "offsets names {} partitions, the log has {}", spec_.offsets.size(),
+                    ends_.size());
+      for (std::size_t p = 0; p < ends_.size(); ++p) {
+        if (spec_.offsets[p] > ends_[p])
+          return fail(ec::invalid_argument, "offsets asks for {} of partition {}, the log ends at {}",
+                      spec_.offsets[p], p, ends_[p]);
+        ends_[p] = spec_.offsets[p];
+      }
+    }
+    json::object fresh{{"identity", identity_}, {"offsets", json::array(ends_.begin(), ends_.end())}};
+    return write_file(file, json::serialize(fresh));
+  }
+
+  expected<void> tell(const char* stage) {
+    progress_.stage = stage;
+    if (options_.tell && !options_.tell(progress_))
+      return fail(ec::canceled, "training set {} was canceled while {}; it can be resumed", spec_.name,
+                  stage);
+    return {};
+  }
+
+  expected<void> open_sort() {
+    table::options how;
+    how.file = work_ / "sort.duckdb";
+    how.memory_limit_bytes = options_.memory_bytes / 2;
+    how.temp_directory = work_ / "spill";
+    TROUPE_TRY(db, table::connection::open(how));
+    db_ = std::make_unique<table::connection>(std::move(db));
+    return {};
+  }
+
+  expected<void> collect() {
+    for (auto end : ends_)
+      progress_.records_total += end;
+    auto done_file = work_ / "collected";
+    std::error_code code;
+    if (fs::exists(done_file, code)) {
+      TROUPE_CHECK(open_sort());
+      return {};
+    }
+    for (auto name : {"sort.duckdb", "sort.duckdb.wal"})
+      fs::remove(work_ / name, code);
+    TROUPE_CHECK(open_sort());
+    TROUPE_CHECK(db_->run("CREATE TABLE rows(visible BIGINT, label BIGINT, time BIGINT, part BIGINT, off "
+                          "BIGINT, payload BLOB)"));
+    TROUPE_TRY(rows, db_->append_to("rows"));
+    replay_rows into{spec_, views_, std::move(rows)};
+    if (!spec_.entity_rows.empty())
+      TROUPE_CHECK(into.add_entity_rows());
+    for (std::uint32_t p = 0; p < ends_.size(); ++p)
+      for (std::uint64_t next = 0; next < ends_[p];) {
+        TROUPE_TRY(batches, log_.read(p, next, 4u << 20));
+        if (batches.empty())
+          return fail(ec::unavailable, "partition {} of the log has no record at {} any more", p, next);
+        for (auto& each : batches) {
+          auto base = each.base_offset();
+          if (base > next)
+            return fail(ec::corrupt, "partition {} of the log jumps from {} to {}", p, next, base);
+          for (auto i = next - base; i < each.size() && base + i < ends_[p]; ++i) {
+            TROUPE_CHECK(into.add(each[i], p, base + i));
+            ++progress_.records_done;
+          }
+          next = std::max<std::uint64_t>(next, base + each.size());
+        }
+        TROUPE_CHECK(tell("sorting"));
+      }
+    TROUPE_CHECK(into.finish());
+    TROUPE_CHECK(db_->run("CHECKPOINT"));
+    return write_file(done_file, "1\n");
+  }
+
+  expected<void> replay() {
+    engine_options how;
+    how.cache_bytes = options_.memory_bytes / 3;
+    TROUPE_TRY(engine, state_engine::open(work_ / "state", views_, how));
+    engine_ = std::move(engine);
+    TROUPE_TRY(known, engine_->database().find(1, "xposition"));
+    std::string after;
+    if (known) {
+      auto parsed = parse_json(*known);
+      if (!parsed || !parsed->is_object())
+        return fail(ec::corrupt, "the checkpoint in {} cannot be read", work_.string());
+      auto& at = parsed->get_object();
+      progress_.rows = whole_in(at, "rows");
+      replayed_ = whole_in(at, "replayed");
+      for (auto& each : at.at("parts").as_array())
+        parts_.push_back({text_in(each.as_object(), "file"), whole_in(each.as_object(), "rows"),
+                          text_in(each.as_object(), "sha256")});
+      std::vector<std::int64_t> key;
+      for (auto& each : at.at("key").as_array())
+        key.push_back(each.to_number<std::int64_t>());
+      if (key.size() == 5)
+        after = fmt::format("WHERE visible >= {} AND (visible, label, time, part, off) > ({})", key[0],
+                            fmt::join(key, ", "));
+    }
+    TROUPE_TRY(total, db_->integer("SELECT count(*) FROM rows"));
+    progress_.records_total = static_cast<std::uint64_t>(total.value_or(0));
+    progress_.records_done = replayed_;
+    TROUPE_CHECK(tell("sorting"));
+    TROUPE_TRY(sorted, db_->query("SELECT visible, label, time, part, off, payload FROM rows " + after +
+                                  " ORDER BY visible, label, time, part, off"));
+    std::string payload(1024, '\0'); // on the heap, so that it is aligned as FlatBuffers need it
+    for (;;) {
+      TROUPE_TRY(more, sorted.next());
+      if (!more)
+        break;
+      auto *visible = sorted.column(0).data<std::int64_t>(), *label = sorted.column(1).data<std::int64_t>(),
+           *time = sorted.column(2).data<std::int64_t>(), *part = sorted.column(3).data<std::int64_t>(),
+           *off = sorted.column(4).data<std::int64_t>();
+      for (std::uint64_t row = 0; row < sorted.rows(); ++row) {
+        payload.assign(sorted.column(5).text(row));
+        auto from =
+            feature_event_of(*flatbuffers::GetRoot<wire::Record>(payload.data()),
+                             static_cast<std::uint32_t>(part[row]), static_cast<std::uint64_t>(off[row]));
+        ++replayed_;
+        if (label[row])
+          TROUPE_CHECK(write_row(from));
+        else
+          TROUPE_CHECK(engine_->apply(from));
+        if (part_rows_ >= spec_.rows_per_part || engine_->changed() >= options_.flush_states)
+          TROUPE_CHECK(seal({visible[row], label[row], time[row], part[row], off[row]}));
+      }
+      progress_.records_done = replayed_;
+      TROUPE_CHECK(tell("replaying"));
+    }
+    if (writer_ || parts_.empty()) {
+      TROUPE_CHECK(open_part());
+      TROUPE_CHECK(seal({std::numeric_limits<std::int64_t>::max(), 1, 0, 0, 0}));
+    }
+    return tell("writing");
+  }
+
+  expected<void> open_part() {
+    if (writer_)
+      return {};
+    std::vector<table::column_spec> specs;
+    for (auto& each : columns_)
+      specs.push_back({each.name, cell_of(each.type)});
+    part_name_ = fmt::format("part-{:05}.parquet", parts_.size());
+    TROUPE_TRY(writer, table::parquet_writer::open(out_ / part_name_, std::move(specs)));
+    writer_ = std::move(writer);
+    part_rows_ = 0;
+    return {};
+  }
+
+  void put_text(std::string_view text) {
+    if (text.empty()) {
+      writer_->add_null();
+      hasher_.null();
+    } else {
+      writer_->add(text);
+      hasher_.text(text);
+    }
+  }
+
+  expected<void> write_row(const feature_event& label) {
+    TROUPE_CHECK(open_part());
+    writer_->add(from_micros(label.event_time));
+    hasher_.whole(label.event_time);
+    put_text(label.user);
+    put_text(label.item);
+    if (spec_.entity_rows.empty()) {
+      if (label.value) {
+        writer_->add(*label.value);
+        hasher_.number(*label.value);
+      } else {
+        writer_->add_null();
+        hasher_.null();
+      }
+    }
+    for (auto& name : spec_.kept_columns)
+      put_text(feature_store::text_of(label, field{field::part::context, name}).value_or(""));
+    for (auto& each : values_)
+      each.status = status::missing, each.age_us = -1;
+    for (std::uint32_t v = 0; v < views_.size(); ++v) {
+      auto id = label.entity(views_[v].entity);
+      if (id.empty())
+        continue;
+      TROUPE_CHECK(engine_->visit(v, {&id, 1}, [&](std::size_t, entity_state& state) {
+        for (std::size_t i = 0; i < outputs_.size(); ++i)
+          if (outputs_[i].view == v)
+            state.read(views_[v], outputs_[i].feature, label.event_time, values_[i]);
+      }));
+    }
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+      auto& value = values_[i];
+      if (value.status != status::present) {
+        writer_->add_null();
+        hasher_.null();
+      } else if (outputs_[i].type == value_type::number) {
+        writer_->add(value.number);
+        hasher_.number(value.number);
+      } else if (outputs_[i].type == value_type::text) {
+        writer_->add(std::string_view{value.text});
+        hasher_.text(value.text);
+      } else {
+        writer_->add(std::span<const std::string>{value.list});
+        hasher_.list(value.list);
+      }
+      if (!spec_.ages)
+        continue;
+      if (value.status == status::missing) {
+        writer_->add_null();
+        hasher_.null();
+      } else {
+        writer_->add(value.age_us);
+        hasher_.whole(value.age_us);
+      }
+    }
+    hasher_.end_row();
+    ++part_rows_;
+    ++progress_.rows;
+    return writer_->end_row();
+  }
+
+  /// Completes the part in work and makes a checkpoint: states, position and parts in one atomic write.
+  expected<void> seal(const replay_place& at) {
+    if (writer_) {
+      TROUPE_TRY(bytes, writer_->finish());
+      static_cast<void>(bytes);
+      writer_.reset();
+      parts_.push_back({part_name_, part_rows_, hasher_.finish()});
+      part_rows_ = 0;
+    }
+    json::object position{{"rows", progress_.rows},
+                          {"replayed", replayed_},
+                          {"key", {at.visible, at.label, at.time, at.partition, at.offset}},
+                          {"parts", parts_json()}};
+    std::pair<std::string, std::string> extra{"position", json::serialize(position)};
+    return engine_->flush({&extra, 1});
+  }
+
+  json::array parts_json() const {
+    json::array out;
+    for (auto& each : parts_)
+      out.push_back(json::object{{"file", each.file}, {"rows", each.rows}, {"sha256", each.sha256}});
+    return out;
+  }
+
+  expected<std::string> finish() {
+    json::array columns;
+    for (auto& each : columns_)
+      columns.push_back(json::object{{"name", each.name}, {"type", to_string(each.type)}});
+    json::object versions, entities;
+    for (auto& view : views_) {
+      versions[view.name] = view.version;
+      entities[view.name] = to_string(view.entity);
+    }
+    std::vector<std::string> hashes;
+    for (auto& each : parts_)
+      hashes.push_back(each.sha256);
+    json::object manifest{
+        {"name", spec_.name},
+        {"content_sha256", content_hash(columns_, hashes)},
+        {"rows", progress_.rows},
+        {"columns", columns},
+        {"parts", parts_json()},
+        {"views", versions},
+        {"entities", entities},
+        {"log_offsets", json::array(ends_.begin(), ends_.end())},
+        {"boundary", spec_.boundary == boundary::before ? "before" : "at"},
+        {"knowledge", spec_.knowledge == knowledge::event_time ? "event_time" : "ingest_time"},
+        {"specification", spec_.canonical()},
+        {"identity", identity_}};
+    TROUPE_CHECK(write_file(out_ / training_manifest_file, pretty(manifest)));
+    engine_.reset();
+    db_.reset();
+    std::error_code code;
+    fs::remove_all(work_, code);
+    TROUPE_CHECK(tell("done"));
+    return pretty(manifest);
+  }
+
+  struct part {
+    std::string file;
+    std::uint64_t rows = 0;
+    std::string sha256;
+  };
+
+  const training_spec& spec_;
+  std::vector<feature_view> views_;
+  ingest::record_stream& log_;
+  fs::path out_, work_;
+  const training_options& options_;
+  std::string identity_;
+  std::vector<training_column> columns_;
+  std::vector<output> outputs_;
+  std::vector<feature_value> values_;
+  std::vector<std::uint64_t> ends_;
+  training_progress progress_;
+  std::uint64_t replayed_ = 0;
+  std::unique_ptr<table::connection> db_;
+  std::unique_ptr<state_engine> engine_;
+  std::unique_ptr<table::parquet_writer> writer_;
+  row_hasher hasher_;
+  std::string part_name_;
+  std::uint64_t part_rows_ = 0;
+  std::vector<part> parts_;
+};
+
+} // namespace
+
+expected<std::string> build_training_set(const training_spec& spec, const std::vector<feature_view>& views,
+                                         ingest::record_stream& log, const std::filesystem::path& out,
+                                         const training_options& options) {
+  builder work{spec, views, log, out, options};
+  auto manifest = work.build();
+  if (!manifest && manifest.error().code != ec::canceled)
+    return fail_while(fmt::format("building training set {}", spec.name), std::move(manifest).error());
+  return manifest;
+}
+
+std::string training_set_identity(const training_spec& spec, const std::vector<feature_view>& views) {
+  auto identity = spec.canonical();
+  for (auto& view : used_views(spec, views))
+    identity += view.version + "\n";
+  return sha256_hex(as_bytes(identity));
+}
+
+} // namespace troupe::feature_store
