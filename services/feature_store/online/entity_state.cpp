@@ -71,40 +71,40 @@ void entity_state::read(const feature_view& view, std::uint32_t feature, std::in
 
 std::string entity_state::encode(const feature_view& view, form as) {
   trim(view);
-  byte_writer out;
+  store::encoder out;
   out.octet(state_format);
-  out.signed_count(newest_);
+  out.signed_whole(newest_);
   auto base = newest_ == never ? 0 : newest_;
   for (std::size_t i = 0; i < features_.size(); ++i) {
     auto& from = features_[i];
-    out.count(from.newest != never);
+    out.whole(from.newest != never);
     if (from.newest == never)
       continue;
-    out.signed_count(base - from.newest);
+    out.signed_whole(base - from.newest);
     view.features[i].op->encode(view.features[i], from, base, as, out);
   }
   return out.take();
 }
 
 expected<entity_state> entity_state::decode(const feature_view& view, std::string_view bytes) {
-  byte_reader in{bytes};
+  store::decoder in{bytes};
   entity_state out{view};
   if (auto format = in.octet(); format != state_format)
     return fail(ec::unsupported_version, "cannot read a state of view {}: format {}", view.name, format);
-  out.newest_ = in.signed_count();
+  out.newest_ = in.signed_whole();
   auto base = out.newest_ == never ? 0 : out.newest_;
   for (std::size_t i = 0; i < out.features_.size(); ++i) {
     auto& into = out.features_[i];
     bool good = true;
-    if (in.count() != 0) {
-      into.newest = base - in.signed_count();
+    if (in.whole() != 0) {
+      into.newest = base - in.signed_whole();
       good = view.features[i].op->decode(view.features[i], into, base, in);
     }
-    if (!good || in.failed())
+    if (!good || !in.ok())
       return fail(ec::corrupt, "cannot read a state of view {}: feature {} does not end in {} bytes",
                   view.name, view.features[i].name, bytes.size());
   }
-  if (!in.at_end())
+  if (!in.done())
     return fail(ec::corrupt, "cannot read a state of view {}: {} bytes too many", view.name, in.left());
   return out;
 }

@@ -28,8 +28,8 @@ private:
     number = static_cast<double>(count);
     return count > 0;
   }
-  void encode_payload(const tile&, byte_writer&) const override {}
-  void decode_payload(tile&, byte_reader&) const override {}
+  void encode_payload(const tile&, store::encoder&) const override {}
+  void decode_payload(tile&, store::decoder&) const override {}
 };
 
 } // namespace

@@ -63,27 +63,27 @@ public:
     });
   }
   void encode(const feature_definition&, const slot& from, std::int64_t, form,
-              byte_writer& out) const override {
-    out.count(from.more ? from.more->tiles.size() : 0);
+              store::encoder& out) const override {
+    out.whole(from.more ? from.more->tiles.size() : 0);
     std::int64_t before = 0;
     if (from.more)
       for (auto& each : from.more->tiles) {
-        out.signed_count(each.index - before);
+        out.signed_whole(each.index - before);
         before = each.index;
         each.seen.save(out);
       }
   }
-  bool decode(const feature_definition&, slot& into, std::int64_t, byte_reader& in) const override {
-    auto size = in.count();
+  bool decode(const feature_definition&, slot& into, std::int64_t, store::decoder& in) const override {
+    auto size = in.whole();
     if (size > in.left())
       return false;
     auto& tiles = into.must_have_more().tiles;
     std::int64_t before = 0;
-    for (std::uint64_t i = 0; i < size && !in.failed(); ++i) {
-      before += in.signed_count();
+    for (std::uint64_t i = 0; i < size && in.ok(); ++i) {
+      before += in.signed_whole();
       tiles.push_back({before, sketch::distinct::load(in)});
     }
-    return !in.failed();
+    return in.ok();
   }
   std::string sql(const feature_definition& def) const override {
     return fmt::format("nullif(count(DISTINCT {}) {}, 0)::DOUBLE", sql_column(def.of), sql_filter(def));

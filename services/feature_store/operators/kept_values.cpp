@@ -56,23 +56,23 @@ void kept_values_operator::fold_words(const feature_definition& def, const slot&
 }
 
 void kept_values_operator::encode(const feature_definition&, const slot& from, std::int64_t base, form as,
-                                  byte_writer& out) const {
-  out.count(from.more ? from.more->values.size() : 0);
+                                  store::encoder& out) const {
+  out.whole(from.more ? from.more->values.size() : 0);
   if (!from.more)
     return;
   for (auto& each : from.more->values) {
-    out.signed_count(base - each.key.time);
+    out.signed_whole(base - each.key.time);
     if (as == form::stored) {
-      out.count(each.key.partition);
-      out.count(each.key.offset);
+      out.whole(each.key.partition);
+      out.whole(each.key.offset);
     }
     if (auto* number = std::get_if<double>(&each.value)) {
-      out.number(*number);
+      out.real(*number);
     } else if (auto* text = std::get_if<std::string>(&each.value)) {
       out.text(*text);
     } else {
       auto& list = std::get<text_list>(each.value);
-      out.count(list.size());
+      out.whole(list.size());
       for (auto& word : list)
         out.text(word);
     }
@@ -80,26 +80,26 @@ void kept_values_operator::encode(const feature_definition&, const slot& from, s
 }
 
 bool kept_values_operator::decode(const feature_definition& def, slot& into, std::int64_t base,
-                                  byte_reader& in) const {
-  auto size = in.count();
+                                  store::decoder& in) const {
+  auto size = in.whole();
   if (size > in.left())
     return false;
   auto& values = into.must_have_more().values;
-  for (std::uint64_t i = 0; i < size && !in.failed(); ++i) {
+  for (std::uint64_t i = 0; i < size && in.ok(); ++i) {
     kept_value each;
-    each.key.time = base - in.signed_count();
-    each.key.partition = static_cast<std::uint32_t>(in.count());
-    each.key.offset = in.count();
+    each.key.time = base - in.signed_whole();
+    each.key.partition = static_cast<std::uint32_t>(in.whole());
+    each.key.offset = in.whole();
     switch (type_of_one(def)) {
     case value_type::text:
       each.value = std::string{in.text()};
       break;
     case value_type::number:
-      each.value = in.number();
+      each.value = in.real();
       break;
     case value_type::list: {
       text_list list;
-      for (auto words = in.count(); words > 0 && !in.failed(); --words)
+      for (auto words = in.whole(); words > 0 && in.ok(); --words)
         list.emplace_back(in.text());
       each.value = std::move(list);
       break;
@@ -107,7 +107,7 @@ bool kept_values_operator::decode(const feature_definition& def, slot& into, std
     }
     values.push_back(std::move(each));
   }
-  return !in.failed();
+  return in.ok();
 }
 
 } // namespace troupe::feature_store

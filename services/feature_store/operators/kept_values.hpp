@@ -16,8 +16,8 @@ public:
   void fold_words(const feature_definition& def, const slot& from, std::int64_t first,
                   feature_value& out) const override;
   void encode(const feature_definition& def, const slot& from, std::int64_t base, form as,
-              byte_writer& out) const final;
-  bool decode(const feature_definition& def, slot& into, std::int64_t base, byte_reader& in) const final;
+              store::encoder& out) const final;
+  bool decode(const feature_definition& def, slot& into, std::int64_t base, store::decoder& in) const final;
 
 protected:
   virtual std::size_t limit(const feature_definition&) const { return 1; }

@@ -69,9 +69,9 @@ public:
 
   /// The slot without `newest`. `base` is what times are written relative to.
   virtual void encode(const feature_definition& def, const slot& from, std::int64_t base, form as,
-                      byte_writer& out) const = 0;
+                      store::encoder& out) const = 0;
   virtual bool decode(const feature_definition& def, slot& into, std::int64_t base,
-                      byte_reader& in) const = 0;
+                      store::decoder& in) const = 0;
 
   /// The same value in SQL, over the columns of `sql.hpp`: what the tests hold it against.
   virtual std::string sql(const feature_definition& def) const = 0;

@@ -2,7 +2,7 @@
 
 #include "services/feature_store/online/feature_event.hpp"
 
-#include "common/core/byte_stream.hpp"
+#include "common/store/codec.hpp"
 #include "common/sketch/distinct.hpp"
 
 #include <algorithm>
@@ -27,7 +27,7 @@ struct tile {
   std::int64_t index = 0;
   std::uint64_t count = 0; ///< Events; of a rate, the denominator.
   union {
-    int128 sum = 0; ///< Fixed point, 2^-40; of a rate, the numerator.
+    store::int128 sum = 0; ///< Fixed point, 2^-40; of a rate, the numerator.
     double extreme;
   };
 };

@@ -13,17 +13,17 @@ constexpr double largest_summand = 1152921504606846976.0; // 2^60: room for 2^27
 
 } // namespace
 
-int128 to_fixed(double number) noexcept {
+store::int128 to_fixed(double number) noexcept {
   number = std::clamp(number, -largest_summand, largest_summand);
-  return static_cast<int128>(std::nearbyint(std::ldexp(number, fraction_bits)));
+  return static_cast<store::int128>(std::nearbyint(std::ldexp(number, fraction_bits)));
 }
 
-double from_fixed(int128 sum) noexcept {
+double from_fixed(store::int128 sum) noexcept {
   return std::ldexp(static_cast<double>(sum), -fraction_bits);
 }
 
-int128 add_wrapping(int128 a, int128 b) noexcept {
-  return static_cast<int128>(static_cast<uint128>(a) + static_cast<uint128>(b));
+store::int128 add_wrapping(store::int128 a, store::int128 b) noexcept {
+  return static_cast<store::int128>(static_cast<store::uint128>(a) + static_cast<store::uint128>(b));
 }
 
 bool tile_operator::counts(const feature_definition&, const feature_event&) const {
@@ -66,29 +66,29 @@ tile_total tile_operator::sum_of(std::span<const tile> tiles) noexcept {
 }
 
 void tile_operator::encode(const feature_definition&, const slot& from, std::int64_t, form,
-                           byte_writer& out) const {
-  out.count(from.tiles.size());
+                           store::encoder& out) const {
+  out.whole(from.tiles.size());
   std::int64_t before = 0;
   for (auto& each : from.tiles) {
-    out.signed_count(each.index - before);
+    out.signed_whole(each.index - before);
     before = each.index;
-    out.count(each.count);
+    out.whole(each.count);
     encode_payload(each, out);
   }
 }
 
-bool tile_operator::decode(const feature_definition&, slot& into, std::int64_t, byte_reader& in) const {
-  auto size = in.count();
+bool tile_operator::decode(const feature_definition&, slot& into, std::int64_t, store::decoder& in) const {
+  auto size = in.whole();
   if (size > in.left())
     return false;
   into.tiles.resize(size);
   std::int64_t before = 0;
   for (auto& each : into.tiles) {
-    each.index = before += in.signed_count();
-    each.count = in.count();
+    each.index = before += in.signed_whole();
+    each.count = in.whole();
     decode_payload(each, in);
   }
-  return !in.failed();
+  return in.ok();
 }
 
 std::span<const std::string_view> number_operator::keys() const noexcept {

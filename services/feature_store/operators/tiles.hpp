@@ -5,14 +5,14 @@
 namespace troupe::feature_store {
 
 /// Sums are kept in fixed point, so that their order does not matter.
-int128 to_fixed(double number) noexcept;
-double from_fixed(int128 sum) noexcept;
-int128 add_wrapping(int128 a, int128 b) noexcept;
+store::int128 to_fixed(double number) noexcept;
+double from_fixed(store::int128 sum) noexcept;
+store::int128 add_wrapping(store::int128 a, store::int128 b) noexcept;
 
 /// Of the tiles from `first` on: how many events, and their sum.
 struct tile_total {
   std::uint64_t count = 0;
-  int128 sum = 0;
+  store::int128 sum = 0;
 };
 
 /// An operator whose tiles are numbers: it says what a record adds to a tile, and what tiles add up to.
@@ -23,8 +23,8 @@ public:
   bool fold(const feature_definition& def, slot& from, std::int64_t first, std::int64_t at,
             double& number) const override;
   void encode(const feature_definition& def, const slot& from, std::int64_t base, form as,
-              byte_writer& out) const final;
-  bool decode(const feature_definition& def, slot& into, std::int64_t base, byte_reader& in) const final;
+              store::encoder& out) const final;
+  bool decode(const feature_definition& def, slot& into, std::int64_t base, store::decoder& in) const final;
 
 protected:
   /// Whether a record counts at all.
@@ -34,8 +34,8 @@ protected:
   /// The value of tiles, of which there is at least one. False: missing.
   virtual bool total(std::span<const tile> tiles, double& number) const = 0;
   /// What a tile holds beside its count: by default the sum.
-  virtual void encode_payload(const tile& from, byte_writer& out) const { out.wide(from.sum); }
-  virtual void decode_payload(tile& into, byte_reader& in) const { into.sum = in.wide(); }
+  virtual void encode_payload(const tile& from, store::encoder& out) const { out.wide(from.sum); }
+  virtual void decode_payload(tile& into, store::decoder& in) const { into.sum = in.wide(); }
 
   static tile_total sum_of(std::span<const tile> tiles) noexcept;
 };
@@ -65,8 +65,8 @@ class extreme_operator : public number_operator {
 protected:
   void add_number(double number, bool first, tile& into) const final;
   bool total(std::span<const tile> tiles, double& number) const final;
-  void encode_payload(const tile& from, byte_writer& out) const final { out.number(from.extreme); }
-  void decode_payload(tile& into, byte_reader& in) const final { into.extreme = in.number(); }
+  void encode_payload(const tile& from, store::encoder& out) const final { out.real(from.extreme); }
+  void decode_payload(tile& into, store::decoder& in) const final { into.extreme = in.real(); }
   /// The one of two that stays.
   virtual double better(double a, double b) const noexcept = 0;
 };

@@ -23,9 +23,9 @@ public:
     number = static_cast<double>(std::max<std::int64_t>(0, at - from.newest)) / 1e6;
     return true;
   }
-  void encode(const feature_definition&, const slot&, std::int64_t, form, byte_writer&) const override {}
-  bool decode(const feature_definition&, slot&, std::int64_t, byte_reader& in) const override {
-    return !in.failed();
+  void encode(const feature_definition&, const slot&, std::int64_t, form, store::encoder&) const override {}
+  bool decode(const feature_definition&, slot&, std::int64_t, store::decoder& in) const override {
+    return in.ok();
   }
   std::string sql(const feature_definition& def) const override {
     return fmt::format("(l.t - max(e.et) {})::DOUBLE / 1000000", sql_filter(def));
