@@ -4,6 +4,7 @@
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -144,6 +145,9 @@ bool passes_again(const std::vector<std::pair<const char*, const char*>>& enviro
     auto filter = std::string{"--test-case="} + started_again;
     std::string words[]{"tensor_test", "--no-skip", filter};
     char* argv[]{words[0].data(), words[1].data(), words[2].data(), nullptr};
+    // What it says is not what this program says.
+    if (auto nothing = ::open("/dev/null", O_WRONLY); nothing >= 0)
+      ::dup2(nothing, STDOUT_FILENO);
     tensor::choose_blas_kernels(argv, 3);
     ::_exit(9); // It was not started again.
   }

@@ -41,7 +41,8 @@ struct registry_fixture : troupe::testing::actor_fixture {
     flatbuffers::FlatBufferBuilder out;
     out.Finish(wire::RunList::Pack(out, std::make_unique<wire::RunListT>().get()), "TRPR");
     auto page = again->answer(wire::Kind::run_list, net::bytes_of(out)).value();
-    return flatbuffers::GetRoot<wire::RunPage>(page.data())->runs()->size();
+    auto* list = flatbuffers::GetRoot<wire::RunPage>(page.data())->runs();
+    return list != nullptr ? list->size() : 0;
   }
 
   /// Ends the actor, so that its store is closed.
