@@ -1,7 +1,14 @@
 #include "services/gateway/components.hpp"
 
-#include "services/gateway/api.hpp"
+#include "services/gateway/actors/arm_reporter.hpp"
+#include "services/gateway/actors/fallback_items.hpp"
+#include "services/gateway/actors/impression_sender.hpp"
+#include "services/gateway/actors/periodic_task.hpp"
+#include "services/gateway/actors/request_actor.hpp"
+#include "services/gateway/actors/routing_client.hpp"
+#include "services/gateway/handlers/inspect.hpp"
 
+#include "common/actor/blocking_pool.hpp"
 #include "common/http/server.hpp"
 #include "common/log/log.hpp"
 #include "common/net/component.hpp"
@@ -13,20 +20,51 @@ namespace troupe::gateway {
 
 namespace {
 
+using namespace std::chrono_literals;
+
+/// What the state component owns. The clients and the pool end with it, on the main thread, whoever still holds
+/// the rest.
+struct resources {
+  deps_ptr deps;
+  std::unique_ptr<blocking_pool> pool; ///< For what blocks on the database and on files.
+  std::vector<std::shared_ptr<net::client>> clients;
+
+  post_function post() const {
+    return [to = pool.get()](std::function<void()> task) { return to->post(std::move(task)); };
+  }
+};
+
 /// A service behind us; one that the catalog does not have is answered for, not an error.
-std::shared_ptr<net::client> client_of(service_context& context, std::string_view service) {
+backend open_backend(service_context& context, std::string_view service, resources& to) {
   if (!context.catalog()->find(service))
-    return nullptr;
+    return {};
   auto made = net::open_client(context, service);
-  if (made)
-    return *made;
-  log::warn("no-client", "gateway works without {}: {}", service, render(made.error()));
-  return nullptr;
+  if (!made) {
+    log::warn("no-client", "gateway works without {}: {}", service, render(made.error()));
+    return {};
+  }
+  to.clients.push_back(*made);
+  return backend{*made};
 }
 
-void show_counters(service_context& context, const std::shared_ptr<http::server>& server,
-                   const std::shared_ptr<api>& serving) {
-  auto& registry = context.metrics();
+void show_outbox(metrics::registry& registry, const deps_ptr& deps) {
+  auto waiting =
+      registry.gauge("troupe_gateway_waiting_answers", "Answers whose impressions wait for the log.");
+  auto dropped = registry.counter("troupe_gateway_dropped_answers_total",
+                                  "Answers whose impressions were dropped, queue full.");
+  auto refused =
+      registry.counter("troupe_gateway_refused_impressions_total", "Impressions that the log refused.");
+  registry.on_read([=, weak = std::weak_ptr{deps}]() mutable {
+    if (auto now = weak.lock()) {
+      auto seen = now->outbox->counters();
+      waiting.set(static_cast<double>(seen.waiting));
+      dropped.advance_to(static_cast<double>(seen.dropped));
+      refused.advance_to(static_cast<double>(seen.refused));
+    }
+  });
+}
+
+void show_server(metrics::registry& registry, const std::shared_ptr<http::server>& server) {
   auto connections = registry.gauge("troupe_gateway_connections", "Open HTTP connections.");
   auto closed = [&registry](const char* reason) {
     return registry.counter("troupe_gateway_refused_connections_total",
@@ -36,13 +74,7 @@ void show_counters(service_context& context, const std::shared_ptr<http::server>
   auto slow = closed("timed_out");
   auto malformed =
       registry.counter("troupe_gateway_malformed_requests_total", "Requests that were no HTTP or too large.");
-  auto waiting =
-      registry.gauge("troupe_gateway_waiting_answers", "Answers whose impressions wait for the log.");
-  auto dropped = registry.counter("troupe_gateway_dropped_answers_total",
-                                  "Answers whose impressions were dropped, queue full.");
-  auto lost =
-      registry.counter("troupe_gateway_refused_impressions_total", "Impressions that the log refused.");
-  registry.on_read([=, weak = std::weak_ptr{server}, held = std::weak_ptr{serving}]() mutable {
+  registry.on_read([=, weak = std::weak_ptr{server}]() mutable {
     if (auto now = weak.lock()) {
       auto seen = now->counters();
       connections.set(static_cast<double>(seen.connections));
@@ -50,53 +82,26 @@ void show_counters(service_context& context, const std::shared_ptr<http::server>
       slow.advance_to(static_cast<double>(seen.timed_out));
       malformed.advance_to(static_cast<double>(seen.malformed));
     }
-    if (auto now = held.lock()) {
-      auto seen = now->impressions();
-      waiting.set(static_cast<double>(seen.waiting));
-      dropped.advance_to(static_cast<double>(seen.dropped));
-      lost.advance_to(static_cast<double>(seen.refused));
-    }
   });
 }
 
-} // namespace
-
-expected<component> http_component(service_context& context) {
-  const auto& settings = context.config<config>();
-  api_parts parts;
-  parts.who = context.who();
-  parts.settings = context.shared_config<config>();
-  parts.behind = {client_of(context, "ingest"), client_of(context, "feature-store"),
-                  client_of(context, "registry"), client_of(context, "deployer"),
-                  client_of(context, "ranker")};
+expected<http::server_options> server_options_of(const service_context& context, const gateway_deps& deps) {
+  const auto& settings = *deps.settings;
   auto entry = context.entry();
-  if (entry.replicas > 1 && std::ranges::find(entry.calls, entry.name) != entry.calls.end())
-    parts.others.client = client_of(context, entry.name);
-  parts.others.self = context.replica();
-  parts.others.steady = entry.least_replicas != 0 ? entry.least_replicas : entry.replicas;
-  parts.health = context.health();
-  parts.report = context.report();
-  parts.metrics = &context.metrics();
-  parts.state = context.data() / "state";
-  parts.key_file = settings.api_keys.empty() ? context.catalog()->data() / "api-keys.toml"
-                                             : context.catalog()->resolve(settings.api_keys);
-  TROUPE_TRY(opened, api::open(std::move(parts)));
-  std::shared_ptr<api> serving = opened;
-
   http::server_options options;
   options.address = settings.http_address;
-  if (!serving->guarded() && !http::is_loopback(options.address)) {
+  if (!deps.keys->guarded() && !http::is_loopback(options.address)) {
     log::warn("no-api-keys",
               "gateway listens on 127.0.0.1 only, not on {}: there are no API keys; `troupe api-keys create` "
               "makes one",
               options.address);
     options.address = "127.0.0.1";
-  } else if (!serving->guarded())
+  } else if (!deps.keys->guarded())
     log::info("no-api-keys", "gateway serves loopback without API keys");
-  if (!context.entry().own_hosts && settings.http_port + context.replica() > 65'535)
+  if (!entry.own_hosts && settings.http_port + context.replica() > 65'535)
     return fail(ec::invalid_argument, "http_port {} leaves no port for replica {}", settings.http_port,
                 context.replica());
-  options.port = context.entry().port_of(static_cast<std::uint16_t>(settings.http_port), context.replica());
+  options.port = entry.port_of(static_cast<std::uint16_t>(settings.http_port), context.replica());
   options.max_connections = settings.max_connections;
   options.max_body = settings.max_body;
   options.max_bodies = settings.max_bodies;
@@ -109,38 +114,123 @@ expected<component> http_component(service_context& context) {
     options.tls_certificate = context.catalog()->resolve(settings.tls_certificate).string();
     options.tls_key = context.catalog()->resolve(settings.tls_key).string();
   }
-  options.rejected = [serving](unsigned status) { serving->note_rejected(status); };
+  return options;
+}
+
+deps_ptr deps_of(const service_context& context) {
+  return context.shared<resources>("state")->deps;
+}
+
+} // namespace
+
+expected<component> make_state_component(service_context& context) {
+  const auto& settings = context.config<config>();
+  auto held = std::make_shared<resources>();
+  gateway_deps::options how;
+  how.identity = context.who();
+  how.settings = context.shared_config<config>();
+  how.behind.ingest = open_backend(context, "ingest", *held);
+  how.behind.features = open_backend(context, "feature-store", *held);
+  how.behind.registry = open_backend(context, "registry", *held);
+  how.behind.deployer = open_backend(context, "deployer", *held);
+  how.behind.ranker = open_backend(context, "ranker", *held);
+  auto entry = context.entry();
+  if (entry.replicas > 1 && std::ranges::find(entry.calls, entry.name) != entry.calls.end())
+    how.peers.gateways = open_backend(context, entry.name, *held);
+  how.peers.self = context.replica();
+  how.peers.steady = entry.least_replicas != 0 ? entry.least_replicas : entry.replicas;
+  how.health = context.health();
+  how.metrics = &context.metrics();
+  how.state = context.data() / "state";
+  how.key_file = settings.api_keys.empty() ? context.catalog()->data() / "api-keys.toml"
+                                           : context.catalog()->resolve(settings.api_keys);
+  TROUPE_TRY(deps, gateway_deps::open(std::move(how)));
+  held->deps = std::move(deps);
+  held->pool = std::make_unique<blocking_pool>(blocking_pool::options{"gateway-store", 1, 64},
+                                               context.metrics());
+  show_outbox(context.metrics(), held->deps);
+  context.share("state", held);
+  return component{std::function<void(deadline)>{[held](deadline) {
+    held->pool.reset();
+    held->deps->outbox->stop();
+    held->clients.clear(); // What still waits for an answer hears that the gateway stops.
+  }}};
+}
+
+expected<component> make_routing_component(service_context& context) {
+  auto deps = deps_of(context);
+  if (!deps->behind.deployer)
+    return component{};
+  return component{spawn_routing_client(context.system(), deps, context.report())};
+}
+
+expected<component> make_reports_component(service_context& context) {
+  auto deps = deps_of(context);
+  if (!deps->behind.deployer)
+    return component{};
+  return component{spawn_arm_reporter(context.system(), deps)};
+}
+
+expected<component> make_fallback_component(service_context& context) {
+  auto deps = deps_of(context);
+  deps->fallback_items = spawn_fallback_items(context.system(), deps);
+  return component{deps->fallback_items};
+}
+
+expected<component> make_impressions_component(service_context& context) {
+  auto state = context.shared<resources>("state");
+  return component{spawn_impression_sender(context.system(), state->deps, state->post())};
+}
+
+expected<component> make_keys_component(service_context& context) {
+  auto state = context.shared<resources>("state");
+  return component{spawn_periodic_task(context.system(), state->post(), 1s,
+                                       [deps = state->deps, report = context.report()] {
+                                         deps->keys->refresh();
+                                         auto seen = deps->outbox->counters();
+                                         report.gauge("impressions_waiting", static_cast<double>(seen.waiting));
+                                         report.gauge("impressions_dropped", static_cast<double>(seen.dropped));
+                                       })};
+}
+
+expected<component> make_expiry_component(service_context& context) {
+  auto state = context.shared<resources>("state");
+  return component{spawn_periodic_task(context.system(), state->post(), 10s,
+                                       [deps = state->deps, report = context.report()] {
+                                         if (auto done = forget_expired(*deps->database, wall_now()); !done)
+                                           report.failed(done.error());
+                                       })};
+}
+
+expected<component> make_http_component(service_context& context) {
+  auto deps = deps_of(context);
+  TROUPE_TRY(options, server_options_of(context, *deps));
+  options.rejected = [deps](unsigned status) { deps->seen->answered(nullptr, status, {}, 0); };
   bool tls = !options.tls_certificate.empty();
   auto address = options.address;
-  auto started =
-      http::server::start_async(std::move(options), [serving](http::request asked, http::responder respond) {
-        serving->serve(std::move(asked), std::move(respond));
-      });
-  if (!started) {
-    serving->stop();
-    return unexpected<error>{std::move(started).error()};
-  }
-  std::shared_ptr<http::server> server = std::move(*started);
+  TROUPE_TRY(started, http::server::start_async(std::move(options), [deps, &system = context.system()](
+                                                                        http::request asked,
+                                                                        http::responder respond) {
+               serve(system, deps, std::move(asked), std::move(respond));
+             }));
+  std::shared_ptr<http::server> server = std::move(started);
   auto file = context.catalog()->data() / "run" / fmt::format("gateway-{}.port", context.replica());
   std::ofstream{file, std::ios::trunc} << server->port() << (tls ? " https\n" : " http\n");
   log::info("http", "gateway serves {}://{}:{}", tls ? "https" : "http", address, server->port());
-  show_counters(context, server, serving);
-  context.share("api", serving);
-  return component{std::function<void(deadline)>{[server, serving, file](deadline until) mutable {
-    if (!server->drain(
-            until.within(std::max<deadline::clock::duration>(until.left() - std::chrono::seconds{1}, {}))))
+  show_server(context.metrics(), server);
+  return component{std::function<void(deadline)>{[server, file](deadline until) mutable {
+    if (!server->drain(until.within(std::max<deadline::clock::duration>(until.left() - 1s, {}))))
       log::warn("drain-cut", "gateway closes {} connections whose time is over",
                 server->counters().connections);
-    serving->stop();
+    server.reset();
     std::error_code ignored;
     std::filesystem::remove(file, ignored);
   }}};
 }
 
-expected<component> endpoint_component(service_context& context) {
-  auto serving = context.shared<api>("api");
-  return net::endpoint_component(context, {{wire::Kind::inspect, [serving](net::request asked) {
-                                              serving->answer_gateway(std::move(asked));
+expected<component> make_endpoint_component(service_context& context) {
+  return net::endpoint_component(context, {{wire::Kind::inspect, [deps = deps_of(context)](net::request asked) {
+                                              answer_inspection(*deps, std::move(asked));
                                             }}});
 }
 

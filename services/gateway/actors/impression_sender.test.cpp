@@ -1,0 +1,156 @@
+#include "services/gateway/test_gateway.hpp"
+
+#include "common/actor/actor_fixture.hpp"
+#include "common/event/impression.hpp"
+
+#include "schemas/ingest_generated.h"
+
+using namespace troupe;
+using namespace troupe::gateway;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct sending : gateway_parts, troupe::testing::actor_fixture {
+  bool full = false; ///< The pool.
+  impression_sender_actor sender;
+
+  sending() { start(); }
+  ~sending() {
+    deps->outbox->stop(); // It wakes the sender from its own thread.
+  }
+  void start() {
+    open_deps();
+    sender = own(spawn_impression_sender(system, deps, [this](std::function<void()> task) -> expected<void> {
+      if (full)
+        return fail(ec::overloaded, "the pool is full");
+      task();
+      return {};
+    }));
+    deps->outbox->on_commit([] {}); // The test wakes it: the scheduler stands still.
+    run();
+  }
+  void keep(const std::string& request, int impressions) {
+    std::vector<record> shown;
+    for (int i = 1; i <= impressions; ++i) {
+      impression one;
+      one.request_id = request;
+      one.user = "u";
+      one.item = "i";
+      one.position = static_cast<std::uint32_t>(i);
+      one.shown_at = from_micros(1'700'000'000'000'000);
+      shown.push_back(one.to_record());
+    }
+    std::promise<bool> kept;
+    deps->outbox->append(shown, {}, [&](bool safe) { kept.set_value(safe); });
+    REQUIRE(kept.get_future().get());
+    caf::anon_send(sender, wake_atom::value);
+    run();
+  }
+  static std::vector<std::string> ids_in(const fake_service::question& asked) {
+    const auto* append = net::read_as<wire::Append>(asked.payload, "TRPI", "Append").value();
+    auto held = batch::open(chunk::copy({reinterpret_cast<const std::byte*>(append->batch()->data()),
+                                         append->batch()->size()}))
+                    .value();
+    std::vector<std::string> out;
+    for (std::size_t i = 0; i < held.size(); ++i)
+      out.push_back(to_record(held[i]).id);
+    return out;
+  }
+  void acknowledge(const fake_service::question& asked, std::size_t refused = 0) {
+    flatbuffers::FlatBufferBuilder out;
+    std::vector<flatbuffers::Offset<wire::RowResult>> rows;
+    for (std::size_t i = 0; i < ids_in(asked).size(); ++i)
+      rows.push_back(
+          wire::CreateRowResult(out, i < refused ? wire::Outcome::quarantined : wire::Outcome::added));
+    auto list = out.CreateVector(rows);
+    out.Finish(wire::CreateAppendReply(out, list), "TRPI");
+    asked.answer(bytes_of(out));
+    run();
+  }
+};
+
+using ids = std::vector<std::string>;
+
+} // namespace
+
+TEST_CASE("impressions reach the log in order, many answers at a time, and are removed when acknowledged") {
+  sending gateway;
+  gateway.keep("r1", 2);
+  gateway.keep("r2", 1);
+  gateway.keep("r3", 1);
+
+  auto first = gateway.ingest.next();
+  CHECK(sending::ids_in(first) == ids{"imp:r1:1", "imp:r1:2"});
+  CHECK(gateway.ingest.waiting() == 0); // One page at a time.
+  gateway.acknowledge(first);
+  auto second = gateway.ingest.next();
+  CHECK(sending::ids_in(second) == ids{"imp:r2:1", "imp:r3:1"});
+  gateway.acknowledge(second, 1);
+
+  auto seen = gateway.deps->outbox->counters();
+  CHECK(seen.waiting == 0);
+  CHECK(seen.sent == 3);
+  CHECK(seen.refused == 1);
+  CHECK(gateway.ingest.waiting() == 0);
+}
+
+TEST_CASE("while the log is away or overloaded impressions wait, and are sent again after a growing pause") {
+  sending gateway;
+  gateway.keep("r1", 1);
+  gateway.ingest.next().fail(ec::unavailable, "the log is away");
+  gateway.run();
+  CHECK(gateway.ingest.waiting() == 0);
+  gateway.advance(50ms);
+  gateway.ingest.next().fail(ec::overloaded, "later");
+  gateway.run();
+  gateway.advance(50ms);
+  CHECK(gateway.ingest.waiting() == 0);
+  gateway.advance(50ms);
+
+  auto third = gateway.ingest.next();
+  CHECK(sending::ids_in(third) == ids{"imp:r1:1"});
+  CHECK(gateway.deps->outbox->counters().waiting == 1);
+  gateway.acknowledge(third);
+  CHECK(gateway.deps->outbox->counters().waiting == 0);
+}
+
+TEST_CASE("impressions that the log does not answer in time are sent again; those it can never take are given "
+          "up and counted") {
+  sending gateway;
+  gateway.keep("r1", 2);
+  gateway.ingest.next().fail(ec::too_late, "no answer came");
+  gateway.run();
+  gateway.advance(50ms);
+
+  gateway.ingest.next().fail(ec::invalid_argument, "these are no records");
+  gateway.run();
+
+  CHECK(gateway.deps->outbox->counters().waiting == 0);
+  CHECK(gateway.deps->outbox->counters().refused == 2);
+}
+
+TEST_CASE("a full pool makes the sender wait, not forget") {
+  sending gateway;
+  gateway.full = true;
+  gateway.keep("r1", 1);
+  gateway.full = false;
+  CHECK(gateway.ingest.waiting() == 0);
+
+  gateway.advance(50ms);
+
+  CHECK(sending::ids_in(gateway.ingest.next()) == ids{"imp:r1:1"});
+}
+
+TEST_CASE("what was sent and not acknowledged before the stop is sent by the next sender, under the same ids") {
+  sending gateway;
+  gateway.keep("r1", 2);
+  auto asked = gateway.ingest.next();
+  caf::anon_send_exit(gateway.sender, caf::exit_reason::user_shutdown);
+  gateway.run();
+  gateway.acknowledge(asked); // Nobody is there to hear it.
+
+  gateway.start();
+
+  CHECK(sending::ids_in(gateway.ingest.next()) == ids{"imp:r1:1", "imp:r1:2"});
+}

@@ -1,0 +1,118 @@
+#include "services/gateway/test_gateway.hpp"
+
+#include "services/gateway/http/routes.hpp"
+
+#include "common/actor/actor_fixture.hpp"
+
+#include "schemas/registry_generated.h"
+
+#include <caf/actor_registry.hpp>
+
+using namespace troupe;
+using namespace troupe::gateway;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// A gateway whose requests stand still until the test moves them.
+struct serving : gateway_parts, troupe::testing::actor_fixture {
+  serving() {
+    open_deps();
+    deps->fallback_items = own(spawn_fallback_items(system, deps));
+    run();
+  }
+  ~serving() { deps->fallback_items = {}; }
+
+  using answer = std::shared_ptr<std::optional<http::response>>;
+  answer ask(const std::string& method, const std::string& path) {
+    auto got = std::make_shared<std::optional<http::response>>();
+    serve(system, deps, request_of(method, path),
+          http::responder{[got](http::response given) { got->emplace(std::move(given)); }});
+    run();
+    return got;
+  }
+  static chunk no_releases() {
+    flatbuffers::FlatBufferBuilder out;
+    out.Finish(wire::ReleasePageBuilder{out}.Finish(), "TRPR");
+    return bytes_of(out);
+  }
+};
+
+} // namespace
+
+TEST_CASE("a request waits in an actor of its own, which ends with its answer") {
+  serving gateway;
+  auto before = gateway.system.registry().running();
+  auto answer = gateway.ask("GET", "/v1/releases");
+  CHECK(!*answer);
+  CHECK(gateway.deps->in_flight == 1);
+  CHECK(gateway.system.registry().running() == before + 1);
+
+  gateway.registry.next().answer(serving::no_releases());
+  gateway.run();
+
+  REQUIRE(*answer);
+  CHECK((*answer)->status == 200);
+  CHECK(gateway.deps->in_flight == 0);
+  CHECK(gateway.system.registry().running() == before);
+}
+
+TEST_CASE("one request more than max_in_flight is answered 503 at once, and health still answers") {
+  serving gateway;
+  gateway.settings->max_in_flight = 2;
+  auto first = gateway.ask("GET", "/v1/releases"), second = gateway.ask("GET", "/v1/releases");
+
+  auto third = gateway.ask("GET", "/v1/releases");
+
+  REQUIRE(*third);
+  CHECK(problem_of(**third, "overloaded") == 503);
+  CHECK(header_of(**third, "Retry-After") == "1");
+  CHECK((*gateway.ask("GET", "/health/live"))->status == 200);
+  gateway.registry.next().answer(serving::no_releases());
+  gateway.run();
+  CHECK((*first)->status == 200);
+  CHECK(!*gateway.ask("GET", "/v1/releases")); // Taken in again.
+  CHECK(gateway.deps->in_flight == 2);
+}
+
+TEST_CASE("a request whose call passes its deadline is answered 504") {
+  serving gateway;
+  auto answer = gateway.ask("GET", "/v1/releases");
+  auto asked = gateway.registry.next();
+  CHECK(asked.until.left() <= gateway.settings->read_timeout);
+
+  asked.fail(ec::too_late, "no answer came");
+  gateway.run();
+
+  REQUIRE(*answer);
+  CHECK(problem_of(**answer, "too_late") == 504);
+}
+
+TEST_CASE("a request that is stopped half-way is answered 503, and its reply finds nobody") {
+  serving gateway;
+  auto answer = gateway.ask("GET", "/v1/releases");
+  auto asked = gateway.registry.next();
+
+  asked.fail(ec::stopping, "the gateway stops");
+  gateway.run();
+
+  REQUIRE(*answer);
+  CHECK(problem_of(**answer, "stopping") == 503);
+  CHECK(gateway.deps->in_flight == 0);
+}
+
+TEST_CASE("a request whose actor is gone before it could answer is answered 503") {
+  serving gateway;
+  auto got = std::make_shared<std::optional<http::response>>();
+  gateway.deps->in_flight = 1;
+
+  {
+    exchange one{gateway.deps, request_of("GET", "/v1/releases"),
+                 http::responder{[got](http::response given) { got->emplace(std::move(given)); }}};
+    one.counted = true;
+  }
+
+  REQUIRE(*got);
+  CHECK(problem_of(**got, "stopping") == 503);
+  CHECK(gateway.deps->in_flight == 0);
+}

@@ -1,0 +1,17 @@
+#include "services/gateway/handlers/handler.hpp"
+
+namespace troupe::gateway {
+
+void handler::on_reply(std::uint64_t, const expected<net::reply>&) {
+  one().reply_error({ec::internal, "an answer came that nobody asked for"});
+}
+
+void handler::on_kept(bool) {
+  one().reply_error({ec::internal, "impressions were kept that nobody showed"});
+}
+
+void handler::on_listed() {
+  one().reply_error({ec::internal, "rows were listed that nobody wrote"});
+}
+
+} // namespace troupe::gateway

@@ -1,0 +1,77 @@
+#pragma once
+
+#include "services/gateway/handlers/handler.hpp"
+#include "services/gateway/http/request_body.hpp"
+#include "services/gateway/logic/routing_table.hpp"
+
+#include "common/event/impression.hpp"
+
+#include "schemas/ranker_generated.h"
+
+#include <boost/json.hpp>
+
+#include <string>
+#include <vector>
+
+namespace troupe::gateway {
+
+/// An answer with items: those of a ranker, else of the fallback list. Keeps what was shown before it answers.
+/// Recommendations and similar items differ in what they ask.
+class ranked_answer : public handler {
+public:
+  using handler::handler;
+
+  void begin() override;
+  void on_reply(std::uint64_t tag, const expected<net::reply>& got) override;
+  void on_kept(bool safe) override;
+
+protected:
+  static constexpr std::uint64_t rank_tag = 0, shadow_tag = 1;
+
+  virtual expected<recommend_request> parse() = 0;
+  /// The key that the arm is dealt by; empty: the request.
+  virtual std::string_view arm_key() const = 0;
+  virtual wire::Kind kind() const = 0;
+  virtual chunk rank_message() = 0;
+  /// Somebody saw it: impressions, arms and shadows count.
+  virtual bool personal() const = 0;
+  /// After the answer.
+  virtual void after_answer(const std::vector<std::string>&) {}
+
+  recommend_request wanted_;
+  arm arm_;
+  std::string release_; ///< The one that answered; else that of the arm.
+  routing_ptr table_;
+  bool detail_ = false; ///< The inspector gets features and model scores.
+
+private:
+  /// What will be said, and what is kept of it.
+  struct recommendation {
+    boost::json::array items, degraded, stages, features;
+    std::vector<record> impressions;
+    std::vector<std::string> shown;
+    chunk reply; ///< What the ranker answered; empty for a fallback.
+  };
+
+  void choose_arm();
+  void on_rank_reply(const expected<net::reply>& got);
+  void fall_back(const error& why);
+  void show(std::string item, double propensity);
+  void respond();
+  std::string inspection() const;
+  std::string body() const;
+
+  recommendation made_;
+  bool hurried_ = false;       ///< Its caller gives it less time than it may take.
+  std::uint64_t asked_us_ = 0; ///< When the ranker was asked; then how long it took.
+  std::string body_;
+};
+
+/// The wire form of what a request and its filters say.
+std::vector<flatbuffers::Offset<wire::Filter>> encode_filters(flatbuffers::FlatBufferBuilder& out,
+                                                              const std::vector<filter>& from);
+
+/// n, explain, exclude and filter of an address.
+expected<recommend_request> parse_query(const http::query_values& query);
+
+} // namespace troupe::gateway

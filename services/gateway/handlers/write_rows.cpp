@@ -1,0 +1,149 @@
+#include "services/gateway/handlers/write_rows.hpp"
+
+#include "services/gateway/gateway_deps.hpp"
+#include "services/gateway/http/render.hpp"
+
+#include "common/http/problem.hpp"
+#include "common/net/payload.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace troupe::gateway {
+
+namespace {
+
+bool deletes_item(const record& rec) {
+  return rec.kind == record_kind::item && std::ranges::any_of(rec.attributes, [](const attribute& each) {
+           return each.name == "deleted" && each.value == attribute_value{true};
+         });
+}
+
+} // namespace
+
+void write_rows::begin() {
+  if (!parse())
+    return;
+  give_times();
+  std::vector<const record*> good;
+  for (const auto& each : rows_)
+    if (each.refused.empty())
+      good.push_back(&each.what);
+  if (good.empty())
+    return respond(nullptr);
+  flatbuffers::FlatBufferBuilder out;
+  auto bytes = encode_batch(std::span<const record* const>{good});
+  auto source = out.CreateString("http");
+  auto batch = out.CreateVector(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  out.Finish(wire::CreateAppend(out, source, batch), "TRPI");
+  in_.ask(deps().behind.ingest, good.size(), wire::Kind::append, net::bytes_of(out),
+          deadline::in(deps().settings->write_timeout));
+}
+
+bool write_rows::parse() {
+  row_rules rules{kind_, std::string{one().request.header("idempotency-key")}, deps().settings->max_rows,
+                  wall_now()};
+  if (from_ == row_source::rows) {
+    auto read = parse_rows(one().request.body, rules);
+    if (read)
+      rows_ = std::move(*read);
+    else if (read.error().code == ec::overloaded)
+      one().reply(http::problem(413, "too_large", read.error().text));
+    else
+      one().reply_error(read.error());
+    return read.has_value();
+  }
+  std::string_view body = one().request.body;
+  if (from_ == row_source::gone)
+    body = R"({"attributes":{"deleted":true}})";
+  auto read = parse_entity(body, one().parameters[0], rules);
+  if (read)
+    rows_.push_back(std::move(*read));
+  else
+    one().reply_error(read.error());
+  return read.has_value();
+}
+
+/// A row without a time gets that of when it was first seen, where it can be known again.
+void write_rows::give_times() {
+  std::vector<row*> untimed;
+  std::vector<std::string_view> ids;
+  for (auto& each : rows_)
+    if (each.refused.empty() && !each.timed && each.named) {
+      untimed.push_back(&each);
+      ids.push_back(each.what.id);
+    }
+  if (untimed.empty())
+    return;
+  auto times = deps().row_times->first_times(ids, wall_now());
+  for (std::size_t i = 0; i < untimed.size(); ++i)
+    untimed[i]->what.event_time = times[i];
+}
+
+void write_rows::on_reply(std::uint64_t count, const expected<net::reply>& got) {
+  if (!got)
+    return one().reply_error(got.error());
+  auto reply = net::read_as<wire::AppendReply>(got->payload, "TRPI", "AppendReply");
+  if (!reply)
+    return one().reply_error(reply.error());
+  if (!(*reply)->rows() || (*reply)->rows()->size() != count)
+    return one().reply_error({ec::corrupt, "ingest answered with another number of rows"});
+  respond(*reply);
+}
+
+void write_rows::respond(const wire::AppendReply* reply) {
+  if (reply && reply->offsets()) {
+    consistency_token seen;
+    for (const auto* place : *reply->offsets())
+      seen.offsets.emplace_back(place->partition(), place->offset());
+    for (const auto& each : rows_)
+      if (each.refused.empty() && deletes_item(each.what))
+        seen.deleted_items.push_back(each.what.item);
+    one().token = write_token(seen);
+  }
+  static constexpr std::array names{"added", "duplicate", "quarantined", "invalid"};
+  enum outcome : std::size_t { added, duplicate, quarantined, invalid };
+  std::array<std::uint64_t, names.size()> counts{};
+  json::array out;
+  std::vector<record> taken;
+  std::uint32_t at = 0;
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    auto& each = rows_[i];
+    std::size_t what = invalid;
+    json::object line{{"row", i}, {"id", each.what.id}};
+    if (each.refused.empty()) {
+      const auto* verdict = reply->rows()->Get(at++);
+      what = std::min<std::size_t>(quarantined, static_cast<std::size_t>(verdict->outcome()));
+      if (what == quarantined) {
+        line["rule"] = text(verdict->rule());
+        line["reason"] = text(verdict->reason());
+      }
+    } else {
+      line["rule"] = "row";
+      line["reason"] = each.refused;
+    }
+    line["outcome"] = names[what];
+    if (what == added)
+      taken.push_back(std::move(each.what));
+    ++counts[what];
+    out.push_back(std::move(line));
+  }
+  bool single = from_ != row_source::rows;
+  if (single && counts[quarantined] > 0)
+    made_ = http::problem(422, "invalid_argument", json::value_to<std::string>(out[0].at("reason")));
+  else
+    made_ = json_answer(json::object{{"added", counts[added]},
+                                     {"duplicate", counts[duplicate]},
+                                     {"refused", counts[quarantined] + counts[invalid]},
+                                     {"token", one().token},
+                                     {"rows", std::move(out)}});
+  if (taken.empty() || kind_ == record_kind::user)
+    return one().reply(std::move(made_));
+  in_.list_written(std::make_shared<const std::vector<record>>(std::move(taken)));
+}
+
+void write_rows::on_listed() {
+  one().reply(std::move(made_));
+}
+
+} // namespace troupe::gateway

@@ -1,0 +1,440 @@
+#include "services/gateway/http/request_body.hpp"
+
+#include "common/core/hash.hpp"
+#include "common/json/parse.hpp"
+
+#include <boost/json.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <random>
+
+namespace troupe::gateway {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t max_list = 10'000;
+
+std::string_view view(const json::string& text) {
+  return {text.data(), text.size()};
+}
+
+std::string_view kind_name(const json::value& what) {
+  switch (what.kind()) {
+  case json::kind::null:
+    return "null";
+  case json::kind::bool_:
+    return "a flag";
+  case json::kind::int64:
+  case json::kind::uint64:
+  case json::kind::double_:
+    return "a number";
+  case json::kind::string:
+    return "a text";
+  case json::kind::array:
+    return "an array";
+  case json::kind::object:
+    break;
+  }
+  return "an object";
+}
+
+expected<json::value> parse(std::string_view text) {
+  return parse_json(text, 16);
+}
+
+expected<std::string> text_in(std::string_view field, const json::value& value) {
+  if (!value.is_string())
+    return fail(ec::invalid_argument, "{} is {}, not a text", field, kind_name(value));
+  return std::string{view(value.get_string())};
+}
+
+expected<double> number_in(std::string_view field, const json::value& value) {
+  if (!value.is_number())
+    return fail(ec::invalid_argument, "{} is {}, not a number", field, kind_name(value));
+  return value.to_number<double>();
+}
+
+expected<bool> flag_in(std::string_view field, const json::value& value) {
+  if (!value.is_bool())
+    return fail(ec::invalid_argument, "{} is {}, not true or false", field, kind_name(value));
+  return value.get_bool();
+}
+
+expected<std::vector<std::string>> texts_in(std::string_view field, const json::value& value) {
+  if (!value.is_array())
+    return fail(ec::invalid_argument, "{} is {}, not an array of texts", field, kind_name(value));
+  if (value.get_array().size() > max_list)
+    return fail(ec::invalid_argument, "{} has {} entries, more than {}", field, value.get_array().size(),
+                max_list);
+  std::vector<std::string> out;
+  for (const auto& each : value.get_array()) {
+    TROUPE_TRY(text, text_in(field, each));
+    out.push_back(std::move(text));
+  }
+  return out;
+}
+
+expected<std::vector<attribute>> attributes_in(std::string_view field, const json::value& value) {
+  if (!value.is_object())
+    return fail(ec::invalid_argument, "{} is {}, not an object", field, kind_name(value));
+  std::vector<attribute> out;
+  for (const auto& [key, each] : value.get_object()) {
+    auto name = std::string{key.data(), key.size()};
+    auto where = fmt::format("{}.{}", field, name);
+    if (each.is_null())
+      continue;
+    if (each.is_string())
+      out.push_back({std::move(name), std::string{view(each.get_string())}});
+    else if (each.is_number())
+      out.push_back({std::move(name), each.to_number<double>()});
+    else if (each.is_bool())
+      out.push_back({std::move(name), each.get_bool()});
+    else if (each.is_array()) {
+      TROUPE_TRY(list, texts_in(where, each));
+      out.push_back({std::move(name), std::move(list)});
+    } else
+      return fail(ec::invalid_argument, "{} is an object; a text, number, flag or array of texts can be kept",
+                  where);
+  }
+  return out;
+}
+
+std::string random_id() {
+  static thread_local std::mt19937_64 source{std::random_device{}()};
+  return to_hex(hash128{source(), source()});
+}
+
+/// All that a record says, each part with its length, so that two records never meet.
+std::string content_of(const record& rec, bool with_time) {
+  std::string out;
+  auto add = [&](std::string_view part) { out += fmt::format("{}:{},", part.size(), part); };
+  add(to_string(rec.kind));
+  add(rec.type);
+  add(rec.user);
+  add(rec.item);
+  add(with_time ? std::to_string(micros_of(rec.event_time)) : "");
+  add(rec.value ? fmt::format("{}", *rec.value) : "");
+  add(rec.request_id);
+  for (const auto& each : rec.attributes) {
+    add(each.name);
+    std::visit(
+        [&](const auto& value) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(value)>, text_list>)
+            for (const auto& word : value)
+              add("l" + word);
+          else
+            add(fmt::format("{}", value));
+        },
+        each.value);
+  }
+  return out;
+}
+
+expected<void> fill(record& rec, bool& timed, const json::object& from, record_kind kind) {
+  for (const auto& [key, value] : from) {
+    std::string_view name{key.data(), key.size()};
+    if (value.is_null())
+      continue;
+    auto take = [&name, &given = value](std::string& to) -> expected<void> {
+      TROUPE_TRY(text, text_in(name, given));
+      to = std::move(text);
+      return {};
+    };
+    if (name == "id")
+      TROUPE_CHECK(take(rec.id));
+    else if (name == "kind") {
+      TROUPE_TRY(said, text_in(name, value));
+      if (said != to_string(kind))
+        return fail(ec::invalid_argument, "kind is {}, only {} is taken here", said, to_string(kind));
+    } else if (name == "user" && kind != record_kind::item)
+      TROUPE_CHECK(take(rec.user));
+    else if (name == "item" && kind != record_kind::user)
+      TROUPE_CHECK(take(rec.item));
+    else if (name == "type" && kind == record_kind::event)
+      TROUPE_CHECK(take(rec.type));
+    else if (name == "request_id" && kind == record_kind::event)
+      TROUPE_CHECK(take(rec.request_id));
+    else if (name == "event_time") {
+      TROUPE_TRY(text, text_in(name, value));
+      TROUPE_TRY(at, parse_rfc3339(text));
+      rec.event_time = at;
+      timed = true;
+    } else if (name == "value" && kind == record_kind::event) {
+      TROUPE_TRY(number, number_in(name, value));
+      rec.value = number;
+    } else if (name == "attributes" || (name == "context" && kind == record_kind::event)) {
+      TROUPE_TRY(list, attributes_in(name, value));
+      rec.attributes.insert(rec.attributes.end(), std::make_move_iterator(list.begin()),
+                            std::make_move_iterator(list.end()));
+    } else
+      return fail(ec::invalid_argument, "there is no field '{}' in a row of {}s", name.substr(0, 64),
+                  to_string(kind));
+  }
+  return {};
+}
+
+void name_row(row& out, std::size_t number, const row_rules& rules) {
+  if (!out.what.id.empty())
+    return;
+  auto prefix = to_string(rules.kind).substr(0, 1);
+  if (!rules.idempotency_key.empty())
+    out.what.id = fmt::format(
+        "{}k:{}", prefix,
+        to_hex(hash_wide(fmt::format("{}:{},{},{}", rules.idempotency_key.size(), rules.idempotency_key,
+                                     number, content_of(out.what, out.timed)))));
+  else if (out.timed)
+    out.what.id = fmt::format("{}c:{}", prefix, to_hex(hash_wide(content_of(out.what, true))));
+  else {
+    out.what.id = fmt::format("{}r:{}", prefix, random_id());
+    out.named = false;
+  }
+}
+
+row read_row(const json::value& from, std::size_t number, const row_rules& rules) {
+  row out;
+  out.what.kind = rules.kind;
+  out.timed = false;
+  if (!from.is_object()) {
+    out.refused = fmt::format("a row is {}, not an object", kind_name(from));
+    return out;
+  }
+  if (auto filled = fill(out.what, out.timed, from.get_object(), rules.kind); !filled) {
+    out.refused = filled.error().text;
+    return out;
+  }
+  if (!out.timed)
+    out.what.event_time = rules.now;
+  normalise(out.what);
+  name_row(out, number, rules);
+  if (auto good = check(out.what); !good)
+    out.refused = good.error().text;
+  return out;
+}
+
+} // namespace
+
+expected<std::vector<row>> parse_rows(std::string_view body, const row_rules& rules) {
+  auto first = body.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos)
+    return fail(ec::invalid_argument, "the body is empty: a JSON array or JSON lines are expected");
+  std::vector<row> out;
+  auto too_many = [&] {
+    return fail(ec::overloaded, "the body has more than the {} rows that one request may have",
+                rules.max_rows);
+  };
+  if (body[first] == '[') {
+    TROUPE_TRY(all, parse(body));
+    const auto& list = all.get_array();
+    if (list.size() > rules.max_rows)
+      return too_many();
+    for (std::size_t i = 0; i < list.size(); ++i)
+      out.push_back(read_row(list[i], i, rules));
+    return out;
+  }
+  if (body[first] != '{')
+    return fail(ec::invalid_argument, "the body is neither a JSON array nor JSON lines");
+  if (auto whole = parse(body)) {
+    out.push_back(read_row(*whole, 0, rules));
+    return out;
+  }
+  bool any = false;
+  for (std::size_t number = 0; !body.empty();) {
+    auto end = body.find('\n');
+    auto line = body.substr(0, end);
+    body.remove_prefix(end == std::string_view::npos ? body.size() : end + 1);
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos)
+      continue;
+    if (out.size() == rules.max_rows)
+      return too_many();
+    auto value = parse(line);
+    any |= value.has_value();
+    if (value)
+      out.push_back(read_row(*value, number, rules));
+    else
+      out.emplace_back().refused = value.error().text;
+    ++number;
+  }
+  if (!any)
+    return fail(ec::invalid_argument, "{}", out.front().refused);
+  return out;
+}
+
+expected<row> parse_entity(std::string_view body, std::string_view id, const row_rules& rules) {
+  TROUPE_TRY(value, parse(body));
+  if (!value.is_object())
+    return fail(ec::invalid_argument, "the body is {}, not an object", kind_name(value));
+  const auto* name = rules.kind == record_kind::item ? "item" : "user";
+  auto& object = value.get_object();
+  if (auto* given = object.if_contains(name);
+      given && (!given->is_string() || view(given->get_string()) != id))
+    return fail(ec::invalid_argument, "{} in the body is not that of the address", name);
+  object[name] = json::string{id.data(), id.size()};
+  auto made = read_row(value, 0, rules);
+  if (!made.refused.empty())
+    return fail(ec::invalid_argument, "{}", made.refused);
+  return made;
+}
+
+expected<std::uint32_t> parse_n(std::string_view text) {
+  std::uint32_t n = 0;
+  auto [end, err] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (err != std::errc{} || end != text.data() + text.size() || n < 1 || n > 1'000)
+    return fail(ec::invalid_argument, "n is '{}', not 1 to 1000", text.substr(0, 32));
+  return n;
+}
+
+namespace {
+
+constexpr std::array<std::string_view, 5> ops{"equals", "contains", "at_least", "at_most", "one_of"};
+
+expected<std::uint8_t> op_of(std::string_view text) {
+  auto found = std::ranges::find(ops, text);
+  if (found == ops.end())
+    return fail(ec::invalid_argument, "op is '{}', not equals, contains, at_least, at_most or one_of",
+                text.substr(0, 32));
+  return static_cast<std::uint8_t>(found - ops.begin());
+}
+
+expected<filter> filter_in(const json::value& from) {
+  if (!from.is_object())
+    return fail(ec::invalid_argument, "a filter is {}, not an object", kind_name(from));
+  filter out;
+  bool op = false, given = false;
+  std::string_view kind;
+  for (const auto& [key, value] : from.get_object()) {
+    std::string_view name{key.data(), key.size()};
+    if (name == "attribute") {
+      TROUPE_TRY(text, text_in(name, value));
+      out.attribute = std::move(text);
+    } else if (name == "op") {
+      TROUPE_TRY(text, text_in(name, value));
+      TROUPE_TRY(number, op_of(text));
+      out.op = number;
+      op = true;
+    } else if (name == "not") {
+      TROUPE_TRY(flag, flag_in(name, value));
+      out.negated = flag;
+    } else if (name == "value") {
+      given = true;
+      if (value.is_number())
+        out.number = value.to_number<double>();
+      else if (value.is_bool())
+        out.number = value.get_bool() ? 1 : 0;
+      else if (value.is_array()) {
+        TROUPE_TRY(list, texts_in(name, value));
+        out.list = std::move(list);
+      } else {
+        TROUPE_TRY(text, text_in(name, value));
+        out.text = std::move(text);
+      }
+      kind = kind_name(value);
+    } else
+      return fail(ec::invalid_argument, "there is no field '{}' in a filter", name.substr(0, 64));
+  }
+  if (out.attribute.empty() || !op || !given)
+    return fail(ec::invalid_argument, "a filter has attribute, op and value");
+  static constexpr std::array<std::string_view, ops.size()> takes{"", "a text", "a number", "a number",
+                                                                  "an array"};
+  if (auto wanted = takes[out.op]; !wanted.empty() && kind != wanted)
+    return fail(ec::invalid_argument, "the value of {} is {}, not {}", ops[out.op], kind, wanted);
+  if (takes[out.op].empty() && kind == "an array")
+    return fail(ec::invalid_argument, "the value of equals is an array; one_of takes one");
+  return out;
+}
+
+} // namespace
+
+expected<filter> parse_filter(std::string_view text) {
+  filter out;
+  auto rest = text;
+  if (out.negated = rest.starts_with("not:"); out.negated)
+    rest.remove_prefix(4);
+  auto name = rest.find(':');
+  auto value = name == std::string_view::npos ? name : rest.find(':', name + 1);
+  if (value == std::string_view::npos || name == 0)
+    return fail(ec::invalid_argument, "filter is '{}', not attribute:op:value", text.substr(0, 64));
+  out.attribute = rest.substr(0, name);
+  TROUPE_TRY(op, op_of(rest.substr(name + 1, value - name - 1)));
+  out.op = op;
+  auto given = rest.substr(value + 1);
+  auto [end, err] = std::from_chars(given.data(), given.data() + given.size(), out.number);
+  bool number = err == std::errc{} && end == given.data() + given.size() && std::isfinite(out.number);
+  if (!number)
+    out.number = given == "true" ? 1 : 0;
+  if (ops[op] == "at_least" || ops[op] == "at_most") {
+    if (!number)
+      return fail(ec::invalid_argument, "the value of {} is '{}', not a number", ops[op], given.substr(0, 32));
+  } else if (ops[op] == "one_of") {
+    for (std::size_t from = 0; from <= given.size();) {
+      auto comma = std::min(given.find(',', from), given.size());
+      out.list.emplace_back(given.substr(from, comma - from));
+      from = comma + 1;
+    }
+  } else
+    out.text = given; // `equals` means a text, a number or a flag, as the attribute is.
+  return out;
+}
+
+expected<recommend_request> parse_recommend_request(std::string_view body) {
+  TROUPE_TRY(value, parse(body));
+  if (!value.is_object())
+    return fail(ec::invalid_argument, "the body is {}, not an object", kind_name(value));
+  recommend_request out;
+  for (const auto& [key, each] : value.get_object()) {
+    std::string_view name{key.data(), key.size()};
+    if (each.is_null())
+      continue;
+    if (name == "user") {
+      TROUPE_TRY(text, text_in(name, each));
+      out.user = std::move(text);
+    } else if (name == "session" || name == "exclude" || name == "candidates") {
+      TROUPE_TRY(list, texts_in(name, each));
+      (name == "session" ? out.session : name == "exclude" ? out.exclude : out.candidates) = std::move(list);
+    } else if (name == "context") {
+      TROUPE_TRY(list, attributes_in(name, each));
+      out.context = std::move(list);
+    } else if (name == "filters") {
+      if (!each.is_array() || each.get_array().size() > 100)
+        return fail(ec::invalid_argument, "filters is no array of at most 100");
+      for (const auto& one : each.get_array()) {
+        TROUPE_TRY(made, filter_in(one));
+        out.filters.push_back(std::move(made));
+      }
+    } else if (name == "n") {
+      TROUPE_TRY(number, number_in(name, each));
+      if (number != std::floor(number) || number < 1 || number > 1'000)
+        return fail(ec::invalid_argument, "n is {}, not 1 to 1000", number);
+      out.n = static_cast<std::uint32_t>(number);
+    } else if (name == "explain") {
+      TROUPE_TRY(flag, flag_in(name, each));
+      out.explain = flag;
+    } else
+      return fail(ec::invalid_argument, "there is no field '{}' in a request for recommendations",
+                  name.substr(0, 64));
+  }
+  if (out.user.size() > 1'024)
+    return fail(ec::invalid_argument, "user has {} bytes, more than 1024", out.user.size());
+  return out;
+}
+
+expected<std::string> parse_reason(std::string_view body) {
+  if (body.find_first_not_of(" \t\r\n") == std::string_view::npos)
+    return std::string{};
+  TROUPE_TRY(value, parse(body));
+  if (!value.is_object())
+    return fail(ec::invalid_argument, "the body is {}, not an object", kind_name(value));
+  std::string out;
+  for (const auto& [key, each] : value.get_object()) {
+    if (key != "reason")
+      return fail(ec::invalid_argument, "there is no field but reason here");
+    TROUPE_TRY(text, text_in("reason", each));
+    out = std::move(text);
+  }
+  return out;
+}
+
+} // namespace troupe::gateway

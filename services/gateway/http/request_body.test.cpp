@@ -1,0 +1,162 @@
+#include "services/gateway/http/request_body.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace troupe;
+using namespace troupe::gateway;
+
+namespace {
+
+row_rules rules_of(record_kind kind, std::string key = {}) {
+  return {kind, std::move(key), 4, from_micros(1'700'000'000'000'000)};
+}
+
+constexpr auto click = R"({"type":"click","user":"u","item":"i","event_time":"2026-01-01T00:00:00Z"})";
+
+} // namespace
+
+TEST_CASE("an array, one object and JSON lines of the same rows are the same rows") {
+  auto rules = rules_of(record_kind::event);
+
+  auto array = parse_rows(std::string{"["} + click + "]", rules);
+  auto object = parse_rows(click, rules);
+  auto lines = parse_rows(std::string{click} + "\n\n" + click + "\n", rules);
+
+  REQUIRE(array);
+  REQUIRE(object);
+  REQUIRE(lines);
+  REQUIRE(lines->size() == 2);
+  CHECK((*array)[0].what == (*object)[0].what);
+  CHECK((*lines)[1].what == (*object)[0].what);
+  CHECK((*array)[0].timed);
+}
+
+TEST_CASE("a number arrives as it was sent") {
+  auto rows = parse_rows(R"({"type":"click","user":"u","item":"i","value":0.0023404666354764642})",
+                        rules_of(record_kind::event));
+
+  REQUIRE(rows);
+  CHECK((*rows)[0].what.value == 0.0023404666354764642); // Boost.JSON alone: ...4640
+}
+
+TEST_CASE("a wrong row says why and does not take the others with it") {
+  auto rows = parse_rows(R"([{"type":"click","user":"u","item":"i"},{"user":7},17,{"colour":"red"}])",
+                        rules_of(record_kind::event));
+
+  REQUIRE(rows);
+  REQUIRE(rows->size() == 4);
+  CHECK((*rows)[0].refused.empty());
+  CHECK((*rows)[1].refused == "user is a number, not a text");
+  CHECK((*rows)[2].refused == "a row is a number, not an object");
+  CHECK((*rows)[3].refused == "there is no field 'colour' in a row of events");
+}
+
+TEST_CASE("a body that is no JSON, empty or too long is refused as a whole") {
+  auto rules = rules_of(record_kind::event);
+  for (const char* bad : {"", "  \n", "[1,", "hello", "[1] 2", "{\"type\":", "{\n{\n"}) {
+    auto rows = parse_rows(bad, rules);
+    REQUIRE_MESSAGE(!rows, bad);
+    CHECK(rows.error().code == ec::invalid_argument);
+  }
+  auto rows = parse_rows("[1,2,3,4,5]", rules);
+  REQUIRE(!rows);
+  CHECK(rows.error().code == ec::overloaded);
+  CHECK(!parse_rows(std::string(100'000, '['), rules));
+}
+
+TEST_CASE("a broken line of JSON lines is a row that says so") {
+  auto rows = parse_rows(std::string{click} + "\n{\"type\":\n", rules_of(record_kind::event));
+
+  REQUIRE(rows);
+  REQUIRE(rows->size() == 2);
+  CHECK((*rows)[0].refused.empty());
+  CHECK(!(*rows)[1].refused.empty());
+}
+
+TEST_CASE("the same row sent again has the same id where something names it") {
+  auto timed = [] { return parse_rows(click, rules_of(record_kind::event)).value()[0]; };
+  auto keyed = [](const char* key) {
+    return parse_rows(R"({"type":"click","user":"u","item":"i"})", rules_of(record_kind::event, key))
+        .value()[0];
+  };
+
+  CHECK(timed().what.id == timed().what.id);
+  CHECK(keyed("a").what.id == keyed("a").what.id);
+  CHECK(keyed("a").what.id != keyed("b").what.id);
+  CHECK(keyed("a").named);
+  CHECK(keyed("").what.id != keyed("").what.id);
+  CHECK(!keyed("").named);
+}
+
+TEST_CASE("the body of an entity may name it, but no other one") {
+  auto rules = rules_of(record_kind::item);
+
+  auto good = parse_entity(R"({"attributes":{"title":"Heat","year":1995,"genres":["Crime"]}})", "i1", rules);
+  REQUIRE(good);
+  CHECK(good->what.item == "i1");
+  CHECK(good->what.attributes.size() == 3);
+  CHECK(parse_entity(R"({"item":"i1"})", "i1", rules));
+  CHECK(!parse_entity(R"({"item":"i2"})", "i1", rules));
+  CHECK(!parse_entity(R"({"attributes":{"a":{"b":1}}})", "i1", rules));
+  CHECK(!parse_entity("[]", "i1", rules));
+}
+
+TEST_CASE("a request for recommendations is read with its filters, or refused with the reason") {
+  auto good = parse_recommend_request(R"({"user":"u","n":3,"explain":true,"session":["a"],"context":{"device":"tv"},
+    "filters":[{"attribute":"genres","op":"contains","value":"Crime","not":true},
+               {"attribute":"year","op":"at_least","value":1990}]})");
+  REQUIRE(good);
+  CHECK(good->n == 3);
+  CHECK(good->explain);
+  REQUIRE(good->filters.size() == 2);
+  CHECK(good->filters[0].negated);
+  CHECK(good->filters[1].number == 1990);
+
+  for (const char* bad :
+       {"[]", R"({"n":0})", R"({"n":2.5})", R"({"n":1001})", R"({"n":"3"})", R"({"user":7})",
+        R"({"session":"a"})", R"({"filters":[{"attribute":"a"}]})",
+        R"({"filters":[{"attribute":"a","op":"like","value":1}]})",
+        R"({"filters":[{"attribute":"a","op":"at_most","value":"x"}]})",
+        R"({"filters":[{"attribute":"a","value":"10","op":"at_least"}]})",
+        R"({"filters":[{"attribute":"a","value":"x","op":"one_of"}]})",
+        R"({"filters":[{"attribute":"a","value":3,"op":"contains"}]})",
+        R"({"filters":[{"attribute":"a","value":["x"],"op":"equals"}]})", R"({"limit":3})"}) {
+    auto read = parse_recommend_request(bad);
+    REQUIRE_MESSAGE(!read, bad);
+    CHECK(read.error().code == ec::invalid_argument);
+  }
+}
+
+TEST_CASE("n of the address is 1 to 1000") {
+  CHECK(parse_n("1000") == 1000u);
+  for (const char* bad : {"", "0", "1001", "-1", "3x", "99999999999"})
+    CHECK_MESSAGE(!parse_n(bad), bad);
+}
+
+TEST_CASE("a reason is one text or nothing") {
+  CHECK(parse_reason("") == "");
+  CHECK(parse_reason(R"({"reason":"slow"})") == "slow");
+  CHECK(!parse_reason(R"({"reason":1})"));
+  CHECK(!parse_reason(R"({"why":"slow"})"));
+}
+
+TEST_CASE("a filter in an address says attribute, op and value as one in a body does") {
+  auto contains = parse_filter("genres:contains:Sci-Fi: Space").value();
+  CHECK(contains.attribute == "genres");
+  CHECK(contains.op == 1);
+  CHECK(contains.text == "Sci-Fi: Space");
+  CHECK(!contains.negated);
+  auto list = parse_filter("not:genres:one_of:Horror,Thriller").value();
+  CHECK(list.negated);
+  CHECK(list.op == 4);
+  CHECK(list.list == std::vector<std::string>{"Horror", "Thriller"});
+  CHECK(parse_filter("year:at_least:1990.5").value().number == 1990.5);
+  auto equals = parse_filter("year:equals:1990").value(); // A text or a number, as the attribute is.
+  CHECK(equals.text == "1990");
+  CHECK(equals.number == 1990);
+  CHECK(parse_filter("live:equals:true").value().number == 1);
+
+  for (const char* bad : {"", "genres", "genres:contains", ":equals:x", "genres:like:x", "year:at_most:old",
+                          "year:at_least:nan", "not:genres"})
+    CHECK_MESSAGE(!parse_filter(bad), bad);
+}

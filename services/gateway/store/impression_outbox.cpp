@@ -1,0 +1,160 @@
+#include "services/gateway/store/impression_outbox.hpp"
+
+#include "common/log/log.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+
+namespace troupe::gateway {
+
+expected<std::unique_ptr<impression_outbox>> impression_outbox::open(std::shared_ptr<store::database> in,
+                                                                     options how) {
+  std::unique_ptr<impression_outbox> made{new impression_outbox{std::move(in), how}};
+  auto at = made->db_->scan(impressions);
+  for (; at.valid(); at.next()) {
+    auto number = store::read_u64(at.key());
+    if (made->waiting_++ == 0)
+      made->first_ = number;
+    made->next_ = number + 1;
+  }
+  TROUPE_CHECK(at.check());
+  made->committed_ = made->next_;
+  if (made->waiting_ == 0)
+    made->first_ = made->next_;
+  made->committer_ = std::thread{[self = made.get()] { self->commit_loop(); }};
+  ::pthread_setname_np(made->committer_.native_handle(), "outbox");
+  return made;
+}
+
+impression_outbox::~impression_outbox() {
+  stop();
+}
+
+void impression_outbox::stop() {
+  {
+    std::lock_guard lock{mutex_};
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (committer_.joinable())
+    committer_.join();
+}
+
+void impression_outbox::on_commit(std::function<void()> tell) {
+  std::lock_guard lock{mutex_};
+  committed_tell_ = std::move(tell);
+}
+
+void impression_outbox::append(const std::vector<record>& answer, std::vector<store_row> beside, told then) {
+  chunk bytes;
+  if (!answer.empty())
+    bytes = encode_batch(std::span<const record>{answer});
+  {
+    std::lock_guard lock{mutex_};
+    if (!stopping_) {
+      bool room = bytes.empty() || waiting_ < how_.bound;
+      if (!room) {
+        bytes = {};
+        ++dropped_;
+      }
+      if (!bytes.empty())
+        ++waiting_;
+      queue_.push_back({std::move(bytes), room, std::move(beside), std::move(then)});
+      wake_.notify_one();
+      return;
+    }
+  }
+  dropped_ += !bytes.empty();
+  then(false);
+}
+
+void impression_outbox::commit_loop() {
+  for (;;) {
+    std::deque<pending> group;
+    std::function<void()> tell;
+    {
+      std::unique_lock lock{mutex_};
+      wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty())
+        return;
+      group.swap(queue_);
+      tell = committed_tell_;
+    }
+    store::write_batch batch;
+    auto next = next_;
+    for (auto& each : group) {
+      if (!each.impressions.empty())
+        batch.put(impressions, number_key(next++), each.impressions.text());
+      for (const auto& row : each.beside)
+        batch.put(row.of, row.key, row.value);
+    }
+    bool any = next != next_;
+    auto done = batch.empty() ? expected<void>{}
+                              : db_->write(batch, any && how_.sync ? store::durability::synced
+                                                                   : store::durability::buffered);
+    if (done) {
+      std::lock_guard lock{mutex_};
+      next_ = next;
+      committed_ = next;
+    } else
+      log::error("outbox-failed", "gateway cannot keep the impressions of {} answers: {}", group.size(),
+                 render(done.error()));
+    for (auto& each : group) {
+      if (!done && !each.impressions.empty()) {
+        --waiting_;
+        ++dropped_;
+      }
+      each.then(each.kept && done.has_value());
+    }
+    if (done && any && tell)
+      tell();
+  }
+}
+
+impression_outbox::page impression_outbox::next(std::size_t most) {
+  std::uint64_t from = 0, end = 0;
+  {
+    std::lock_guard lock{mutex_};
+    from = first_;
+    end = committed_;
+  }
+  page out;
+  if (from == end)
+    return out;
+  auto at = db_->scan(impressions, number_key(from), number_key(end), {.fill_cache = false});
+  for (; at.valid() && out.records.size() < most; at.next()) {
+    out.answers.push_back(store::read_u64(at.key()));
+    auto held = batch::open(chunk::copy(as_bytes(at.value())));
+    if (!held) {
+      log::error("outbox-damaged", "gateway gives up the impressions of an answer: {}", render(held.error()));
+      ++out.damaged;
+      continue;
+    }
+    for (std::size_t i = 0; i < held->size(); ++i)
+      out.records.push_back(to_record((*held)[i]));
+  }
+  return out;
+}
+
+expected<void> impression_outbox::remove(const page& done, std::uint64_t refused) {
+  if (done.answers.empty())
+    return {};
+  store::write_batch erase; // Key by key: each range that is erased would slow every later look at the table.
+  for (auto number : done.answers)
+    erase.erase(impressions, number_key(number));
+  auto erased = db_->write(erase, store::durability::buffered);
+  refused = std::min<std::uint64_t>(refused, done.records.size());
+  refused_ += refused + done.damaged;
+  sent_ += done.records.size() - refused;
+  std::lock_guard lock{mutex_};
+  first_ = done.answers.back() + 1;
+  waiting_ -= std::min<std::uint64_t>(done.answers.size(), waiting_);
+  return erased;
+}
+
+outbox_counters impression_outbox::counters() const noexcept {
+  return {waiting_, sent_, dropped_, refused_};
+}
+
+} // namespace troupe::gateway

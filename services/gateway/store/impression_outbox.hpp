@@ -1,0 +1,95 @@
+#pragma once
+
+#include "services/gateway/store/request_log.hpp"
+
+#include "common/event/record.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace troupe::gateway {
+
+struct outbox_counters {
+  std::uint64_t waiting = 0; ///< Answers whose impressions are not in the log yet.
+  std::uint64_t sent = 0;    ///< Impressions the log has acknowledged.
+  std::uint64_t dropped = 0; ///< Answers whose impressions were not kept: the outbox was full, or the disk.
+  std::uint64_t refused = 0; ///< Impressions that the log refused for good.
+};
+
+/// Impressions on their way into the log: written before their answer is given (a transactional outbox).
+///
+/// Operation: entries that come together are written together and synced by one thread, which then tells;
+/// `impression_sender` takes them in order and removes what the log has acknowledged. Their ids make a repeat
+/// harmless, so a kill at any step loses none and adds none. Concurrency: any thread; `next` and `remove` from
+/// one caller at a time. Limits: `bound` answers waiting; more are refused, counted, and the caller is told.
+class impression_outbox {
+public:
+  struct options {
+    std::size_t bound = 100'000;
+    bool sync = true;
+  };
+  /// Called once, on the thread that writes: must hand the word on and return at once.
+  using told = std::function<void(bool)>;
+
+  static expected<std::unique_ptr<impression_outbox>> open(std::shared_ptr<store::database> in, options how);
+  ~impression_outbox();
+  impression_outbox(const impression_outbox&) = delete;
+  impression_outbox& operator=(const impression_outbox&) = delete;
+
+  /// Keeps the impressions of one answer, and `beside` in the same step. `then` says whether the impressions
+  /// are safe; `beside` is written also where there is no room for them.
+  void append(const std::vector<record>& answer, std::vector<store_row> beside, told then);
+
+  /// Called after each group that brought impressions, on the thread that writes. Set it before the first
+  /// `append`.
+  void on_commit(std::function<void()> tell);
+
+  struct page {
+    std::vector<record> records;
+    std::vector<std::uint64_t> answers; ///< Their numbers in the outbox.
+    std::uint64_t damaged = 0;          ///< Answers that could not be read: they are given up.
+  };
+  /// The first answers that wait, until they are `most` impressions or more. Blocks.
+  page next(std::size_t most);
+  /// Forgets a page; `refused` of its records the log did not take. Blocks. Where the disk does not, it is
+  /// sent again after the next start.
+  expected<void> remove(const page& done, std::uint64_t refused);
+
+  outbox_counters counters() const noexcept;
+
+  /// Ends the thread; what is waiting is sent after the next start.
+  void stop();
+
+private:
+  struct pending {
+    chunk impressions; ///< Empty: none, or no room for them.
+    bool kept = false;
+    std::vector<store_row> beside;
+    told then;
+  };
+
+  impression_outbox(std::shared_ptr<store::database> in, options how) : db_{std::move(in)}, how_{how} {}
+  void commit_loop();
+
+  std::shared_ptr<store::database> db_;
+  options how_;
+  std::function<void()> committed_tell_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<pending> queue_;
+  std::uint64_t next_ = 1;      ///< Number of the next answer.
+  std::uint64_t first_ = 1;     ///< Of the first that may still be there.
+  std::uint64_t committed_ = 1; ///< One past the last on disk.
+  std::atomic<std::uint64_t> waiting_{0}, sent_{0}, dropped_{0}, refused_{0};
+  bool stopping_ = false;
+  std::thread committer_;
+};
+
+} // namespace troupe::gateway
