@@ -1,17 +1,11 @@
 #include "common/actor/blocking_pool.hpp"
 
-#include <pthread.h>
+#include "common/core/thread_name.hpp"
 
 #include <algorithm>
 #include <utility>
 
 namespace troupe {
-
-namespace {
-
-constexpr std::size_t longest_thread_name = 15; // what Linux keeps
-
-} // namespace
 
 blocking_pool::blocking_pool(options how, metrics::registry& registry)
     : how_{std::move(how)}, queued_{registry.gauge("troupe_pool_queued_tasks",
@@ -20,8 +14,7 @@ blocking_pool::blocking_pool(options how, metrics::registry& registry)
       refused_{registry.counter("troupe_pool_refused_total", "Tasks refused because the pool was full.",
                                 {{"pool", how_.name}})} {
   for (std::size_t i = 0; i < std::max<std::size_t>(how_.threads, 1); ++i) {
-    auto& made = threads_.emplace_back([this] { run(); });
-    ::pthread_setname_np(made.native_handle(), how_.name.substr(0, longest_thread_name).c_str());
+    name_thread(threads_.emplace_back([this] { run(); }), how_.name);
   }
 }
 

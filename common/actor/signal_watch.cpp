@@ -1,5 +1,6 @@
 #include "common/actor/signal_watch.hpp"
 
+#include "common/core/thread_name.hpp"
 #include "common/log/log.hpp"
 
 #include <poll.h>
@@ -56,6 +57,7 @@ signal_watch::signal_watch() {
   signals_ = ::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   thread_ = std::thread{[this] { run(); }};
+  name_thread(thread_, "signals");
 }
 
 signal_watch::~signal_watch() {

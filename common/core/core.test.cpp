@@ -1,10 +1,15 @@
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
 #include "common/core/hash.hpp"
+#include "common/core/thread_name.hpp"
 #include "common/core/time.hpp"
 
 #include <doctest/doctest.h>
+#include <pthread.h>
 
+#include <array>
+#include <future>
+#include <thread>
 #include <vector>
 
 using namespace troupe;
@@ -78,4 +83,19 @@ TEST_CASE("a part of a chunk keeps the whole alive") {
   }
 
   CHECK(part.text() == "world");
+}
+
+TEST_CASE("a thread carries its name, of which as much as Linux keeps") {
+  std::array<char, 16> name{};
+  std::promise<void> named;
+  std::thread running{[&] {
+    named.get_future().get();
+    ::pthread_getname_np(::pthread_self(), name.data(), name.size());
+  }};
+
+  name_thread(running, "a-name-of-twenty-byt");
+  named.set_value();
+  running.join();
+
+  CHECK(std::string_view{name.data()} == "a-name-of-twent");
 }

@@ -1,5 +1,6 @@
 #include "common/http/server.hpp"
 
+#include "common/core/thread_name.hpp"
 #include "common/http/problem.hpp"
 #include "common/http/session.hpp"
 
@@ -215,7 +216,7 @@ expected<std::unique_ptr<server>> server::start_async(server_options options, as
   made->accept();
   made->watch();
   for (std::uint32_t i = 0; i < threads; ++i)
-    made->threads.emplace_back([state = made.get()] { state->io.run(); });
+    name_thread(made->threads.emplace_back([state = made.get()] { state->io.run(); }), "http");
   return std::unique_ptr<server>{new server{std::move(made)}};
 }
 

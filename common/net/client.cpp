@@ -1,5 +1,6 @@
 #include "common/net/client.hpp"
 
+#include "common/core/thread_name.hpp"
 #include "common/net/breaker.hpp"
 #include "common/net/replica_link.hpp"
 #include "common/net/socket_pump.hpp"
@@ -453,9 +454,11 @@ void client::impl::publish() {
 client::client(std::unique_ptr<impl> made) noexcept : impl_{std::move(made)} {}
 
 expected<std::unique_ptr<client>> client::open(client_options options) {
+  auto name = "to-" + options.service;
   auto made = std::make_unique<impl>(std::move(options));
   TROUPE_CHECK(made->connect());
   made->thread = std::thread{[self = made.get()] { self->run(); }};
+  name_thread(made->thread, name);
   return std::unique_ptr<client>{new client{std::move(made)}};
 }
 

@@ -1,5 +1,6 @@
 #include "common/net/endpoint.hpp"
 
+#include "common/core/thread_name.hpp"
 #include "common/net/socket_pump.hpp"
 
 #include <algorithm>
@@ -319,6 +320,7 @@ expected<std::unique_ptr<endpoint>> endpoint::open(endpoint_options options, han
   auto made = std::make_unique<impl>(std::move(options), std::move(handlers));
   TROUPE_CHECK(made->bind());
   made->thread = std::thread{[self = made.get()] { self->run(); }};
+  name_thread(made->thread, "endpoint");
   return std::unique_ptr<endpoint>{new endpoint{std::move(made)}};
 }
 

@@ -249,8 +249,9 @@ TEST_CASE("the root says what this is and where to go, to programs and to browse
   REQUIRE(program.status == 200);
   auto read = json::parse(program.body);
   CHECK(text_of(read.at("service")) == "troupe-gateway");
-  for (const auto& [path, what] : read.at("paths").as_object())
-    CHECK_MESSAGE(json::parse(openapi()).at("paths").as_object().contains(path), std::string_view{path});
+  auto known = json::parse(openapi()).at("paths").as_object();
+  for (const auto& each : read.at("paths").as_object())
+    CHECK(known.contains(each.key()));
   CHECK(browser.status == 200);
   CHECK(browser.content_type.starts_with("text/html"));
   CHECK(browser.body.find("href=\"/openapi.json\"") != std::string::npos);

@@ -182,7 +182,9 @@ TEST_CASE("shadow_in_flight bounds the shadow calls, each compares what was show
   gateway.settings->shadow_in_flight = 1;
   auto one_answer = [&] {
     auto answer = gateway.later(recommendations);
-    gateway.ranker.next().answer(recommending::items("r1", {"i1", "i2"}));
+    auto asked = gateway.ranker.next();
+    CHECK(recommending::rank(asked).arm()->str() == "production");
+    asked.answer(recommending::items("r1", {"i1", "i2"}));
     gateway.read(std::move(answer));
   };
   one_answer();
@@ -190,9 +192,8 @@ TEST_CASE("shadow_in_flight bounds the shadow calls, each compares what was show
   CHECK(recommending::rank(shadow).release()->str() == "r2");
   CHECK(recommending::rank(shadow).arm()->str() == "shadow");
 
-  one_answer(); // Its shadow is one too many.
-  CHECK(gateway.deps->shadows == 1);
-  CHECK(gateway.ranker.waiting() == 0);
+  for (int i = 0; i < 5; ++i)
+    one_answer(); // Their shadows are too many.
   shadow.answer(recommending::items("r2", {"i2", "i3"}));
   for (auto until = deadline::in(20s); gateway.deps->shadows > 0 && !until.passed();)
     std::this_thread::yield();

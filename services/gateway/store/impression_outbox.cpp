@@ -1,8 +1,7 @@
 #include "services/gateway/store/impression_outbox.hpp"
 
+#include "common/core/thread_name.hpp"
 #include "common/log/log.hpp"
-
-#include <pthread.h>
 
 #include <algorithm>
 
@@ -23,7 +22,7 @@ expected<std::unique_ptr<impression_outbox>> impression_outbox::open(std::shared
   if (made->waiting_ == 0)
     made->first_ = made->next_;
   made->committer_ = std::thread{[self = made.get()] { self->commit_loop(); }};
-  ::pthread_setname_np(made->committer_.native_handle(), "outbox");
+  name_thread(made->committer_, "outbox");
   return made;
 }
 
