@@ -22,9 +22,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// What the state component owns. The clients and the pool end with it, on the main thread, whoever still holds
-/// the rest.
-struct resources {
+/// What components make for those after them. The clients and the pool end with the component `state`, on the
+/// main thread, whoever still holds the rest.
+struct wiring {
   deps_ptr deps;
   std::unique_ptr<blocking_pool> pool; ///< For what blocks on the database and on files.
   std::vector<std::shared_ptr<net::client>> clients;
@@ -35,7 +35,7 @@ struct resources {
 };
 
 /// A service behind us; one that the catalog does not have is answered for, not an error.
-backend open_backend(service_context& context, std::string_view service, resources& to) {
+backend open_backend(service_context& context, std::string_view service, wiring& to) {
   if (!context.catalog()->find(service))
     return {};
   auto made = net::open_client(context, service);
@@ -117,26 +117,19 @@ expected<http::server_options> server_options_of(const service_context& context,
   return options;
 }
 
-deps_ptr deps_of(const service_context& context) {
-  return context.shared<resources>("state")->deps;
-}
-
-} // namespace
-
-expected<component> make_state_component(service_context& context) {
+expected<component> make_state(service_context& context, const std::shared_ptr<wiring>& made) {
   const auto& settings = context.config<config>();
-  auto held = std::make_shared<resources>();
   gateway_deps::options how;
   how.identity = context.who();
   how.settings = context.shared_config<config>();
-  how.behind.ingest = open_backend(context, "ingest", *held);
-  how.behind.features = open_backend(context, "feature-store", *held);
-  how.behind.registry = open_backend(context, "registry", *held);
-  how.behind.deployer = open_backend(context, "deployer", *held);
-  how.behind.ranker = open_backend(context, "ranker", *held);
+  how.behind.ingest = open_backend(context, "ingest", *made);
+  how.behind.features = open_backend(context, "feature-store", *made);
+  how.behind.registry = open_backend(context, "registry", *made);
+  how.behind.deployer = open_backend(context, "deployer", *made);
+  how.behind.ranker = open_backend(context, "ranker", *made);
   auto entry = context.entry();
   if (entry.replicas > 1 && std::ranges::find(entry.calls, entry.name) != entry.calls.end())
-    how.peers.gateways = open_backend(context, entry.name, *held);
+    how.peers.gateways = open_backend(context, entry.name, *made);
   how.peers.self = context.replica();
   how.peers.steady = entry.least_replicas != 0 ? entry.least_replicas : entry.replicas;
   how.health = context.health();
@@ -145,47 +138,41 @@ expected<component> make_state_component(service_context& context) {
   how.key_file = settings.api_keys.empty() ? context.catalog()->data() / "api-keys.toml"
                                            : context.catalog()->resolve(settings.api_keys);
   TROUPE_TRY(deps, gateway_deps::open(std::move(how)));
-  held->deps = std::move(deps);
-  held->pool = std::make_unique<blocking_pool>(blocking_pool::options{"gateway-store", 1, 64},
+  made->deps = std::move(deps);
+  made->pool = std::make_unique<blocking_pool>(blocking_pool::options{"gateway-store", 1, 64},
                                                context.metrics());
-  show_outbox(context.metrics(), held->deps);
-  context.share("state", held);
-  return component{std::function<void(deadline)>{[held](deadline) {
-    held->pool.reset();
-    held->deps->outbox->stop();
-    held->clients.clear(); // What still waits for an answer hears that the gateway stops.
+  show_outbox(context.metrics(), made->deps);
+  return component{std::function<void(deadline)>{[made](deadline) {
+    made->pool.reset();
+    made->deps->outbox->stop();
+    made->clients.clear(); // What still waits for an answer hears that the gateway stops.
   }}};
 }
 
-expected<component> make_routing_component(service_context& context) {
-  auto deps = deps_of(context);
+expected<component> make_routing(service_context& context, const deps_ptr& deps) {
   if (!deps->behind.deployer)
     return component{};
   return component{spawn_routing_client(context.system(), deps, context.report())};
 }
 
-expected<component> make_reports_component(service_context& context) {
-  auto deps = deps_of(context);
+expected<component> make_reports(service_context& context, const deps_ptr& deps) {
   if (!deps->behind.deployer)
     return component{};
   return component{spawn_arm_reporter(context.system(), deps)};
 }
 
-expected<component> make_fallback_component(service_context& context) {
-  auto deps = deps_of(context);
+expected<component> make_fallback(service_context& context, const deps_ptr& deps) {
   deps->fallback_items = spawn_fallback_items(context.system(), deps);
   return component{deps->fallback_items};
 }
 
-expected<component> make_impressions_component(service_context& context) {
-  auto state = context.shared<resources>("state");
-  return component{spawn_impression_sender(context.system(), state->deps, state->post())};
+expected<component> make_impressions(service_context& context, const wiring& made) {
+  return component{spawn_impression_sender(context.system(), made.deps, made.post())};
 }
 
-expected<component> make_keys_component(service_context& context) {
-  auto state = context.shared<resources>("state");
-  return component{spawn_periodic_task(context.system(), state->post(), 1s,
-                                       [deps = state->deps, report = context.report()] {
+expected<component> make_keys(service_context& context, const wiring& made) {
+  return component{spawn_periodic_task(context.system(), made.post(), 1s,
+                                       [deps = made.deps, report = context.report()] {
                                          deps->keys->refresh();
                                          auto seen = deps->outbox->counters();
                                          report.gauge("impressions_waiting", static_cast<double>(seen.waiting));
@@ -193,17 +180,15 @@ expected<component> make_keys_component(service_context& context) {
                                        })};
 }
 
-expected<component> make_expiry_component(service_context& context) {
-  auto state = context.shared<resources>("state");
-  return component{spawn_periodic_task(context.system(), state->post(), 10s,
-                                       [deps = state->deps, report = context.report()] {
+expected<component> make_expiry(service_context& context, const wiring& made) {
+  return component{spawn_periodic_task(context.system(), made.post(), 10s,
+                                       [deps = made.deps, report = context.report()] {
                                          if (auto done = forget_expired(*deps->database, wall_now()); !done)
                                            report.failed(done.error());
                                        })};
 }
 
-expected<component> make_http_component(service_context& context) {
-  auto deps = deps_of(context);
+expected<component> make_http(service_context& context, const deps_ptr& deps) {
   TROUPE_TRY(options, server_options_of(context, *deps));
   options.rejected = [deps](unsigned status) { deps->seen->answered(nullptr, status, {}, 0); };
   bool tls = !options.tls_certificate.empty();
@@ -228,10 +213,40 @@ expected<component> make_http_component(service_context& context) {
   }}};
 }
 
-expected<component> make_endpoint_component(service_context& context) {
-  return net::endpoint_component(context, {{wire::Kind::inspect, [deps = deps_of(context)](net::request asked) {
+expected<component> make_endpoint(service_context& context, const deps_ptr& deps) {
+  return net::endpoint_component(context, {{wire::Kind::inspect, [deps](net::request asked) {
                                               answer_inspection(*deps, std::move(asked));
                                             }}});
+}
+
+} // namespace
+
+component_list components() {
+  auto made = std::make_shared<wiring>();
+  return component_list{}
+      .add("state", [made](service_context& context) { return make_state(context, made); })
+      .add(
+          "routing", [made](service_context& context) { return make_routing(context, made->deps); },
+          needs{"state"})
+      .add(
+          "reports", [made](service_context& context) { return make_reports(context, made->deps); },
+          needs{"state"})
+      .add(
+          "fallback", [made](service_context& context) { return make_fallback(context, made->deps); },
+          needs{"state"})
+      .add(
+          "impressions", [made](service_context& context) { return make_impressions(context, *made); },
+          needs{"state"})
+      .add(
+          "keys", [made](service_context& context) { return make_keys(context, *made); }, needs{"state"})
+      .add(
+          "expiry", [made](service_context& context) { return make_expiry(context, *made); }, needs{"state"})
+      .add(
+          "http", [made](service_context& context) { return make_http(context, made->deps); },
+          needs{"fallback"})
+      .add(
+          "endpoint", [made](service_context& context) { return make_endpoint(context, made->deps); },
+          needs{"state"});
 }
 
 } // namespace troupe::gateway

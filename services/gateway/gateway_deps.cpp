@@ -37,7 +37,7 @@ expected<std::shared_ptr<gateway_deps>> gateway_deps::open(options how) {
       made->fallback.set(std::make_shared<const fallback_list>(std::move(*read)));
   for (const auto& each : routes())
     made->router.add(each.method, each.pattern);
-  made->openapi = openapi();
+  made->openapi = gateway::openapi();
   return made;
 }
 

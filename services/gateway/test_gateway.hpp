@@ -201,7 +201,7 @@ public:
       while (each->waiting() > 0)
         each->next().fail(ec::stopping, "the test is over");
     if (deps)
-      deps->fallback_items = {};
+      deps->fallback_items = nullptr;
   }
 
   void open() {

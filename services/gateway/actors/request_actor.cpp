@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 /// Of a list in memory; the answer goes out whether or not it has heard.
 constexpr auto list_timeout = 1s;
 
-class request_state final : public request_context {
+class request_state : public request_context {
 public:
   using pointer = request_actor::stateful_pointer<request_state>;
   explicit request_state(pointer self) : self_{self} {}

@@ -21,7 +21,7 @@ struct serving : gateway_parts, troupe::testing::actor_fixture {
     deps->fallback_items = own(spawn_fallback_items(system, deps));
     run();
   }
-  ~serving() { deps->fallback_items = {}; }
+  ~serving() { deps->fallback_items = nullptr; }
 
   using answer = std::shared_ptr<std::optional<http::response>>;
   answer ask(const std::string& method, const std::string& path) {
