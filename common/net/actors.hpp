@@ -10,6 +10,7 @@
 #include <caf/send.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -73,6 +74,22 @@ void call_for(client& from, std::uint32_t replica, const Handle& to, std::uint64
                          result_ptr{std::make_shared<const expected<reply>>(std::move(result))});
       },
       trace);
+}
+
+/// A service behind an actor as that sees it: asks one replica, tells once, by the deadline at the latest.
+/// From any thread; the answer comes on any thread. Tests put another in the place of a client's.
+using ask_function = std::function<void(std::uint32_t replica, wire::Kind, chunk, deadline, client::done)>;
+
+/// As `call_for`, over an ask function.
+template <class Handle>
+void call_for(const ask_function& from, std::uint32_t replica, const Handle& to, std::uint64_t tag,
+              wire::Kind kind, chunk payload, deadline until) {
+  from(replica, kind, std::move(payload), until,
+       [weak = caf::actor_cast<caf::weak_actor_ptr>(to), tag](expected<reply> result) {
+         if (auto strong = weak.lock())
+           caf::anon_send(caf::actor_cast<Handle>(strong), reply_atom::value, tag,
+                          result_ptr{std::make_shared<const expected<reply>>(std::move(result))});
+       });
 }
 
 } // namespace troupe::net

@@ -9,11 +9,17 @@ void config::bind(config_keys& keys) {
            "loaded at "
            "the start and needs no registry.");
   keys.add("workers", workers, "Threads that rank.", between(1, 256));
-  keys.add("catalogue_refresh", catalogue_refresh, "How often the state of all items is read.",
+  keys.add("max_queued", max_queued, "Requests that may wait for such a thread; more are refused.",
+           between(1, 1'000'000));
+  keys.add("dispatchers", dispatchers, "Actors that take requests in, each for its share of the users.",
+           between(1, 64));
+  keys.add("max_waiting", max_waiting, "Requests that may wait for features, of each dispatcher.",
+           between(1, 1'000'000));
+  keys.add("item_refresh", item_refresh, "Pause between two readings of the state of all items.",
            between(100ms, 1h));
-  keys.add("catalogue_stale", catalogue_stale, "Age of that state from which answers say that it is old.",
+  keys.add("item_stale", item_stale, "Age of that state from which answers say that it is old.",
            between(1s, 24h));
-  keys.add("catalogue_page", catalogue_page, "Items a page of that reading.", between(100, 10'000));
+  keys.add("item_page", item_page, "Items a page of that reading.", between(100, 10'000));
   keys.add("page_timeout", page_timeout, "How long one page may take.", between(100ms, 60s));
   keys.add("feature_timeout", feature_timeout, "How long the features of a user may take.",
            between(1ms, 10s));
@@ -30,7 +36,7 @@ void config::bind(config_keys& keys) {
   keys.add("user_features", user_features, "Features of users read beside the history, for explanations.",
            between(0, 100));
   keys.add("item_features", item_features,
-           "Features of items read beside item_card and item_trend; rules and filters name them by what "
+           "Features of items read beside item_attributes and item_trend; rules and filters name them by what "
            "stands after "
            "the dot.",
            between(0, 100));

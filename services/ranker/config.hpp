@@ -12,9 +12,12 @@ namespace troupe::ranker {
 struct config {
   std::string release_folder;
   std::uint32_t workers = 2;
-  std::chrono::milliseconds catalogue_refresh{5000};
-  std::chrono::milliseconds catalogue_stale{60'000};
-  std::uint32_t catalogue_page = 5000;
+  std::uint32_t max_queued = 1024;
+  std::uint32_t dispatchers = 2;
+  std::uint32_t max_waiting = 1024;
+  std::chrono::milliseconds item_refresh{5000};
+  std::chrono::milliseconds item_stale{60'000};
+  std::uint32_t item_page = 5000;
   std::chrono::milliseconds page_timeout{5000};
   std::chrono::milliseconds feature_timeout{200};
   std::chrono::milliseconds answer_reserve{10};

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/ranker/item_catalogue.hpp"
+#include "services/ranker/items/item_snapshot.hpp"
 
 #include "common/core/hash.hpp"
 #include "common/model/test_weights.hpp"
@@ -98,20 +98,20 @@ inline std::string make_dcn_release(const std::filesystem::path& folder) {
   return out.done();
 }
 
-inline item_catalogue catalogue_of(std::vector<item_card> cards) {
+inline item_snapshot snapshot_of(std::vector<item_attributes> cards) {
   return {std::move(cards), deadline::clock::now()};
 }
 
-inline item_card card(std::string id, text_list genres = {}) {
-  item_card out;
+inline item_attributes card(std::string id, text_list genres = {}) {
+  item_attributes out;
   out.title = "Title of " + id;
   out.id = std::move(id);
   out.attributes = {{"genres", std::move(genres)}};
   return out;
 }
 
-inline item_card clicked(std::string id, std::optional<double> clicks) {
-  item_card out;
+inline item_attributes clicked(std::string id, std::optional<double> clicks) {
+  item_attributes out;
   out.id = std::move(id);
   out.features.emplace_back();
   if (clicks)
@@ -119,7 +119,7 @@ inline item_card clicked(std::string id, std::optional<double> clicks) {
   return out;
 }
 
-inline item_catalogue clicked_items() {
+inline item_snapshot clicked_items() {
   return {{clicked("a", 1), clicked("b", 3), clicked("fresh", 2), clicked("silent", {})},
           deadline::clock::now(),
           {"item_activity.clicks"},

@@ -1,0 +1,215 @@
+#include "services/feature_store/client/feature_client.hpp"
+#include "services/ranker/actors.hpp"
+#include "services/ranker/serving/rank_job.hpp"
+#include "services/ranker/serving/user_cache.hpp"
+
+#include "common/core/hash.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/send.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+namespace troupe::ranker {
+
+namespace {
+
+class dispatcher_state {
+public:
+  using pointer = dispatcher_actor::stateful_pointer<dispatcher_state>;
+  explicit dispatcher_state(pointer self) : self_{self} {}
+
+  /// `first`: the dispatcher whose end is the end of this one, and the other way round; null for the first.
+  dispatcher_actor::behavior_type make_behavior(const dispatcher_deps& deps, std::size_t cached_users,
+                                                const dispatcher_actor& first) {
+    deps_ = deps;
+    cache_.emplace(cached_users);
+    if (first)
+      self_->link_to(first);
+    self_->set_exit_handler([this](caf::exit_msg& message) {
+      for (auto& [tag, read] : std::exchange(reads_, {}))
+        for (auto& each : read.jobs)
+          each->refuse(*deps_.metrics, {ec::stopping, "the ranker is draining"});
+      self_->quit(std::move(message.reason));
+    });
+    return {[this](net::request_atom, net::request_ptr& asked) { on_request(*asked); },
+            [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
+              on_features(tag, *result);
+            }};
+  }
+
+  const char* name = "rank_dispatcher";
+
+private:
+  /// One read of a user's features, and who waits for it.
+  struct pending_read {
+    std::string key;
+    deadline until;
+    std::vector<rank_job_ptr> jobs;
+  };
+
+  void on_request(net::request& asked) {
+    auto job = std::make_shared<rank_job>();
+    job->respond = std::move(asked.respond);
+    job->until = asked.until;
+    if (job->until.passed())
+      return job->refuse(*deps_.metrics, {ec::too_late, "the deadline passed while the request waited"});
+    auto read = asked.info.kind == wire::Kind::similar ? decode_similar(asked.payload, deps_.readable)
+                                                       : decode_rank(asked.payload, deps_.readable);
+    if (!read)
+      return job->refuse(*deps_.metrics, std::move(read).error());
+    job->request = std::move(*read);
+    pin(*job);
+    if (!job->release)
+      return job->refuse(*deps_.metrics, {ec::unavailable, "no release is ready to answer"});
+    if (auto* item = job->items->find(job->request.similar_to); item && item->deleted)
+      return job->refuse(*deps_.metrics, {ec::not_found, "there is no item of this id: it was deleted"});
+    if (job->request.asked.user.empty())
+      return score(std::move(job));
+    find_features(std::move(job));
+  }
+
+  /// From here on the job has its release and its items, whatever becomes current meanwhile.
+  void pin(rank_job& job) const {
+    auto releases = deps_.releases->get();
+    auto& wanted = job.request.release;
+    job.release = releases->find(wanted);
+    if (!job.release && releases->newest) {
+      job.release = releases->newest;
+      if (!wanted.empty())
+        job.degraded.push_back(fmt::format("release: {} is not ready, {} answers", wanted.substr(0, 12),
+                                           job.release->manifest.id.substr(0, 12)));
+    }
+    job.items = deps_.items->get();
+    auto age = deadline::clock::now() - job.items->taken();
+    if (job.items->taken() == deadline::clock::time_point{})
+      job.degraded.emplace_back("items: their state is not known yet");
+    else if (age > deps_.settings->item_stale)
+      job.degraded.push_back(fmt::format("items: their state is {} s old",
+                                         std::chrono::duration_cast<std::chrono::seconds>(age).count()));
+  }
+
+  void find_features(rank_job_ptr job) {
+    auto key = job->release->user_key + job->request.asked.user;
+    bool own_writes = !job->request.min_offsets.empty();
+    if (!own_writes) {
+      auto known = cache_->find(key);
+      if (known && deadline::clock::now() - known->read < deps_.settings->near_cache_ttl) {
+        deps_.metrics->cache_hits.add();
+        job->user = std::move(known);
+        return score(std::move(job));
+      }
+    }
+    if (waiting_ >= deps_.settings->max_waiting)
+      return job->refuse(*deps_.metrics,
+                         {ec::overloaded, fmt::format("{} requests wait for features", waiting_)});
+    ++waiting_;
+    auto latest = earlier_by(job->until, deps_.settings->answer_reserve);
+    if (auto found = shared_reads_.find(key); found != shared_reads_.end() && !own_writes) {
+      auto& under_way = reads_.at(found->second);
+      if (under_way.until.at() <= latest.at()) { // It ends in time for this one, too.
+        deps_.metrics->cache_joined.add();
+        under_way.jobs.push_back(std::move(job));
+        return;
+      }
+    }
+    begin_read(std::move(job), std::move(key), latest.within(deps_.settings->feature_timeout));
+  }
+
+  void begin_read(rank_job_ptr job, std::string key, deadline until) {
+    deps_.metrics->cache_misses.add();
+    auto& user = job->request.asked.user;
+    feature_store::feature_query query;
+    query.ids = {user};
+    query.features = job->release->user_features;
+    for (auto& each : deps_.settings->user_features)
+      if (std::find(query.features.begin(), query.features.end(), each) == query.features.end())
+        query.features.push_back(each);
+    query.min_offsets = job->request.min_offsets;
+    auto replica = rendezvous(user, deps_.replicas); // Before the job goes, and the user with it.
+    auto tag = next_tag_++;
+    if (query.min_offsets.empty())
+      shared_reads_[key] = tag;
+    reads_.emplace(tag, pending_read{std::move(key), until, {std::move(job)}});
+    net::call_for(deps_.features, replica, dispatcher_actor{self_}, tag, wire::Kind::read_features,
+                  feature_store::encode(query), until);
+  }
+
+  void on_features(std::uint64_t tag, const expected<net::reply>& result) {
+    auto found = reads_.find(tag);
+    if (found == reads_.end())
+      return;
+    auto read = std::move(found->second);
+    reads_.erase(found);
+    if (auto at = shared_reads_.find(read.key); at != shared_reads_.end() && at->second == tag)
+      shared_reads_.erase(at);
+    waiting_ -= read.jobs.size();
+    auto now = deadline::clock::now();
+    auto got = result ? decode_user_features(result->payload)
+                      : expected<user_features>{unexpected<error>{result.error()}};
+    user_features_ptr user;
+    std::string degraded;
+    if (got) {
+      got->read = now;
+      user = std::make_shared<const user_features>(std::move(*got));
+      cache_->put(read.key, user);
+    } else {
+      deps_.metrics->feature_failures.add();
+      user = cache_->find(read.key);
+      degraded =
+          user ? fmt::format("features: those of {} ms ago, {}",
+                             std::chrono::duration_cast<std::chrono::milliseconds>(now - user->read).count(),
+                             got.error().text)
+               : "features: " + got.error().text;
+    }
+    for (auto& job : read.jobs) {
+      job->user = user;
+      job->features_took = std::chrono::duration_cast<std::chrono::microseconds>(now - job->arrived);
+      if (!degraded.empty())
+        job->degraded.insert(job->degraded.begin(), degraded);
+      score(std::move(job));
+    }
+  }
+
+  void score(rank_job_ptr job) {
+    auto until = job->until;
+    deps_.scoring->post(until, [job = std::move(job), metrics = deps_.metrics,
+                                reserve = deps_.settings->answer_reserve / 2](const error* refused) {
+      if (refused)
+        job->refuse(*metrics, *refused);
+      else
+        job->answer(*metrics, reserve);
+    });
+  }
+
+  pointer self_;
+  dispatcher_deps deps_;
+  std::optional<user_cache> cache_;
+  std::uint64_t next_tag_ = 1;
+  std::map<std::uint64_t, pending_read> reads_;
+  std::unordered_map<std::string, std::uint64_t> shared_reads_; ///< By key: the newest that others may join.
+  std::size_t waiting_ = 0;                                     ///< Jobs in `reads_`.
+};
+
+} // namespace
+
+std::vector<dispatcher_actor> spawn_dispatchers(caf::actor_system& system, const dispatcher_deps& deps,
+                                                std::size_t count) {
+  auto cached_users = std::max<std::size_t>(1, deps.settings->near_cache_users / count);
+  auto behaviour = [cached_users](dispatcher_state::pointer self,
+                                  const std::shared_ptr<const dispatcher_deps>& from,
+                                  const dispatcher_actor& first) {
+    return self->state.make_behavior(*from, cached_users, first);
+  };
+  auto shared = std::make_shared<const dispatcher_deps>(deps);
+  std::vector<dispatcher_actor> all;
+  for (std::size_t i = 0; i < count; ++i)
+    all.push_back(system.spawn(behaviour, shared, all.empty() ? dispatcher_actor{} : all.front()));
+  return all;
+}
+
+} // namespace troupe::ranker

@@ -1,0 +1,347 @@
+#include "services/ranker/ranking/pipeline.hpp"
+
+#include "services/ranker/ranking/exploration.hpp"
+#include "services/ranker/release/load.hpp"
+#include "services/ranker/test_releases.hpp"
+
+#include "common/testing/temp_dir.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+#include <thread>
+
+using namespace troupe;
+using namespace troupe::ranker;
+using namespace troupe::ranker::testing;
+
+namespace {
+
+release_ptr load(const std::string& rules) {
+  troupe::testing::temp_dir dir;
+  make_release(dir.path(), rules);
+  auto loaded = load_release(dir.path(), {});
+  REQUIRE_MESSAGE(loaded, (loaded ? std::string{} : render(loaded.error())));
+  return *loaded;
+}
+
+std::vector<std::string> ids(const ranking& of) {
+  std::vector<std::string> out;
+  for (auto& each : of.items)
+    out.push_back(each.item);
+  return out;
+}
+
+query of_user(std::vector<std::string> history, std::uint32_t n) {
+  query out;
+  out.user = "u";
+  out.history = std::move(history);
+  out.n = n;
+  out.now = 1000;
+  out.explain = true;
+  return out;
+}
+
+const ranked_item& item(const ranking& in, const std::string& id) {
+  auto found = std::find_if(in.items.begin(), in.items.end(), [&](auto& each) { return each.item == id; });
+  REQUIRE(found != in.items.end());
+  return *found;
+}
+
+} // namespace
+
+TEST_CASE(
+    "a known user gets neighbours of the history first, nothing seen, with sources, reasons and scores") {
+  auto with = load("");
+  auto got = rank(*with, snapshot_of({card("d"), card("b")}), of_user({"c"}, 3));
+
+  REQUIRE(got.items.size() == 3);
+  CHECK(got.items[0].item == "d");
+  CHECK(got.items[0].title == "Title of d");
+  CHECK(got.items[0].because == std::vector<std::string>{"c"});
+  CHECK(got.items[0].sources.front() == "item-to-item");
+  CHECK(got.items[0].models.size() == 2);
+  CHECK(got.items[0].propensity == 1);
+  CHECK(got.degraded.empty());
+  for (auto& each : got.items)
+    CHECK(each.item != "c");
+  CHECK(got.stages.size() == 5);
+}
+
+TEST_CASE(
+    "new users get popular and trending items, their session speaks for them, and unknown items do no harm") {
+  auto with = load("");
+  auto anybody = rank(*with, {}, of_user({}, 3));
+  CHECK(ids(anybody) == std::vector<std::string>{"a", "b", "c"});
+  auto unknown = rank(*with, {}, of_user({"no such item"}, 3));
+  CHECK(unknown.items.size() == 3);
+  auto visitor = of_user({}, 1);
+  visitor.session = {"e"};
+  CHECK(ids(rank(*with, {}, visitor)) == std::vector<std::string>{"f"});
+
+  auto fresh = card("new");
+  fresh.trend = 9;
+  auto live = rank(*with, snapshot_of({fresh}), of_user({"c"}, 6));
+  CHECK(item(live, "new").sources == std::vector<std::string>{"trending"});
+  CHECK(item(live, "new").notes.size() == 2);
+}
+
+TEST_CASE("hidden, deleted, expired, excluded and filtered items are not shown") {
+  auto with = load("");
+  auto hidden = card("a"), deleted = card("b"), expired = card("d"), later = card("e"),
+       plain = card("f", {"War"});
+  hidden.hidden = true;
+  deleted.deleted = true;
+  expired.expires = 999;
+  later.expires = 5000;
+  auto catalogue = snapshot_of({hidden, deleted, expired, later, plain});
+
+  auto got = ids(rank(*with, catalogue, of_user({"c"}, 6)));
+  CHECK(std::set<std::string>(got.begin(), got.end()) == std::set<std::string>{"e", "f"});
+  auto asked = of_user({"c"}, 6);
+  asked.exclude = {"e"};
+  CHECK(ids(rank(*with, catalogue, asked)) == std::vector<std::string>{"f"});
+  asked = of_user({"c"}, 6);
+  asked.filters = {{"genres", predicate_op::contains, false, "War", 0, {}}};
+  CHECK(ids(rank(*with, catalogue, asked)) == std::vector<std::string>{"f"});
+  asked = of_user({}, 6);
+  asked.candidates = {"f", "b", "elsewhere"};
+  auto ranked = ids(rank(*with, catalogue, asked));
+  CHECK(std::set<std::string>(ranked.begin(), ranked.end()) == std::set<std::string>{"f", "elsewhere"});
+}
+
+TEST_CASE("rules filter, boost, pin and cap, and each says so") {
+  auto catalogue = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("d", {"Drama"}),
+                                 card("e", {"Horror"}), card("f", {"Drama"})});
+  auto with = load(R"(
+[[rule]]
+kind = "filter"
+attribute = "genres"
+op = "contains"
+text = "Horror"
+[[rule]]
+kind = "boost"
+attribute = "genres"
+op = "contains"
+text = "War"
+amount = 50
+[[rule]]
+kind = "cap"
+attribute = "genres"
+op = "contains"
+text = "War"
+most = 1
+[[rule]]
+kind = "pin"
+name = "offer"
+item = "f"
+position = 1
+)");
+
+  auto got = rank(*with, catalogue, of_user({"c"}, 3));
+
+  CHECK(ids(got) == std::vector<std::string>{"f", "a", "d"});
+  CHECK(got.items[0].notes.back() == "pinned by offer");
+  CHECK(got.items[1].notes.back() == "boosted by boost");
+}
+
+TEST_CASE("diversity puts another genre before a second one of the same") {
+  auto catalogue = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("c", {"Drama"})});
+  CHECK(ids(rank(*load(""), catalogue, of_user({}, 2))) == std::vector<std::string>{"a", "b"});
+  CHECK(ids(rank(*load("[diversity]\nmmr = 0.7"), catalogue, of_user({}, 2))) ==
+        std::vector<std::string>{"a", "c"});
+}
+
+TEST_CASE("how often an item stands at a position is the propensity that its answer reports") {
+  auto with =
+      load("[exploration]\nshare = 0.3\namong = 3\n[[rule]]\nkind = 'pin'\nitem = 'f'\nposition = 2\n");
+  constexpr int rounds = 60'000;
+  std::map<std::pair<std::size_t, std::string>, int> seen;
+  std::map<std::pair<std::size_t, std::string>, double> reported;
+  auto asked = of_user({}, 3);
+  asked.explain = false;
+  for (int i = 0; i < rounds; ++i) {
+    asked.seed = static_cast<std::uint64_t>(i);
+    auto got = rank(*with, {}, asked);
+    REQUIRE(got.items.size() == 3);
+    for (std::size_t p = 0; p < 3; ++p) {
+      auto key = std::pair{p, got.items[p].item};
+      ++seen[key];
+      auto [at, fresh] = reported.emplace(key, got.items[p].propensity);
+      CHECK(at->second == got.items[p].propensity);
+    }
+  }
+
+  CHECK(seen.size() == 9);
+  for (auto& [key, propensity] : reported) {
+    auto share = seen[key] / double{rounds};
+    // Five standard errors.
+    CHECK(std::abs(share - propensity) <= 5 * std::sqrt(propensity * (1 - propensity) / rounds) + 1e-12);
+  }
+  CHECK(reported[{1, "f"}] == 1);
+
+  // Few items in the tail, several positions: the empty places count too.
+  std::map<std::int64_t, int> at_first;
+  for (std::uint64_t seed = 0; seed < rounds; ++seed)
+    ++at_first[explore(4, 2, 0.5, seed).slots[1]];
+  CHECK(std::abs(at_first[0] / double{rounds} - 0.125) < 0.008);
+  CHECK(explore(4, 2, 0.5, 1).ranked_propensity == 0.75);
+  asked.seed = 7;
+  CHECK(ids(rank(*with, {}, asked)) == ids(rank(*with, {}, asked)));
+}
+
+TEST_CASE("a deadline that has passed leaves models out and says which") {
+  auto asked = of_user({"c"}, 2);
+  asked.until = deadline{deadline::clock::time_point{}};
+  auto got = rank(*load(""), {}, asked);
+  CHECK(got.items.size() == 2);
+  CHECK(got.degraded == std::vector<std::string>{"deadline: model popularity did not score",
+                                                 "deadline: model ease did not score"});
+}
+
+TEST_CASE("a model that is stopped by the deadline has scored the first candidates, and the answer says so") {
+  /// Its first call lasts until the deadline has passed.
+  class slow final : public model::scorer {
+  public:
+    explicit slow(deadline until) : until_{until} {}
+    std::size_t items() const noexcept override { return 0; }
+    void score(const model::user_context&, const model::candidates& of, std::span<float> out) const override {
+      while (!until_.passed())
+        std::this_thread::yield();
+      for (std::size_t i = 0; i < of.rows.size(); ++i)
+        out[i] = static_cast<float>(i);
+    }
+
+  private:
+    deadline until_;
+  };
+  loaded_release with;
+  std::string names;
+  for (int i = 0; i < 300; ++i)
+    names += std::to_string(i) + "\n";
+  auto asked = of_user({"elsewhere"}, 2);
+  asked.until = deadline::in(std::chrono::milliseconds{500});
+  auto& by = with.models.emplace_back();
+  by.name = "slow";
+  by.items = std::make_shared<const model::vocabulary>(*model::vocabulary::parse(names, "items"));
+  by.scorer = std::make_unique<slow>(asked.until);
+  for (int i = 0; i < 300; ++i)
+    asked.candidates.push_back(std::to_string(i));
+
+  auto got = rank(with, {}, asked);
+
+  CHECK(got.degraded == std::vector<std::string>{"deadline: model slow scored 128 of 300 candidates"});
+  CHECK(ids(got) == std::vector<std::string>{"127", "126"});
+}
+
+TEST_CASE(
+    "a model of features scores known and new items by what is known now, and a changed feature changes it") {
+  troupe::testing::temp_dir dir;
+  make_dcn_release(dir.path());
+  auto with = load_release(dir.path(), {});
+  REQUIRE_MESSAGE(with, (with ? std::string{} : render(with.error())));
+  CHECK((*with)->user_features == std::vector<std::string>{"user_history.items", "user_ratings.mean_rating"});
+  CHECK((*with)->item_features == std::vector<std::string>{"item_activity.clicks"});
+  auto catalogue = clicked_items();
+  auto asked = of_user({}, 4);
+  asked.candidates = {"a", "b", "fresh", "silent"};
+
+  asked.features = {{"user_ratings.mean_rating", 5.0}};
+  auto glad = rank(**with, catalogue, asked);
+  asked.features = {{"user_ratings.mean_rating", 1.0}};
+  auto grim = rank(**with, catalogue, asked);
+  asked.features = {};
+  auto unknown = rank(**with, catalogue, asked);
+
+  // z = 2: 2 + 2 * clicks. An item without the feature is told apart: 2 - 10.
+  CHECK(ids(glad) == std::vector<std::string>{"b", "fresh", "a", "silent"});
+  CHECK(item(glad, "b").models == std::vector<std::pair<std::string, double>>{{"dcn", 8}});
+  CHECK(item(glad, "silent").models[0].second == -8);
+  CHECK(ids(grim) == std::vector<std::string>{"a", "fresh", "b", "silent"});
+  CHECK(item(unknown, "b").models[0].second == 0);
+  CHECK(glad.degraded.empty());
+}
+
+TEST_CASE("an answer says which features a model lacks and which come from another version of their view") {
+  troupe::testing::temp_dir dir;
+  make_dcn_release(dir.path());
+  auto with = load_release(dir.path(), {});
+  REQUIRE(with);
+  auto asked = of_user({}, 2);
+  asked.views = {"user_ratings@v2", "user_history@v9"};
+
+  auto got = rank(**with, snapshot_of({card("a")}), asked);
+
+  CHECK(got.degraded == std::vector<std::string>{
+                            "snapshot: item_activity.clicks is not known, which model dcn wants",
+                            "features: model dcn was trained on user_ratings@v1, served is user_ratings@v2"});
+  asked.views = {"user_ratings@v1"};
+  CHECK(rank(**with, clicked_items(), asked).degraded.empty());
+}
+
+TEST_CASE(
+    "items like an item come from the models, for a new item from its attributes, else the answer says so") {
+  auto with = load("");
+  CHECK(ids(similar(*with, {}, "c", of_user({}, 1))) == std::vector<std::string>{"d"});
+  auto other = card("other", {"War", "Drama"});
+  other.trend = 1;
+  auto catalogue = snapshot_of({card("new", {"War"}), other});
+  CHECK(ids(similar(*with, catalogue, "new", of_user({}, 3))) == std::vector<std::string>{"other"});
+  auto none = similar(*with, catalogue, "nobody", of_user({}, 3));
+  CHECK(none.items.empty());
+  CHECK(none.degraded == std::vector<std::string>{"item: unknown"});
+}
+
+TEST_CASE("a model with vectors gives candidates by nearest neighbours") {
+  troupe::testing::temp_dir dir;
+  bundle out{dir.path()};
+  out.model("bpr", "a\nb\nc\nd\n",
+            weights{}
+                .add<float>("item_factors", "[4,2]", {1, 0, 0, 1, .9f, .1f, .1f, .9f})
+                .add<float>("item_bias", "[4]", {0, 0, 0, 0})
+                .add<float>("user_factors", "[1,2]", {1, 0}));
+  out.put("models/bpr/users.txt", "u\n");
+  out.done();
+  auto with = load_release(dir.path(), {});
+  REQUIRE(with);
+
+  auto got = rank(**with, {}, of_user({"a"}, 2));
+
+  CHECK(got.items[0].item == "c");
+  CHECK(got.items[0].sources.front() == "nearest");
+  CHECK(ids(similar(**with, {}, "b", of_user({}, 1))) == std::vector<std::string>{"d"});
+}
+
+TEST_CASE("nearest neighbours are looked for wider where a filter leaves few") {
+  troupe::testing::temp_dir dir;
+  bundle out{dir.path()};
+  constexpr int count = 200;
+  std::string names;
+  std::vector<float> factors;
+  std::vector<item_attributes> cards;
+  for (int i = 0; i < count; ++i) {
+    names += fmt::format("{}\n", i);
+    // Nearer the smaller the number; the only one of its genre is the 150th.
+    factors.insert(factors.end(), {1 - static_cast<float>(i) / count, 0});
+    cards.push_back(card(std::to_string(i), {i == 150 ? "Rare" : "Common"}));
+  }
+  out.model("bpr", names,
+            weights{}
+                .add<float>("item_factors", "[200,2]", factors)
+                .add<float>("item_bias", "[200]", std::vector<float>(count, 0))
+                .add<float>("user_factors", "[1,2]", {1, 0}));
+  out.put("models/bpr/users.txt", "u\n");
+  out.put("rules.toml", "[candidates]\nsources = [{name = 'nearest', n = 10}]");
+  out.done();
+  auto with = load_release(dir.path(), {});
+  REQUIRE(with);
+  auto asked = of_user({}, 1);
+  asked.filters = {{"genres", predicate_op::contains, false, "Rare", 0, {}}};
+
+  auto got = rank(**with, snapshot_of(cards), asked);
+
+  REQUIRE(ids(got) == std::vector<std::string>{"150"});
+  CHECK(got.items[0].sources.front() == "nearest");
+}

@@ -1,0 +1,154 @@
+#include "services/ranker/release/load.hpp"
+
+#include "common/core/file.hpp"
+#include "common/core/file_hash.hpp"
+#include "common/core/hash.hpp"
+#include "common/json/fields.hpp"
+#include "common/json/parse.hpp"
+#include "common/model/load.hpp"
+
+#include <boost/json.hpp>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+namespace troupe::ranker {
+
+namespace json = boost::json;
+
+namespace {
+
+constexpr std::size_t popular_length = 5'000;
+
+expected<loaded_model>
+load_model(const release_manifest::model_entry& entry, const std::filesystem::path& folder,
+           const load_options& options,
+           std::map<std::string, std::shared_ptr<const model::vocabulary>>& vocabularies) {
+  auto place = folder / entry.path;
+  TROUPE_TRY(text, read_file(place / "model.json"));
+  auto parsed = parse_json(text);
+  auto* about = parsed ? parsed->if_object() : nullptr;
+  if (!about)
+    return fail(ec::corrupt, "model.json is no JSON object");
+  if (text_or(*about, "kind") != entry.kind)
+    return fail(ec::corrupt, "model.json says kind {}, the release {}", text_or(*about, "kind"), entry.kind);
+  auto vocabulary = [&](const char* name) -> expected<std::shared_ptr<const model::vocabulary>> {
+    TROUPE_TRY(ids, read_file(place / name));
+    auto& known = vocabularies[sha256_hex(as_bytes(ids))];
+    if (!known) {
+      TROUPE_TRY(made, model::vocabulary::parse(ids, name));
+      known = std::make_shared<const model::vocabulary>(std::move(made));
+    }
+    return known;
+  };
+  loaded_model out;
+  out.name = entry.name;
+  out.kind = entry.kind;
+  out.weight = entry.weight;
+  out.scores = entry.scores;
+  out.retrieves = entry.retrieves;
+  TROUPE_TRY(items, vocabulary("items.txt"));
+  out.items = items;
+  if (std::filesystem::exists(place / "users.txt")) {
+    TROUPE_TRY(users, vocabulary("users.txt"));
+    out.users = users;
+  }
+  auto* weights = find_object(*about, "weights");
+  auto file = weights ? text_or(*weights, "file") : std::string{};
+  if (file.empty())
+    file = "weights.safetensors";
+  if (!stays_inside(file))
+    return fail(ec::corrupt, "weights {} lie outside of the model", file);
+  TROUPE_TRY(tensors, model::tensor_file::open(place / file));
+  auto* config = find_object(*about, "config");
+  static const json::object nothing;
+  auto made = model::load_scorer(entry.kind, config ? *config : nothing, std::move(tensors));
+  if (!made)
+    return unexpected<error>{made.error()};
+  out.scorer = std::move(*made);
+  if (out.scorer->items() != 0 && out.scorer->items() != out.items->size())
+    return fail(ec::corrupt, "weights are for {} items, items.txt names {}", out.scorer->items(),
+                out.items->size());
+  if (out.retrieves && out.scorer->width() > 0) {
+    TROUPE_TRY(index,
+               model::item_index::build(out.scorer->item_vectors(), out.scorer->width(), options.flat_up_to));
+    out.index = std::move(index);
+  }
+  return out;
+}
+
+std::vector<std::string> most_popular(const std::vector<loaded_model>& models) {
+  auto of = std::find_if(models.begin(), models.end(), [](auto& each) { return each.kind == "popularity"; });
+  if (of == models.end())
+    of = models.begin();
+  auto count = of->items->size();
+  std::vector<model::row> rows(count);
+  std::iota(rows.begin(), rows.end(), 0u);
+  // Items are in the order of their first appearance: what a model that knows no popularity leaves them in.
+  if (of->scorer->knows_strangers() && of->scorer->items() > 0) {
+    std::vector<float> scores(count);
+    of->scorer->score({}, rows, scores);
+    std::stable_sort(rows.begin(), rows.end(), [&](auto a, auto b) { return scores[a] > scores[b]; });
+  }
+  rows.resize(std::min(rows.size(), popular_length));
+  std::vector<std::string> out;
+  out.reserve(rows.size());
+  for (auto each : rows)
+    out.push_back(of->items->id(each));
+  return out;
+}
+
+} // namespace
+
+expected<release_ptr> load_release(const std::filesystem::path& folder, const load_options& options) {
+  TROUPE_TRY(text, read_file(folder / "release.json"));
+  auto manifest = parse_manifest(text);
+  if (!manifest)
+    return fail_while(fmt::format("reading {}", (folder / "release.json").string()), manifest.error());
+  auto out = std::make_shared<loaded_release>();
+  out->manifest = std::move(*manifest);
+  for (auto& file : out->manifest.files) {
+    TROUPE_TRY(is, hash_file(folder / file.path));
+    if (is.bytes != file.bytes || is.sha256 != file.sha256)
+      return fail(ec::corrupt, "file {} of release {} has {} bytes and hash {}, the manifest says {} and {}",
+                  file.path, out->manifest.id.substr(0, 12), is.bytes, is.sha256.substr(0, 12), file.bytes,
+                  file.sha256.substr(0, 12));
+    out->bytes += is.bytes;
+  }
+  std::map<std::string, std::shared_ptr<const model::vocabulary>> vocabularies;
+  for (auto& entry : out->manifest.models) {
+    auto made = load_model(entry, folder, options, vocabularies);
+    if (!made)
+      return fail_while(fmt::format("loading model {}", entry.name), made.error());
+    out->items = std::max<std::uint64_t>(out->items, made->items->size());
+    out->models.push_back(std::move(*made));
+  }
+  if (std::filesystem::exists(folder / "rules.toml")) {
+    TROUPE_TRY(rules_text, read_file(folder / "rules.toml"));
+    TROUPE_TRY(rules, parse_rules(rules_text, "rules.toml"));
+    out->rules = std::move(rules);
+  }
+  if (std::filesystem::exists(folder / "warmup.jsonl")) {
+    TROUPE_TRY(requests_text, read_file(folder / "warmup.jsonl"));
+    TROUPE_TRY(requests, parse_warmup(requests_text));
+    out->warmup = std::move(requests);
+  }
+  out->popular = most_popular(out->models);
+  auto add = [](std::vector<std::string>& to, const std::string& name, std::string_view id) {
+    if (name != id && std::find(to.begin(), to.end(), name) == to.end())
+      to.push_back(name);
+  };
+  out->user_features.push_back(out->manifest.history_feature);
+  for (auto& each : out->models) {
+    for (auto& name : each.scorer->features().user)
+      add(out->user_features, name, "user");
+    for (auto& name : each.scorer->features().item)
+      add(out->item_features, name, "item");
+  }
+  for (auto& each : out->user_features)
+    out->user_key += each + '\n';
+  return release_ptr{std::move(out)};
+}
+
+} // namespace troupe::ranker

@@ -1,0 +1,34 @@
+#include "services/ranker/release/warm_up.hpp"
+
+#include "services/ranker/ranking/pipeline.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace troupe::ranker {
+
+expected<void> warm_up(const loaded_release& release) {
+  auto requests = release.warmup;
+  if (requests.empty())
+    requests.push_back(
+        {"", release.popular.empty() ? std::vector<std::string>{} : std::vector{release.popular.front()}, 10});
+  item_snapshot nothing;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    query asked;
+    asked.user = requests[i].user;
+    asked.history = requests[i].history;
+    asked.n = requests[i].n;
+    asked.explain = true;
+    auto answer = rank(release, nothing, asked);
+    if (answer.items.empty() && release.items > requests[i].history.size())
+      return fail(ec::corrupt, "warm-up request {} has no answer", i + 1);
+    for (auto& each : answer.items)
+      if (!std::isfinite(each.score) || !std::all_of(each.models.begin(), each.models.end(),
+                                                     [](auto& by) { return std::isfinite(by.second); }))
+        return fail(ec::corrupt, "warm-up request {} scores item {} with a number that is not finite", i + 1,
+                    each.item);
+  }
+  return {};
+}
+
+} // namespace troupe::ranker

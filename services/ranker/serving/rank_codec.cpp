@@ -1,0 +1,155 @@
+#include "services/ranker/serving/rank_codec.hpp"
+
+#include "common/net/payload.hpp"
+
+#include "schemas/ranker_generated.h"
+
+namespace troupe::ranker {
+
+namespace {
+
+constexpr std::uint32_t most_items = 1000;
+constexpr std::uint32_t standard_items = 10;
+constexpr const char* contract = "TRPK";
+
+std::vector<std::string> texts(const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* from) {
+  std::vector<std::string> out;
+  if (!from)
+    return out;
+  out.reserve(from->size());
+  for (auto* each : *from)
+    out.push_back(each->str());
+  return out;
+}
+
+std::string text(const flatbuffers::String* from) {
+  return from ? from->str() : std::string{};
+}
+
+expected<std::vector<attribute_predicate>>
+decode_filters(const flatbuffers::Vector<flatbuffers::Offset<wire::Filter>>* from,
+               const std::vector<std::string>& readable) {
+  std::vector<attribute_predicate> out;
+  if (!from)
+    return out;
+  for (auto* each : *from) {
+    if (each->op() > wire::FilterOp::MAX)
+      return fail(ec::unsupported_version, "filter on {} has operation {}, which is not known here",
+                  each->attribute()->str(), static_cast<int>(each->op()));
+    attribute_predicate made;
+    made.attribute = each->attribute()->str();
+    if (auto known = check_readable(made.attribute, readable); !known)
+      return fail_while("reading the filters", known.error());
+    made.op = static_cast<predicate_op>(each->op()); // The same order: see the test.
+    made.negated = each->not_();
+    made.text = text(each->text());
+    made.number = each->number();
+    made.list = texts(each->list());
+    out.push_back(std::move(made));
+  }
+  return out;
+}
+
+/// What requests of both kinds have.
+template <class Table>
+expected<rank_request> decode_common(const Table* from, const std::vector<std::string>& readable) {
+  rank_request out;
+  if (from->n() > most_items)
+    return fail(ec::invalid_argument, "n is {}, at most {} items are ranked", from->n(), most_items);
+  TROUPE_TRY(filters, decode_filters(from->filters(), readable));
+  out.release = from->release()->str();
+  out.asked.n = from->n() == 0 ? standard_items : from->n();
+  out.asked.filters = std::move(filters);
+  out.asked.exclude = texts(from->exclude());
+  return out;
+}
+
+using builder = flatbuffers::FlatBufferBuilder;
+
+flatbuffers::Offset<wire::RankedItem> encode_item(builder& out, const ranked_item& from) {
+  std::vector<flatbuffers::Offset<wire::ModelScore>> models;
+  for (auto& [name, score] : from.models)
+    models.push_back(wire::CreateModelScoreDirect(out, name.c_str(), score));
+  auto id = out.CreateString(from.item);
+  auto sources = out.CreateVectorOfStrings(from.sources), because = out.CreateVectorOfStrings(from.because);
+  auto title = out.CreateString(from.title);
+  auto scores = out.CreateVector(models);
+  auto notes = out.CreateVectorOfStrings(from.notes);
+  return wire::CreateRankedItem(out, id, from.score, from.propensity, sources, because, title, scores, notes);
+}
+
+std::vector<flatbuffers::Offset<wire::UsedFeature>> encode_features(builder& out, const user_features& from,
+                                                                    deadline::clock::time_point now) {
+  std::vector<flatbuffers::Offset<wire::UsedFeature>> all;
+  // Ages grow while a user lies in the cache.
+  auto since = std::chrono::duration_cast<std::chrono::microseconds>(now - from.read).count();
+  for (auto& each : from.features)
+    all.push_back(wire::CreateUsedFeatureDirect(
+        out, each.name.c_str(), each.status, each.age_us < 0 ? each.age_us : each.age_us + since,
+        each.value ? value_text(from.values[*each.value].value).c_str() : ""));
+  return all;
+}
+
+} // namespace
+
+expected<rank_request> decode_rank(const chunk& payload, const std::vector<std::string>& readable) {
+  TROUPE_TRY(from, net::read_as<wire::Rank>(payload, contract, "Rank"));
+  TROUPE_TRY(out, decode_common(from, readable));
+  out.asked.user = text(from->user());
+  out.asked.session = texts(from->session());
+  out.asked.candidates = texts(from->candidates());
+  out.asked.explain = from->explain();
+  out.asked.seed = from->seed();
+  if (from->min_offsets())
+    for (auto* each : *from->min_offsets())
+      out.min_offsets.emplace_back(each->partition(), each->offset());
+  return std::move(out);
+}
+
+expected<rank_request> decode_similar(const chunk& payload, const std::vector<std::string>& readable) {
+  TROUPE_TRY(from, net::read_as<wire::Similar>(payload, contract, "Similar"));
+  TROUPE_TRY(out, decode_common(from, readable));
+  out.similar_to = from->item()->str();
+  return std::move(out);
+}
+
+std::string_view peek_user(const chunk& payload) {
+  auto* bytes = reinterpret_cast<const std::uint8_t*>(payload.data());
+  if (payload.size() < 8 || !flatbuffers::BufferHasIdentifier(bytes, contract))
+    return {};
+  flatbuffers::Verifier verifier{bytes, payload.size()};
+  if (verifier.VerifyOffset(0) == 0)
+    return {};
+  auto* root = flatbuffers::GetRoot<flatbuffers::Table>(bytes);
+  if (!root->VerifyTableStart(verifier) ||
+      !root->VerifyField<flatbuffers::uoffset_t>(verifier, wire::Rank::VT_USER, alignof(std::uint32_t)) ||
+      !root->VerifyOffset(verifier, wire::Rank::VT_USER))
+    return {};
+  auto* user = root->GetPointer<const flatbuffers::String*>(wire::Rank::VT_USER);
+  return verifier.VerifyString(user) && user ? std::string_view{user->data(), user->size()}
+                                             : std::string_view{};
+}
+
+chunk encode_ranking(const ranking& answer, const std::string& release, const user_features* explained,
+                     deadline::clock::time_point now) {
+  builder out{4096};
+  std::vector<flatbuffers::Offset<wire::RankedItem>> items;
+  for (auto& each : answer.items)
+    items.push_back(encode_item(out, each));
+  std::vector<flatbuffers::Offset<wire::Stage>> stages;
+  for (auto& each : answer.stages)
+    stages.push_back(wire::CreateStageDirect(out, each.name.c_str(),
+                                             static_cast<std::uint64_t>(each.took.count()), each.count));
+  std::vector<flatbuffers::Offset<wire::UsedFeature>> features;
+  if (explained)
+    features = encode_features(out, *explained, now);
+  auto release_at = out.CreateString(release);
+  auto items_at = out.CreateVector(items);
+  auto degraded = out.CreateVectorOfStrings(answer.degraded);
+  auto stages_at = out.CreateVector(stages);
+  auto features_at = out.CreateVector(features);
+  out.Finish(wire::CreateRankReply(out, release_at, items_at, degraded, stages_at, features_at), contract);
+  return net::bytes_of(out);
+}
+
+} // namespace troupe::ranker

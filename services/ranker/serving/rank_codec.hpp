@@ -1,0 +1,37 @@
+#pragma once
+
+#include "services/ranker/ranking/query.hpp"
+#include "services/ranker/serving/user_features.hpp"
+
+#include "common/core/bytes.hpp"
+#include "common/core/error.hpp"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe::ranker {
+
+/// A request of kind rank or similar, without what the feature store and the clock know.
+struct rank_request {
+  std::string release;
+  std::string similar_to; ///< similar: the item. Empty: rank.
+  query asked;
+  std::vector<wire::PartitionOffset> min_offsets;
+};
+
+/// Verify and read. Fail with ec::corrupt on bytes that are no such request, ec::invalid_argument on more than
+/// 1,000 items or a filter on an attribute that is not in `readable`, ec::unsupported_version on an operation
+/// that is not known here.
+expected<rank_request> decode_rank(const chunk& payload, const std::vector<std::string>& readable);
+expected<rank_request> decode_similar(const chunk& payload, const std::vector<std::string>& readable);
+
+/// The user of a request of kind rank, of which no more is verified than it takes to read that; empty where
+/// it has none or is no such request. Good as long as the payload is.
+std::string_view peek_user(const chunk& payload);
+
+/// The bytes of a wire::RankReply. `explained`: the features of the user to show, or null.
+chunk encode_ranking(const ranking& answer, const std::string& release, const user_features* explained,
+                     deadline::clock::time_point now);
+
+} // namespace troupe::ranker
