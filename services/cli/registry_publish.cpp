@@ -1,10 +1,12 @@
 #include "services/cli/registry_client.hpp"
 #include "services/cli/registry_commands.hpp"
 #include "services/cli/registry_json.hpp"
+#include "services/cli/release_parts.hpp"
 
 #include "common/artefact/canonical.hpp"
 #include "common/artefact/transfer.hpp"
 #include "common/command_line/command_line.hpp"
+#include "common/core/file.hpp"
 #include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 
@@ -14,6 +16,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <charconv>
 #include <iostream>
 
@@ -92,24 +95,6 @@ expected<void> register_model(context& with, const register_options& options) {
   return {};
 }
 
-/// `ease:3=0.7`: version 3 of model ease with weight 0.7.
-struct weighted_model {
-  std::string model;
-  double weight = 1;
-};
-
-expected<weighted_model> read_weighted(const std::string& text) {
-  auto equals = text.find('=');
-  weighted_model made{text.substr(0, equals), 1};
-  if (equals != text.npos) {
-    auto* end = text.data() + text.size();
-    auto [rest, failed] = std::from_chars(text.data() + equals + 1, end, made.weight);
-    if (failed != std::errc{} || rest != end || !(made.weight > 0))
-      return fail(ec::invalid_argument, "'{}': the weight of a model is a number above 0", text);
-  }
-  return made;
-}
-
 struct build_options {
   std::string name, rules, warmup;
   std::vector<std::string> models;
@@ -148,11 +133,16 @@ json::object signature_of(const json::object& views) {
 }
 
 expected<void> build_release(context& with, const build_options& options) {
+  if (!options.rules.empty()) {
+    TROUPE_TRY(rules, read_file(options.rules));
+    TROUPE_TRY(fleet, with.catalog());
+    TROUPE_CHECK(check_release_rules(rules, options.rules, *fleet));
+  }
   json::array models;
   json::object files, views;
   json::array parents;
   for (auto& each : options.models) {
-    TROUPE_TRY(wanted, read_weighted(each));
+    TROUPE_TRY(wanted, parse_release_model(each));
     TROUPE_TRY(version, model_version(with, wanted.model));
     TROUPE_TRY(document, parse_json(version.manifest));
     auto& manifest = document.as_object();
@@ -168,7 +158,8 @@ expected<void> build_release(context& with, const build_options& options) {
                                   {"version", version.version},
                                   {"manifest_sha256", version.manifest_sha256},
                                   {"path", path},
-                                  {"weight", wanted.weight}});
+                                  {"weight", wanted.weight},
+                                  {"role", wanted.role}});
     parents.push_back(json::value(version.manifest_sha256));
   }
   TROUPE_CHECK(add_file(with, files, "rules.toml", options.rules));
@@ -300,7 +291,8 @@ void add_publish_commands(command_line::command& models, command_line::command& 
   auto build = std::make_shared<build_options>();
   auto* build_command = releases.add_command("build", "Bundle registered models and rules into a release");
   build_command->add_option("--name", build->name, "Name of the release")->required();
-  build_command->add_option("--model", build->models, "NAME[:VERSION][=WEIGHT]; several make an ensemble")
+  build_command->add_option("--model", build->models, "NAME[:VERSION][=WEIGHT[:ROLE]]; several make an ensemble. ROLE: retrieval (gives "
+                            "candidates), score (scores them) or both")
       ->required();
   build_command->add_option("--rules", build->rules, "Candidates, filters and rules (TOML)")
       ->check(command_line::existing_file());

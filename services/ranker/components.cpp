@@ -16,14 +16,8 @@ namespace troupe::ranker {
 
 namespace {
 
-/// What the components share.
-struct shared_parts {
-  explicit shared_parts(service_context& context)
-      : metrics{std::make_shared<service_metrics>(context.metrics())},
-        // One thread for releases, one for pages of items and the list on the disk.
-        pool{std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 2}, context.metrics())},
-        readable{readable_attributes(context.config<config>().item_features)} {}
-
+/// What components make for those after them, in start order.
+struct wiring {
   std::shared_ptr<service_metrics> metrics;
   std::shared_ptr<blocking_pool> pool;
   std::shared_ptr<net::client> features;
@@ -31,19 +25,21 @@ struct shared_parts {
       std::make_shared<published<item_snapshot>>(std::make_shared<const item_snapshot>());
   std::shared_ptr<published<release_table>> releases =
       std::make_shared<published<release_table>>(std::make_shared<const release_table>());
-  std::vector<std::string> readable;
+  item_sync_actor item_sync;
+  release_manager_actor release_manager;
   std::vector<dispatcher_actor> dispatchers;
-
-  post_function post() const {
-    return [pool = pool](std::function<void()> work) { return pool->post(std::move(work)); };
-  }
-  net::ask_function ask_features() const {
-    return [client = features](std::uint32_t replica, wire::Kind kind, chunk payload, deadline until,
-                               net::client::done then) {
-      client->call_async_to(replica, kind, std::move(payload), until, std::move(then));
-    };
-  }
 };
+
+post_function post_to(const std::shared_ptr<blocking_pool>& pool) {
+  return [pool](std::function<void()> work) { return pool->post(std::move(work)); };
+}
+
+net::ask_function ask_of(const std::shared_ptr<net::client>& client) {
+  return [client](std::uint32_t replica, wire::Kind kind, chunk payload, deadline until,
+                  net::client::done then) {
+    client->call_async_to(replica, kind, std::move(payload), until, std::move(then));
+  };
+}
 
 /// The releases of the local folder and those of the list on the disk.
 expected<std::vector<std::string>> wanted_at_start(const bundle_fetcher& bundles,
@@ -59,27 +55,27 @@ expected<std::vector<std::string>> wanted_at_start(const bundle_fetcher& bundles
   return wanted;
 }
 
-} // namespace
-
-expected<component> make_item_sync_component(service_context& context) {
-  auto shared = std::make_shared<shared_parts>(context);
+expected<component> make_item_sync(service_context& context, wiring& made) {
   TROUPE_TRY(features, net::open_client(context, "feature-store"));
-  shared->features = features;
-  context.share("parts", shared);
+  made.features = features;
+  made.metrics = std::make_shared<service_metrics>(context.metrics());
+  // One thread for releases, one for pages of items and the list on the disk.
+  made.pool =
+      std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 2}, context.metrics());
   item_sync_deps deps;
   deps.settings = context.shared_config<config>();
-  deps.items = shared->items;
-  deps.releases = shared->releases;
-  deps.metrics = shared->metrics;
-  deps.features = shared->ask_features();
+  deps.items = made.items;
+  deps.releases = made.releases;
+  deps.metrics = made.metrics;
+  deps.features = ask_of(features);
   deps.replicas = features->replicas();
-  deps.post = shared->post();
+  deps.post = post_to(made.pool);
   deps.report = context.report();
-  return component{spawn_item_sync(context.system(), std::move(deps))};
+  made.item_sync = spawn_item_sync(context.system(), std::move(deps));
+  return component{made.item_sync};
 }
 
-expected<component> make_release_manager_component(service_context& context) {
-  auto shared = context.shared<shared_parts>("parts");
+expected<component> make_release_manager(service_context& context, wiring& made) {
   auto& settings = context.config<config>();
   std::shared_ptr<net::client> registry;
   if (context.catalog()->find("registry")) {
@@ -90,57 +86,70 @@ expected<component> make_release_manager_component(service_context& context) {
                                                : context.catalog()->resolve(settings.release_folder);
   release_manager_deps deps;
   deps.settings = context.shared_config<config>();
-  deps.releases = shared->releases;
-  deps.metrics = shared->metrics;
+  deps.releases = made.releases;
+  deps.metrics = made.metrics;
   deps.bundles = std::make_shared<bundle_fetcher>(context.data(), local, registry, settings.fetch_timeout);
-  deps.items = context.actor<item_sync_actor>("items");
-  deps.features = shared->ask_features();
-  deps.post = shared->post();
+  deps.items = made.item_sync;
+  deps.features = ask_of(made.features);
+  deps.post = post_to(made.pool);
   deps.wanted_file = context.data() / "wanted";
   TROUPE_TRY(wanted, wanted_at_start(*deps.bundles, deps.wanted_file));
   deps.wanted = std::move(wanted);
-  deps.readable = shared->readable;
+  deps.readable = readable_attributes(settings.item_features);
   deps.report = context.report();
-  return component{spawn_release_manager(context.system(), std::move(deps))};
+  made.release_manager = spawn_release_manager(context.system(), std::move(deps));
+  return component{made.release_manager};
 }
 
-expected<component> make_dispatcher_component(service_context& context) {
-  auto shared = context.shared<shared_parts>("parts");
+expected<component> make_dispatchers(service_context& context, wiring& made) {
   auto& settings = context.config<config>();
   auto scoring = std::make_shared<scoring_pool>(settings.workers, settings.max_queued, context.metrics());
   dispatcher_deps deps;
   deps.settings = context.shared_config<config>();
-  deps.releases = shared->releases;
-  deps.items = shared->items;
+  deps.releases = made.releases;
+  deps.items = made.items;
   deps.scoring = scoring;
-  deps.metrics = shared->metrics;
-  deps.features = shared->ask_features();
-  deps.replicas = shared->features->replicas();
-  deps.readable = shared->readable;
-  shared->dispatchers = spawn_dispatchers(context.system(), deps, settings.dispatchers);
-  component made{shared->dispatchers.front()};
-  made.stop = [scoring, shared](deadline) {
-    shared->dispatchers.clear();
-    scoring->stop();
-  };
-  return made;
+  deps.metrics = made.metrics;
+  deps.features = ask_of(made.features);
+  deps.replicas = made.features->replicas();
+  deps.readable = readable_attributes(settings.item_features);
+  made.dispatchers = spawn_dispatchers(context.system(), deps, settings.dispatchers);
+  component all{made.dispatchers.front()};
+  all.stop = [scoring](deadline) { scoring->stop(); };
+  return all;
 }
 
-expected<component> make_endpoint_component(service_context& context) {
-  auto shared = context.shared<shared_parts>("parts");
-  std::vector<net::handler> dispatchers;
-  for (auto& each : shared->dispatchers)
-    dispatchers.push_back(net::forward_to(each));
+expected<component> make_endpoint(service_context& context, const std::vector<dispatcher_actor>& dispatchers,
+                                  const release_manager_actor& releases) {
+  std::vector<net::handler> to;
+  for (auto& each : dispatchers)
+    to.push_back(net::forward_to(each));
   net::handler_map handlers;
-  handlers[wire::Kind::rank] = [dispatchers](net::request asked) {
-    auto user = peek_user(asked.payload);
-    dispatchers[hash64(as_bytes(user)) % dispatchers.size()](std::move(asked));
+  // Nobody in particular: similar needs no features of a user.
+  handlers[wire::Kind::similar] = to.front();
+  handlers[wire::Kind::rank] = [to = std::move(to)](net::request asked) {
+    to[hash64(peek_user(asked.payload)) % to.size()](std::move(asked));
   };
-  // Nobody in particular: they need no features.
-  handlers[wire::Kind::similar] = dispatchers.front();
-  handlers[wire::Kind::prepare] = net::forward_to(context.actor<release_manager_actor>("releases"));
+  handlers[wire::Kind::prepare] = net::forward_to(releases);
   handlers[wire::Kind::loaded] = handlers[wire::Kind::prepare];
   return net::endpoint_component(context, std::move(handlers));
+}
+
+} // namespace
+
+component_list components() {
+  auto made = std::make_shared<wiring>();
+  return component_list{}
+      .add("items", [made](service_context& context) { return make_item_sync(context, *made); })
+      .add("releases", [made](service_context& context) { return make_release_manager(context, *made); },
+           needs{"items"})
+      .add("dispatcher", [made](service_context& context) { return make_dispatchers(context, *made); },
+           needs{"releases"})
+      .add("endpoint",
+           [made](service_context& context) {
+             return make_endpoint(context, made->dispatchers, made->release_manager);
+           },
+           needs{"dispatcher"});
 }
 
 } // namespace troupe::ranker

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-/// Releases and catalogues for the tests of this folder.
+/// Releases and snapshots of items for the tests of this folder.
 namespace troupe::ranker::testing {
 
 using weights = model::testing::test_weights;

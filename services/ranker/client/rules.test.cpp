@@ -49,3 +49,26 @@ share = 0.1
   CHECK(refused("seen = true", "seen must be a table"));
   CHECK(refused("a = ", "line 1"));
 }
+
+TEST_CASE("an attribute that nothing reads is refused, with the rule that names it and those that are read") {
+  auto readable = readable_attributes({"item_stock.count"});
+  CHECK(readable == std::vector<std::string>{"count", "created", "decayed", "expires", "genres", "hidden", "title"});
+  auto check = [&](const std::string& text) {
+    auto rules = parse_rules(text, "rules.toml");
+    REQUIRE(rules);
+    auto checked = check_readable(*rules, readable);
+    return checked ? std::string{} : checked.error().text;
+  };
+
+  CHECK(check("[[rule]]\nkind = 'filter'\nattribute = 'count'\nop = 'at_most'\nnumber = 0").empty());
+  CHECK(check("[[rule]]\nkind = 'pin'\nitem = 'x'").empty());
+  auto refused = check("[[rule]]\nkind = 'pin'\nitem = 'x'\n[[rule]]\nname = 'red'\nkind = 'cap'\nattribute = "
+                       "'colour'\ntext = 'red'");
+  CHECK(refused.find("rule[1] (red)") != std::string::npos);
+  CHECK(refused.find("'colour'") != std::string::npos);
+  CHECK(refused.find("count, created, decayed") != std::string::npos);
+  // What diversity goes by counts where there is diversity.
+  CHECK(check("[diversity]\nattribute = 'colour'").empty());
+  CHECK(check("[diversity]\nmmr = 0.5\nattribute = 'colour'").find("diversity.attribute") !=
+        std::string::npos);
+}

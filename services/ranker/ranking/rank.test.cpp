@@ -96,24 +96,24 @@ TEST_CASE("hidden, deleted, expired, excluded and filtered items are not shown")
   deleted.deleted = true;
   expired.expires = 999;
   later.expires = 5000;
-  auto catalogue = snapshot_of({hidden, deleted, expired, later, plain});
+  auto items = snapshot_of({hidden, deleted, expired, later, plain});
 
-  auto got = ids(rank(*with, catalogue, of_user({"c"}, 6)));
+  auto got = ids(rank(*with, items, of_user({"c"}, 6)));
   CHECK(std::set<std::string>(got.begin(), got.end()) == std::set<std::string>{"e", "f"});
   auto asked = of_user({"c"}, 6);
   asked.exclude = {"e"};
-  CHECK(ids(rank(*with, catalogue, asked)) == std::vector<std::string>{"f"});
+  CHECK(ids(rank(*with, items, asked)) == std::vector<std::string>{"f"});
   asked = of_user({"c"}, 6);
   asked.filters = {{"genres", predicate_op::contains, false, "War", 0, {}}};
-  CHECK(ids(rank(*with, catalogue, asked)) == std::vector<std::string>{"f"});
+  CHECK(ids(rank(*with, items, asked)) == std::vector<std::string>{"f"});
   asked = of_user({}, 6);
   asked.candidates = {"f", "b", "elsewhere"};
-  auto ranked = ids(rank(*with, catalogue, asked));
+  auto ranked = ids(rank(*with, items, asked));
   CHECK(std::set<std::string>(ranked.begin(), ranked.end()) == std::set<std::string>{"f", "elsewhere"});
 }
 
 TEST_CASE("rules filter, boost, pin and cap, and each says so") {
-  auto catalogue = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("d", {"Drama"}),
+  auto items = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("d", {"Drama"}),
                                  card("e", {"Horror"}), card("f", {"Drama"})});
   auto with = load(R"(
 [[rule]]
@@ -140,7 +140,7 @@ item = "f"
 position = 1
 )");
 
-  auto got = rank(*with, catalogue, of_user({"c"}, 3));
+  auto got = rank(*with, items, of_user({"c"}, 3));
 
   CHECK(ids(got) == std::vector<std::string>{"f", "a", "d"});
   CHECK(got.items[0].notes.back() == "pinned by offer");
@@ -148,9 +148,9 @@ position = 1
 }
 
 TEST_CASE("diversity puts another genre before a second one of the same") {
-  auto catalogue = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("c", {"Drama"})});
-  CHECK(ids(rank(*load(""), catalogue, of_user({}, 2))) == std::vector<std::string>{"a", "b"});
-  CHECK(ids(rank(*load("[diversity]\nmmr = 0.7"), catalogue, of_user({}, 2))) ==
+  auto items = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("c", {"Drama"})});
+  CHECK(ids(rank(*load(""), items, of_user({}, 2))) == std::vector<std::string>{"a", "b"});
+  CHECK(ids(rank(*load("[diversity]\nmmr = 0.7"), items, of_user({}, 2))) ==
         std::vector<std::string>{"a", "c"});
 }
 
@@ -244,16 +244,16 @@ TEST_CASE(
   REQUIRE_MESSAGE(with, (with ? std::string{} : render(with.error())));
   CHECK((*with)->user_features == std::vector<std::string>{"user_history.items", "user_ratings.mean_rating"});
   CHECK((*with)->item_features == std::vector<std::string>{"item_activity.clicks"});
-  auto catalogue = clicked_items();
+  auto items = clicked_items();
   auto asked = of_user({}, 4);
   asked.candidates = {"a", "b", "fresh", "silent"};
 
   asked.features = {{"user_ratings.mean_rating", 5.0}};
-  auto glad = rank(**with, catalogue, asked);
+  auto glad = rank(**with, items, asked);
   asked.features = {{"user_ratings.mean_rating", 1.0}};
-  auto grim = rank(**with, catalogue, asked);
+  auto grim = rank(**with, items, asked);
   asked.features = {};
-  auto unknown = rank(**with, catalogue, asked);
+  auto unknown = rank(**with, items, asked);
 
   // z = 2: 2 + 2 * clicks. An item without the feature is told apart: 2 - 10.
   CHECK(ids(glad) == std::vector<std::string>{"b", "fresh", "a", "silent"});
@@ -275,7 +275,7 @@ TEST_CASE("an answer says which features a model lacks and which come from anoth
   auto got = rank(**with, snapshot_of({card("a")}), asked);
 
   CHECK(got.degraded == std::vector<std::string>{
-                            "snapshot: item_activity.clicks is not known, which model dcn wants",
+                            "items: item_activity.clicks is not known, which model dcn wants",
                             "features: model dcn was trained on user_ratings@v1, served is user_ratings@v2"});
   asked.views = {"user_ratings@v1"};
   CHECK(rank(**with, clicked_items(), asked).degraded.empty());
@@ -287,9 +287,9 @@ TEST_CASE(
   CHECK(ids(similar(*with, {}, "c", of_user({}, 1))) == std::vector<std::string>{"d"});
   auto other = card("other", {"War", "Drama"});
   other.trend = 1;
-  auto catalogue = snapshot_of({card("new", {"War"}), other});
-  CHECK(ids(similar(*with, catalogue, "new", of_user({}, 3))) == std::vector<std::string>{"other"});
-  auto none = similar(*with, catalogue, "nobody", of_user({}, 3));
+  auto items = snapshot_of({card("new", {"War"}), other});
+  CHECK(ids(similar(*with, items, "new", of_user({}, 3))) == std::vector<std::string>{"other"});
+  auto none = similar(*with, items, "nobody", of_user({}, 3));
   CHECK(none.items.empty());
   CHECK(none.degraded == std::vector<std::string>{"item: unknown"});
 }

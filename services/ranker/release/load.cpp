@@ -20,6 +20,7 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::size_t popular_length = 5'000;
+constexpr const char* history_feature = "user_history.items";
 
 expected<loaded_model>
 load_model(const release_manifest::model_entry& entry, const std::filesystem::path& folder,
@@ -139,7 +140,7 @@ expected<release_ptr> load_release(const std::filesystem::path& folder, const lo
     if (name != id && std::find(to.begin(), to.end(), name) == to.end())
       to.push_back(name);
   };
-  out->user_features.push_back(out->manifest.history_feature);
+  out->user_features.emplace_back(history_feature);
   for (auto& each : out->models) {
     for (auto& name : each.scorer->features().user)
       add(out->user_features, name, "user");

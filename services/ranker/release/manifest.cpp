@@ -104,9 +104,6 @@ expected<release_manifest> parse_manifest(std::string_view text) {
         return fail(ec::corrupt, "model {} lacks its {}", entry.name, name);
     out.models.push_back(std::move(entry));
   }
-  if (auto* features = find_object(*root, "features"))
-    if (auto history = text_or(*features, "history"); !history.empty())
-      out.history_feature = history;
   TROUPE_CHECK(check_signature(*root));
   return out;
 }

@@ -26,7 +26,6 @@ struct release_manifest {
   std::string name;
   std::vector<model_entry> models;
   std::vector<release_file> files;
-  std::string history_feature = "user_history.items";
 };
 
 /// Reads a manifest. Fails with ec::corrupt on what is none, with a path that leaves the bundle or a model

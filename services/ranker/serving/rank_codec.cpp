@@ -121,9 +121,7 @@ std::string_view peek_user(const chunk& payload) {
   if (verifier.VerifyOffset(0) == 0)
     return {};
   auto* root = flatbuffers::GetRoot<flatbuffers::Table>(bytes);
-  if (!root->VerifyTableStart(verifier) ||
-      !root->VerifyField<flatbuffers::uoffset_t>(verifier, wire::Rank::VT_USER, alignof(std::uint32_t)) ||
-      !root->VerifyOffset(verifier, wire::Rank::VT_USER))
+  if (!root->VerifyTableStart(verifier) || !root->VerifyOffset(verifier, wire::Rank::VT_USER))
     return {};
   auto* user = root->GetPointer<const flatbuffers::String*>(wire::Rank::VT_USER);
   return verifier.VerifyString(user) && user ? std::string_view{user->data(), user->size()}

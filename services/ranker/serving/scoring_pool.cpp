@@ -45,7 +45,8 @@ void scoring_pool::stop() {
     std::lock_guard lock{mutex_};
     stopping_ = true;
     left.swap(jobs_);
-    queued_.set(0);
+    if (!left.empty())
+      queued_.set(0);
   }
   wake_.notify_all();
   const error refused{ec::stopping, "the ranker is draining"};

@@ -1,0 +1,34 @@
+#include "services/ranker/ranking/attribution.hpp"
+
+#include "services/ranker/test_releases.hpp"
+
+#include "common/testing/temp_dir.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace troupe;
+using namespace troupe::ranker;
+using namespace troupe::ranker::testing;
+
+TEST_CASE("items say which of the history weighed, unless the answer is long and not to be explained") {
+  troupe::testing::temp_dir dir;
+  make_release(dir.path(), "");
+  auto release = load_release(dir.path(), {});
+  REQUIRE(release);
+  item_snapshot items;
+  auto because = [&](std::uint32_t n, bool explain) {
+    query asked;
+    asked.history = {"c"};
+    asked.n = n;
+    asked.explain = explain;
+    ranking_state state{**release, items, asked, true};
+    state.answer.items.resize(1);
+    state.answer.items[0].item = "d";
+    attribute_to_history(state);
+    return state.answer.items[0].because;
+  };
+
+  CHECK(because(10, false) == std::vector<std::string>{"c"});
+  CHECK(because(51, false).empty());
+  CHECK(because(51, true) == std::vector<std::string>{"c"});
+}

@@ -1,0 +1,66 @@
+#include "services/ranker/serving/rank_codec.hpp"
+
+#include "services/ranker/test_actors.hpp"
+
+using namespace troupe;
+using namespace troupe::ranker;
+using namespace troupe::ranker::testing;
+
+namespace {
+
+chunk request_with(const std::vector<flatbuffers::Offset<wire::Filter>>& filters, flatbuffers::FlatBufferBuilder& out) {
+  out.Finish(wire::CreateRankDirect(out, "release", "arm", "u", nullptr, nullptr, &filters), "TRPK");
+  return net::bytes_of(out);
+}
+
+} // namespace
+
+TEST_CASE("each operation of a filter means on the wire what it means in rules") {
+  struct expectation {
+    wire::FilterOp op;
+    attribute_value holds, fails;
+  };
+  for (auto& each : {expectation{wire::FilterOp::equals, std::string{"War"}, std::string{"Drama"}},
+                     expectation{wire::FilterOp::contains, text_list{"War"}, text_list{"Drama"}},
+                     expectation{wire::FilterOp::at_least, 3.0, 2.0},
+                     expectation{wire::FilterOp::at_most, 3.0, 4.0},
+                     expectation{wire::FilterOp::one_of, std::string{"Horror"}, std::string{"Drama"}}}) {
+    flatbuffers::FlatBufferBuilder out;
+    std::vector<std::string> list{"Horror"};
+    auto words = out.CreateVectorOfStrings(each.op == wire::FilterOp::one_of ? list : std::vector<std::string>{});
+    auto name = out.CreateString("genres"), text = out.CreateString("War");
+    auto got = decode_rank(
+        request_with({wire::CreateFilter(out, name, each.op, false, text, 3, words)}, out), {"genres"});
+    REQUIRE_MESSAGE(got, (got ? std::string{} : got.error().text));
+    auto& filter = got->asked.filters.at(0);
+    CHECK(filter.holds(&each.holds));
+    CHECK(!filter.holds(&each.fails));
+  }
+}
+
+TEST_CASE("a filter of an operation that is not known here is told apart from one that is wrong") {
+  flatbuffers::FlatBufferBuilder out;
+  auto name = out.CreateString("genres");
+  auto unknown = static_cast<wire::FilterOp>(static_cast<int>(wire::FilterOp::MAX) + 1);
+
+  auto got = decode_rank(request_with({wire::CreateFilter(out, name, unknown)}, out), {"genres"});
+
+  REQUIRE(!got);
+  CHECK(got.error().code == ec::unsupported_version);
+}
+
+TEST_CASE("the ages of features grow while a user lies in the cache") {
+  user_features user;
+  user.features.push_back({"f", wire::FeatureStatus::present, 50, {}});
+  user.features.push_back({"g", wire::FeatureStatus::missing, -1, {}});
+  user.read = deadline::clock::time_point{};
+
+  auto bytes = encode_ranking({}, "release", &user, user.read + std::chrono::milliseconds{3});
+
+  auto* reply = flatbuffers::GetRoot<wire::RankReply>(bytes.data());
+  CHECK(reply->release()->str() == "release");
+  CHECK(reply->features()->Get(0)->age_us() == 3050);
+  CHECK(reply->features()->Get(1)->age_us() == -1);
+  auto plain = encode_ranking({}, "release", nullptr, user.read);
+  CHECK(flatbuffers::GetRoot<wire::RankReply>(plain.data())->features()->size() == 0);
+}
