@@ -25,7 +25,7 @@ void attribute_to_history(ranking_state& state) {
       }
     if (rows.empty())
       continue;
-    auto found = model.scorer->because(state.models.taste(m), rows, most_attributions);
+    auto found = model.scorer->attributions(state.models.user(m), rows, most_attributions);
     for (std::size_t i = 0; i < found.size(); ++i)
       for (auto& each : found[i])
         open[i]->because.push_back(model.items->id(each.item));

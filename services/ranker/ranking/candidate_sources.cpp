@@ -26,7 +26,7 @@ void gather_nearest(ranking_state& state, std::size_t n) {
     // few, ask wider: what is rare stands far behind.
     std::size_t got = 0;
     std::unordered_set<model::row> looked_at;
-    auto width = n + state.models.taste(m).history.size();
+    auto width = n + state.models.user(m).history.size();
     for (std::size_t turn = 0; turn < widest_search && got < n; ++turn, width *= 4) {
       for (auto& [row, score] : model.index->search(vector, width))
         if (got < n && looked_at.insert(row).second)
@@ -42,11 +42,11 @@ void gather_item_to_item(ranking_state& state, std::size_t n) {
     auto& model = state.release.models[m];
     if (!model.retrieves)
       continue;
-    auto& history = state.models.taste(m).history;
+    auto& history = state.models.user(m).history;
     auto from = history.size() > retrieval_history ? history.end() - retrieval_history : history.begin();
     std::unordered_map<model::row, double> sums;
     for (; from != history.end(); ++from)
-      for (auto& each : model.scorer->like(*from, n))
+      for (auto& each : model.scorer->similar_items(*from, n))
         sums[each.item] += each.weight;
     std::vector<std::pair<double, model::row>> best;
     best.reserve(sums.size());
@@ -118,7 +118,7 @@ void gather_similar(ranking_state& state, const std::string& item) {
     if (!row)
       continue;
     auto room = state.asked.n + state.asked.exclude.size() + 100;
-    for (auto& each : model.scorer->like(*row, room))
+    for (auto& each : model.scorer->similar_items(*row, room))
       state.pool.offer(model.items->id(each.item), candidate_source::item_to_item, each.weight);
     if (state.pool.all.empty() && model.index)
       for (auto& [near, score] : model.index->search(model.index->vector(*row), room))

@@ -68,14 +68,14 @@ ensemble::ensemble(const loaded_release& release, const item_snapshot& items, co
                    const std::vector<std::string>& history)
     : release_{release}, items_{items}, asked_{asked}, vector_known_(release.models.size(), false) {
   for (auto& by : release.models) {
-    auto& taste = tastes_.emplace_back();
+    auto& user = users_.emplace_back();
     for (auto& each : history)
       if (auto row = by.items->find(each))
         user.history.push_back(*row);
     if (by.users && !asked.user.empty())
       user.user = by.users->find(asked.user);
     auto& needs = by.scorer->features();
-    taste.features = user_features(needs, asked);
+    user.features = user_features(needs, asked);
     item_columns_.push_back(columns_of(needs, items));
   }
   nothing_known_ = history.empty() && !knows_user();
@@ -83,7 +83,7 @@ ensemble::ensemble(const loaded_release& release, const item_snapshot& items, co
 
 const std::vector<float>& ensemble::user_vector(std::size_t model) {
   if (!vector_known_[model]) {
-    tastes_[model].vector = release_.models[model].scorer->user_vector(tastes_[model]);
+    users_[model].vector = release_.models[model].scorer->user_vector(users_[model]);
     vector_known_[model] = true;
   }
   return users_[model].vector;

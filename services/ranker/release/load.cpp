@@ -6,6 +6,7 @@
 #include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 #include "common/model/load.hpp"
+#include "common/tensor/safetensors.hpp"
 
 #include <boost/json.hpp>
 
@@ -61,7 +62,7 @@ load_model(const release_manifest::model_entry& entry, const std::filesystem::pa
     file = "weights.safetensors";
   if (!stays_inside(file))
     return fail(ec::corrupt, "weights {} lie outside of the model", file);
-  TROUPE_TRY(tensors, model::tensor_file::open(place / file));
+  TROUPE_TRY(tensors, tensor::tensor_file::open(place / file));
   auto* config = find_object(*about, "config");
   static const json::object nothing;
   auto made = model::load_scorer(entry.kind, config ? *config : nothing, std::move(tensors));
@@ -87,7 +88,7 @@ std::vector<std::string> most_popular(const std::vector<loaded_model>& models) {
   std::vector<model::row> rows(count);
   std::iota(rows.begin(), rows.end(), 0u);
   // Items are in the order of their first appearance: what a model that knows no popularity leaves them in.
-  if (of->scorer->knows_strangers() && of->scorer->items() > 0) {
+  if (of->scorer->supports_cold_start() && of->scorer->items() > 0) {
     std::vector<float> scores(count);
     of->scorer->score({}, rows, scores);
     std::stable_sort(rows.begin(), rows.end(), [&](auto a, auto b) { return scores[a] > scores[b]; });
