@@ -20,7 +20,9 @@ as_root() {
 
 seconds_since() { echo $(($(date +%s) - $1)); }
 
+project_version() { sed -n 's/^project(troupe VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt; }
+
 # The image of a service or of the command line: image_name gateway
 image_name() {
-  echo "${TROUPE_IMAGES:-troupe}/$1:${TROUPE_TAG:-$(sed -n 's/^project(troupe VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)}"
+  echo "${TROUPE_IMAGES:-troupe}/$1:${TROUPE_TAG:-$(project_version)}"
 }

@@ -105,6 +105,8 @@ endfunction()
 
 # All programs; what starts a fleet needs them.
 add_custom_target(programs)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+file(CREATE_LINK ${DUCKDB_LIBRARY} ${CMAKE_BINARY_DIR}/bin/libduckdb.so COPY_ON_ERROR)
 
 # troupe_program(<executable> [DEPS targets...]): main.cpp of this folder, in bin/.
 function(troupe_program executable)
@@ -113,5 +115,7 @@ function(troupe_program executable)
   target_link_libraries(${executable} PRIVATE ${arg_DEPS})
   _troupe_use_precompiled(${executable} actors)
   set_target_properties(${executable} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  # libduckdb.so lies beside the programs: they run wherever the folder is copied to.
+  set_target_properties(${executable} PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN")
   add_dependencies(programs ${executable})
 endfunction()

@@ -19,6 +19,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Where Debian packages put the catalog of a machine and what its services keep.
+constexpr auto system_catalog = "/etc/troupe/catalog.toml";
+constexpr auto system_data = "/var/lib/troupe";
+
 std::atomic<bool> interrupt_seen = false;
 
 constexpr int exit_interrupted = 130; // As a shell says of a program that Ctrl-C ended.
@@ -82,6 +86,11 @@ expected<catalog_ptr> context::catalog() {
     auto found = look_upwards(fs::current_path(err));
     if (!found)
       found = look_upwards(program.parent_path());
+    if (!found && fs::exists(system_catalog, err)) {
+      found = system_catalog;
+      if (data == default_data)
+        data = system_data;
+    }
     if (!found)
       return fail(ec::not_found,
                   "there is no compose/catalog.toml here or in a folder above; name one with --catalog");

@@ -36,10 +36,11 @@ public:
 
   /// --json: print one JSON document instead of text.
   bool json = false;
-  /// --catalog, or compose/catalog.toml here or in a folder above, or beside the program.
+  static constexpr auto default_data = "troupe-data";
+  /// --catalog, or compose/catalog.toml here or in a folder above, or beside the program, or that of the machine.
   std::filesystem::path catalog_file;
-  /// --data, or ./troupe-data.
-  std::filesystem::path data = "troupe-data";
+  /// --data, or ./troupe-data; with the catalog of the machine /var/lib/troupe.
+  std::filesystem::path data = default_data;
   /// --key: our CURVE secret by reference, for services that ask for one.
   std::string own_secret;
   /// This program: those of the services lie beside it.
