@@ -20,6 +20,21 @@ as_root() {
 
 seconds_since() { echo $(($(date +%s) - $1)); }
 
+# far PERCENT WHAT BEGAN: how far WHAT is, which began at BEGAN (seconds), and about how long it will take; in place on a terminal,
+# else a line every ten seconds.
+far_next=0
+far() {
+  local now left=''
+  printf -v now '%(%s)T' -1
+  if [ "$1" -ge 5 ] && [ "$1" -lt 100 ]; then
+    left=$(((now - $3) * (100 - $1) / $1))
+    if [ $left -ge 90 ]; then left=", about $(((left + 30) / 60)) min left"; else left=", about $left s left"; fi
+  fi
+  if [ -t 1 ]; then printf '\r\033[K%3d %% %s%s' "$1" "$2" "$left"
+  elif [ "$now" -ge "$far_next" ]; then printf '%3d %% %s%s\n' "$1" "$2" "$left"; far_next=$((now + 10)); fi
+}
+far_done() { [ ! -t 1 ] || printf '\r\033[K'; }
+
 project_version() { sed -n 's/^project(troupe VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt; }
 
 # The image of a service or of the command line: image_name gateway
