@@ -68,7 +68,7 @@ expected<void> check(context& context) {
   return {};
 }
 
-std::string text_of(std::chrono::milliseconds span) {
+std::string span_text(std::chrono::milliseconds span) {
   return to_duration_text(span);
 }
 
@@ -103,7 +103,7 @@ std::string entry_json(const service_entry& entry) {
       json_string(entry.name), json_string(entry.binary), json_string(entry.contract), entry.contract_version,
       entry.replicas, entry.least_replicas, list_json(entry.needs), list_json(entry.calls),
       list_json(entry.endpoints), list_json(entry.binds), json_string(entry.admin_address), entry.admin_port,
-      json_string(text_of(entry.start_timeout)), json_string(text_of(entry.drain_timeout)),
+      json_string(span_text(entry.start_timeout)), json_string(span_text(entry.drain_timeout)),
       entry.retry_budget, entry.max_in_flight, entry.curve.enabled(), entry.resources.memory_bytes,
       entry.resources.cpus, entry.container.replicas, entry.container.most_replicas,
       entry.container.volume_bytes, entry.container.port, settings_json(entry.container.settings),
@@ -128,7 +128,7 @@ void print_entry(const service_entry& entry) {
   line("admin", entry.admin_port == 0 ? fmt::format("{}, any port", entry.admin_address)
                                       : fmt::format("http://{}:{}", entry.admin_address, entry.admin_port));
   line("timeouts",
-       fmt::format("start {}, drain {}", text_of(entry.start_timeout), text_of(entry.drain_timeout)));
+       fmt::format("start {}, drain {}", span_text(entry.start_timeout), span_text(entry.drain_timeout)));
   line("retry_budget", fmt::format("{}", entry.retry_budget));
   line("max_in_flight", fmt::format("{}", entry.max_in_flight));
   line("encrypted",

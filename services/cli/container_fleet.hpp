@@ -2,6 +2,7 @@
 
 #include "common/catalog/catalog.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,6 +11,9 @@
 /// derived from the catalog. In every container /etc/troupe is the folder of the fleet's catalog, /data the
 /// state of the replica, and /run/secrets/<service>.secret its own CURVE key.
 namespace troupe::cli {
+
+/// What a container or pod has left after its drain budget until it is killed.
+inline constexpr std::chrono::seconds stop_reserve{10};
 
 /// The port of every service's endpoint: each container has an address of its own.
 inline constexpr std::uint16_t container_port = 7000;

@@ -22,7 +22,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto service = "feature-store";
+constexpr auto feature_service = "feature-store";
 
 std::string number_text(double number) {
   return std::isfinite(number) ? fmt::format("{}", number) : "null";
@@ -35,7 +35,7 @@ struct view_in_force {
 
 /// The views that the feature store serves, in its order.
 expected<std::vector<view_in_force>> views_in_force(context& with) {
-  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(client, with.client(feature_service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateViewsQuery(out), "TRPF");
   TROUPE_TRY(got, client->call(wire::Kind::views, net::bytes_of(out), deadline::in(10s)));
@@ -112,7 +112,7 @@ expected<void> get(context& with, const get_options& options) {
     query.at = micros_of(at);
   }
   TROUPE_TRY(timeout, parse_duration(options.timeout));
-  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(client, with.client(feature_service));
   TROUPE_TRY(answer, feature_store::read_sharded(*client, query, deadline::in(timeout)));
   auto value = [&](const feature_store::feature_column& column, std::size_t row, bool json) -> std::string {
     if (column.status[row] != wire::FeatureStatus::present)
@@ -160,7 +160,7 @@ expected<void> get(context& with, const get_options& options) {
 /// One hash over every state of every replica, in the order of their keys: the same states give the same
 /// hash.
 expected<void> state_hash(context& with) {
-  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(client, with.client(feature_service));
   std::map<std::string, std::string> all;
   std::map<std::uint32_t, std::uint64_t> applied;
   for (std::uint32_t replica = 0; replica < client->replicas(); ++replica) {

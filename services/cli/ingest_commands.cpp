@@ -30,10 +30,6 @@ using namespace std::chrono_literals;
 using ingest::build_message;
 using ingest::message;
 
-std::string text(const flatbuffers::String* from) {
-  return from ? from->str() : std::string{};
-}
-
 struct ingest_options {
   std::string path;
   std::string mapping;
@@ -51,8 +47,8 @@ void print_import(const context& context, const wire::ImportStatus& status, doub
                ",\"events_added\":{},\"users_added\":{},"
                "\"items_added\":{},\"duplicates\":{},\"quarantined\":{},\"late\":{},\"skipped\":{},"
                "\"seconds\":{:.3f}}}\n",
-               json_string(text(status.import_id())), wire::EnumNameImportState(status.state()),
-               json_string(text(status.error())), files, done, status.rows_read(), status.events_added(),
+               json_string(text_of(status.import_id())), wire::EnumNameImportState(status.state()),
+               json_string(text_of(status.error())), files, done, status.rows_read(), status.events_added(),
                status.users_added(), status.items_added(), status.duplicates(), status.quarantined(),
                status.late(), status.skipped(), seconds);
     return;
@@ -88,7 +84,7 @@ expected<void> follow(context& context, message<wire::ImportStatus> status, cons
   print_import(context, *status,
                std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   if (status->state() == wire::ImportState::failed)
-    return fail(ec::invalid_argument, "import {} failed: {}", id, text(status->error()));
+    return fail(ec::invalid_argument, "import {} failed: {}", id, text_of(status->error()));
   if (status->state() == wire::ImportState::canceled)
     return fail(ec::canceled, "import {} was stopped", id);
   return {};
@@ -350,10 +346,10 @@ std::string printable(std::string_view raw) {
 void print_json(const wire::QuarantinedRow& row) {
   fmt::print("{{\"number\":{},\"source\":{},\"row\":{},\"byte_offset\":{},\"rule\":{},\"field\":{},"
              "\"reason\":{},\"raw\":{},\"at\":{},\"replayed\":{}}}",
-             row.number(), json_string(text(row.source())), row.row(), row.byte_offset(),
-             json_string(text(row.rule())), json_string(text(row.field())), json_string(text(row.reason())),
-             json_string(printable(raw_of(row))), json_string(to_rfc3339(from_micros(row.at()))),
-             row.replayed());
+             row.number(), json_string(text_of(row.source())), row.row(), row.byte_offset(),
+             json_string(text_of(row.rule())), json_string(text_of(row.field())),
+             json_string(text_of(row.reason())), json_string(printable(raw_of(row))),
+             json_string(to_rfc3339(from_micros(row.at()))), row.replayed());
 }
 
 expected<void> list_quarantine(context& context, const quarantine_options& options) {
@@ -367,8 +363,8 @@ expected<void> list_quarantine(context& context, const quarantine_options& optio
         fmt::print("{}", first ? "" : ",");
         print_json(*each);
       } else {
-        fmt::print("{:>6}  {}:{}  {} {}: {}{}\n", each->number(), text(each->source()), each->row(),
-                   text(each->rule()), text(each->field()), text(each->reason()),
+        fmt::print("{:>6}  {}:{}  {} {}: {}{}\n", each->number(), text_of(each->source()), each->row(),
+                   text_of(each->rule()), text_of(each->field()), text_of(each->reason()),
                    each->replayed() ? "  (replayed)" : "");
       }
       first = false;
@@ -391,8 +387,8 @@ expected<void> show_quarantined(context& context, std::uint64_t number) {
     return {};
   }
   fmt::print("number  {}\nsource  {}, row {}, byte {}\nrule    {} {}\nreason  {}\nat      {}{}\nraw     {}\n",
-             row.number(), text(row.source()), row.row(), row.byte_offset(), text(row.rule()),
-             text(row.field()), text(row.reason()), to_rfc3339(from_micros(row.at())),
+             row.number(), text_of(row.source()), row.row(), row.byte_offset(), text_of(row.rule()),
+             text_of(row.field()), text_of(row.reason()), to_rfc3339(from_micros(row.at())),
              row.replayed() ? "\nreplayed" : "", printable(raw_of(row)));
   return {};
 }

@@ -3,6 +3,7 @@
 #include "services/cli/units.hpp"
 
 #include "common/command_line/command_line.hpp"
+#include "common/event/record.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
@@ -16,20 +17,16 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto service = "ranker";
-constexpr auto hint = "is the fleet up, and does the ranker hold a release? `troupe rankers` shows it";
+constexpr auto ranker_service = "ranker";
+constexpr auto ranker_hint = "is the fleet up, and does the ranker hold a release? `troupe rankers` shows it";
 
-struct ask_options {
+struct rank_options {
   std::string subject, release;
   std::uint32_t n = 10;
   bool explain = false;
   std::uint64_t seed = 0;
   std::vector<std::string> session, exclude, releases;
 };
-
-std::string text(const flatbuffers::String* from) {
-  return from ? from->str() : std::string{};
-}
 
 using text_vector = flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>;
 
@@ -58,41 +55,43 @@ std::string json_array(const Vector* from, Each each) {
 void print_json(const wire::RankReply& reply) {
   auto item = [](const wire::RankedItem& each) {
     auto models = json_array(each.models(), [](const wire::ModelScore& by) {
-      return fmt::format(R"({{"model":{},"score":{}}})", json_string(text(by.model())), by.score());
+      return fmt::format(R"({{"model":{},"score":{}}})", json_string(text_of(by.model())), by.score());
     });
     return fmt::format(
         R"({{"item":{},"score":{},"propensity":{},"title":{},"sources":{},"because":{},"models":{},"notes":{}}})",
-        json_string(text(each.item())), each.score(), each.propensity(), json_string(text(each.title())),
-        json_list(each.sources()), json_list(each.because()), models, json_list(each.notes()));
+        json_string(text_of(each.item())), each.score(), each.propensity(),
+        json_string(text_of(each.title())), json_list(each.sources()), json_list(each.because()), models,
+        json_list(each.notes()));
   };
   auto stage = [](const wire::Stage& each) {
-    return fmt::format(R"({{"name":{},"us":{},"count":{}}})", json_string(text(each.name())), each.us(),
+    return fmt::format(R"({{"name":{},"us":{},"count":{}}})", json_string(text_of(each.name())), each.us(),
                        each.count());
   };
   auto feature = [](const wire::UsedFeature& each) {
-    return fmt::format(R"({{"name":{},"status":{},"age_us":{},"value":{}}})", json_string(text(each.name())),
+    return fmt::format(R"({{"name":{},"status":{},"age_us":{},"value":{}}})",
+                       json_string(text_of(each.name())),
                        json_string(wire::EnumNameFeatureStatus(each.status())), each.age_us(),
-                       json_string(text(each.value())));
+                       json_string(text_of(each.value())));
   };
   std::cout << fmt::format(R"({{"release":{},"items":{},"degraded":{},"stages":{},"features":{}}})",
-                           json_string(text(reply.release())), json_array(reply.items(), item),
+                           json_string(text_of(reply.release())), json_array(reply.items(), item),
                            json_list(reply.degraded()), json_array(reply.stages(), stage),
                            json_array(reply.features(), feature))
             << '\n';
 }
 
 void print(const wire::RankReply& reply) {
-  std::cout << fmt::format("release {}\n", text(reply.release()).substr(0, 12));
+  std::cout << fmt::format("release {}\n", text_of(reply.release()).substr(0, 12));
   for (std::uint32_t i = 0; reply.items() && i < reply.items()->size(); ++i) {
     auto& each = *reply.items()->Get(i);
-    std::cout << fmt::format("{:>4}  {:<12} {:<45} {:>8.3f}  {}", i + 1, text(each.item()),
-                             text(each.title()), each.score(), joined(each.sources()));
+    std::cout << fmt::format("{:>4}  {:<12} {:<45} {:>8.3f}  {}", i + 1, text_of(each.item()),
+                             text_of(each.title()), each.score(), joined(each.sources()));
     if (each.because() && each.because()->size() > 0)
       std::cout << "; because of " << joined(each.because());
     if (each.propensity() < 1)
       std::cout << fmt::format("; propensity {:.4f}", each.propensity());
     for (std::uint32_t m = 0; each.models() && m < each.models()->size(); ++m)
-      std::cout << fmt::format("; {} {:.4f}", text(each.models()->Get(m)->model()),
+      std::cout << fmt::format("; {} {:.4f}", text_of(each.models()->Get(m)->model()),
                                each.models()->Get(m)->score());
     if (each.notes() && each.notes()->size() > 0)
       std::cout << "; " << joined(each.notes(), "; ");
@@ -102,19 +101,20 @@ void print(const wire::RankReply& reply) {
     std::cout << "degraded: " << joined(reply.degraded(), "; ") << '\n';
   for (std::uint32_t i = 0; reply.features() && i < reply.features()->size(); ++i) {
     auto& each = *reply.features()->Get(i);
-    std::cout << fmt::format("feature {} {}, {:.3f} s old: {}\n", text(each.name()),
+    std::cout << fmt::format("feature {} {}, {:.3f} s old: {}\n", text_of(each.name()),
                              wire::EnumNameFeatureStatus(each.status()),
-                             static_cast<double>(each.age_us()) / 1e6, text(each.value()));
+                             static_cast<double>(each.age_us()) / 1e6, text_of(each.value()));
   }
   for (std::uint32_t i = 0; reply.stages() && i < reply.stages()->size(); ++i)
-    std::cout << fmt::format("{}{} {} ({})", i > 0 ? ", " : "stages: ", text(reply.stages()->Get(i)->name()),
+    std::cout << fmt::format("{}{} {} ({})",
+                             i > 0 ? ", " : "stages: ", text_of(reply.stages()->Get(i)->name()),
                              value_with_unit("time_us", static_cast<double>(reply.stages()->Get(i)->us())),
                              reply.stages()->Get(i)->count());
   std::cout << '\n';
 }
 
 expected<void> show(context& with, wire::Kind kind, chunk payload) {
-  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(client, with.client(ranker_service));
   TROUPE_TRY(got, client->call(kind, std::move(payload), deadline::in(5s)));
   TROUPE_TRY(reply, net::read_as<wire::RankReply>(got.payload, "TRPK", "RankReply"));
   if (with.json)
@@ -124,7 +124,7 @@ expected<void> show(context& with, wire::Kind kind, chunk payload) {
   return {};
 }
 
-expected<void> recommend(context& with, const ask_options& how) {
+expected<void> recommend(context& with, const rank_options& how) {
   flatbuffers::FlatBufferBuilder out;
   auto release = out.CreateString(how.release), arm = out.CreateString(""),
        user = out.CreateString(how.subject);
@@ -135,15 +135,15 @@ expected<void> recommend(context& with, const ask_options& how) {
   return show(with, wire::Kind::rank, net::bytes_of(out));
 }
 
-expected<void> similar(context& with, const ask_options& how) {
+expected<void> similar(context& with, const rank_options& how) {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateSimilarDirect(out, how.release.c_str(), how.subject.c_str(), how.n), "TRPK");
   return show(with, wire::Kind::similar, net::bytes_of(out));
 }
 
 /// Each replica by itself: they hold what they were told to.
-expected<void> rankers(context& with, wire::Kind kind, const ask_options& how) {
-  TROUPE_TRY(client, with.client(service));
+expected<void> rankers(context& with, wire::Kind kind, const rank_options& how) {
+  TROUPE_TRY(client, with.client(ranker_service));
   if (with.json)
     std::cout << '[';
   for (std::uint32_t r = 0; r < client->replicas(); ++r) {
@@ -158,8 +158,8 @@ expected<void> rankers(context& with, wire::Kind kind, const ask_options& how) {
       std::cout << (r > 0 ? "," : "") << json_array(reply->releases(), [](const wire::LoadedRelease& each) {
         return fmt::format(
             R"({{"id":{},"state":{},"error":{},"items":{},"bytes":{},"load_us":{},"in_use":{}}})",
-            json_string(text(each.id())), json_string(text(each.state())), json_string(text(each.error())),
-            each.items(), each.bytes(), each.load_us(), each.in_use());
+            json_string(text_of(each.id())), json_string(text_of(each.state())),
+            json_string(text_of(each.error())), each.items(), each.bytes(), each.load_us(), each.in_use());
       });
       continue;
     }
@@ -167,10 +167,10 @@ expected<void> rankers(context& with, wire::Kind kind, const ask_options& how) {
                              reply->releases() && reply->releases()->size() > 0 ? "" : ": no release");
     for (std::uint32_t i = 0; reply->releases() && i < reply->releases()->size(); ++i) {
       auto& each = *reply->releases()->Get(i);
-      std::cout << fmt::format("  {}  {:<8} {} items, {:.1f} MiB, loaded in {:.0f} ms {}\n", text(each.id()),
-                               text(each.state()), each.items(),
+      std::cout << fmt::format("  {}  {:<8} {} items, {:.1f} MiB, loaded in {:.0f} ms {}\n",
+                               text_of(each.id()), text_of(each.state()), each.items(),
                                static_cast<double>(each.bytes()) / 1048576.0,
-                               static_cast<double>(each.load_us()) / 1000.0, text(each.error()));
+                               static_cast<double>(each.load_us()) / 1000.0, text_of(each.error()));
     }
   }
   if (with.json)
@@ -186,7 +186,7 @@ void add_ranker_commands(command_line::command& app, context& with) {
   all->allow_command();
   auto asking = [&](const char* name, const char* what, const char* subject) {
     auto* sub = all->add_command(name, what);
-    auto how = std::make_shared<ask_options>();
+    auto how = std::make_shared<rank_options>();
     sub->add_option(subject, how->subject)->required();
     sub->add_option("-n,--n", how->n, "How many items")->show_default();
     sub->add_option("--release", how->release, "Of which release; else of the one that became ready last");
@@ -198,22 +198,22 @@ void add_ranker_commands(command_line::command& app, context& with) {
   one->add_option("--exclude", how->exclude, "Items not to show");
   one->add_option("--seed", how->seed, "Of exploration");
   with.command(
-      *one, [&with, how = how] { return recommend(with, *how); }, hint);
+      *one, [&with, how = how] { return recommend(with, *how); }, ranker_hint);
   auto [two, like] = asking("similar", "Items like an item", "item");
   with.command(
-      *two, [&with, like = like] { return similar(with, *like); }, hint);
-  auto none = std::make_shared<ask_options>();
+      *two, [&with, like = like] { return similar(with, *like); }, ranker_hint);
+  auto none = std::make_shared<rank_options>();
   auto* prepare = all->add_command("prepare", "Hold these releases from now on, and no others");
-  auto listed = std::make_shared<ask_options>();
+  auto listed = std::make_shared<rank_options>();
   prepare->add_option("release", listed->releases, "Ids of releases")->required();
   with.command(
-      *prepare, [&with, listed] { return rankers(with, wire::Kind::prepare, *listed); }, hint);
+      *prepare, [&with, listed] { return rankers(with, wire::Kind::prepare, *listed); }, ranker_hint);
   with.command(
       *all,
       [&with, none, all]() -> expected<void> {
         return !all->has_command_given() ? rankers(with, wire::Kind::loaded, *none) : expected<void>{};
       },
-      hint);
+      ranker_hint);
 }
 
 } // namespace troupe::cli

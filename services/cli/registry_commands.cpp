@@ -27,10 +27,6 @@ struct list_options {
   std::uint32_t limit = 20;
 };
 
-std::string when(std::int64_t micros) {
-  return to_rfc3339(from_micros(micros)).substr(0, 19);
-}
-
 /// One page of a list; `next` is what --before or --after takes to go on, empty after the last.
 template <class List>
 void print_json(const char* name, const List& list, const std::string& next) {
@@ -59,7 +55,7 @@ expected<void> list_runs(context& with, const list_options& options) {
       metrics +=
           fmt::format(" {} {}", name_without_unit(each->name), value_with_unit(each->name, each->last));
     std::cout << fmt::format("{:<32} {:<16} {:<9} {}{}\n", run->run_id, run->experiment,
-                             std::string{to_json(*run).at("state").get_string()}, when(run->created),
+                             std::string{to_json(*run).at("state").get_string()}, short_time(run->created),
                              metrics);
   }
   if (!next.empty())
@@ -127,7 +123,7 @@ expected<void> list_models(context& with, const list_options& options) {
     for (auto& tag : each->tags)
       marks += fmt::format(" {}={}", tag->name, tag->text);
     std::cout << fmt::format("{:<32} {} {}{}\n", fmt::format("{}:{}", each->name, each->version),
-                             each->manifest_sha256.substr(0, 12), when(each->created), marks);
+                             each->manifest_sha256.substr(0, 12), short_time(each->created), marks);
   }
   if (!next.empty())
     std::cout << fmt::format("more: --after {}\n", next);
@@ -181,12 +177,12 @@ expected<void> diff_models(context& with, const std::string& one, const std::str
   return {};
 }
 
-struct change_options {
+struct alias_options {
   std::string model;
   std::vector<std::string> set, remove, tags;
 };
 
-expected<void> change_model(context& with, const change_options& options) {
+expected<void> change_model(context& with, const alias_options& options) {
   TROUPE_TRY(version, model_version(with, options.model));
   wire::ModelChangeT question;
   question.name = version.name;
@@ -224,7 +220,7 @@ expected<void> list_releases(context& with, const list_options& options) {
     return {};
   }
   for (auto& each : page.releases)
-    std::cout << fmt::format("{} {:<24} {}\n", each->id.substr(0, 16), each->name, when(each->created));
+    std::cout << fmt::format("{} {:<24} {}\n", each->id.substr(0, 16), each->name, short_time(each->created));
   if (!next.empty())
     std::cout << fmt::format("more: --before {}\n", next);
   return {};
@@ -295,7 +291,7 @@ void add_registry_commands(command_line::command& app, context& with) {
   diff->add_option("one", both->first, "name:version")->required();
   diff->add_option("other", both->second, "name:version")->required();
   with.command(*diff, [&with, both] { return diff_models(with, both->first, both->second); });
-  auto change = std::make_shared<change_options>();
+  auto change = std::make_shared<alias_options>();
   auto* alias = models->add_command("alias", "Set or remove aliases and tags of a version");
   alias->add_option("model", change->model, "name:version")->required();
   alias->add_option("--set", change->set, "Alias to put at this version, taken from another that has it");

@@ -1,12 +1,11 @@
 #include "services/cli/registry_json.hpp"
 
-#include "common/core/time.hpp"
+#include "services/cli/json_values.hpp"
+
 #include "common/json/parse.hpp"
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
-
-#include <cmath>
 
 namespace troupe::cli {
 
@@ -23,20 +22,12 @@ json::object to_json(const named_texts& from) {
   return to;
 }
 
-json::value number(double value) {
-  return std::isfinite(value) ? json::value(value) : json::value(nullptr);
-}
-
-json::value instant(std::int64_t micros) {
-  return micros == 0 ? json::value(nullptr) : json::value(to_rfc3339(from_micros(micros)));
-}
-
 json::array to_json(const std::vector<std::unique_ptr<wire::GateCheckT>>& from) {
   json::array to;
   for (auto& each : from)
     to.push_back(json::object{{"metric", each->metric},
-                              {"value", number(each->value)},
-                              {"bound", number(each->bound)},
+                              {"value", json_number(each->value)},
+                              {"bound", json_number(each->bound)},
                               {"against", each->against},
                               {"passed", each->passed},
                               {"reason", each->reason}});
@@ -62,16 +53,16 @@ json::object to_json(const wire::RunT& run) {
   for (auto& each : run.metrics)
     metrics[each->name] = json::object{{"points", each->points},
                                        {"last_step", each->last_step},
-                                       {"last", number(each->last)},
-                                       {"least", number(each->least)},
-                                       {"most", number(each->most)}};
+                                       {"last", json_number(each->last)},
+                                       {"least", json_number(each->least)},
+                                       {"most", json_number(each->most)}};
   return {{"run_id", run.run_id},
           {"experiment", run.experiment},
           {"name", run.name},
           {"state", state_name(run.state)},
           {"error", run.error},
-          {"created", instant(run.created)},
-          {"ended", instant(run.ended)},
+          {"created", json_instant(run.created)},
+          {"ended", json_instant(run.ended)},
           {"parameters", to_json(run.parameters)},
           {"tags", to_json(run.tags)},
           {"artefacts", to_json(run.artefacts)},
@@ -79,7 +70,7 @@ json::object to_json(const wire::RunT& run) {
 }
 
 json::object to_json(const wire::MetricPointT& point) {
-  return {{"step", point.step}, {"value", number(point.value)}, {"at", instant(point.at)}};
+  return {{"step", point.step}, {"value", json_number(point.value)}, {"at", json_instant(point.at)}};
 }
 
 json::object to_json(const wire::ModelVersionT& version) {
@@ -89,7 +80,7 @@ json::object to_json(const wire::ModelVersionT& version) {
   return {{"name", version.name},
           {"version", version.version},
           {"manifest_sha256", version.manifest_sha256},
-          {"created", instant(version.created)},
+          {"created", json_instant(version.created)},
           {"aliases", std::move(aliases)},
           {"tags", to_json(version.tags)},
           {"gate", to_json(version.gate)},
@@ -99,7 +90,7 @@ json::object to_json(const wire::ModelVersionT& version) {
 json::object to_json(const wire::ReleaseT& release) {
   return {{"id", release.id},
           {"name", release.name},
-          {"created", instant(release.created)},
+          {"created", json_instant(release.created)},
           {"gate", to_json(release.gate)},
           {"manifest", manifest(release.manifest)}};
 }

@@ -14,11 +14,6 @@ namespace json = boost::json;
 
 namespace {
 
-using namespace std::chrono_literals;
-
-/// What a container has left after its drain budget until it is killed.
-constexpr auto stop_reserve = 10s;
-
 /// `ranker-1`, or `ingest` where there is one of it.
 std::string service_name(const service_entry& entry, std::uint32_t replica) {
   return containers_of(entry) == 1 ? entry.name : fmt::format("{}-{}", entry.name, replica);

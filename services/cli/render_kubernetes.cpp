@@ -22,8 +22,6 @@ constexpr std::string_view api_keys = "troupe-api-keys";
 /// Whose namespace may read metrics.
 constexpr std::string_view monitoring_namespace = "monitoring";
 constexpr auto probe_every = 5s;
-/// What a pod has left after its drain budget until it is killed.
-constexpr auto stop_reserve = 10s;
 /// A pod that is to stop answers on for so long, until everybody has heard that it leaves its Service.
 constexpr auto leave_time = 5s;
 /// Part of its processors at which an autoscaler adds a pod.
@@ -48,7 +46,7 @@ json::object selector(std::string_view name) {
 }
 
 /// One key of a config map cannot be a path: `views/serving.toml` is the key `views.serving.toml`.
-std::string key_of(std::string path) {
+std::string config_map_key(std::string path) {
   std::ranges::replace(path, '/', '.');
   return path;
 }
@@ -56,7 +54,7 @@ std::string key_of(std::string path) {
 json::object config_map(const catalog& fleet, const fleet_files& files) {
   json::object data{{"catalog.toml", container_catalog(fleet, container_target::kubernetes)}};
   for (const auto& [path, text] : files)
-    data[key_of(path)] = text;
+    data[config_map_key(path)] = text;
   return object("v1", "ConfigMap", fleet_config, fleet.fleet(), {{"data", std::move(data)}});
 }
 
@@ -65,7 +63,7 @@ json::object config_map(const catalog& fleet, const fleet_files& files) {
 json::object fleet_volume(const catalog& fleet, const fleet_files& files, const config_section& settings) {
   json::array texts{json::object{{"key", "catalog.toml"}, {"path", "catalog.toml"}}};
   for (const auto& [path, text] : files)
-    texts.push_back(json::object{{"key", key_of(path)}, {"path", path}});
+    texts.push_back(json::object{{"key", config_map_key(path)}, {"path", path}});
   json::array keys;
   auto add_key = [&keys](const std::string& name) {
     keys.push_back(json::object{{"key", name + ".public"}, {"path", "keys/" + name + ".public"}});

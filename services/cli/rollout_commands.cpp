@@ -1,5 +1,6 @@
 #include "services/cli/rollout_commands.hpp"
 
+#include "services/cli/json_values.hpp"
 #include "services/cli/rollout_progress.hpp"
 #include "services/cli/units.hpp"
 
@@ -18,7 +19,6 @@
 #include <toml++/toml.h>
 
 #include <array>
-#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <random>
@@ -58,18 +58,6 @@ std::string name_of(wire::Verdict3 verdict) {
   return name.empty() ? "unknown" : std::string{name};
 }
 
-std::string when(std::int64_t micros) {
-  return micros == 0 ? std::string{} : to_rfc3339(from_micros(micros)).substr(0, 19);
-}
-
-json::value instant(std::int64_t micros) {
-  return micros == 0 ? json::value(nullptr) : json::value(to_rfc3339(from_micros(micros)));
-}
-
-json::value number(double value) {
-  return std::isfinite(value) ? json::value(value) : json::value(nullptr);
-}
-
 bool is_over(wire::RolloutState state) {
   return state == wire::RolloutState::done || state == wire::RolloutState::rolled_back ||
          state == wire::RolloutState::failed;
@@ -78,14 +66,14 @@ bool is_over(wire::RolloutState state) {
 json::object to_json(const wire::RolloutT& from) {
   json::array decisions;
   for (auto& each : from.decisions)
-    decisions.push_back(json::object{{"at", instant(each->at)},
+    decisions.push_back(json::object{{"at", json_instant(each->at)},
                                      {"step", each->step},
                                      {"metric", each->metric},
                                      {"arm", each->arm},
                                      {"against", each->against},
                                      {"window_us", each->window_us},
-                                     {"value", number(each->value)},
-                                     {"bound", number(each->bound)},
+                                     {"value", json_number(each->value)},
+                                     {"bound", json_number(each->bound)},
                                      {"n", each->n},
                                      {"verdict", name_of(each->verdict)},
                                      {"action", each->action},
@@ -107,11 +95,11 @@ json::object to_json(const wire::RolloutT& from) {
           {"state", name_of(from.state)},
           {"step", from.step},
           {"steps", from.steps},
-          {"weight", number(from.weight)},
+          {"weight", json_number(from.weight)},
           {"reason", from.reason},
           {"spec", from.spec},
-          {"started", instant(from.started)},
-          {"ended", instant(from.ended)},
+          {"started", json_instant(from.started)},
+          {"ended", json_instant(from.ended)},
           {"arms", std::move(arms)},
           {"decisions", std::move(decisions)}};
 }
@@ -120,7 +108,7 @@ std::string line_of(const wire::RolloutT& from) {
   return fmt::format(
       "{:<28} {:<10} {:<11} step {}/{} {:>5.1f} %  {} <- {}  {}", from.rollout_id, from.strategy,
       name_of(from.state), from.step, from.steps, 100 * from.weight, from.release.substr(0, 12),
-      from.from_release.empty() ? "nothing" : from.from_release.substr(0, 12), when(from.started));
+      from.from_release.empty() ? "nothing" : from.from_release.substr(0, 12), short_time(from.started));
 }
 
 void print(const context& with, const wire::RolloutT& from) {
@@ -142,7 +130,7 @@ void print(const context& with, const wire::RolloutT& from) {
   for (auto& each : from.decisions)
     if (is_telling(*each))
       std::cout << fmt::format("{:<19} {:>4} {:<17} {:<10} {:<10} {:>11} {:>11} {:>9} {:<15} {:<10} {}\n",
-                               when(each->at), each->step, name_without_unit(each->metric), each->arm,
+                               short_time(each->at), each->step, name_without_unit(each->metric), each->arm,
                                each->against, value_with_unit(each->metric, each->value),
                                value_with_unit(each->metric, each->bound), each->n, name_of(each->verdict),
                                each->action, each->reason);
@@ -263,7 +251,7 @@ expected<wire::RolloutT> follow(context& with, const std::string& id) {
       for (; told < now->decisions.size(); ++told) {
         auto& each = *now->decisions[told];
         if (!with.json && !each.action.empty())
-          fmt::print("{} step {} {:<12} {} {}: {} against {} of {}: {} {}\n", when(each.at), each.step,
+          fmt::print("{} step {} {:<12} {} {}: {} against {} of {}: {} {}\n", short_time(each.at), each.step,
                      each.action, name_without_unit(each.metric), each.arm,
                      value_with_unit(each.metric, each.value), value_with_unit(each.metric, each.bound),
                      each.n, name_of(each.verdict), each.reason);
@@ -309,12 +297,12 @@ expected<void> start(context& with, const start_options& given) {
   return finish(with, last);
 }
 
-struct list_options {
+struct rollout_list_options {
   std::string before;
   std::uint32_t limit = 20;
 };
 
-expected<void> list(context& with, const list_options& given) {
+expected<void> list(context& with, const rollout_list_options& given) {
   wire::RolloutListT question;
   question.before = given.before;
   question.limit = given.limit;
@@ -337,7 +325,7 @@ expected<void> list(context& with, const list_options& given) {
   return {};
 }
 
-struct change_options {
+struct decision_options {
   std::string id = "current", reason;
 };
 
@@ -355,7 +343,7 @@ expected<void> wait_for_rankers(context& with, const std::string& id) {
   return fail(ec::canceled, "rollout {} was not promoted", id);
 }
 
-expected<void> change(context& with, wire::RolloutAction action, const change_options& given) {
+expected<void> change(context& with, wire::RolloutAction action, const decision_options& given) {
   if (action == wire::RolloutAction::promote)
     TROUPE_CHECK(wait_for_rankers(with, given.id));
   wire::RolloutChangeT question;
@@ -454,7 +442,7 @@ void add_rollout_commands(command_line::command& app, context& with) {
   rollouts->require_command();
   add_start(*rollouts, with);
 
-  auto page = std::make_shared<list_options>();
+  auto page = std::make_shared<rollout_list_options>();
   auto* all = rollouts->add_command("list", "Rollouts, newest first");
   all->add_option("--before", page->before, "Go on after this rollout: `next` of the JSON");
   all->add_option("--limit", page->limit, "How many")->check(command_line::between(1, 1000))->show_default();
@@ -482,7 +470,7 @@ void add_rollout_commands(command_line::command& app, context& with) {
                    "Back to the release before, at once, from any state"},
         std::tuple{"pause", wire::RolloutAction::pause, "Hold the step; a verdict of fail still rolls back"},
         std::tuple{"resume", resume, "Go on after a pause"}}) {
-    auto given = std::make_shared<change_options>();
+    auto given = std::make_shared<decision_options>();
     auto* sub = rollouts->add_command(name, what);
     sub->add_option("rollout", given->id, "Its id; 'current' is the newest")->show_default();
     sub->add_option("--reason", given->reason, "Written into the decision");

@@ -18,7 +18,7 @@ namespace troupe::cli {
 
 namespace {
 
-constexpr auto hint = "is the fleet up? `troupe status` says";
+constexpr auto trainer_hint = "is the fleet up? `troupe status` says";
 
 std::string json_of(const wire::TrainStatus& status) {
   std::string metrics;
@@ -122,14 +122,14 @@ void add_trainer_commands(command_line::command& app, context& with) {
           print(with, *now);
           return {};
         },
-        hint);
+        trainer_hint);
   }
   with.command(
       *command,
       [&with, flags, command]() -> expected<void> {
         return !command->has_command_given() ? train(with, *flags) : expected<void>{};
       },
-      hint);
+      trainer_hint);
 
   auto* again = app.add_command(
       "reproduce", "Train a model, or all of a release, again from its manifest and compare the hashes");
@@ -139,7 +139,7 @@ void add_trainer_commands(command_line::command& app, context& with) {
                    "digits or more, its name")
       ->required();
   with.command(
-      *again, [&with, flags] { return reproduce(with, flags->model); }, hint);
+      *again, [&with, flags] { return reproduce(with, flags->model); }, trainer_hint);
 }
 
 } // namespace troupe::cli

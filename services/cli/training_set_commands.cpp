@@ -24,7 +24,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto service = "feature-store";
+constexpr auto training_set_service = "feature-store";
 
 struct training_options {
   std::string spec, name, out, after;
@@ -65,7 +65,7 @@ expected<feature_store::training_check> fetch(context& with, net::client& client
 expected<void> build(context& with, const training_options& options) {
   TROUPE_TRY(text, read_text(options.spec));
   TROUPE_TRY(spec, feature_store::parse_training_spec(text, options.spec));
-  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(client, with.client(training_set_service));
   context::watch_interrupt();
   bool shown = stderr_is_terminal() && !with.json, used = false;
   auto end_line = [&] {
@@ -114,7 +114,7 @@ expected<void> build(context& with, const training_options& options) {
 }
 
 expected<void> fetch_by_name(context& with, const training_options& options) {
-  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(client, with.client(training_set_service));
   context::watch_interrupt();
   feature_store::fetch_options how;
   how.tell = [](const feature_store::fetch_progress&) { return !context::interrupted(); };
@@ -136,7 +136,7 @@ std::string json_of(const wire::KeptTraining& from) {
 }
 
 expected<void> list(context& with, const training_options& options) {
-  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(client, with.client(training_set_service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateTrainingListDirect(out, options.after.c_str(), options.limit), "TRPF");
   TROUPE_TRY(got, client->call_to(training_builder, wire::Kind::training_list, net::bytes_of(out),
@@ -165,7 +165,7 @@ expected<void> list(context& with, const training_options& options) {
 }
 
 expected<void> remove(context& with, const training_options& options) {
-  TROUPE_TRY(client, with.client(service));
+  TROUPE_TRY(client, with.client(training_set_service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateTrainingRemoveDirect(out, options.name.c_str()), "TRPF");
   TROUPE_TRY(got, client->call_to(training_builder, wire::Kind::training_remove, net::bytes_of(out),

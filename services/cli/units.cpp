@@ -1,5 +1,7 @@
 #include "services/cli/units.hpp"
 
+#include "common/core/time.hpp"
+
 #include <fmt/format.h>
 
 #include <array>
@@ -65,6 +67,10 @@ std::string value_with_unit(std::string_view name, double value) {
   if (const auto* unit = unit_of(name))
     return unit->show(value);
   return name.ends_with("_rate") ? plain(100 * value) + " %" : plain(value);
+}
+
+std::string short_time(std::int64_t micros) {
+  return micros == 0 ? std::string{} : to_rfc3339(from_micros(micros)).substr(0, 19);
 }
 
 } // namespace troupe::cli

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -12,5 +13,8 @@ std::string_view name_without_unit(std::string_view name);
 
 /// `500 ms` of 500000 under `p99_us`, `1.5 GiB`, `0.25 %`; `-` for what is not finite. Never an exponent.
 std::string value_with_unit(std::string_view name, double value);
+
+/// An instant to the second: `2026-01-01T00:00:00`; empty for 0, which is none.
+std::string short_time(std::int64_t micros);
 
 } // namespace troupe::cli

@@ -24,6 +24,11 @@ TEST_CASE("a number is shown in the unit that fits, as its name says what it cou
   CHECK(name_without_unit("_us") == "_us");
 }
 
+TEST_CASE("an instant is shown to the second, and none where there is none") {
+  CHECK(short_time(1'767'225'600'500'000) == "2026-01-01T00:00:00");
+  CHECK(short_time(0).empty());
+}
+
 TEST_CASE("no number is shown with an exponent") {
   for (auto value : {1e-9, 1e5, 5e5, 1e12, -3e7})
     for (auto name : {"n", "p99_us", "x_seconds", "y_bytes", "z_rate"})
