@@ -108,6 +108,20 @@ TEST_CASE("views beside the catalog are served, a replica that comes and goes is
   CHECK(must.code == 1);
   CHECK(must.out.find("\"may_be_absent\":false,\"state\":\"unreachable\"") != std::string::npos);
 
+  // The gateway says what of a changed catalog it takes at once, and what waits for a restart.
+  services.replace_catalog(
+      std::regex_replace(
+          text, std::regex{"(\\[gateway\\][^\\[]*)drain_timeout = \"20s\"([^\\[]*)max_in_flight = 64"},
+          "$1drain_timeout = \"19s\"$2max_in_flight = 63"),
+      {});
+  CHECK(wait_until(
+      [&] {
+        return read_file(services.log())
+                   .find("catalog.toml: now gateway.drain_timeout; when the service is started again "
+                         "gateway.max_in_flight") != std::string::npos;
+      },
+      20s));
+
   CHECK(services.ask({"rollouts", "list"}).at("next").is_null());
   auto following = services.start({"log", "tail", "--follow"}, services.temp() / "tail.txt");
   CHECK_FALSE(following.wait(1s));
