@@ -37,7 +37,8 @@ public:
   /// --json: print one JSON document instead of text.
   bool json = false;
   static constexpr auto default_data = "troupe-data";
-  /// --catalog, or compose/catalog.toml here or in a folder above, or beside the program, or that of the machine.
+  /// --catalog, or compose/catalog.toml here or in a folder above, or beside the program, or that of the
+  /// machine.
   std::filesystem::path catalog_file;
   /// --data, or ./troupe-data; with the catalog of the machine /var/lib/troupe.
   std::filesystem::path data = default_data;

@@ -16,8 +16,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
-#include <charconv>
 #include <iostream>
 
 namespace troupe::cli {
@@ -291,8 +289,10 @@ void add_publish_commands(command_line::command& models, command_line::command& 
   auto build = std::make_shared<build_options>();
   auto* build_command = releases.add_command("build", "Bundle registered models and rules into a release");
   build_command->add_option("--name", build->name, "Name of the release")->required();
-  build_command->add_option("--model", build->models, "NAME[:VERSION][=WEIGHT[:ROLE]]; several make an ensemble. ROLE: retrieval (gives "
-                            "candidates), score (scores them) or both")
+  build_command
+      ->add_option("--model", build->models,
+                   "NAME[:VERSION][=WEIGHT[:ROLE]]; several make an ensemble. ROLE: retrieval (gives "
+                   "candidates), score (scores them) or both")
       ->required();
   build_command->add_option("--rules", build->rules, "Candidates, filters and rules (TOML)")
       ->check(command_line::existing_file());

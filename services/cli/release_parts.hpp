@@ -19,8 +19,8 @@ struct release_model {
 /// Reads NAME[:VERSION][=WEIGHT[:ROLE]]: `ease:3=0.7`, `two_tower=1:retrieval`.
 expected<release_model> parse_release_model(const std::string& text);
 
-/// The rules of a release can be read and name only attributes of items that the ranker of this catalog reads.
-/// `origin` is for messages.
+/// The rules of a release can be read and name only attributes of items that the ranker of this catalog
+/// reads. `origin` is for messages.
 expected<void> check_release_rules(std::string_view rules, std::string_view origin, const catalog& fleet);
 
 } // namespace troupe::cli

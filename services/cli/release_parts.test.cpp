@@ -35,8 +35,8 @@ item_features = ["item_stock.count"]
                               "catalog.toml", "data");
   REQUIRE_MESSAGE(fleet, (fleet ? std::string{} : fleet.error().text));
   auto check = [&](const std::string& attribute) {
-    return check_release_rules("[[rule]]\nkind = 'filter'\nattribute = '" + attribute + "'\ntext = 'x'", "rules.toml",
-                               *fleet);
+    return check_release_rules("[[rule]]\nkind = 'filter'\nattribute = '" + attribute + "'\ntext = 'x'",
+                               "rules.toml", *fleet);
   };
 
   CHECK(check("genres"));

@@ -31,7 +31,7 @@ TEST_CASE("the last events of each user by time are held out, and none of a user
   CHECK(held == std::vector<bool>{true, false, false, false, true, false});
 }
 
-TEST_CASE("visitors of held-out events want what they took there, and look less at later positions") {
+TEST_CASE("users of held-out events want what they took there, and look less at later positions") {
   testing::temp_dir temp;
   auto file = temp / "events.jsonl";
   std::ofstream{file}

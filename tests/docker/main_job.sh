@@ -38,7 +38,7 @@ train() { # NAME CONFIG [MORE OF [run]]: trains on the log and registers what pa
 }
 state() { jq -r .state; }
 rollout() { cli --json rollouts show current; }
-# roll_out RELEASE: a canary that visitors judge, as long as it takes; 0 when it is promoted.
+# roll_out RELEASE: a canary that simulated users judge, as long as it takes; 0 when it is promoted.
 # 1,000 users cannot prove a small difference in a minute: what is tried here is the way, not the statistics.
 roll_out() {
   printf 'strategy = "canary"\nrelease = "%s"\nsteps = [30, 100]\npause = "2s"\ngive_up = "5m"\n[verdict]\nmin_sample = 300\nclick_margin = 0.3\n' \
@@ -75,7 +75,7 @@ check "a DCN is trained on the training set, by its name" test \
   "$(train dcn $'model = "dcn"\n[dcn]\ntraining_set = "ratings"\nlabel = "label_value"\npositive_at_least = 4\nepochs = 1' 'skip_gate = true' | state)" = done
 check "an ensemble is one release" cli releases build --name personal --model ease=0.8 --model item_knn=0.2
 check "its bundle is what its hash says" cli releases verify personal
-check "the canary is promoted by what visitors do" roll_out personal
+check "the canary is promoted by what simulated users do" roll_out personal
 
 say "an answer that explains itself"
 answer() { curl -s -m 30 -H "Authorization: Bearer $api_key" "$url/v1/users/${1:-u1}/recommendations?n=5&explain=1" || true; }
@@ -97,7 +97,7 @@ check "a click is taken" test "$(post /v1/events "$work/click.jsonl")" = "1 new,
 changed() { answer | jq -e --arg i "$first" '(.items | length == 5) and all(.items[]; .item != $i)' >/dev/null; }
 check "and changes the next answers" wait_for 20 changed
 
-say "a bad model: stopped by the gate; past it, rolled back by what visitors do"
+say "a bad model: stopped by the gate; past it, rolled back by what simulated users do"
 printf '[[check]]\nmetric = "ndcg_at_10"\nat_least = 0.04\n' >"$work/compose/fleet/gate.toml"
 random=$'model = "bpr"\n[bpr]\nepochs = 1\nlearning_rate = 1e-9\nlast_learning_rate = 0.0'
 check "the gate says metric, value and bound" grep -qE 'ndcg_at_10 is [0-9.e-]+, below 0\.04' <<<"$(train random "$random" | jq -r .error)"

@@ -17,7 +17,7 @@ namespace {
 /// What to load, who visits, and what counts as an interaction.
 struct main_job {
   fleet& services;
-  std::vector<std::string> visitors;
+  std::vector<std::string> simulated_users;
   std::string types;
   std::string user;
   std::string rules{};
@@ -51,11 +51,11 @@ struct main_job {
     std::vector<std::string> words{"simulate",   "--quiet", "--visits",     std::to_string(visits),
                                    "--n",        "10",      "--visit-seed", std::to_string(seed),
                                    "--parallel", "4"};
-    words.insert(words.end(), visitors.begin(), visitors.end());
+    words.insert(words.end(), simulated_users.begin(), simulated_users.end());
     return services.ask(words, 240s);
   }
 
-  /// Rolls out while visitors come and go; the rollout when it is over.
+  /// Rolls out while simulated users come and go; the rollout when it is over.
   json roll_out(const std::string& name, const std::string& spec) const {
     std::atomic<bool> over{false};
     std::thread crowd{[&] {
@@ -127,7 +127,7 @@ void new_event_changes_the_answer(const main_job& job) {
 }
 
 /// A model that ranks at random is stopped by the gate; past the gate, its release is rolled back by what
-/// visitors do.
+/// simulated users do.
 void bad_release_is_stopped(const main_job& job) {
   constexpr auto random =
       "model = \"bpr\"\n[bpr]\nepochs = 1\nlearning_rate = 1e-9\nlast_learning_rate = 0.0";
@@ -149,7 +149,7 @@ void bad_release_is_stopped(const main_job& job) {
   CHECK(after.at("arms").at(0).at("release") == before.at("arms").at(0).at("release"));
 }
 
-/// A data set of real ratings: the last of each user are held out, and are what visitors want.
+/// A data set of real ratings: the last of each user are held out, and are what simulated users want.
 void real_ratings(const std::string& folder, const std::string& sample, const std::string& mapping,
                   const std::string& schema) {
   auto data = data_set(folder + "/" + sample);
@@ -188,7 +188,7 @@ TEST_CASE(
   services.ask({"generate", "--quiet", "--out", world.string(), "--users", "3000", "--items", "150",
                 "--events", "600000", "--exploration", "0.8", "--seed", "7"});
   ingest(services, world);
-  // These visitors never tire of an item, and are shown again what they like.
+  // These simulated users never tire of an item, and are shown again what they like.
   main_job job{services,
                {"--users", "3000", "--items", "150", "--seed", "7"},
                R"(["click", "rating"])",
