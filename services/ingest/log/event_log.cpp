@@ -9,16 +9,12 @@
 
 namespace troupe::ingest {
 
-namespace {
-
-struct hash_of_hash {
-  std::size_t operator()(const hash128& hash) const noexcept { return hash.low; }
-};
-
-} // namespace
-
 /// One commit in the making. `after` becomes the log's state when it is written.
 struct event_log::group {
+  struct hash_of_hash {
+    std::size_t operator()(const hash128& hash) const noexcept { return hash.low; }
+  };
+
   log_state after;
   store::write_batch batch;
   timestamp now = wall_now();
