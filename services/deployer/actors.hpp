@@ -70,11 +70,6 @@ using tick_atom = caf::atom_constant<caf::atom("tick")>;
 using again_atom = caf::atom_constant<caf::atom("again")>;
 using finish_atom = caf::atom_constant<caf::atom("finish")>;
 
-/// A service behind us: asks one of its replicas, tells once, by the deadline at the latest. From any thread;
-/// the answer comes on any thread.
-using ask_function =
-    std::function<void(std::uint32_t replica, wire::Kind, chunk, deadline, net::client::done)>;
-
 /// Owns the store: rollouts, routing table, counts, offsets. Owned by the root; spawns the actor of the
 /// newest rollout. The endpoint before it bounds how many requests wait; `max_waiters` how many long polls
 /// do.
@@ -132,7 +127,7 @@ using log_reader_actor = caf::typed_actor<
     caf::reacts_to<again_atom, std::uint64_t>>;
 
 struct release_reconciler_deps {
-  ask_function rankers; ///< Empty: the catalog has none.
+  net::ask_function rankers; ///< Empty: the catalog has none.
   std::uint32_t replicas = 0;
   std::shared_ptr<const config> settings;
   std::shared_ptr<service_metrics> metrics;
@@ -144,7 +139,7 @@ struct rollout_controller_deps {
   std::unique_ptr<rollout_store> rollouts;
   release_reconciler_actor reconciler;
   std::uint32_t replicas = 1; ///< Of the ranker.
-  ask_function registry;      ///< Empty: the catalog has none; releases are named by their id, aliases stay.
+  net::ask_function registry; ///< Empty: the catalog has none; releases are named by their id, aliases stay.
   std::shared_ptr<const config> settings;
   std::shared_ptr<service_metrics> metrics;
   health::report report;
@@ -157,7 +152,7 @@ struct rollout_deps {
   rollout record;
   caf::weak_actor_ptr controller;
   release_reconciler_actor reconciler;
-  ask_function registry;
+  net::ask_function registry;
   std::shared_ptr<const config> settings;
   std::shared_ptr<service_metrics> metrics;
   health::report report;
@@ -165,25 +160,13 @@ struct rollout_deps {
 rollout_actor spawn_rollout(caf::actor_system& system, rollout_deps deps);
 
 struct log_reader_deps {
-  ask_function log;
+  net::ask_function log;
   rollout_controller_actor controller;
   std::shared_ptr<const config> settings;
   std::shared_ptr<service_metrics> metrics;
   health::report report;
 };
 log_reader_actor spawn_log_reader(caf::actor_system& system, log_reader_deps deps);
-
-/// Has what an asked service answers sent to `to` as (reply_atom, tag, result_ptr). Holds `to` weakly.
-template <class Handle>
-void ask_for(const ask_function& from, std::uint32_t replica, const Handle& to, std::uint64_t tag,
-             wire::Kind kind, chunk payload, deadline until) {
-  from(replica, kind, std::move(payload), until,
-       [weak = caf::actor_cast<caf::weak_actor_ptr>(to), tag](expected<net::reply> result) {
-         if (auto strong = weak.lock())
-           caf::anon_send(caf::actor_cast<Handle>(strong), net::reply_atom::value, tag,
-                          net::result_ptr{std::make_shared<const expected<net::reply>>(std::move(result))});
-       });
-}
 
 using net::bytes_of;
 using net::read_as;

@@ -30,7 +30,7 @@ struct remote {
   std::deque<question> asked;
   bool away = false;
 
-  ask_function asker() {
+  net::ask_function asker() {
     return [this](std::uint32_t replica, wire::Kind kind, chunk payload, deadline, net::client::done then) {
       if (away)
         return then(fail(ec::unavailable, "nobody is there"));

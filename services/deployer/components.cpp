@@ -19,17 +19,14 @@ struct wiring {
 };
 
 /// Empty where the catalog does not have the service.
-expected<ask_function> asker(service_context& context, std::string_view service,
-                             std::uint32_t* replicas = nullptr) {
+expected<net::ask_function> asker(service_context& context, std::string_view service,
+                                  std::uint32_t* replicas = nullptr) {
   if (!context.catalog()->find(service))
-    return ask_function{};
+    return net::ask_function{};
   TROUPE_TRY(client, net::open_client(context, service));
   if (replicas != nullptr)
     *replicas = client->replicas();
-  return ask_function{[client](std::uint32_t replica, wire::Kind kind, chunk payload, deadline until,
-                               net::client::done then) {
-    client->call_async_to(replica, kind, std::move(payload), until, std::move(then));
-  }};
+  return net::ask_of(client);
 }
 
 expected<component> make_release_reconciler(service_context& context, wiring& made) {

@@ -25,7 +25,7 @@ public:
     deps_ = std::move(deps);
     ingest::log_reader::hooks hooks;
     hooks.call = [this](std::uint64_t tag, wire::Kind kind, chunk payload, deadline until) {
-      ask_for(deps_.log, 0, log_reader_actor{self_}, tag, kind, std::move(payload), until);
+      net::call_for(deps_.log, 0, log_reader_actor{self_}, tag, kind, std::move(payload), until);
     };
     hooks.wait = [this](std::uint64_t tag, std::chrono::milliseconds span) {
       self_->delayed_send(self_, span, again_atom::value, tag);

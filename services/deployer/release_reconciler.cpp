@@ -110,14 +110,14 @@ private:
     auto until = deadline::in(deps_.settings->ask_timeout);
     if (at.told) {
       out.Finish(wire::CreateLoadedQuery(out), "TRPK");
-      ask_for(deps_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::loaded,
-              bytes_of(out), until);
+      net::call_for(deps_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::loaded,
+                    bytes_of(out), until);
       return;
     }
     at.asked_list = at.list;
     out.Finish(wire::CreatePrepare(out, out.CreateVectorOfStrings(at.wanted)), "TRPK");
-    ask_for(deps_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::prepare,
-            bytes_of(out), until);
+    net::call_for(deps_.rankers, replica, release_reconciler_actor{self_}, replica, wire::Kind::prepare,
+                  bytes_of(out), until);
   }
 
   void on_reply(std::uint64_t tag, const expected<net::reply>& result) {

@@ -162,8 +162,8 @@ private:
       aliases_.reset();
       return post({event::aliases_set{}, {}, nullptr});
     }
-    ask_for(deps_.registry, 0, rollout_actor{self_}, ++alias_tag_, next->kind, std::move(next->payload),
-            deadline::in(deps_.settings->ask_timeout));
+    net::call_for(deps_.registry, 0, rollout_actor{self_}, ++alias_tag_, next->kind, std::move(next->payload),
+                  deadline::in(deps_.settings->ask_timeout));
   }
 
   void on_registry(const expected<net::reply>& result) {

@@ -260,8 +260,8 @@ private:
     auto tag = next_start_++;
     auto until = from.asked->until.within(deps_.settings->ask_timeout);
     starts_.emplace(tag, std::move(from));
-    ask_for(deps_.registry, 0, rollout_controller_actor{self_}, tag, wire::Kind::release_show, bytes_of(out),
-            until);
+    net::call_for(deps_.registry, 0, rollout_controller_actor{self_}, tag, wire::Kind::release_show,
+                  bytes_of(out), until);
   }
 
   /// Nothing where the rollout is known and was answered.

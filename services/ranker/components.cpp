@@ -34,13 +34,6 @@ post_function post_to(const std::shared_ptr<blocking_pool>& pool) {
   return [pool](std::function<void()> work) { return pool->post(std::move(work)); };
 }
 
-net::ask_function ask_of(const std::shared_ptr<net::client>& client) {
-  return [client](std::uint32_t replica, wire::Kind kind, chunk payload, deadline until,
-                  net::client::done then) {
-    client->call_async_to(replica, kind, std::move(payload), until, std::move(then));
-  };
-}
-
 /// The releases of the local folder and those of the list on the disk.
 expected<std::vector<std::string>> wanted_at_start(const bundle_fetcher& bundles,
                                                    const std::filesystem::path& file) {
@@ -60,14 +53,13 @@ expected<component> make_item_sync(service_context& context, wiring& made) {
   made.features = features;
   made.metrics = std::make_shared<service_metrics>(context.metrics());
   // One thread for releases, one for pages of items and the list on the disk.
-  made.pool =
-      std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 2}, context.metrics());
+  made.pool = std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 2}, context.metrics());
   item_sync_deps deps;
   deps.settings = context.shared_config<config>();
   deps.items = made.items;
   deps.releases = made.releases;
   deps.metrics = made.metrics;
-  deps.features = ask_of(features);
+  deps.features = net::ask_of(features);
   deps.replicas = features->replicas();
   deps.post = post_to(made.pool);
   deps.report = context.report();
@@ -90,7 +82,7 @@ expected<component> make_release_manager(service_context& context, wiring& made)
   deps.metrics = made.metrics;
   deps.bundles = std::make_shared<bundle_fetcher>(context.data(), local, registry, settings.fetch_timeout);
   deps.items = made.item_sync;
-  deps.features = ask_of(made.features);
+  deps.features = net::ask_of(made.features);
   deps.post = post_to(made.pool);
   deps.wanted_file = context.data() / "wanted";
   TROUPE_TRY(wanted, wanted_at_start(*deps.bundles, deps.wanted_file));
@@ -110,7 +102,7 @@ expected<component> make_dispatchers(service_context& context, wiring& made) {
   deps.items = made.items;
   deps.scoring = scoring;
   deps.metrics = made.metrics;
-  deps.features = ask_of(made.features);
+  deps.features = net::ask_of(made.features);
   deps.replicas = made.features->replicas();
   deps.readable = readable_attributes(settings.item_features);
   made.dispatchers = spawn_dispatchers(context.system(), deps, settings.dispatchers);
@@ -141,15 +133,18 @@ component_list components() {
   auto made = std::make_shared<wiring>();
   return component_list{}
       .add("items", [made](service_context& context) { return make_item_sync(context, *made); })
-      .add("releases", [made](service_context& context) { return make_release_manager(context, *made); },
-           needs{"items"})
-      .add("dispatcher", [made](service_context& context) { return make_dispatchers(context, *made); },
-           needs{"releases"})
-      .add("endpoint",
-           [made](service_context& context) {
-             return make_endpoint(context, made->dispatchers, made->release_manager);
-           },
-           needs{"dispatcher"});
+      .add(
+          "releases", [made](service_context& context) { return make_release_manager(context, *made); },
+          needs{"items"})
+      .add(
+          "dispatcher", [made](service_context& context) { return make_dispatchers(context, *made); },
+          needs{"releases"})
+      .add(
+          "endpoint",
+          [made](service_context& context) {
+            return make_endpoint(context, made->dispatchers, made->release_manager);
+          },
+          needs{"dispatcher"});
 }
 
 } // namespace troupe::ranker
