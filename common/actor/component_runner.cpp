@@ -33,14 +33,10 @@ expected<void> component_runner::start(const component_list& components,
     if (give_up())
       return {};
     const auto& item = items[i];
-    context_.begin(item.name, reports[i]);
+    context_.begin(reports[i]);
     auto part = item.spawn(context_);
-    if (!part) {
-      context_.finish(item.name, {});
-      context_.forget(item.name);
+    if (!part)
       return fail_while(fmt::format("component {} did not start", item.name), std::move(part).error());
-    }
-    context_.finish(item.name, part->handle);
     caf::actor_addr address;
     if (part->handle) {
       address = part->handle.address();
@@ -110,7 +106,6 @@ bool component_runner::stop_one(running& item, deadline by) {
     item.part.stop = nullptr;
   }
   context_.health()->stopped(item.report);
-  context_.forget(item.name);
   log::debug("component-stopped", "component {} stopped", item.name);
   return clean && item.ended;
 }

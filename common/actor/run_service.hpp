@@ -56,9 +56,4 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
                               }});
 }
 
-template <configuration C>
-int run_service(const std::string& name, int argc, char** argv, const component_list& components) {
-  return run_service<C>(name, argc, argv, list_components{[components] { return components; }});
-}
-
 } // namespace troupe

@@ -155,9 +155,15 @@ TEST_CASE("a failed start names the component and keeps the reason") {
 TEST_CASE("the death of a component is noticed by name") {
   fixture f;
   component_runner runner{f.context};
-  REQUIRE(runner.start(component_list{}.add("a", f.spawner("a")), [] { return false; }));
+  caf::actor spawned;
+  REQUIRE(runner.start(component_list{}.add("a",
+                                            [&](service_context& context) -> expected<component> {
+                                              spawned = context.system().spawn(idle);
+                                              return component{spawned};
+                                            }),
+                       [] { return false; }));
 
-  caf::anon_send_exit(f.context.actor("a"), caf::exit_reason::unhandled_exception);
+  caf::anon_send_exit(std::exchange(spawned, {}), caf::exit_reason::unhandled_exception);
   auto dead = runner.wait(10s);
 
   REQUIRE(dead);

@@ -13,12 +13,13 @@ namespace troupe {
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
 
 /// Work that an actor does again and again, a pause after each time. Lives in the actor's state; its handle
-/// declares `caf::reacts_to<tick_atom, std::uint64_t>`, and its behavior holds `tick_.handler([this] { ... })`.
+/// declares `caf::reacts_to<tick_atom, std::uint64_t>`, and its behavior holds `tick_.handler([this] { ...
+/// })`.
 ///
-/// At most one message is on its way that counts; what was sent before a `stop` is ignored when it comes. Work
-/// that ends later, in an answer, calls `stop` first and `start` when it has ended. The time is the actor
-/// system's, so that a test moves it. CAF keeps the actor's memory until the last message has come: an actor
-/// ends by quitting, not by being let go of.
+/// At most one message is on its way that counts; what was sent before a `stop` is ignored when it comes.
+/// Work that ends later, in an answer, calls `stop` first and `start` when it has ended. The time is the
+/// actor system's, so that a test moves it. CAF keeps the actor's memory until the last message has come: an
+/// actor ends by quitting, not by being let go of.
 template <class Self>
 class self_tick {
 public:

@@ -27,16 +27,16 @@ struct ticking_state {
               if (once)
                 tick.stop();
             }),
-            [this](stop_atom) { tick.stop(); },
-            [this](start_atom) { tick.start(); }};
+            [this](stop_atom) { tick.stop(); }, [this](start_atom) { tick.start(); }};
   }
 
   self_tick<std::remove_pointer_t<self_pointer>> tick;
 };
 
 ticking_actor spawn_ticking(caf::actor_system& system, int* runs, bool once = false) {
-  return system.spawn(
-      [=](ticking_actor::stateful_pointer<ticking_state> self) { return self->state.make_behavior(runs, once); });
+  return system.spawn([=](ticking_actor::stateful_pointer<ticking_state> self) {
+    return self->state.make_behavior(runs, once);
+  });
 }
 
 } // namespace

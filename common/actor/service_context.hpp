@@ -5,16 +5,11 @@
 #include "common/core/error.hpp"
 #include "common/metrics/metrics.hpp"
 
-#include <caf/actor.hpp>
-#include <caf/actor_cast.hpp>
-
 #include <cassert>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <typeindex>
 #include <utility>
 
@@ -78,49 +73,14 @@ public:
   /// How the component being spawned tells about itself. Keep a copy.
   const health::report& report() const noexcept { return report_; }
 
-  /// Gives an object to components spawned later (a store, a client). Dropped after the component that gave
-  /// it has stopped.
-  template <class T>
-  void share(std::string name, std::shared_ptr<T> object) {
-    objects_.insert_or_assign(std::move(name), entry_of{typeid(T), std::move(object), component_});
-  }
-
-  /// What a component spawned earlier has shared under that name; asking for what is not there is our
-  /// mistake.
-  template <class T>
-  std::shared_ptr<T> shared(std::string_view name) const {
-    auto found = objects_.find(name);
-    assert(found != objects_.end() && found->second.type == typeid(T));
-    return std::static_pointer_cast<T>(found->second.object);
-  }
-
-  /// The actor of a component spawned earlier, by the component's name.
-  template <class Handle = caf::actor>
-  Handle actor(std::string_view component) const {
-    auto found = actors_.find(component);
-    assert(found != actors_.end());
-    return caf::actor_cast<Handle>(found->second);
-  }
-
-  /// For the one who spawns the components: whose turn it is, what came of it, and that it is over.
-  void begin(std::string component, health::report report);
-  void finish(const std::string& component, caf::actor handle);
-  void forget(const std::string& component);
+  /// For the one who spawns the components: how the one whose turn it is tells about itself.
+  void begin(health::report report) { report_ = std::move(report); }
 
 private:
-  struct entry_of {
-    std::type_index type;
-    std::shared_ptr<void> object;
-    std::string component;
-  };
-
   parts parts_;
   std::type_index config_type_;
   std::shared_ptr<const void> config_;
-  std::string component_;
   health::report report_;
-  std::map<std::string, entry_of, std::less<>> objects_;
-  std::map<std::string, caf::actor, std::less<>> actors_;
 };
 
 } // namespace troupe
