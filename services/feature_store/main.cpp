@@ -5,5 +5,5 @@
 
 int main(int argc, char** argv) {
   using namespace troupe;
-  return run_service<feature_store::config>("feature-store", argc, argv, feature_store::components());
+  return run_service<feature_store::config>("feature-store", argc, argv, feature_store::components);
 }

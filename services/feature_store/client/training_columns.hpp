@@ -36,7 +36,7 @@ public:
   void text(std::string_view value) { mark().text(value); }
   template <class Words>
   void list(const Words& words) {
-    mark().count(words.size());
+    mark().whole(words.size());
     for (auto& each : words)
       row_.text(each);
   }
