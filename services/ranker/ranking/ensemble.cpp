@@ -24,7 +24,7 @@ model::feature feature_of(const attribute_value* value) {
   return std::get<bool>(*value) ? 1.0 : 0.0;
 }
 
-std::vector<model::feature> user_features(const model::feature_needs& needs, const query& asked) {
+std::vector<model::feature> features_of_user(const model::feature_needs& needs, const query& asked) {
   std::vector<model::feature> out;
   for (auto& name : needs.user) {
     if (name == "user") {
@@ -75,7 +75,7 @@ ensemble::ensemble(const loaded_release& release, const item_snapshot& items, co
     if (by.users && !asked.user.empty())
       user.user = by.users->find(asked.user);
     auto& needs = by.scorer->features();
-    user.features = user_features(needs, asked);
+    user.features = features_of_user(needs, asked);
     item_columns_.push_back(columns_of(needs, items));
   }
   nothing_known_ = history.empty() && !knows_user();

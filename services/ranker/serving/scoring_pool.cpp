@@ -1,6 +1,6 @@
 #include "services/ranker/serving/scoring_pool.hpp"
 
-#include <pthread.h>
+#include "common/core/thread_name.hpp"
 
 #include <optional>
 #include <utility>
@@ -11,8 +11,7 @@ scoring_pool::scoring_pool(std::size_t threads, std::size_t bound, metrics::regi
     : bound_{bound}, queued_{registry.gauge("troupe_ranker_queued_jobs",
                                             "Requests that wait for a thread that ranks.")} {
   for (std::size_t i = 0; i < threads; ++i) {
-    auto& made = threads_.emplace_back([this] { run(); });
-    ::pthread_setname_np(made.native_handle(), "ranker-score");
+    name_thread(threads_.emplace_back([this] { run(); }), "ranker-score");
   }
 }
 
