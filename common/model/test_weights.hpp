@@ -34,8 +34,8 @@ public:
 
   std::string bytes() const { return file("{" + header_ + "}", data_); }
 
-  tensor_file done() const {
-    auto parsed = tensor_file::parse(chunk::own(bytes()), "test");
+  tensor::tensor_file done() const {
+    auto parsed = tensor::tensor_file::parse(chunk::own(bytes()), "test");
     if (!parsed)
       throw std::runtime_error{parsed.error().text};
     return *parsed;
