@@ -47,11 +47,6 @@ std::string canonical(const json::value& from) {
   return out;
 }
 
-std::string text_at(const json::object& in, std::string_view key) {
-  auto* value = in.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string{value->get_string()} : std::string{};
-}
-
 bool is_sha256(std::string_view text) noexcept {
   return text.size() == 64 && std::ranges::all_of(text, [](char each) {
            return (each >= '0' && each <= '9') || (each >= 'a' && each <= 'f');

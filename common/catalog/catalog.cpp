@@ -1,6 +1,7 @@
 #include "common/catalog/catalog.hpp"
 
 #include "common/config/keys.hpp"
+#include "common/core/file.hpp"
 #include "common/core/hash.hpp"
 
 #include <toml++/toml.h>
@@ -8,11 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <fstream>
 #include <map>
 #include <optional>
 #include <set>
-#include <sstream>
 
 namespace troupe {
 
@@ -325,15 +324,6 @@ expected<std::vector<service_entry>> sort_by_need(const std::string& file,
   return sorted;
 }
 
-expected<std::string> read_text(const std::filesystem::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(errno_code(errno), "cannot read catalog {}: {}", file.string(), errno_text(errno));
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
 bool is_service_name(std::string_view name) {
   return !name.empty() && name.size() <= 40 && name.front() >= 'a' && name.front() <= 'z' &&
          name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
@@ -342,7 +332,7 @@ bool is_service_name(std::string_view name) {
 } // namespace
 
 expected<catalog> catalog::load(const std::filesystem::path& file, const std::filesystem::path& data) {
-  TROUPE_TRY(text, read_text(file));
+  TROUPE_TRY(text, read_file(file));
   return parse(text, file, data);
 }
 
@@ -414,11 +404,6 @@ std::filesystem::path catalog::data_of(std::string_view service, std::uint32_t r
   return data_ / fmt::format("{}-{}", service, replica);
 }
 
-catalog_ptr catalog_watch::current() const {
-  std::lock_guard lock{mutex_};
-  return current_;
-}
-
 key_effect effect_of(std::string_view key) {
   if (key.find(".container.") != key.npos || key.find(".resources.") != key.npos)
     return key_effect::rendering;
@@ -456,25 +441,21 @@ std::string describe_change(const std::vector<std::string>& keys) {
 
 expected<std::vector<std::string>> catalog_watch::check() {
   auto old = current();
-  TROUPE_TRY(text, read_text(old->file()));
+  TROUPE_TRY(text, read_file(old->file()));
   auto content = sha256_hex(as_bytes(text));
-  if (content == old->content())
-    return std::vector<std::string>{};
-  {
-    std::lock_guard lock{mutex_};
-    if (content == refused_)
-      return std::vector<std::string>{};
-  }
-  auto read = catalog::parse(text, old->file(), old->data());
   std::lock_guard lock{mutex_};
+  if (content == old->content() || content == refused_)
+    return std::vector<std::string>{};
+  auto read = catalog::parse(text, old->file(), old->data());
   if (!read) {
     refused_ = content;
     return fail_while("the changed catalog was not taken, the one before stays in force",
                       std::move(read).error());
   }
   refused_.clear();
-  current_ = std::make_shared<const catalog>(std::move(*read));
-  return changed_keys(*old, *current_);
+  auto fresh = std::make_shared<const catalog>(std::move(*read));
+  current_.set(fresh);
+  return changed_keys(*old, *fresh);
 }
 
 } // namespace troupe

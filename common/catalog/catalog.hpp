@@ -2,6 +2,7 @@
 
 #include "common/config/section.hpp"
 #include "common/core/error.hpp"
+#include "common/core/published.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -151,15 +152,15 @@ public:
   explicit catalog_watch(catalog_ptr first) : current_{std::move(first)} {}
 
   /// The catalog in force.
-  catalog_ptr current() const;
+  catalog_ptr current() const { return current_.get(); }
 
   /// Reads the file again and gives the keys that changed, where another catalog came into force. A file that
   /// cannot be read or is not valid leaves the old one in force; the error is given once per content.
   expected<std::vector<std::string>> check();
 
 private:
-  mutable std::mutex mutex_;
-  catalog_ptr current_;
+  published<catalog> current_;
+  std::mutex mutex_; ///< Of those who check.
   std::string refused_;
 };
 

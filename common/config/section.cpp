@@ -1,9 +1,8 @@
 #include "common/config/section.hpp"
 
-#include <toml++/toml.h>
+#include "common/core/file.hpp"
 
-#include <fstream>
-#include <sstream>
+#include <toml++/toml.h>
 
 namespace troupe {
 
@@ -112,12 +111,8 @@ expected<config_section> parse_config(std::string_view text, std::string origin)
 }
 
 expected<config_section> read_config(const std::filesystem::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(errno_code(errno), "cannot read configuration {}: {}", file.string(), errno_text(errno));
-  std::ostringstream text;
-  text << in.rdbuf();
-  return parse_config(text.str(), file.string());
+  TROUPE_TRY(text, read_file(file));
+  return parse_config(text, file.string());
 }
 
 } // namespace troupe

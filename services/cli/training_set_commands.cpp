@@ -6,6 +6,7 @@
 #include "services/feature_store/training/training_spec.hpp"
 
 #include "common/command_line/command_line.hpp"
+#include "common/core/file.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
 #include "common/net/client.hpp"
@@ -13,9 +14,7 @@
 
 #include "schemas/feature_store_generated.h"
 
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <utility>
 
 namespace troupe::cli {
@@ -30,13 +29,6 @@ struct training_options {
   std::string spec, name, out, after;
   std::uint32_t limit = 20;
 };
-
-expected<std::string> read_text(const std::string& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot open {}: {}", file, errno_text(errno));
-  return std::string{std::istreambuf_iterator<char>{in}, {}};
-}
 
 /// Fetches the kept set into a folder of this machine, showing how far it is.
 expected<feature_store::training_check> fetch(context& with, net::client& client,
@@ -63,7 +55,7 @@ expected<feature_store::training_check> fetch(context& with, net::client& client
 }
 
 expected<void> build(context& with, const training_options& options) {
-  TROUPE_TRY(text, read_text(options.spec));
+  TROUPE_TRY(text, read_file(options.spec));
   TROUPE_TRY(spec, feature_store::parse_training_spec(text, options.spec));
   TROUPE_TRY(client, with.client(training_set_service));
   context::watch_interrupt();

@@ -7,6 +7,7 @@
 #include "services/validator/schema.hpp"
 
 #include "common/command_line/command_line.hpp"
+#include "common/core/file.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
@@ -16,7 +17,6 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
-#include <sstream>
 
 namespace troupe::cli {
 
@@ -25,28 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto reply_wait = std::chrono::seconds{30};
-
-expected<std::string> read_file(const fs::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  std::ostringstream text;
-  if (!in || !(text << in.rdbuf()))
-    return fail(ec::not_found, "cannot read {}: {}", file.string(), errno_text(errno));
-  return text.str();
-}
-
-/// Writes through a file beside it, so that a file of that name is always whole.
-expected<void> write_file(const fs::path& file, std::string_view bytes) {
-  auto part = fs::path{file.string() + ".part"};
-  std::ofstream out{part, std::ios::binary};
-  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  out.close();
-  std::error_code err;
-  if (out)
-    fs::rename(part, file, err);
-  if (!out || err)
-    return fail(ec::io_failed, "cannot write {}: {}", file.string(), err ? err.message() : errno_text(errno));
-  return {};
-}
 
 /// What reading files has met beside good records.
 struct reading {
@@ -101,7 +79,7 @@ expected<reading> profile_path(const std::string& path, const std::string& mappi
 expected<void> print_or_store(const context& context, const validator::profile& seen,
                               const std::string& out) {
   if (!out.empty()) {
-    TROUPE_CHECK(write_file(out, seen.save()));
+    TROUPE_CHECK(write_file_atomically(out, as_bytes(seen.save())));
     if (!context.json)
       fmt::print("wrote the profile of {} rows to {}\n", seen.rows(), out);
   }
@@ -126,7 +104,7 @@ expected<void> infer_schema(const context& context, const schema_options& given)
     fmt::print("{}", context.json ? fmt::format("{{\"toml\":{}}}\n", json_string(toml)) : toml);
     return {};
   }
-  TROUPE_CHECK(write_file(given.out, toml));
+  TROUPE_CHECK(write_file_atomically(given.out, as_bytes(toml)));
   fmt::print(
       "wrote the schema to {}; put it into the folder `schemas` of the data folder to bring it into force\n",
       given.out);

@@ -2,6 +2,7 @@
 
 #include "common/artefact/canonical.hpp"
 #include "common/core/plain_name.hpp"
+#include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 
 #include <boost/json.hpp>
@@ -14,8 +15,6 @@
 namespace troupe::feature_store {
 
 namespace json = boost::json;
-
-using artefact::text_at;
 
 namespace {
 
@@ -41,20 +40,20 @@ expected<training_manifest> parse_training_manifest(std::string text, const std:
   auto *columns = list("columns"), *parts = list("parts"), *offsets = list("log_offsets");
   auto rows = whole_of(from.if_contains("rows"));
   training_manifest out;
-  out.content_sha256 = text_at(from, "content_sha256");
+  out.content_sha256 = text_or(from, "content_sha256");
   if (columns == nullptr || parts == nullptr || !rows || !artefact::is_sha256(out.content_sha256))
     return fail(ec::corrupt, "{} names no columns, parts, rows or content_sha256", origin);
-  out.name = text_at(from, "name");
-  out.identity = text_at(from, "identity");
+  out.name = text_or(from, "name");
+  out.identity = text_or(from, "identity");
   out.rows = *rows;
   for (auto& each : *columns) {
     if (!each.is_object())
       return fail(ec::corrupt, "{}: a column is not an object", origin);
-    TROUPE_TRY(type, column_type_named(text_at(each.get_object(), "type")));
-    out.columns.push_back({text_at(each.get_object(), "name"), type});
+    TROUPE_TRY(type, column_type_named(text_or(each.get_object(), "type")));
+    out.columns.push_back({text_or(each.get_object(), "name"), type});
   }
   for (auto& each : *parts) {
-    auto file = each.is_object() ? text_at(each.get_object(), "file") : std::string{};
+    auto file = each.is_object() ? text_or(each.get_object(), "file") : std::string{};
     if (!is_plain_name(file))
       return fail(ec::corrupt, "{}: \"{}\" is no name of a part", origin, file);
     out.parts.push_back(std::move(file));

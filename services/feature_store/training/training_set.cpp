@@ -5,14 +5,14 @@
 #include "services/feature_store/online/state_engine.hpp"
 #include "services/feature_store/training/replay_rows.hpp"
 
+#include "common/core/file.hpp"
+#include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 #include "common/table/parquet.hpp"
 
 #include <boost/json.hpp>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 
@@ -22,44 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace json = boost::json;
-
-expected<void> write_file(const fs::path& path, const std::string& text) {
-  auto fresh = path;
-  fresh += ".part";
-  {
-    std::ofstream out{fresh, std::ios::binary | std::ios::trunc};
-    out << text;
-    out.flush();
-    if (!out)
-      return fail(errno_code(errno), "cannot write {}: {}", path.string(), errno_text(errno));
-  }
-  std::error_code code;
-  fs::rename(fresh, path, code);
-  if (code)
-    return fail(ec::io_failed, "cannot rename {}: {}", fresh.string(), code.message());
-  return {};
-}
-
-expected<json::object> read_json(const fs::path& path) {
-  std::ifstream in{path, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot open {}: {}", path.string(), errno_text(errno));
-  std::string text{std::istreambuf_iterator<char>{in}, {}};
-  auto parsed = parse_json(text);
-  if (!parsed || !parsed->is_object())
-    return fail(ec::corrupt, "{} is not a JSON object", path.string());
-  return std::move(parsed->get_object());
-}
-
-std::string text_in(const json::object& from, std::string_view key) {
-  auto* found = from.if_contains(key);
-  return found && found->is_string() ? std::string{found->as_string()} : std::string{};
-}
-
-std::uint64_t whole_in(const json::object& from, std::string_view key) {
-  auto* found = from.if_contains(key);
-  return found && found->is_number() ? found->to_number<std::uint64_t>() : 0;
-}
 
 /// Manifests are read by people: one key a line.
 std::string pretty(const json::object& from) {
@@ -150,8 +112,8 @@ private:
   /// Fixes up to where the log is read, once: a resumed build reads the same.
   expected<void> plan() {
     auto file = work_ / "plan.json";
-    if (auto known = read_json(file)) {
-      if (text_in(*known, "identity") != identity_)
+    if (auto known = read_json_object(file)) {
+      if (text_or(*known, "identity") != identity_)
         return fail(ec::conflict,
                     "cannot build {} in {}: another training set was begun there; remove {} to give it up",
                     spec_.name, out_.string(), work_.string());
@@ -173,7 +135,7 @@ private:
       }
     }
     json::object fresh{{"identity", identity_}, {"offsets", json::array(ends_.begin(), ends_.end())}};
-    return write_file(file, json::serialize(fresh));
+    return write_file_atomically(file, as_bytes(json::serialize(fresh)));
   }
 
   expected<void> tell(const char* stage) {
@@ -231,7 +193,7 @@ private:
       }
     TROUPE_CHECK(into.finish());
     TROUPE_CHECK(db_->run("CHECKPOINT"));
-    return write_file(done_file, "1\n");
+    return write_file_atomically(done_file, as_bytes("1\n"));
   }
 
   expected<void> replay() {
@@ -246,11 +208,11 @@ private:
       if (!parsed || !parsed->is_object())
         return fail(ec::corrupt, "the checkpoint in {} cannot be read", work_.string());
       auto& at = parsed->get_object();
-      progress_.rows = whole_in(at, "rows");
-      replayed_ = whole_in(at, "replayed");
+      progress_.rows = whole_or(at, "rows", 0);
+      replayed_ = whole_or(at, "replayed", 0);
       for (auto& each : at.at("parts").as_array())
-        parts_.push_back({text_in(each.as_object(), "file"), whole_in(each.as_object(), "rows"),
-                          text_in(each.as_object(), "sha256")});
+        parts_.push_back({text_or(each.as_object(), "file"), whole_or(each.as_object(), "rows", 0),
+                          text_or(each.as_object(), "sha256")});
       std::vector<std::int64_t> key;
       for (auto& each : at.at("key").as_array())
         key.push_back(each.to_number<std::int64_t>());
@@ -427,7 +389,7 @@ private:
         {"knowledge", spec_.knowledge == knowledge::event_time ? "event_time" : "ingest_time"},
         {"specification", spec_.canonical()},
         {"identity", identity_}};
-    TROUPE_CHECK(write_file(out_ / training_manifest_file, pretty(manifest)));
+    TROUPE_CHECK(write_file_atomically(out_ / training_manifest_file, as_bytes(pretty(manifest))));
     engine_.reset();
     db_.reset();
     std::error_code code;
