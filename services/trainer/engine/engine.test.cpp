@@ -157,11 +157,11 @@ TEST_CASE("a model whose weights were changed is refused") {
 
 TEST_CASE("every part of a training makes steps, and ends where it is asked to") {
   auto data = two_tastes();
-  std::map<std::string, std::vector<std::string>> deps{{"item_knn", {"counting", "sorting"}},
+  std::map<std::string, std::vector<std::string>> parts{{"item_knn", {"counting", "sorting"}},
                                                         {"ease", {"counting", "inverting", "sorting"}},
                                                         {"ials", {"fitting"}},
                                                         {"bpr", {"fitting"}}};
-  for (auto& [kind, wanted] : deps) {
+  for (auto& [kind, wanted] : parts) {
     CAPTURE(kind);
     train_config config;
     config.model = kind;

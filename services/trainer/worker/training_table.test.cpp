@@ -18,7 +18,7 @@ using namespace troupe::trainer;
 
 namespace {
 
-/// A training set in two deps, as the feature store writes it.
+/// A training set in two parts, as the feature store writes it.
 void write_set(const std::filesystem::path& folder, bool entities = true) {
   using table::cell;
   for (int part = 0; part < 2; ++part) {
@@ -60,13 +60,13 @@ void write_set(const std::filesystem::path& folder, bool entities = true) {
           {{"name":"item","type":"text"}},{{"name":"label_value","type":"number"}},
           {{"name":"user_ratings.mean","type":"number"}},{{"name":"item_profile.genres","type":"list"}},
           {{"name":"user_ratings.mean.age_us","type":"whole"}}],
-        "deps":[{{"file":"part-00000.parquet"}},{{"file":"part-00001.parquet"}}]}})",
+        "parts":[{{"file":"part-00000.parquet"}},{{"file":"part-00001.parquet"}}]}})",
       entities ? R"("entities":{"user_ratings":"user","item_profile":"item"},)" : "");
 }
 
 } // namespace
 
-TEST_CASE("a training set becomes labels, numbers with gaps, and words, in the order of its deps") {
+TEST_CASE("a training set becomes labels, numbers with gaps, and words, in the order of its parts") {
   troupe::testing::temp_dir dir;
   write_set(dir.path());
 
@@ -135,7 +135,7 @@ TEST_CASE("a DCN that is measured on its newest rows is then trained on all, by 
   std::ofstream{dir / "manifest.json"} << R"({"content_sha256":"abc","views":{"user_ratings":"v1"},
     "entities":{"user_ratings":"user"},"columns":[{"name":"user","type":"text"},{"name":"item","type":"text"},
     {"name":"label_value","type":"number"},{"name":"user_ratings.mean","type":"number"}],
-    "deps":[{"file":"part-00000.parquet"}]})";
+    "parts":[{"file":"part-00000.parquet"}]})";
   train_config config;
   config.model = "dcn";
   config.dcn.training_set = dir.path().string();

@@ -127,7 +127,7 @@ void write_training_set(const std::filesystem::path& folder) {
   std::ofstream{folder / "manifest.json"} << R"({"content_sha256":"abc","views":{"user_ratings":"v1"},
     "entities":{"user_ratings":"user"},"columns":[{"name":"user","type":"text"},{"name":"item","type":"text"},
     {"name":"label_value","type":"number"},{"name":"user_ratings.mean","type":"number"}],
-    "deps":[{"file":"part-00000.parquet"}]})";
+    "parts":[{"file":"part-00000.parquet"}]})";
 }
 
 } // namespace

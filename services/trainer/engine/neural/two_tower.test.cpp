@@ -187,9 +187,9 @@ TEST_CASE("the loss is a softmax over the step's items less their log frequency,
 
     // Parts of the step add up to the whole.
     std::span<const std::uint32_t> whole{all};
-    auto deps = what->loss({whole.first(1), all, 1}).item<double>() +
+    auto parts = what->loss({whole.first(1), all, 1}).item<double>() +
                  what->loss({whole.subspan(1), all, 1}).item<double>();
-    CHECK(deps == doctest::Approx(got).epsilon(1e-5));
+    CHECK(parts == doctest::Approx(got).epsilon(1e-5));
   }
 }
 
