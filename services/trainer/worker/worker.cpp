@@ -143,7 +143,8 @@ public:
   /// On everything; a network for as many epochs as were best where it was measured.
   expected<trained_model> last_fit(const interactions& data) {
     TROUPE_TRY(got, fit("last", config_, data, {}, epochs_));
-    facts_.overlap = got.loop.overlap.share();
+    if (group_.world() > 1)
+      facts_.overlap = got.loop.overlap.share();
     return std::move(got.model);
   }
 
@@ -254,7 +255,8 @@ expected<json::object> run_on_rows(const worker_options& options, const train_co
   rows_setting setting{threads, &group, checkpoints, options.resume, [&] { speak.next_fit(); }, options.data};
   TROUPE_TRY(got, train_on_rows(config, setting, std::ref(speak)));
   run_facts facts;
-  facts.overlap = got.loop.overlap.share();
+  if (group.world() > 1)
+    facts.overlap = got.loop.overlap.share();
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto& each = list[i];
     if (!each.config) {
