@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t batch_rows = 2000;
 
-expected<void> read_file(const ingest_format::mapping& by, std::size_t rule, const fs::path& file,
-                         const std::function<expected<void>(const record_rows&)>& take) {
+expected<void> read_record_file(const ingest_format::mapping& by, std::size_t rule, const fs::path& file,
+                                const std::function<expected<void>(const record_rows&)>& take) {
   TROUPE_TRY(reader, ingest_format::open_reader(file, by.options(rule)));
   TROUPE_TRY(mapper, by.bind(rule, file, *reader));
   std::vector<record> records;
@@ -70,7 +70,7 @@ expected<void> read_records(const std::string& path, const std::string& mapping,
   for (auto& each : files)
     if (auto rule = by->match(each, named)) {
       ++matched;
-      TROUPE_CHECK(read_file(*by, *rule, each, take));
+      TROUPE_CHECK(read_record_file(*by, *rule, each, take));
     }
   if (matched == 0)
     return fail(ec::not_found, "none of the {} files at {} is described by the mapping {}: it wants {}",
