@@ -103,6 +103,11 @@ json personal_release(const main_job& job, const std::string& spec) {
     CHECK(!each.at("sources").as_array().empty());
     CHECK(each.at("models").as_object().size() == 2);
   }
+  auto filtered = [&](const std::string& attribute) {
+    return R"({"user":"u","filters":[{"attribute":")" + attribute + R"(","value":"x"}]})";
+  };
+  outside.good("POST", "/v1/recommendations", filtered("genres"));
+  CHECK(outside.bad("POST", "/v1/recommendations", filtered("colour")) == 400);
   auto inspected = outside.good("GET", "/v1/requests/" + text(answer, "request_id"));
   CHECK(inspected.at("arm") == answer.at("arm"));
   CHECK(inspected.at("release") == answer.at("release"));

@@ -48,6 +48,13 @@ TEST_CASE("a registered release is fetched, verified and served; live items chan
   ingest(services, world);
   auto first = scaled_release(services, "rising", 1);
   auto second = scaled_release(services, "falling", -1);
+  // Rules by an attribute that nothing reads make no release.
+  auto colours = services.temp() / "colours.toml";
+  write_file(colours, "[[rule]]\nkind = 'filter'\nattribute = 'colour'\ntext = 'red'\n");
+  auto refused = services.troupe(
+      {"releases", "build", "--name", "red", "--model", "rising", "--rules", colours.string()});
+  CHECK(refused.code == 1);
+  CHECK_MESSAGE(refused.err.find("genres") != std::string::npos, refused.err);
   services.ask({"rankers", "prepare", first, second});
   REQUIRE(wait_until([&] { return is_ready(services, first) && is_ready(services, second); }, 30s));
   std::vector<std::string> nobody{"rankers", "recommend", "nobody", "-n", "3", "--release", first};
