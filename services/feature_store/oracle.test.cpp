@@ -209,9 +209,12 @@ TEST_CASE("online: what an entity's own records say equals SQL, whatever events 
 TEST_CASE("every operator has its SQL tried") {
   std::set<std::string_view> tried;
   for (auto& toml : {oracle::view_toml("v", "user", oracle::every_operator("item")),
-                     oracle::view_toml("v", "user", oracle::every_record_operator())})
-    for (auto& each : parse_views(toml, "test")->front().features)
+                     oracle::view_toml("v", "user", oracle::every_record_operator())}) {
+    auto views = parse_views(toml, "test");
+    REQUIRE(views);
+    for (auto& each : views->front().features)
       tried.insert(each.op->name());
+  }
 
   for (auto* each : all_operators())
     CHECK_MESSAGE(tried.contains(each->name()), each->name());
