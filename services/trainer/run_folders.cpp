@@ -1,7 +1,7 @@
 #include "services/trainer/run_folders.hpp"
 
 #include "common/artefact/canonical.hpp"
-#include "common/json/parse.hpp"
+#include "common/json/fields.hpp"
 #include "common/log/log.hpp"
 
 #include <algorithm>
