@@ -1,6 +1,5 @@
 #include "services/trainer/run_folders.hpp"
 
-#include "common/artefact/canonical.hpp"
 #include "common/json/fields.hpp"
 #include "common/log/log.hpp"
 
@@ -9,7 +8,6 @@
 namespace troupe::trainer {
 
 namespace fs = std::filesystem;
-namespace json = boost::json;
 
 namespace {
 
