@@ -15,14 +15,14 @@ namespace {
 
 using named_texts = std::vector<std::unique_ptr<wire::NamedTextT>>;
 
-json::object to_json(const named_texts& from) {
+json::object json_of_texts(const named_texts& from) {
   json::object to;
   for (auto& each : from)
     to[each->name] = each->text;
   return to;
 }
 
-json::array to_json(const std::vector<std::unique_ptr<wire::GateCheckT>>& from) {
+json::array json_of_gate(const std::vector<std::unique_ptr<wire::GateCheckT>>& from) {
   json::array to;
   for (auto& each : from)
     to.push_back(json::object{{"metric", each->metric},
@@ -63,9 +63,9 @@ json::object to_json(const wire::RunT& run) {
           {"error", run.error},
           {"created", json_instant(run.created)},
           {"ended", json_instant(run.ended)},
-          {"parameters", to_json(run.parameters)},
-          {"tags", to_json(run.tags)},
-          {"artefacts", to_json(run.artefacts)},
+          {"parameters", json_of_texts(run.parameters)},
+          {"tags", json_of_texts(run.tags)},
+          {"artefacts", json_of_texts(run.artefacts)},
           {"metrics", std::move(metrics)}};
 }
 
@@ -82,8 +82,8 @@ json::object to_json(const wire::ModelVersionT& version) {
           {"manifest_sha256", version.manifest_sha256},
           {"created", json_instant(version.created)},
           {"aliases", std::move(aliases)},
-          {"tags", to_json(version.tags)},
-          {"gate", to_json(version.gate)},
+          {"tags", json_of_texts(version.tags)},
+          {"gate", json_of_gate(version.gate)},
           {"manifest", manifest(version.manifest)}};
 }
 
@@ -91,7 +91,7 @@ json::object to_json(const wire::ReleaseT& release) {
   return {{"id", release.id},
           {"name", release.name},
           {"created", json_instant(release.created)},
-          {"gate", to_json(release.gate)},
+          {"gate", json_of_gate(release.gate)},
           {"manifest", manifest(release.manifest)}};
 }
 
