@@ -41,7 +41,7 @@ expected<void> read_record_file(const ingest_format::mapping& by, std::size_t ru
 expected<std::string> mapping_text(const std::string& named) {
   if (named.empty())
     return std::string{};
-  if (auto shipped = ingest::find_shipped_mapping(named))
+  if (auto shipped = ingest_format::find_shipped_mapping(named))
     return std::string{*shipped};
   std::ifstream in{named, std::ios::binary};
   if (!in) {

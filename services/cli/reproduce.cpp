@@ -93,7 +93,7 @@ expected<trained_again> train_again(context& with, const wire::ModelVersionT& ve
   return out;
 }
 
-json::object to_json(const trained_again& of) {
+json::object trained_json(const trained_again& of) {
   return {{"model", of.model},    {"version", of.version},         {"run", of.run},
           {"equal", of.equal()},  {"same_binary", of.same_binary}, {"weights_before", of.before},
           {"weights_now", of.now}};
@@ -108,7 +108,7 @@ void print(const trained_again& of) {
 expected<void> reproduce_model(context& with, const wire::ModelVersionT& version) {
   TROUPE_TRY(made, train_again(with, version));
   if (with.json)
-    std::cout << json::serialize(to_json(made)) << '\n';
+    std::cout << json::serialize(trained_json(made)) << '\n';
   else
     print(made);
   if (!made.equal())
@@ -148,7 +148,7 @@ expected<void> reproduce_release(context& with, const wire::ReleaseT& release) {
     folders.push_back(text_or(entry, "path") + "/");
     for (auto& [file, about] : made->files)
       bundle[folders.back() + std::string{file}] = about;
-    made_again.push_back(to_json(*made));
+    made_again.push_back(trained_json(*made));
     if (!with.json)
       print(*made);
   }

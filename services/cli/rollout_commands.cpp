@@ -63,7 +63,7 @@ bool is_over(wire::RolloutState state) {
          state == wire::RolloutState::failed;
 }
 
-json::object to_json(const wire::RolloutT& from) {
+json::object rollout_json(const wire::RolloutT& from) {
   json::array decisions;
   for (auto& each : from.decisions)
     decisions.push_back(json::object{{"at", json_instant(each->at)},
@@ -113,7 +113,7 @@ std::string line_of(const wire::RolloutT& from) {
 
 void print(const context& with, const wire::RolloutT& from) {
   if (with.json) {
-    std::cout << json::serialize(to_json(from)) << '\n';
+    std::cout << json::serialize(rollout_json(from)) << '\n';
     return;
   }
   std::cout << line_of(from) << '\n' << "  " << from.reason << '\n';
@@ -310,7 +310,7 @@ expected<void> list(context& with, const rollout_list_options& given) {
   json::array out;
   for (auto& each : page.rollouts) {
     if (with.json)
-      out.push_back(to_json(*each));
+      out.push_back(rollout_json(*each));
     else
       std::cout << line_of(*each) << '\n';
   }
