@@ -146,7 +146,7 @@ TEST_CASE("rows that the validator refuses go to quarantine with their position,
 
   CHECK(report.state.added.events == 90);
   CHECK(report.state.added.quarantined == 10);
-  auto rows = w.log->quarantined({}).value();
+  auto rows = w.log->quarantine().list({}).value();
   REQUIRE(rows.size() == 10);
   CHECK(rows[1].row == 14);
   CHECK(rows[1].raw == "e14");
