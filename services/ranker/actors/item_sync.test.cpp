@@ -29,6 +29,7 @@ struct item_sync_fixture : ranker_fixture {
     deps.post = pool.function();
     deps.report = report;
     sync = own(spawn_item_sync(system, std::move(deps)));
+    run();
     advance(1ms); // The first scan begins.
   }
 

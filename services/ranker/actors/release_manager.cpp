@@ -33,8 +33,6 @@ public:
   release_manager_actor::behavior_type make_behavior(release_manager_deps deps) {
     deps_ = std::move(deps);
     undecided_.insert(deps_.wanted.begin(), deps_.wanted.end());
-    if (!undecided_.empty())
-      deps_.report.not_ready(fmt::format("loads {} releases", undecided_.size()));
     self_->set_exit_handler([this](caf::exit_msg& message) {
       for (auto* list : {&unwritten_, &being_written_})
         for (auto& each : std::exchange(*list, {}))
@@ -364,6 +362,9 @@ release_manager_actor spawn_release_manager(caf::actor_system& system, release_m
                       const std::shared_ptr<release_manager_deps>& from) {
     return self->state.make_behavior(std::move(*from));
   };
+  // Here, not in the actor: by the time that first runs, the service might have said "ready".
+  if (!deps.wanted.empty())
+    deps.report.not_ready(fmt::format("loads {} releases", deps.wanted.size()));
   return system.spawn(behaviour, std::make_shared<release_manager_deps>(std::move(deps)));
 }
 
