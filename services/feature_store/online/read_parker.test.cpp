@@ -27,6 +27,18 @@ struct parking : testing::actor_fixture {
                },
                counts, 3}));
 
+  /// What still waits is answered before the members that an answer is written to are gone.
+  ~parking() {
+    caf::anon_send_exit(parker, caf::exit_reason::user_shutdown);
+    run();
+  }
+
+  /// What waits is answered while there is somebody to hear it.
+  ~parking() {
+    caf::anon_send_exit(parker, caf::exit_reason::user_shutdown);
+    run();
+  }
+
   void park(std::size_t offset, deadline until) {
     auto asked = std::make_shared<net::request>();
     asked->payload = chunk::own(std::string(offset, 'x'));
