@@ -21,7 +21,7 @@ set(views ${CMAKE_SOURCE_DIR}/services/feature_store/views)
 install(FILES ${views}/serving.toml ${views}/interactions.toml DESTINATION share/troupe/views COMPONENT troupe)
 # Only in Debian packages, by absolute names; a tree that is put anywhere has its catalog in compose/ and no units.
 install(FILES ${CMAKE_SOURCE_DIR}/compose/catalog.toml DESTINATION /etc/troupe COMPONENT troupe EXCLUDE_FROM_ALL)
-install(FILES ${CMAKE_SOURCE_DIR}/packaging/troupe@.service ${CMAKE_SOURCE_DIR}/packaging/troupe.target
+install(FILES ${CMAKE_SOURCE_DIR}/scripts/packaging/troupe@.service ${CMAKE_SOURCE_DIR}/scripts/packaging/troupe.target
   DESTINATION /lib/systemd/system COMPONENT troupe EXCLUDE_FROM_ALL)
 
 set(CPACK_GENERATOR DEB)
@@ -40,8 +40,8 @@ set(CPACK_DEBIAN_PACKAGE_SECTION misc)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_BINARY_DIR}/bin)
 set(CPACK_DEBIAN_TROUPE_PACKAGE_NAME troupe)
-set(CPACK_DEBIAN_TROUPE_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/packaging/conffiles ${CMAKE_SOURCE_DIR}/packaging/postinst
-  ${CMAKE_SOURCE_DIR}/packaging/prerm)
+set(CPACK_DEBIAN_TROUPE_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/scripts/packaging/conffiles ${CMAKE_SOURCE_DIR}/scripts/packaging/postinst
+  ${CMAKE_SOURCE_DIR}/scripts/packaging/prerm)
 # The matrix products are OpenBLAS's: the reference BLAS, which would do too, is many times slower.
 set(same_troupe "troupe (= ${PROJECT_VERSION}), libopenblas0-pthread")
 set(CPACK_DEBIAN_TROUPE-SERVICES_PACKAGE_NAME troupe-services)
