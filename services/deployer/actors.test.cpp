@@ -457,7 +457,8 @@ TEST_CASE_FIXTURE(house,
                   "changes that wait for a step to be written are bounded, and a stop answers all of them") {
   // A controller whose disk does not answer.
   auto silent = own(system.spawn([](caf::event_based_actor* self) -> caf::behavior {
-    return {[self](commit_atom, const commit_ptr&) { return self->make_response_promise(); }};
+    return {[self](commit_atom, const commit_ptr&) { return self->make_response_promise(); },
+            [self](seen_atom, const std::string&) { return self->make_response_promise(); }};
   }));
   rollout_deps deps;
   deps.record.id = "r";

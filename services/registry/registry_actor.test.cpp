@@ -84,14 +84,14 @@ TEST_CASE_FIXTURE(registry_fixture, "the registry does not do what nobody waits 
 }
 
 TEST_CASE_FIXTURE(registry_fixture,
-                  "a registry that is stopped half-way does what came before, and refuses what comes after") {
-  auto before = send_later("a");
+                  "a registry that is stopped half-way answers what waited, and what came behind the stop") {
+  auto waited = send_later("a");
   caf::anon_send_exit(registry, caf::exit_reason::user_shutdown);
-  auto after = send_later("b");
+  auto behind = send_later("b");
   run();
 
-  REQUIRE(*before);
-  CHECK((*before)->has_value());
-  CHECK(code_of(after) == ec::stopping);
+  REQUIRE(*waited);
+  CHECK((*waited)->has_value());
+  CHECK(code_of(behind) == ec::stopping);
   CHECK(runs() == 1);
 }

@@ -81,21 +81,21 @@ TEST_CASE_FIXTURE(runs_fixture, "an order whose deadline has passed is not taken
 }
 
 TEST_CASE_FIXTURE(runs_fixture,
-                  "a trainer that is stopped answers what waited, and what was passed on to a run") {
+                  "a trainer that is stopped answers what was passed on to a run, and what came behind the stop") {
   auto taken = order("taken");
   run();
   CHECK(state_in(taken) == wire::TrainState::waiting);
 
   auto passed_on = status("taken");
   REQUIRE(step());
-  auto waited = order("waited");
   caf::anon_send_exit(runs, caf::exit_reason::user_shutdown);
+  auto behind = order("behind");
   run();
 
   CHECK(state_in(passed_on) == wire::TrainState::waiting);
-  CHECK(code_of(waited) == ec::stopping);
+  CHECK(code_of(behind) == ec::stopping);
   auto entry = deps->journal->find("taken");
   REQUIRE((entry && *entry));
   CHECK(!(*entry)->status.ended()); // The next life goes on with it.
-  CHECK(!*deps->journal->find("waited"));
+  CHECK(!*deps->journal->find("behind"));
 }
