@@ -33,12 +33,6 @@ struct parking : testing::actor_fixture {
     run();
   }
 
-  /// What waits is answered while there is somebody to hear it.
-  ~parking() {
-    caf::anon_send_exit(parker, caf::exit_reason::user_shutdown);
-    run();
-  }
-
   void park(std::size_t offset, deadline until) {
     auto asked = std::make_shared<net::request>();
     asked->payload = chunk::own(std::string(offset, 'x'));
