@@ -80,8 +80,9 @@ TEST_CASE_FIXTURE(runs_fixture, "an order whose deadline has passed is not taken
   CHECK(code_of(unknown) == ec::not_found);
 }
 
-TEST_CASE_FIXTURE(runs_fixture,
-                  "a trainer that is stopped answers what was passed on to a run, and what came behind the stop") {
+TEST_CASE_FIXTURE(
+    runs_fixture,
+    "a trainer that is stopped answers what was passed on to a run, and what came behind the stop") {
   auto taken = order("taken");
   run();
   CHECK(state_in(taken) == wire::TrainState::waiting);
