@@ -89,7 +89,7 @@ public:
         !kept)
       log::warn("points-not-kept", "trainer cannot keep the metrics of run {}: {}", order_.id,
                 render(kept.error()));
-    log::warn("run-not-published", "trainer could not report the registry how run {} ended{}: {}", order_.id,
+    log::warn("run-not-published", "trainer could not tell the registry how run {} ended{}: {}", order_.id,
               status_.publication == publication::waiting ? ", and tries again" : "", render(told.error()));
   }
 

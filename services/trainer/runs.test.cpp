@@ -56,7 +56,7 @@ TEST_CASE("a run trains, describes its model by hashes, and a start sent twice i
   CHECK(other.error().code == ec::conflict);
   CHECK(read(last).state() == wire::TrainState::done);
   auto manifest = read(last).manifest()->str();
-  for (auto* part : {"\"kind\":\"test\"", "\"seed\":7", "\"ranks\":2",
+  for (auto* part : {"\"kind\":\"popularity\"", "\"seed\":7", "\"ranks\":2",
                      "\"weights\":{\"bytes\":", "\"sha256\":", "\"hr_at_10\":", "\"parents\":[]"})
     CHECK_MESSAGE(manifest.find(part) != std::string::npos, part, " in ", manifest);
   CHECK(read(last).error()->str().find("no registry") != std::string::npos);

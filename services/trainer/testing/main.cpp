@@ -90,7 +90,7 @@ int main(int argc, char** argv) {
     std::filesystem::create_directories(model);
     std::ofstream{model / "weights.safetensors"} << "weights of seed " << config["seed"];
     std::ofstream{model / "items.txt"} << "a\nb\n";
-    std::ofstream{model / "model.json"} << R"({"format":1,"kind":"test"})";
+    std::ofstream{model / "model.json"} << R"({"format":1,"kind":"popularity"})";
     std::printf("{\"done\":true,\"metrics\":{\"hr_at_10\":0.5},\"model\":\"%s\"}\n", model.c_str());
   }
   return 0;
