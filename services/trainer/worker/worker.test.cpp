@@ -185,7 +185,7 @@ TEST_CASE("Parquet and text give the same model, however the rows of one are sor
   auto second = load_model(text.options.out / "model");
   CHECK(first->items == second->items);
   CHECK(first->users == second->users);
-  CHECK(first->weights.at("item_factors").bytes == second->weights.at("item_factors").bytes);
+  CHECK((first->weights.at("item_factors").bytes == second->weights.at("item_factors").bytes));
   CHECK(second->metrics.empty());
 }
 
