@@ -25,7 +25,6 @@ struct fake_fleet : served_gateway {
   std::string answering;             ///< The release that answers, where not the one asked for.
   std::vector<std::pair<std::uint32_t, std::uint64_t>> waited_for; ///< By the last ranking.
   std::vector<std::string> excluded;                               ///< By the last ranking.
-  std::vector<std::string> excluded;                               ///< By the last ranking.
   std::uint64_t trace_low = 0;                                     ///< Of the last ranking.
   std::vector<std::unique_ptr<net::endpoint>> endpoints;
   std::vector<std::shared_ptr<net::client>> clients;
@@ -247,21 +246,6 @@ TEST_CASE("the token of a write makes a read wait for it, and the trace goes on 
   std::lock_guard lock{fleet.mutex};
   CHECK(fleet.waited_for == std::vector<std::pair<std::uint32_t, std::uint64_t>>{{3, 1}});
   CHECK(fleet.trace_low == 0x8448eb211c80319cu);
-}
-
-TEST_CASE("the answer to the token of a deletion leaves the item out, and it is similar to nothing") {
-  fake_fleet fleet;
-  fleet.open();
-
-  auto token = text(fleet.ask("DELETE", "/v1/items/i1").at("token"));
-  auto read =
-      fleet.call("GET", "/v1/users/u1/recommendations?exclude=i2", {}, {{"X-Consistency-Token", token}});
-
-  CHECK(token == "3:1;i1");
-  CHECK(read.status == 200);
-  CHECK(fleet.call("GET", "/v1/items/i1/similar", {}, {{"X-Consistency-Token", token}}).status == 404);
-  std::lock_guard lock{fleet.mutex};
-  CHECK(fleet.excluded == std::vector<std::string>{"i2", "i1"});
 }
 
 TEST_CASE("the answer to the token of a deletion leaves the item out, and it is similar to nothing") {
