@@ -102,9 +102,6 @@ struct fake_fleet : served_gateway {
           excluded.clear();
           for (std::uint32_t i = 0; asked->exclude() && i < asked->exclude()->size(); ++i)
             excluded.push_back(asked->exclude()->Get(i)->str());
-          excluded.clear();
-          for (std::uint32_t i = 0; asked->exclude() && i < asked->exclude()->size(); ++i)
-            excluded.push_back(asked->exclude()->Get(i)->str());
           for (std::size_t i = 0; asked->min_offsets() && i < asked->min_offsets()->size(); ++i)
             waited_for.emplace_back(asked->min_offsets()->Get(static_cast<std::uint32_t>(i))->partition(),
                                     asked->min_offsets()->Get(static_cast<std::uint32_t>(i))->offset());
