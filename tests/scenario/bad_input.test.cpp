@@ -96,7 +96,8 @@ TEST_CASE("bad rows, bad files and bad bytes end in quarantine or a clear error,
     CHECK(number(result, "quarantined") == 1);
     log_holds(6);
     json range, twice;
-    for (auto& row : services.ask({"quarantine", "list"}).at("rows").as_array()) {
+    auto listed = services.ask({"quarantine", "list"});
+    for (auto& row : listed.at("rows").as_array()) {
       if (row.at("rule").as_string() == "range")
         range = row;
       if (row.at("rule").as_string() == "duplicate_id")
