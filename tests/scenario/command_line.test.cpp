@@ -51,6 +51,8 @@ TEST_CASE("the help has every command under what people do with it") {
 
 TEST_CASE("a port in use ends troupe up, which says whose") {
   fleet services{"scenario_command_line_port"};
+  write_file(services.data() / "views" / "v.toml",
+             read_file(source_dir() / "services" / "feature_store" / "views" / "serving.toml"));
   auto taken =
       troupe::http::server::start({}, [](const troupe::http::request&) { return troupe::http::response{}; });
   REQUIRE(taken);
