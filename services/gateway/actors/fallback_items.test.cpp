@@ -51,9 +51,11 @@ struct trending : gateway_parts, troupe::testing::actor_fixture {
       auto label = out.CreateString(name);
       auto status = out.CreateVector(present ? there : missing);
       auto values = out.CreateVector(numbers);
+      auto ages = out.CreateVector(std::vector<std::int64_t>(numbers.size()));
       wire::FeatureColumnBuilder made{out};
       made.add_name(label);
       made.add_status(flatbuffers::Offset<flatbuffers::Vector<wire::FeatureStatus>>{status.o});
+      made.add_age_us(ages);
       made.add_numbers(values);
       return made.Finish();
     };

@@ -21,7 +21,12 @@ struct serving : gateway_parts, troupe::testing::actor_fixture {
     deps->fallback_items = own(spawn_fallback_items(system, deps));
     run();
   }
-  ~serving() { deps->fallback_items = nullptr; }
+  ~serving() {
+    while (registry.waiting() > 0) // A request waits as long as what it asked for.
+      registry.next().fail(ec::stopping, "the test is over");
+    run();
+    deps->fallback_items = nullptr;
+  }
 
   using answer = std::shared_ptr<std::optional<http::response>>;
   answer ask(const std::string& method, const std::string& path) {

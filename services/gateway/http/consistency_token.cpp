@@ -57,8 +57,10 @@ expected<consistency_token> parse_token(std::string_view text) {
   while (items != std::string_view::npos) {
     text.remove_prefix(items + 1);
     items = text.find(';');
-    auto item = http::percent_decode(text.substr(0, items));
-    if (!item || item->empty() || out.deleted_items.size() == most_deleted_items)
+    auto given = text.substr(0, items);
+    auto item = http::percent_decode(given);
+    if (!item || item->empty() || http::percent_encode(*item) != given ||
+        out.deleted_items.size() == most_deleted_items)
       return unexpected<error>{not_a_token()};
     out.deleted_items.push_back(std::move(*item));
   }
