@@ -2,10 +2,6 @@
 #include "tests/support/raw_socket.hpp"
 #include "tests/support/input.hpp"
 
-#include "common/net/envelope.hpp"
-
-#include "schemas/envelope_generated.h"
-
 #include <boost/json/value.hpp>
 #include <doctest/doctest.h>
 
@@ -177,29 +173,7 @@ TEST_CASE("bad rows, bad files and bad bytes end in quarantine or a clear error,
         peer.send_frames(frames);
         peer.receive(5);
       }
-      { // An envelope of the next version, with a request id, is answered.
-        troupe::net::envelope head;
-        head.kind = troupe::wire::Kind::status;
-        head.request_id = {1, 2};
-        head.time_left = 1s;
-        std::string bytes{troupe::net::encode(head).text()};
-        flatbuffers::GetMutableRoot<flatbuffers::Table>(bytes.data())
-            ->SetField<std::uint16_t>(troupe::wire::Envelope::VT_VERSION, troupe::net::envelope_version + 1,
-                                      0);
-        raw_socket peer{path};
-        REQUIRE(peer.connected());
-        CHECK(peer.greet());
-        peer.send_frames({bytes, ""});
-        std::string answer;
-        CHECK(wait_until(
-            [&] {
-              answer += peer.receive(100);
-              return answer.find("envelope version 2 came") != std::string::npos;
-            },
-            10s));
-      }
       auto counted = metrics_of(services, service);
-      CHECK(metric(counted, "troupe_endpoint_refused_total", "reason=\"version\"") == 1);
       CHECK(metric(counted, "troupe_endpoint_dropped_total", "reason=\"malformed\"") > 0);
       CHECK(services.pid_of(service) == pid);
     }
