@@ -104,7 +104,7 @@ json personal_release(const main_job& job, const std::string& spec) {
     CHECK(each.at("models").as_object().size() == 2);
   }
   auto filtered = [&](const std::string& attribute) {
-    return R"({"user":"u","filters":[{"attribute":")" + attribute + R"(","value":"x"}]})";
+    return R"({"user":"u","filters":[{"attribute":")" + attribute + R"(","op":"contains","value":"x"}]})";
   };
   outside.good("POST", "/v1/recommendations", filtered("genres"));
   CHECK(outside.bad("POST", "/v1/recommendations", filtered("colour")) == 400);
