@@ -119,7 +119,7 @@ void follows_the_scheme(const std::string& text) {
     CAPTURE(name);
     static const std::regex scheme{"process_[a-z_]+|troupe_(ingest|validator|feature_store|trainer|registry|"
                                    "deployer|ranker|gateway|service|"
-                                   "endpoint|client)_[a-z0-9_]*[a-z0-9]"};
+                                   "endpoint|client|pool)_[a-z0-9_]*[a-z0-9]"};
     CHECK(std::regex_match(name, scheme));
     CHECK(name.ends_with("_total") == (rest == " counter"));
     CHECK((rest != " histogram" || name.ends_with("_seconds")));
