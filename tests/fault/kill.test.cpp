@@ -120,8 +120,8 @@ void import_until_done(const fleet& services, const std::filesystem::path& world
   say("import done after " + std::to_string(starts) + " starts of the client");
 }
 
-/// Clicks, one post after the other, each told until it is acknowledged.
-void post_until_acknowledged(const fleet& services) {
+/// Clicks, one post after the other with a pause between them, each told until it is acknowledged.
+void post_until_acknowledged(const fleet& services, std::chrono::milliseconds pause) {
   int refused = 0;
   for (int i = 0; i < posts; ++i) {
     std::string body;
@@ -143,6 +143,7 @@ void post_until_acknowledged(const fleet& services) {
         },
         60s);
     REQUIRE(acknowledged);
+    std::this_thread::sleep_for(pause);
   }
   say(std::to_string(posts) + " posts acknowledged, after " + std::to_string(refused) + " refusals");
 }
@@ -162,7 +163,7 @@ TEST_CASE(
     generate(services, world.path(), events, {"--late", "0.02", "--seed", "5"});
     services.up();
     ingest(services, world.path(), {}, 400s);
-    post_until_acknowledged(services);
+    post_until_acknowledged(services, 0ms);
     wanted = look(services);
     CHECK(services.down());
   }
@@ -172,7 +173,7 @@ TEST_CASE(
   configure(services, "interactions");
   services.up({"--longest-delay", "500ms"});
   kill_all_during(services, "the import", [&] { import_until_done(services, world.path()); });
-  kill_all_during(services, "the posts", [&] { post_until_acknowledged(services); });
+  kill_all_during(services, "the posts", [&] { post_until_acknowledged(services, 20ms); });
 
   auto got = look(services);
   CHECK(got.events == wanted.events);
