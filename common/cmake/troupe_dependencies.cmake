@@ -15,6 +15,9 @@ if(TROUPE_TESTS)
 endif()
 find_package(prometheus-cpp REQUIRED COMPONENTS core)
 pkg_check_modules(zmq REQUIRED IMPORTED_TARGET libzmq)
+# Folders of what libzmq itself is made from. CMake 3.25 gives "-isystem DIR" at its first run another place in the command than at
+# the next, so that everything was compiled twice.
+set_target_properties(PkgConfig::zmq PROPERTIES INTERFACE_COMPILE_OPTIONS "" INTERFACE_INCLUDE_DIRECTORIES "")
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(libz REQUIRED IMPORTED_TARGET zlib)
