@@ -14,6 +14,9 @@
 
 namespace troupe {
 
+/// Has work that blocks done elsewhere: in a pool, or as a test wants it. ec::overloaded: the work is gone.
+using post_function = std::function<expected<void>(std::function<void()>)>;
+
 /// Threads for work that blocks or computes long, so that actors and sockets need not: reading files, writing
 /// to the store, scoring. The work comes back as a message that its task sends.
 ///

@@ -36,7 +36,7 @@ expected<void> component_runner::start(const component_list& components,
     context_.begin(reports[i]);
     auto part = item.spawn(context_);
     if (!part)
-      return fail_while(fmt::format("component {} did not start", item.name), std::move(part).error());
+      return with_context(fmt::format("component {} did not start", item.name), std::move(part).error());
     caf::actor_addr address;
     if (part->handle) {
       address = part->handle.address();

@@ -1,5 +1,7 @@
 #include "common/actor/health.hpp"
 
+#include "common/http/problem.hpp"
+
 #include "schemas/status_generated.h"
 
 #include <algorithm>
@@ -22,19 +24,6 @@ std::string_view name_of(health::condition is) {
     return "stopped";
   }
   return "unknown";
-}
-
-std::string json_text(std::string_view text) {
-  std::string out = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\')
-      out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20)
-      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
-    else
-      out += c;
-  }
-  return out + '"';
 }
 
 } // namespace
@@ -161,16 +150,17 @@ chunk health::status_reply() const {
 }
 
 std::string health::json() const {
+  using http::json_quoted;
   auto now = read();
   std::string out =
       fmt::format(R"({{"service":{},"replica":{},"ready":{},"state":{},"uptime_s":{},"last_error":{})",
-                  json_text(now.service), now.replica, now.ready, json_text(now.state),
-                  now.uptime.count() / 1'000'000, json_text(now.last_error));
+                  json_quoted(now.service), now.replica, now.ready, json_quoted(now.state),
+                  now.uptime.count() / 1'000'000, json_quoted(now.last_error));
   out += R"(,"components":[)";
   for (std::size_t i = 0; i < now.components.size(); ++i) {
     const auto& part = now.components[i];
-    out += fmt::format(R"({}{{"name":{},"state":{},"why":{}}})", i == 0 ? "" : ",", json_text(part.name),
-                       json_text(name_of(part.is)), json_text(part.why));
+    out += fmt::format(R"({}{{"name":{},"state":{},"why":{}}})", i == 0 ? "" : ",", json_quoted(part.name),
+                       json_quoted(name_of(part.is)), json_quoted(part.why));
   }
   return out + "]}\n";
 }

@@ -1,10 +1,9 @@
-
 #include "common/actor/run_service.hpp"
 
 #include "common/actor/component_runner.hpp"
-#include "common/actor/exit_codes.hpp"
 #include "common/actor/signal_watch.hpp"
 #include "common/command_line/command_line.hpp"
+#include "common/command_line/exit_codes.hpp"
 #include "common/http/client.hpp"
 #include "common/http/server.hpp"
 #include "common/log/log.hpp"

@@ -1,7 +1,7 @@
 #include "common/actor/run_service.hpp"
 
 #include "common/actor/component_runner.hpp"
-#include "common/actor/exit_codes.hpp"
+#include "common/command_line/exit_codes.hpp"
 #include "common/http/server.hpp"
 #include "common/testing/temp_dir.hpp"
 

@@ -449,8 +449,8 @@ expected<std::vector<std::string>> catalog_watch::check() {
   auto read = catalog::parse(text, old->file(), old->data());
   if (!read) {
     refused_ = content;
-    return fail_while("the changed catalog was not taken, the one before stays in force",
-                      std::move(read).error());
+    return with_context("the changed catalog was not taken, the one before stays in force",
+                        std::move(read).error());
   }
   refused_.clear();
   auto fresh = std::make_shared<const catalog>(std::move(*read));

@@ -1,5 +1,7 @@
 #include "common/command_line/command_line.hpp"
 
+#include "common/command_line/exit_codes.hpp"
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -119,7 +119,6 @@ public:
   /// unknown name is our mistake.
   void group(std::string heading, std::initializer_list<std::string_view> names);
 
-  static constexpr int exit_usage = 2;
   /// Fills the targets and runs what is given. An exit code where the program ends here: 0 after `--help`, 2
   /// when the usage is wrong, which stderr says in one line.
   std::optional<int> parse(int argc, const char* const* argv);

@@ -19,10 +19,10 @@ TEST_CASE("an error tells its code and its text") {
   error err{ec::disk_full, "cannot append 3 events"};
 
   CHECK(render(err) == "disk_full: cannot append 3 events");
-  CHECK(render(fail_while("importing u.data", err).value()) ==
+  CHECK(render(with_context("importing u.data", err).value()) ==
         "disk_full: importing u.data: cannot append 3 events");
-  CHECK(remedy_of(ec::disk_full) == remedy::retry_later);
-  CHECK(remedy_of(ec::invalid_argument) == remedy::fix_input);
+  CHECK(disposition_of(ec::disk_full) == error_disposition::retry_later);
+  CHECK(disposition_of(ec::invalid_argument) == error_disposition::fix_input);
 }
 
 TEST_CASE("times are read and written as RFC 3339") {

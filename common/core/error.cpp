@@ -41,7 +41,7 @@ std::string_view to_string(ec code) noexcept {
   return "unknown";
 }
 
-remedy remedy_of(ec code) noexcept {
+error_disposition disposition_of(ec code) noexcept {
   switch (code) {
   case ec::disk_full:
   case ec::overloaded:
@@ -49,28 +49,28 @@ remedy remedy_of(ec code) noexcept {
   case ec::stopping:
   case ec::unavailable:
   case ec::io_failed:
-    return remedy::retry_later;
+    return error_disposition::retry_later;
   case ec::invalid_argument:
   case ec::conflict:
   case ec::unauthorized:
   case ec::unsupported_version:
-    return remedy::fix_input;
+    return error_disposition::fix_input;
   case ec::not_found:
   case ec::already_exists:
   case ec::canceled:
   case ec::corrupt:
-    return remedy::never;
+    return error_disposition::never;
   case ec::internal:
-    return remedy::report_bug;
+    return error_disposition::report_bug;
   }
-  return remedy::report_bug;
+  return error_disposition::report_bug;
 }
 
 std::string render(const error& err) {
   return fmt::format("{}: {}", to_string(err.code), err.text);
 }
 
-unexpected<error> fail_while(std::string_view doing, error cause) {
+unexpected<error> with_context(std::string_view doing, error cause) {
   return unexpected<error>{error{cause.code, fmt::format("{}: {}", doing, cause.text)}};
 }
 

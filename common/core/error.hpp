@@ -30,13 +30,13 @@ enum class ec : std::uint8_t {
 };
 
 /// What a caller should do about an error.
-enum class remedy : std::uint8_t { retry_later, never, fix_input, report_bug };
+enum class error_disposition : std::uint8_t { retry_later, never, fix_input, report_bug };
 
 /// The stable name of `code`, as logs and JSON show it: `disk_full`.
 std::string_view to_string(ec code) noexcept;
 
 /// What the receiver of `code` can do about it.
-remedy remedy_of(ec code) noexcept;
+error_disposition disposition_of(ec code) noexcept;
 
 /// A failure: its code, and one sentence saying what was being done, with what, and why it failed.
 struct error {
@@ -62,7 +62,7 @@ unexpected<error> fail(ec code, fmt::format_string<Args...> text, Args&&... args
 }
 
 /// Passes an error on with what was being done put before it.
-unexpected<error> fail_while(std::string_view doing, error cause);
+unexpected<error> with_context(std::string_view doing, error cause);
 
 /// The text for the current `errno`, thread-safe.
 std::string errno_text(int number);

@@ -212,7 +212,7 @@ expected<void> parquet_writer::consume() {
     state_->join();
     auto why =
         state_->outcome ? error{ec::internal, "the file ended before its rows"} : state_->outcome.error();
-    return fail_while(fmt::format("writing {}", state_->path.string()), std::move(why));
+    return with_context(fmt::format("writing {}", state_->path.string()), std::move(why));
   }
   rows.waiting.push_back(static_cast<duckdb_data_chunk>(take_chunk()));
   rows.changed.notify_all();
@@ -229,7 +229,7 @@ expected<std::uint64_t> parquet_writer::finish() {
   state_->rows->changed.notify_all();
   state_->join();
   if (!state_->outcome)
-    return fail_while(fmt::format("writing {}", state_->path.string()), state_->outcome.error());
+    return with_context(fmt::format("writing {}", state_->path.string()), state_->outcome.error());
   state_->base.reset();
   TROUPE_CHECK(sync_file(state_->part));
   std::error_code why;

@@ -24,8 +24,8 @@ expected<ingest::message<Table>> ask_ingest(context& context, wire::Kind kind, c
     auto reply = client->call(kind, payload, deadline::in(limit));
     if (reply)
       return ingest::message<Table>::open(reply->payload);
-    if (!patient || remedy_of(reply.error().code) != remedy::retry_later || give_up.passed() ||
-        context::interrupted())
+    if (!patient || disposition_of(reply.error().code) != error_disposition::retry_later ||
+        give_up.passed() || context::interrupted())
       return unexpected{reply.error()};
     if (!std::exchange(said, true))
       fmt::print(stderr, "{}asking ingest again for two minutes: {}\n",

@@ -2,6 +2,7 @@
 
 #include "common/command_line/command_line.hpp"
 #include "common/core/time.hpp"
+#include "common/json/quote.hpp"
 #include "common/log/log.hpp"
 #include "common/net/client.hpp"
 #include "common/net/component.hpp"
@@ -93,7 +94,9 @@ expected<catalog_ptr> context::catalog() {
     }
     if (!found)
       return fail(ec::not_found,
-                  "there is no compose/catalog.toml here or in a folder above; name one with --catalog");
+                  "there is no compose/catalog.toml here, beside {} or in a folder above, and no {}; name "
+                  "one with --catalog",
+                  program.string(), system_catalog);
     file = *found;
   }
   TROUPE_TRY(read, troupe::catalog::load(file, data));
@@ -122,7 +125,7 @@ void context::command(command_line::command& sub, std::function<expected<void>()
       return;
     const auto& err = done.error();
     // A hint says what to do about a service that does not answer.
-    bool silent = remedy_of(err.code) == remedy::retry_later;
+    bool silent = disposition_of(err.code) == error_disposition::retry_later;
     std::string next{hint.empty() || !silent ? advice(err.code) : std::string_view{hint}};
     std::cout.flush();
     std::cerr << fmt::format("troupe {}: {}{}{}\n", path, render(err), next.empty() ? "" : "; ", next);
@@ -149,32 +152,9 @@ std::string check_duration(const std::string& text) {
 }
 
 std::string json_string(std::string_view text) {
-  std::string out = "\"";
-  for (char c : text) {
-    switch (c) {
-    case '"':
-      out += "\\\"";
-      break;
-    case '\\':
-      out += "\\\\";
-      break;
-    case '\n':
-      out += "\\n";
-      break;
-    case '\t':
-      out += "\\t";
-      break;
-    case '\r':
-      out += "\\r";
-      break;
-    default:
-      if (static_cast<unsigned char>(c) < 0x20)
-        out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
-      else
-        out += c;
-    }
-  }
-  return out + '"';
+  std::string out;
+  append_json_string(out, text);
+  return out;
 }
 
 bool stdout_is_terminal() {

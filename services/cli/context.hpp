@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/catalog/catalog.hpp"
+#include "common/command_line/exit_codes.hpp"
 #include "common/core/error.hpp"
 
 #include <cstdint>
@@ -64,7 +65,7 @@ public:
 
   /// The error of a command that was given in a way that cannot be: exit code 2.
   unexpected<error> wrong_usage(std::string text) {
-    exit_code_ = 2;
+    exit_code_ = exit_usage;
     return unexpected<error>{error{ec::invalid_argument, std::move(text)}};
   }
 

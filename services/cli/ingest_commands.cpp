@@ -261,8 +261,10 @@ expected<void> verify_log(context& context) {
       for (auto& bytes : page.batches) {
         TROUPE_TRY(block, batch::open(bytes));
         if (block.partition() != p || block.base_offset() > offset)
-          return fail(ec::corrupt, "partition {} of the log has a hole at offset {}: the block there says partition {}, offset {}", p,
-                      offset, block.partition(), block.base_offset());
+          return fail(ec::corrupt,
+                      "partition {} of the log has a hole at offset {}: the block there says partition {}, "
+                      "offset {}",
+                      p, offset, block.partition(), block.base_offset());
         for (auto i = offset - block.base_offset(); i < block.size() && offset < end; ++i, ++offset) {
           auto rec = to_record(block[i]);
           if (auto good = check(rec); !good)

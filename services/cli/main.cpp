@@ -19,13 +19,12 @@
 #include "services/cli/validator_commands.hpp"
 
 #include "common/command_line/command_line.hpp"
+#include "common/command_line/exit_codes.hpp"
 
 #include <exception>
 #include <iostream>
 
 namespace {
-
-constexpr int exit_failed = 1;
 
 int run(int argc, char** argv) {
   using namespace troupe;
@@ -36,7 +35,8 @@ int run(int argc, char** argv) {
   app.options_anywhere();
   app.version("troupe " TROUPE_VERSION);
   app.add_option("--catalog", context.catalog_file,
-                 "Catalog of the fleet; else compose/catalog.toml here or above")
+                 "Catalog of the fleet; else compose/catalog.toml here, beside the program or above, or "
+                 "/etc/troupe/catalog.toml")
       ->environment("TROUPE_CATALOG");
   // Not TROUPE_DATA: there scripts/test looks for data sets.
   app.add_option("--data", context.data, "Data folder of the fleet")
@@ -84,6 +84,6 @@ int main(int argc, char** argv) {
     return run(argc, argv);
   } catch (const std::exception& err) {
     std::cerr << "troupe: internal: " << err.what() << '\n';
-    return exit_failed;
+    return troupe::exit_failed;
   }
 }

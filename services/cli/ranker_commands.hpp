@@ -4,8 +4,7 @@
 
 namespace troupe::cli {
 
-/// `troupe recommend USER`, `troupe similar ITEM` and `troupe rankers [prepare]`: the rankers, asked
-/// directly.
+/// `troupe rankers [recommend USER|similar ITEM|prepare RELEASE...]`: the rankers, asked without the gateway.
 void add_ranker_commands(command_line::command& app, context& context);
 
 } // namespace troupe::cli

@@ -125,7 +125,7 @@ expected<void> check_blob(context& with, std::string_view path, const json::valu
   std::error_code ignored;
   std::filesystem::remove_all(folder, ignored);
   if (!got)
-    return fail_while(fmt::format("fetching {} of the release", path), std::move(got).error());
+    return with_context(fmt::format("fetching {} of the release", path), std::move(got).error());
   return {};
 }
 
@@ -142,7 +142,7 @@ expected<void> reproduce_release(context& with, const wire::ReleaseT& release) {
     TROUPE_TRY(version, model_version(with, name + ":" + hash));
     auto made = train_again(with, version);
     if (!made)
-      return fail_while(
+      return with_context(
           fmt::format("training {}:{} of release {} again", name, version.version, release.id.substr(0, 12)),
           std::move(made).error());
     folders.push_back(text_or(entry, "path") + "/");

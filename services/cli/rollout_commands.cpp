@@ -244,7 +244,7 @@ expected<wire::RolloutT> follow(context& with, const std::string& id) {
     auto now = show(with, id);
     waiting.clear();
     if (!now) {
-      if (remedy_of(now.error().code) != remedy::retry_later)
+      if (disposition_of(now.error().code) != error_disposition::retry_later)
         return now;
       waiting.say("the deployer does not answer; asking again");
     } else {
@@ -410,8 +410,8 @@ constexpr auto spec_help =
   rank_correlation = -0.2  # shadow: least mean rank correlation of the items in both lists
 
 It is never promoted without data. The first release of a fleet is promoted as soon as it is loaded.
-With --follow: what it waits for is said on standard error; exit code 0 when promoted (shadow: passed), 1 when rolled back or failed, 130 when Ctrl-C ended the
-following; the rollout goes on.)";
+With --follow: what it waits for is said on standard error; exit code 0 when promoted (shadow: passed), 1 when
+rolled back or failed, 130 when Ctrl-C ended the following; the rollout goes on.)";
 
 void add_start(command_line::command& rollouts, context& with) {
   auto given = std::make_shared<start_options>();

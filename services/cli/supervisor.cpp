@@ -1,6 +1,6 @@
 #include "services/cli/supervisor.hpp"
 
-#include "common/actor/exit_codes.hpp"
+#include "common/command_line/exit_codes.hpp"
 #include "common/core/time.hpp"
 #include "common/log/log.hpp"
 
@@ -157,7 +157,7 @@ expected<void> supervisor::start(process& each) {
       ::dup2(ready[1], child_ready_fd);
     ::sigprocmask(SIG_UNBLOCK, &watched, nullptr);
     ::execv(argv[0], argv.data());
-    ::_exit(127);
+    ::_exit(exit_not_there);
   }
   ::close(lines[1]);
   ::close(ready[1]);

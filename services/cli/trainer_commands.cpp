@@ -4,15 +4,9 @@
 #include "services/cli/training_run.hpp"
 
 #include "common/command_line/command_line.hpp"
-#include "common/config/section.hpp"
 #include "common/core/file.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
-#include "common/json/parse.hpp"
-
-#include <boost/json/parse.hpp>
-
-#include <cstdio>
 
 namespace troupe::cli {
 
@@ -73,7 +67,6 @@ void print(const context& with, const wire::TrainStatus& status) {
 struct train_flags {
   std::string config;
   std::string run;
-  std::string model;
   bool follow = false;
 };
 
@@ -133,13 +126,14 @@ void add_trainer_commands(command_line::command& app, context& with) {
 
   auto* again = app.add_command(
       "reproduce", "Train a model, or all of a release, again from its manifest and compare the hashes");
+  auto what = std::make_shared<std::string>();
   again
-      ->add_option("what", flags->model,
+      ->add_option("what", *what,
                    "MODEL or MODEL:VERSION (a number, an alias, a hash), or a release: its id, the first 8 "
                    "digits or more, its name")
       ->required();
   with.command(
-      *again, [&with, flags] { return reproduce(with, flags->model); }, trainer_hint);
+      *again, [&with, what] { return reproduce(with, *what); }, trainer_hint);
 }
 
 } // namespace troupe::cli

@@ -52,8 +52,9 @@ expected<chunk> follow_training_build(net::client& store, const std::string& spe
       canceled = canceled || cancel;
       waits = false;
       give_up = deadline::in(watch.patience);
-    } else if (remedy_of(next.error().code) != remedy::retry_later || give_up.passed()) {
-      return fail_while("following the build of the training set, which may go on", std::move(next).error());
+    } else if (disposition_of(next.error().code) != error_disposition::retry_later || give_up.passed()) {
+      return with_context("following the build of the training set, which may go on",
+                          std::move(next).error());
     } else if (!std::exchange(waits, true)) {
       watch.waits(next.error());
     }

@@ -63,7 +63,7 @@ expected<reading> profile_path(const std::string& path, const std::string& mappi
       TROUPE_TRY(bytes, read_file(path));
       auto loaded = validator::profile::load(bytes);
       if (!loaded)
-        return fail_while(fmt::format("reading the profile {}", path), std::move(loaded).error());
+        return with_context(fmt::format("reading the profile {}", path), std::move(loaded).error());
       into.seen = std::move(*loaded);
       return into;
     }
@@ -183,7 +183,7 @@ expected<void> merge_profiles(const context& context, const merge_options& given
     TROUPE_TRY(bytes, read_file(each));
     auto loaded = validator::profile::load(bytes);
     if (!loaded)
-      return fail_while(fmt::format("reading the profile {}", each), std::move(loaded).error());
+      return with_context(fmt::format("reading the profile {}", each), std::move(loaded).error());
     merged.merge(*loaded);
   }
   return print_or_store(context, merged, given.out);

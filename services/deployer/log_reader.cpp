@@ -96,7 +96,7 @@ private:
     deps_.metrics->fetch_failures.add();
     if (in_a_row != 3)
       return;
-    log::warn("log-away", "reader cannot read the event log: {}", render(why));
+    log::warn("log-away", "log_reader cannot read the event log: {}", render(why));
     deps_.report.degraded("the event log cannot be read, clicks wait: " + why.text);
   }
 

@@ -175,7 +175,7 @@ private:
       return ask_registry();
     aliases_.reset();
     now_.reason = "waits for the registry's aliases: " + done.error().text;
-    if (remedy_of(done.error().code) == remedy::retry_later)
+    if (disposition_of(done.error().code) == error_disposition::retry_later)
       return; // The next tick begins again.
     log::warn("aliases-left", "rollout {} leaves the registry's aliases as they are: {}", now_.id,
               render(done.error()));

@@ -300,7 +300,7 @@ private:
     starts_.erase(found);
     if (!result)
       return from.asked->respond.fail(
-          fail_while(fmt::format("finding release '{}'", from.spec.release), result.error()).value());
+          with_context(fmt::format("finding release '{}'", from.spec.release), result.error()).value());
     auto release = read_as<wire::Release>(result->payload, "TRPR", "Release");
     if (!release)
       return from.asked->respond.fail(release.error());

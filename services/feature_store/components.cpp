@@ -9,6 +9,7 @@
 #include "services/feature_store/training/training_wire.hpp"
 #include "services/ingest/client/log_stream.hpp"
 
+#include "common/actor/weak_handle.hpp"
 #include "common/log/log.hpp"
 #include "common/net/component.hpp"
 #include "common/net/payload.hpp"
@@ -110,7 +111,8 @@ expected<component> make_states(service_context& context, wiring& made) {
   auto where = views_folder(context);
   auto views = read_views(where);
   if (!views)
-    return fail_while(fmt::format("reading the views of {}", where.string()), std::move(views).error());
+    return with_context(fmt::format("reading the views of {}", where.string()), std::move(views).error());
+  auto defined = views->size();
   for (auto entity : {entity_kind::user, entity_kind::item})
     views->push_back(record_view(entity));
   engine_options options;
@@ -122,7 +124,7 @@ expected<component> make_states(service_context& context, wiring& made) {
   TROUPE_TRY(opened, state_engine::open(context.data() / "state", std::move(*views), options));
   std::shared_ptr<state_engine> engine = std::move(opened);
   made.engine = engine;
-  log::info("states-opened", "feature store serves {} views of {}", engine->views().size(), where.string());
+  log::info("states-opened", "feature store serves {} views of {}", defined, where.string());
   made.metrics = std::make_shared<service_metrics>(context.metrics());
   bool wall = settings.clock == "wall";
   made.now = [engine, wall] { return wall ? micros_of(wall_now()) : engine->watermark(); };
@@ -139,10 +141,9 @@ expected<component> make_read_parker(service_context& context, wiring& made) {
                                   {[reads](const net::request& asked) { return reads->reached(asked); },
                                    [reads](net::request_ptr asked) { reads->serve(std::move(asked)); },
                                    made.metrics, context.config<config>().parked_reads});
-  auto weak = caf::actor_cast<caf::weak_actor_ptr>(made.parker);
-  reads->park_with([weak](net::request_ptr asked) {
-    if (auto strong = weak.lock())
-      caf::anon_send(caf::actor_cast<read_parker_actor>(strong), park_atom::value, std::move(asked));
+  reads->park_with([weak = weak_handle{made.parker}](net::request_ptr asked) {
+    if (auto to = weak.lock())
+      caf::anon_send(to, park_atom::value, std::move(asked));
     else
       asked->respond.fail({ec::stopping, "the feature store is draining"});
   });

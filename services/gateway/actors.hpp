@@ -3,13 +3,13 @@
 #include "services/gateway/logic/fallback_list.hpp"
 #include "services/gateway/store/impression_outbox.hpp"
 
+#include "common/actor/blocking_pool.hpp"
 #include "common/actor/self_tick.hpp"
 #include "common/net/actors.hpp"
 
 #include <caf/fwd.hpp>
 #include <caf/typed_actor.hpp>
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,9 +33,6 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::gateway::records_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::gateway::outbox_page_ptr)
 
 namespace troupe::gateway {
-
-/// Has work that blocks done elsewhere: a pool, at once in a test. ec::overloaded: it is gone.
-using post_function = std::function<expected<void>(std::function<void()>)>;
 
 using begin_atom = caf::atom_constant<caf::atom("begin")>;
 using kept_atom = caf::atom_constant<caf::atom("kept")>;

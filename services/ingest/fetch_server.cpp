@@ -2,6 +2,8 @@
 
 #include "services/ingest/wire.hpp"
 
+#include "common/actor/weak_handle.hpp"
+
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
@@ -57,11 +59,11 @@ public:
     log_ = std::move(log);
     servers_ = servers;
     // One message at a time in the mailbox, however often the log grows.
-    log_->on_append([weak = caf::actor_cast<caf::weak_actor_ptr>(self_), told = told_] {
+    log_->on_append([weak = weak_handle{fetch_server_actor{self_}}, told = told_] {
       if (told->exchange(true))
         return;
-      if (auto strong = weak.lock())
-        caf::anon_send(caf::actor_cast<fetch_server_actor>(strong), grown_atom::value);
+      if (auto to = weak.lock())
+        caf::anon_send(to, grown_atom::value);
     });
     return {[this](net::request_atom, const net::request_ptr& request) { fetch(request); },
             [this](grown_atom) { on_grown(); }, tick_.handler([this] { on_tick(); }),

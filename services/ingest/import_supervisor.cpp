@@ -4,6 +4,7 @@
 #include "services/ingest/sources/source_actor.hpp"
 #include "services/ingest/wire.hpp"
 
+#include "common/actor/weak_handle.hpp"
 #include "common/ingest_format/mapping/mapping.hpp"
 #include "common/log/log.hpp"
 
@@ -277,9 +278,9 @@ private:
       with.validate = deps_.validate;
       with.key = options.key;
       with.open = [options](const source_state& from) { return open_file_source(options, from); };
-      with.report = [self = caf::actor_cast<caf::weak_actor_ptr>(self_)](source_report report) {
-        if (auto strong = self.lock())
-          caf::anon_send(caf::actor_cast<import_supervisor_actor>(strong), report_atom::value,
+      with.report = [weak = weak_handle{import_supervisor_actor{self_}}](source_report report) {
+        if (auto to = weak.lock())
+          caf::anon_send(to, report_atom::value,
                          report_ptr{std::make_shared<const source_report>(std::move(report))});
       };
       with.import = import;
@@ -352,7 +353,8 @@ private:
       file.over = true;
     } else if (stopping_ || failure->code == ec::canceled) {
       file.over = run.canceling;
-    } else if ((remedy_of(failure->code) == remedy::retry_later || failure->code == ec::io_failed) &&
+    } else if ((disposition_of(failure->code) == error_disposition::retry_later ||
+                failure->code == ec::io_failed) &&
                file.restarts < deps_.settings->restarts) {
       auto wait = std::min(std::chrono::milliseconds{200} * (1 << std::min(file.restarts, 10u)),
                            deps_.settings->longest_backoff);

@@ -8,6 +8,7 @@
 #include "services/ranker/release/release_table.hpp"
 #include "services/ranker/serving/scoring_pool.hpp"
 
+#include "common/actor/blocking_pool.hpp"
 #include "common/actor/health.hpp"
 #include "common/actor/self_tick.hpp"
 #include "common/core/published.hpp"
@@ -18,7 +19,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -65,9 +65,6 @@ using warmed_atom = caf::atom_constant<caf::atom("warmed")>;
 using written_atom = caf::atom_constant<caf::atom("written")>;
 using tidied_atom = caf::atom_constant<caf::atom("tidied")>;
 using retry_atom = caf::atom_constant<caf::atom("retry")>;
-
-/// Gives work that blocks to a pool. Fails where that is full; the work is gone then.
-using post_function = std::function<expected<void>(std::function<void()>)>;
 
 /// Answers rank and similar. There are several; a user always goes to the same one, which reads the features
 /// of its users once for all who wait for them, and keeps those read last. Owned by the root.

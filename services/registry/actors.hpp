@@ -16,7 +16,8 @@ using finish_atom = caf::atom_constant<caf::atom("finish")>;
 using registry_actor = caf::typed_actor<
     // Answer one request. One whose deadline has passed is answered `too_late` and not done.
     caf::reacts_to<net::request_atom, net::request_ptr>,
-    // Behind everything that waited when the stop began, which is answered `stopping`: now quit.
+    // Behind everything that was in the mailbox when the stop began. What came before the stop has been done
+    // in order, what came behind it was answered `stopping`: now quit.
     caf::reacts_to<finish_atom>>;
 
 /// `detached`: on a thread of its own, since it waits for the disk.

@@ -184,7 +184,7 @@ expected<gate> gate::read(const std::filesystem::path& file) {
     return gate{};
   auto text = read_file(file);
   if (!text)
-    return fail_while("reading the quality gate", std::move(text).error());
+    return with_context("reading the quality gate", std::move(text).error());
   return parse(*text, file.string());
 }
 

@@ -29,7 +29,7 @@ struct read_manifest {
 expected<read_manifest> manifest_of(std::string_view given, std::string_view what) {
   auto value = parse_json(given);
   if (!value)
-    return fail_while(fmt::format("reading the manifest of {}", what), std::move(value).error());
+    return with_context(fmt::format("reading the manifest of {}", what), std::move(value).error());
   if (!value->is_object())
     return fail(ec::invalid_argument, "the manifest of {} is not a JSON object", what);
   auto text = artefact::canonical(*value);

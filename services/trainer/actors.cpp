@@ -1,5 +1,6 @@
 #include "services/trainer/actors.hpp"
 
+#include "common/actor/weak_handle.hpp"
 #include "common/event/record.hpp"
 #include "common/log/log.hpp"
 #include "common/net/payload.hpp"
@@ -49,11 +50,10 @@ private:
     status_.state = wire::TrainState::running;
     begun_ = true;
     from_->threads->start([from = from_, requested = requested_, status = status_,
-                           weak = caf::actor_cast<caf::weak_actor_ptr>(run_actor{self_})] {
+                           weak = weak_handle{run_actor{self_}}] {
       auto report = [&](const run_status& now) {
-        if (auto strong = weak.lock())
-          caf::anon_send(caf::actor_cast<run_actor>(strong), progress_atom::value,
-                         status_ptr{std::make_shared<const run_status>(now)});
+        if (auto to = weak.lock())
+          caf::anon_send(to, progress_atom::value, status_ptr{std::make_shared<const run_status>(now)});
       };
       if (auto last = execute_run(*from->deps, from->order, status, *requested, report))
         report(*last);
@@ -144,11 +144,11 @@ private:
 
   void add(run_order order, run_status status) {
     auto id = order.id;
-    auto weak = caf::actor_cast<caf::weak_actor_ptr>(runs_actor{self_});
     auto seed = std::make_shared<const run_seed>(
-        run_seed{deps_, threads_, std::move(order), std::move(status), [weak](std::string ended) {
-                   if (auto strong = weak.lock())
-                     caf::anon_send(caf::actor_cast<runs_actor>(strong), ended_atom::value, std::move(ended));
+        run_seed{deps_, threads_, std::move(order), std::move(status),
+                 [weak = weak_handle{runs_actor{self_}}](std::string ended) {
+                   if (auto to = weak.lock())
+                     caf::anon_send(to, ended_atom::value, std::move(ended));
                  }});
     auto behaviour = [](run_actor::stateful_pointer<run_state> self, const run_seed_ptr& from) {
       return self->state.make_behavior(from);
@@ -193,8 +193,8 @@ private:
     offer_is_set_ = false;
     if (unpublished_.empty() || !deps_->registry || std::exchange(offering_, true))
       return;
-    auto weak = caf::actor_cast<caf::weak_actor_ptr>(runs_actor{self_});
-    threads_->start([deps = deps_, requested = offering_requested_, ids = unpublished_, weak] {
+    threads_->start([deps = deps_, requested = offering_requested_, ids = unpublished_,
+                     weak = weak_handle{runs_actor{self_}}] {
       std::vector<std::string> published;
       for (auto& id : ids) {
         if (*requested != requested_state::running)
@@ -203,8 +203,8 @@ private:
         if (entry && *entry && publish_again(*deps, **entry, *requested))
           published.push_back(id);
       }
-      if (auto strong = weak.lock())
-        caf::anon_send(caf::actor_cast<runs_actor>(strong), offered_atom::value, std::move(published));
+      if (auto to = weak.lock())
+        caf::anon_send(to, offered_atom::value, std::move(published));
     });
   }
 

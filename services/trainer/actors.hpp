@@ -61,8 +61,8 @@ using run_actor = caf::typed_actor<
 /// not hear of to it again. Of the ended runs it holds nothing: the journal answers for them. Owned by the
 /// root.
 using runs_actor = caf::typed_actor<
-    // Answer one request: train_start, train_status, train_cancel. An order beyond `max_waiting` is refused
-    // as overloaded.
+    // Answer one request: train_start, train_status, train_cancel. One whose deadline has passed is answered
+    // `too_late` and not done. An order beyond `max_waiting` is refused as overloaded.
     caf::reacts_to<net::request_atom, net::request_ptr>,
     // A run has ended: the next one's turn.
     caf::reacts_to<ended_atom, std::string>,
@@ -70,7 +70,8 @@ using runs_actor = caf::typed_actor<
     caf::reacts_to<again_atom>,
     // That was done; these wait no longer.
     caf::reacts_to<offered_atom, std::vector<std::string>>,
-    // Behind everything that waited when the stop began, which is answered `stopping`: now quit.
+    // Behind everything that was in the mailbox when the stop began. What came before the stop has been done
+    // in order, what came behind it was answered `stopping`: now quit.
     caf::reacts_to<finish_atom>>;
 
 /// Goes on with the runs that the journal says are not ended.

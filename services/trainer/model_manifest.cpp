@@ -59,11 +59,10 @@ void add_model(json::object& manifest, const fs::path& model) {
   if (!about)
     return;
   manifest["kind"] = text_or(*about, "kind");
-  if (auto* views = about->if_contains("views"); views != nullptr && views->is_object())
+  if (auto* views = find_object(*about, "views"))
     manifest["views"] = *views;
-  if (auto* data = about->if_contains("data"); data != nullptr && data->is_object())
-    if (auto split = text_or(data->get_object(), "split"); !split.empty())
-      manifest["data"].get_object()["split"] = split;
+  if (auto split = text_or(*about, "data.split"); !split.empty())
+    manifest["data"].get_object()["split"] = split;
 }
 
 } // namespace
@@ -79,10 +78,10 @@ expected<std::string> model_manifest(const manifest_source& from) {
   manifest["config"] = order.worker_config;
   manifest["config_sha256"] = sha256_hex(as_bytes(order.worker_config));
   auto data = data_of(from);
-  auto* views = data.if_contains("views");
-  manifest["views"] = views != nullptr ? *views : json::value(json::object());
+  auto* views = find_object(data, "views");
+  manifest["views"] = views != nullptr ? *views : json::object();
   manifest["data"] = std::move(data);
-  if (auto* beside = from.result.if_contains("beside"); beside != nullptr && beside->is_object())
+  if (auto* beside = find_object(from.result, "beside"))
     manifest["beside"] = *beside;
   else if (!from.not_measured.empty())
     manifest["beside"] = json::object{{"production", json::object{{"reason", from.not_measured}}}};
@@ -92,7 +91,7 @@ expected<std::string> model_manifest(const manifest_source& from) {
   if (!order.parent.empty())
     parents.emplace_back(order.parent);
   manifest["parents"] = std::move(parents);
-  if (auto* metrics = from.result.if_contains("metrics"); metrics != nullptr && metrics->is_object())
+  if (auto* metrics = find_object(from.result, "metrics"))
     manifest["metrics"] = *metrics;
   TROUPE_CHECK(add_files(manifest, from.model));
   add_model(manifest, from.model);

@@ -29,7 +29,7 @@ constexpr auto publish_every = 2s;
 constexpr auto unsent = "unsent.json"; ///< Metric points that the registry has not.
 
 bool can_come_later(const error& err) {
-  return remedy_of(err.code) == remedy::retry_later;
+  return disposition_of(err.code) == error_disposition::retry_later;
 }
 
 class run_executor {
@@ -204,10 +204,10 @@ private:
 
   /// What was measured is told with the status and to the registry.
   void report_metrics(const json::object& done) {
-    auto* metrics = done.if_contains("metrics");
-    if (metrics == nullptr || !metrics->is_object())
+    auto* metrics = find_object(done, "metrics");
+    if (metrics == nullptr)
       return;
-    for (auto& [name, value] : metrics->get_object()) {
+    for (auto& [name, value] : *metrics) {
       if (!value.is_number())
         continue;
       auto number = value.to_number<double>();
@@ -271,10 +271,10 @@ private:
     TROUPE_CHECK(publisher_->flush());
     TROUPE_TRY(manifest, parse_json(status_.manifest));
     auto* fields = manifest.if_object();
-    auto* files = fields != nullptr ? fields->if_contains("files") : nullptr;
-    if (files == nullptr || !files->is_object())
+    auto* files = fields != nullptr ? find_object(*fields, "files") : nullptr;
+    if (files == nullptr)
       return fail(ec::corrupt, "the manifest of run {} names no files", order_.id);
-    for (auto& [name, about] : files->get_object()) {
+    for (auto& [name, about] : *files) {
       auto sha256 = about.is_object() ? text_or(about.get_object(), "sha256") : std::string{};
       TROUPE_CHECK(publisher_->upload(model_ / std::string{name}, sha256));
       publisher_->artefact(std::string{name}, sha256);

@@ -31,7 +31,8 @@ bool wanted(const wire::Record& rec, const snapshot_options& options) {
   auto type = troupe::text_of(rec.type());
   if (options.event_types.empty() ? type == impression_type : !is_one_of(options.event_types, type))
     return false;
-  return options.exclude_arms.empty() || !is_one_of(options.exclude_arms, text_attribute(rec, shown_attribute::arm));
+  return options.exclude_arms.empty() ||
+         !is_one_of(options.exclude_arms, text_attribute(rec, shown_attribute::arm));
 }
 
 bool can_be_named(std::string_view identity) {

@@ -4,7 +4,6 @@
 #include "common/json/parse.hpp"
 #include "common/log/log.hpp"
 
-#include <boost/json/parse.hpp>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -41,21 +40,6 @@ struct rank {
   clock::time_point moved = clock::now();
   std::optional<int> status; ///< Of waitpid, once it has ended.
 };
-
-template <class Number>
-Number number_of(const json::object& line, std::string_view key) {
-  auto* value = line.if_contains(key);
-  if (value == nullptr || !value->is_number())
-    return {};
-  boost::system::error_code problem;
-  auto number = value->to_number<Number>(problem);
-  return problem ? Number{} : number;
-}
-
-bool flag_of(const json::object& line, std::string_view key) {
-  auto* value = line.if_contains(key);
-  return value != nullptr && value->is_bool() && value->get_bool();
-}
 
 /// The ranks of one start, until the first of them is lost or all are done.
 class group {
@@ -202,14 +186,14 @@ private:
     if (!value || !value->is_object())
       return;
     auto& line = value->get_object();
-    if (flag_of(line, "done")) {
+    if (flag_or(line, "done", false)) {
       each.moved = clock::now();
       if (r == 0)
         result_ = line;
       return;
     }
     auto stage = text_or(line, "stage");
-    auto step = number_of<std::uint64_t>(line, "step");
+    auto step = whole_or(line, "step", 0);
     if (stage != each.stage || step != each.step)
       each.moved = clock::now();
     each.stage = stage;
@@ -218,11 +202,11 @@ private:
       return;
     progress_.stage = stage;
     progress_.step = step;
-    progress_.steps_total = number_of<std::uint64_t>(line, "steps_total");
-    progress_.samples_per_second = number_of<double>(line, "samples_per_second");
-    progress_.loss = number_of<double>(line, "loss");
-    progress_.learning_rate = number_of<double>(line, "learning_rate");
-    progress_.gradient_norm = number_of<double>(line, "gradient_norm");
+    progress_.steps_total = whole_or(line, "steps_total", 0);
+    progress_.samples_per_second = number_or(line, "samples_per_second", 0);
+    progress_.loss = number_or(line, "loss", 0);
+    progress_.learning_rate = number_or(line, "learning_rate", 0);
+    progress_.gradient_norm = number_or(line, "gradient_norm", 0);
   }
 
   /// Whether it is over, and how. What a rank says of its input counts for more than that its peers are lost.

@@ -23,9 +23,8 @@ void config::bind(config_keys& keys) {
   keys.add("cache_bytes", cache_bytes, "Block cache of the index of unique values.", at_least(1 << 20),
            "bytes");
   keys.add("sync_unique", sync_unique,
-           "Sync newly taken unique values to disk before a row_violation is given. Off: they survive kill "
-           "-9, not "
-           "power loss.");
+           "Sync newly taken unique values to disk before a batch is answered. Off: they survive kill -9, "
+           "not power loss.");
 }
 
 } // namespace troupe::validator

@@ -130,8 +130,7 @@ expected<chunk> engine::validate(const chunk& payload) {
   batch_place place{text_of(request->source()), request->first_row()};
   TROUPE_TRY(judged, folder_.rules()->validate(rows, place, unique_.get()));
   if (profiles_) {
-    // A profile that cannot be written costs no row_violation: it stays in memory and is written with a later
-    // batch.
+    // A profile that cannot be written costs no answer: it stays in memory and is written with a later batch.
     if (auto added = profiles_->add(place, rows, judged); !added) {
       report_.failed(added.error());
       log::error("profile-not-written", "validator cannot write the profile of source {}: {}", place.source,

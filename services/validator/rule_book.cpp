@@ -184,7 +184,7 @@ private:
     }
   }
 
-  // Brings a cell to the type of its field; false and a row_violation where it is of another.
+  // Brings a cell to the type of its field; false and a violation where it is of another.
   bool fits(const compiled_field& field, cell& value) {
     using holds = cell::holds;
     auto wrong = [&](std::string_view wanted) {

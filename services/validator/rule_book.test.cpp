@@ -235,7 +235,7 @@ TEST_CASE("without a schema a record is held against what the log can take") {
         })) == "record: a word of a is not valid UTF-8");
 }
 
-TEST_CASE("a unique value has one holder, and judging again gives the same row_violation") {
+TEST_CASE("a unique value has one holder, and judging again gives the same violation") {
   auto rules = book(fields("name = \"context.order\"\nunique = true"));
   auto order = [](std::string id, std::string number) {
     auto rec = rating(1, {{"order", std::move(number)}});

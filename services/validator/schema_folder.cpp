@@ -44,7 +44,8 @@ expected<bool> schema_folder::refresh() {
   }
   auto book = rule_book::compile(std::move(all));
   if (!book)
-    return fail_while(fmt::format("reading the schema folder {}", folder_.string()), std::move(book).error());
+    return with_context(fmt::format("reading the schema folder {}", folder_.string()),
+                        std::move(book).error());
   rules_ = std::make_shared<const rule_book>(std::move(*book));
   files_ = std::move(files);
   return true;

@@ -85,8 +85,8 @@ expected<profile_store> profile_store::open(std::shared_ptr<store::database> db,
     auto bytes = in.text();
     auto seen = profile::load(bytes);
     if (!in.ok() || !seen)
-      return fail_while(fmt::format("reading the stored profile of source {}", at.key()),
-                        seen ? error{ec::corrupt, "it is malformed"} : std::move(seen).error());
+      return with_context(fmt::format("reading the stored profile of source {}", at.key()),
+                          seen ? error{ec::corrupt, "it is malformed"} : std::move(seen).error());
     each->seen = std::move(*seen);
     made.sources_.emplace(at.key(), std::move(each));
   }

@@ -35,7 +35,7 @@ expected<void> unique_claims::settle(unique_index& index, const refusal& refuse)
     return {};
   auto answers = index.claim(claims_);
   if (!answers)
-    return fail_while("judging unique fields", std::move(answers).error());
+    return with_context("judging unique fields", std::move(answers).error());
   for (std::size_t i = 0; i < claims_.size(); ++i)
     if (auto& holder = (*answers)[i]) {
       auto& name = fields_[i].field->rule.name;

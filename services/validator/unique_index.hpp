@@ -31,8 +31,7 @@ struct unique_claim {
   unique_holder by;
 };
 
-/// Remembers for each value who held it first, so that judging the same row again gives the same
-/// row_violation.
+/// Remembers for each value who held it first, so that judging the same row again gives the same violation.
 class unique_index {
 public:
   virtual ~unique_index() = default;

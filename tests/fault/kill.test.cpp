@@ -16,8 +16,8 @@ using namespace troupe::testing;
 namespace {
 
 const auto events = static_cast<std::int64_t>(from_environment("TROUPE_FAULT_EVENTS", 100'000));
-const auto kills_of_each =
-    from_environment("TROUPE_FAULT_KILLS", 5); ///< Of each service, once by file and once over HTTP.
+/// How often each service is killed during the import, and again during the posts.
+const auto kills_of_each = from_environment("TROUPE_FAULT_KILLS", 5);
 constexpr int posts = 150, rows_of_a_post = 20;
 
 /// Everything that is to be the same after the kills.

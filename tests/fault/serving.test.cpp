@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <fstream>
-#include <iostream>
 #include <map>
 #include <mutex>
 #include <random>

@@ -60,8 +60,12 @@ child::child(const std::vector<std::string>& argv, const std::filesystem::path& 
   words.push_back(nullptr);
   auto out_fd = ::open(out.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   auto err_fd = ::open(err.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  auto parent = ::getpid();
   pid_ = ::fork();
   if (pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) // It ended before that.
+      ::_exit(127);
     ::dup2(out_fd, 1);
     ::dup2(err_fd, 2);
     auto null = ::open("/dev/null", O_RDONLY);

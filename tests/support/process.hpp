@@ -15,7 +15,8 @@ namespace troupe::testing {
 class child {
 public:
   child() = default;
-  /// Starts `argv`; what it prints is appended to `log`. The process dies with this one.
+  /// Starts `argv`; what it prints is appended to `out` and `err`. The process is killed when this one ends,
+  /// and already when the thread does that started it.
   child(const std::vector<std::string>& argv, const std::filesystem::path& out,
         const std::filesystem::path& err);
   ~child();

@@ -1,6 +1,7 @@
 #include "services/cli/synthetic_data/output.hpp"
 
 #include "common/core/time.hpp"
+#include "common/json/quote.hpp"
 
 #include <zlib.h>
 #include <zstd.h>
@@ -12,38 +13,10 @@ namespace troupe::synthetic_data {
 
 namespace {
 
-void append_quoted(std::string& to, std::string_view text) {
-  to += '"';
-  for (auto c : text)
-    switch (c) {
-    case '"':
-      to += "\\\"";
-      break;
-    case '\\':
-      to += "\\\\";
-      break;
-    case '\n':
-      to += "\\n";
-      break;
-    case '\r':
-      to += "\\r";
-      break;
-    case '\t':
-      to += "\\t";
-      break;
-    default:
-      if (static_cast<unsigned char>(c) < 0x20)
-        fmt::format_to(std::back_inserter(to), "\\u{:04x}", static_cast<int>(c));
-      else
-        to += c;
-    }
-  to += '"';
-}
-
 struct attribute_writer {
   std::string& to;
 
-  void operator()(const std::string& text) const { append_quoted(to, text); }
+  void operator()(const std::string& text) const { append_json_string(to, text); }
   void operator()(double number) const { fmt::format_to(std::back_inserter(to), "{}", number); }
   void operator()(bool flag) const { to += flag ? "true" : "false"; }
   void operator()(const text_list& list) const {
@@ -51,7 +24,7 @@ struct attribute_writer {
     for (std::size_t i = 0; i < list.size(); ++i) {
       if (i != 0)
         to += ',';
-      append_quoted(to, list[i]);
+      append_json_string(to, list[i]);
     }
     to += ']';
   }
@@ -62,7 +35,7 @@ void append_attributes(std::string& to, const std::vector<attribute>& attributes
   for (std::size_t i = 0; i < attributes.size(); ++i) {
     if (i != 0)
       to += ',';
-    append_quoted(to, attributes[i].name);
+    append_json_string(to, attributes[i].name);
     to += ':';
     std::visit(attribute_writer{to}, attributes[i].value);
   }
@@ -190,7 +163,7 @@ void append_json_line(std::string& to, const record& rec) {
     to += ",\"";
     to += name;
     to += "\":";
-    append_quoted(to, text);
+    append_json_string(to, text);
   };
   to += "{\"kind\":\"";
   to += to_string(rec.kind);

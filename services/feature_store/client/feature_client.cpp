@@ -189,7 +189,7 @@ expected<feature_answer> read_sharded(net::client& from, const feature_query& qu
       }
   }
   if (failed)
-    return fail_while("reading features", std::move(*failed));
+    return with_context("reading features", std::move(*failed));
   return out;
 }
 

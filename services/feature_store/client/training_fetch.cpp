@@ -81,9 +81,9 @@ private:
           store_.call_to(training_builder, wire::Kind::training_read, payload, deadline::in(page_timeout));
       if (got)
         return got;
-      if (remedy_of(got.error().code) != remedy::retry_later || give_up.passed())
-        return fail_while(fmt::format("fetching {} of training set {} at {}", file, name_, offset),
-                          std::move(got).error());
+      if (disposition_of(got.error().code) != error_disposition::retry_later || give_up.passed())
+        return with_context(fmt::format("fetching {} of training set {} at {}", file, name_, offset),
+                            std::move(got).error());
       for (auto again = deadline::in(ask_again_after); !again.passed();
            std::this_thread::sleep_for(tell_every))
         TROUPE_CHECK(tell(got.error().text));
@@ -227,8 +227,8 @@ expected<training_check> fetch_training_set(net::client& store, const training_m
       continue;
     }
     if (!check)
-      return fail_while(fmt::format("checking what came of training set {}", of.name),
-                        std::move(check).error());
+      return with_context(fmt::format("checking what came of training set {}", of.name),
+                          std::move(check).error());
     return fail(ec::corrupt,
                 "what came of training set {} has the content hash {}, its manifest says {}: remove it from "
                 "the feature store and build it again",

@@ -33,11 +33,8 @@ expected<training_manifest> parse_training_manifest(std::string text, const std:
   if (!parsed || !parsed->is_object())
     return fail(ec::corrupt, "{} is not a JSON object", origin);
   auto& from = parsed->get_object();
-  auto list = [&](const char* key) -> const json::array* {
-    auto* found = from.if_contains(key);
-    return found != nullptr ? found->if_array() : nullptr;
-  };
-  auto *columns = list("columns"), *parts = list("parts"), *offsets = list("log_offsets");
+  auto *columns = find_array(from, "columns"), *parts = find_array(from, "parts"),
+       *offsets = find_array(from, "log_offsets");
   auto rows = whole_of(from.if_contains("rows"));
   training_manifest out;
   out.content_sha256 = text_or(from, "content_sha256");

@@ -2,6 +2,7 @@
 
 #include "services/ingest/client/log_reader.hpp"
 
+#include "common/actor/weak_handle.hpp"
 #include "common/log/log.hpp"
 
 #include <caf/actor_system.hpp>
@@ -85,12 +86,10 @@ private:
   /// Work in the pool holds the actor weakly: an actor that has quit hears nothing more.
   template <class... Args>
   auto to_self(Args... args) {
-    return
-        [weak = caf::actor_cast<caf::weak_actor_ptr>(consumer_actor{self_}), args...](expected<void> done) {
-          if (auto strong = weak.lock())
-            caf::anon_send(caf::actor_cast<consumer_actor>(strong), args...,
-                           outcome_ptr{std::make_shared<const expected<void>>(std::move(done))});
-        };
+    return [weak = weak_handle{consumer_actor{self_}}, args...](expected<void> done) {
+      if (auto to = weak.lock())
+        caf::anon_send(to, args..., outcome_ptr{std::make_shared<const expected<void>>(std::move(done))});
+    };
   }
 
   expected<void> on_records(std::uint64_t tag, ingest::log_records found) {

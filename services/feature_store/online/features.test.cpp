@@ -246,18 +246,22 @@ TEST_CASE(
 }
 
 TEST_CASE("states of another format are computed again from the first record") {
+  constexpr store::family_id meta = 1;
   auto views = views_of(two_views);
   testing::temp_dir folder;
   {
     auto engine = open(folder / "s", views);
     apply_all(*engine, ingest::memory_stream{oracle::generated(200, 4), 1});
-    REQUIRE(engine->flush());
-    constexpr store::family_id meta = 1;
+    std::pair<std::string, std::string> extra{"position", "200"};
+    REQUIRE(engine->flush({&extra, 1}));
     REQUIRE(engine->database().put(meta, "layout", "0/1", store::durability::synced));
   }
   auto engine = open(folder / "s", views);
 
+  auto extra = engine->database().find(meta, "xposition");
   CHECK(engine->applied(0, 0) == 0);
+  REQUIRE(extra);
+  CHECK(!extra->has_value());
   CHECK(dump(*engine).empty());
 }
 

@@ -53,7 +53,7 @@ private:
     wake_at(asked->until.at());
   }
 
-  /// One timer at a time, for the earliest deadline.
+  /// One timer counts, for the earliest deadline; one that was set for a later one is ignored when it comes.
   void wake_at(deadline::clock::time_point at) {
     if (at == deadline::clock::time_point::max() || (wake_ && *wake_ <= at))
       return;
@@ -72,15 +72,19 @@ private:
   }
 
   void expire() {
+    auto at = now();
+    if (!wake_ || at < *wake_)
+      return;
     wake_.reset();
-    auto late = std::partition(parked_.begin(), parked_.end(),
-                               [at = now()](auto& each) { return !each->until.passed(at); });
+    auto late =
+        std::partition(parked_.begin(), parked_.end(), [at](auto& each) { return !each->until.passed(at); });
     for (auto each = late; each != parked_.end(); ++each)
       refuse(**each, {ec::too_late, "the offsets that the read names were not applied in time"});
     parked_.erase(late, parked_.end());
     deps_.metrics->parked.set(static_cast<double>(parked_.size()));
-    for (auto& each : parked_)
-      wake_at(each->until.at());
+    auto next = std::ranges::min_element(parked_, {}, [](auto& each) { return each->until.at(); });
+    if (next != parked_.end())
+      wake_at((*next)->until.at());
   }
 
   void drain() {
@@ -93,7 +97,7 @@ private:
   pointer self_;
   read_parker_deps deps_;
   std::vector<net::request_ptr> parked_;
-  std::optional<deadline::clock::time_point> wake_; ///< When the timer that was set last comes.
+  std::optional<deadline::clock::time_point> wake_; ///< When the timer that counts comes.
   bool draining_ = false;
 };
 

@@ -96,6 +96,27 @@ TEST_CASE("a read whose deadline passes while it waits is answered then, the oth
   CHECK(f.refused.at(9) == ec::too_late);
 }
 
+TEST_CASE("however many reads wait, one timer is set for the earliest") {
+  parking f;
+  auto timers = [&] { return f.scheduler.clock().schedule().size(); };
+  f.park(5, f.in(2s));
+  f.park(6, f.in(9s));
+  f.park(7, f.in(5s));
+  CHECK(timers() == 1);
+
+  f.advance(2s);
+  CHECK(timers() == 1);
+  f.park(8, f.in(1s)); // Sooner than the others: its timer is set beside that for them, which is ignored.
+  CHECK(timers() == 2);
+  f.advance(1s);
+  f.advance(2s);
+  CHECK(timers() == 1);
+  f.advance(4s);
+  CHECK(timers() == 0);
+  for (std::size_t offset : {5, 6, 7, 8})
+    CHECK(f.refused.at(offset) == ec::too_late);
+}
+
 TEST_CASE("a parker that drains answers what waits and lets nothing wait any more; so does one that ends") {
   parking f;
   f.park(5, f.in(10s));

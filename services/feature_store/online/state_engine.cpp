@@ -43,7 +43,7 @@ expected<std::unique_ptr<state_engine>> state_engine::open(const std::filesystem
   how.cache_bytes = options.block_cache_bytes;
   auto db = store::database::open(path, std::move(how));
   if (!db)
-    return fail_while("opening the feature states", std::move(db).error());
+    return with_context("opening the feature states", std::move(db).error());
   std::unique_ptr<state_engine> made{new state_engine{std::move(*db), std::move(views), options}};
   TROUPE_CHECK(made->load());
   return made;
@@ -60,6 +60,7 @@ expected<void> state_engine::load() {
     changes.erase_range(states, std::string{}, std::string(40, '\xff'));
     changes.erase_range(meta, "a", "b");
     changes.erase_range(meta, "v", "w");
+    changes.erase_range(meta, "x", "y"); // What the caller kept beside states that are gone.
   }
   changes.put(meta, "layout", layout);
   std::set<std::string> in_force{prefixes_.begin(), prefixes_.end()};
@@ -285,7 +286,7 @@ expected<void> state_engine::flush_locked(std::span<const std::pair<std::string,
   for (auto& [key, value] : extra)
     changes.put(meta, "x" + key, value);
   if (auto written = db_->write(changes, store::durability::buffered); !written)
-    return fail_while(fmt::format("writing {} feature states", dirty_.size()), std::move(written).error());
+    return with_context(fmt::format("writing {} feature states", dirty_.size()), std::move(written).error());
   // Only now may they leave the memory: a reader that finds them gone reads the disk.
   ++flushes_;
   for (auto* each : dirty_) {

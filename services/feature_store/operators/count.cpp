@@ -20,7 +20,9 @@ public:
   }
 
 private:
-  void add(const feature_definition&, const feature_event&, tile& into) const override { ++into.count; }
+  void add(const feature_definition&, const feature_event&, double, tile& into) const override {
+    ++into.count;
+  }
   bool total(std::span<const tile> tiles, double& number) const override {
     std::uint64_t count = 0;
     for (auto& each : tiles)

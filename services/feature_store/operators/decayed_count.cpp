@@ -63,7 +63,7 @@ public:
   }
 
 private:
-  void add(const feature_definition& def, const feature_event& from, tile& into) const override {
+  void add(const feature_definition& def, const feature_event& from, double, tile& into) const override {
     auto end = (into.index + 1) * def.hop.count();
     ++into.count;
     into.sum += to_fixed(

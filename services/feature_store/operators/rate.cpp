@@ -2,6 +2,8 @@
 #include "services/feature_store/operators/sql.hpp"
 #include "services/feature_store/operators/tiles.hpp"
 
+#include "common/table/connection.hpp"
+
 namespace troupe::feature_store {
 
 namespace {
@@ -30,16 +32,18 @@ public:
   }
   std::string sql(const feature_definition& def) const override {
     auto of_type = [&](const std::string& type) {
-      return fmt::format("count(*) {}", sql_filter(def, fmt::format("e.type = '{}'", type)));
+      return fmt::format("count(*) {}", sql_filter(def, "e.type = " + table::sql_text(type)));
     };
     return fmt::format("({})::DOUBLE / nullif({}, 0)", of_type(def.numerator), of_type(def.denominator));
   }
 
 private:
-  bool counts(const feature_definition& def, const feature_event& from) const override {
-    return from.type == def.numerator || from.type == def.denominator;
+  std::optional<double> amount(const feature_definition& def, const feature_event& from) const override {
+    if (from.type != def.numerator && from.type != def.denominator)
+      return std::nullopt;
+    return 1.0;
   }
-  void add(const feature_definition& def, const feature_event& from, tile& into) const override {
+  void add(const feature_definition& def, const feature_event& from, double, tile& into) const override {
     into.count += from.type == def.denominator;
     into.sum += from.type == def.numerator;
   }

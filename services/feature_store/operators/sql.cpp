@@ -2,18 +2,9 @@
 
 #include "services/feature_store/operators/operator.hpp"
 
+#include "common/table/connection.hpp"
+
 namespace troupe::feature_store {
-
-namespace {
-
-std::string literal(std::string_view text) {
-  std::string out = "'";
-  for (char c : text)
-    out.append(c == '\'' ? 2 : 1, c);
-  return out += '\'';
-}
-
-} // namespace
 
 std::string sql_column(const field& what) {
   switch (what.of) {
@@ -26,7 +17,7 @@ std::string sql_column(const field& what) {
   case field::part::type:
     return "e.type";
   default:
-    return fmt::format("e.\"{}\"", what.name);
+    return "e." + table::sql_name(what.name);
   }
 }
 
@@ -36,10 +27,10 @@ std::string sql_filter(const feature_definition& def, std::string_view more) {
     out += fmt::format(" AND e.et // {0} >= (l.t - {1}) // {0}", def.hop.count(), def.window->count());
   for (auto& each : def.where) {
     auto equals = std::holds_alternative<std::string>(each.equals)
-                      ? literal(std::get<std::string>(each.equals))
+                      ? table::sql_text(std::get<std::string>(each.equals))
                   : std::holds_alternative<double>(each.equals)
                       ? fmt::format("{}", std::get<double>(each.equals))
-                      : literal(std::get<bool>(each.equals) ? "true" : "false");
+                      : table::sql_text(std::get<bool>(each.equals) ? "true" : "false");
     out += fmt::format(" AND {} = {}", sql_column(each.what), equals);
   }
   return out + ")";

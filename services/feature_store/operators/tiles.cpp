@@ -26,13 +26,14 @@ store::int128 add_wrapping(store::int128 a, store::int128 b) noexcept {
   return static_cast<store::int128>(static_cast<store::uint128>(a) + static_cast<store::uint128>(b));
 }
 
-bool tile_operator::counts(const feature_definition&, const feature_event&) const {
-  return true;
+std::optional<double> tile_operator::amount(const feature_definition&, const feature_event&) const {
+  return 1.0;
 }
 
 void tile_operator::apply(const feature_definition& def, const feature_event& from, std::int64_t newest,
                           slot& into) const {
-  if (!counts(def, from))
+  auto number = amount(def, from);
+  if (!number)
     return;
   into.touch(from.event_time);
   auto hop = def.hop.count();
@@ -40,7 +41,7 @@ void tile_operator::apply(const feature_definition& def, const feature_event& fr
   // A record too old for every later reading leaves no tile, but counts as having been there.
   if (hop && newest != never && index < first_tile(def, newest))
     return;
-  add(def, from, tile_at(into.tiles, index));
+  add(def, from, *number, tile_at(into.tiles, index));
   if (into.tiles.size() > 64 && into.tiles.size() % 64 == 1 && newest != never && hop)
     into.tiles.erase(into.tiles.begin(), tiles_from(into.tiles, first_tile(def, newest)));
 }
@@ -100,13 +101,14 @@ expected<void> number_operator::parse(const toml::table& table, const feature_vi
   return parse_number(table, where, into);
 }
 
-bool number_operator::counts(const feature_definition& def, const feature_event& from) const {
-  return number_of(from, def.of).has_value();
+std::optional<double> number_operator::amount(const feature_definition& def,
+                                              const feature_event& from) const {
+  return number_of(from, def.of);
 }
 
-void number_operator::add(const feature_definition& def, const feature_event& from, tile& into) const {
+void number_operator::add(const feature_definition&, const feature_event&, double number, tile& into) const {
   // -0.0 becomes 0.0: which of the two came first must not show.
-  add_number(*number_of(from, def.of) + 0.0, into.count++ == 0, into);
+  add_number(number + 0.0, into.count++ == 0, into);
 }
 
 void sum_like_operator::add_number(double number, bool, tile& into) const {

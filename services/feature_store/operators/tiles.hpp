@@ -2,6 +2,8 @@
 
 #include "services/feature_store/operators/operator.hpp"
 
+#include <optional>
+
 namespace troupe::feature_store {
 
 /// Sums are kept in fixed point, so that their order does not matter.
@@ -27,10 +29,11 @@ public:
   bool decode(const feature_definition& def, slot& into, std::int64_t base, store::decoder& in) const final;
 
 protected:
-  /// Whether a record counts at all.
-  virtual bool counts(const feature_definition& def, const feature_event& from) const;
-  /// Adds a record that counts.
-  virtual void add(const feature_definition& def, const feature_event& from, tile& into) const = 0;
+  /// The number that a record brings, by default 1; none where the record does not count.
+  virtual std::optional<double> amount(const feature_definition& def, const feature_event& from) const;
+  /// Adds a record that counts, and its number.
+  virtual void add(const feature_definition& def, const feature_event& from, double number,
+                   tile& into) const = 0;
   /// The value of tiles, of which there is at least one. False: missing.
   virtual bool total(std::span<const tile> tiles, double& number) const = 0;
   /// What a tile holds beside its count: by default the sum.
@@ -48,8 +51,8 @@ public:
                        feature_definition& into) const final;
 
 protected:
-  bool counts(const feature_definition& def, const feature_event& from) const final;
-  void add(const feature_definition& def, const feature_event& from, tile& into) const final;
+  std::optional<double> amount(const feature_definition& def, const feature_event& from) const final;
+  void add(const feature_definition& def, const feature_event& from, double number, tile& into) const final;
   /// Adds a number. `first` says that the tile is new.
   virtual void add_number(double number, bool first, tile& into) const = 0;
 };

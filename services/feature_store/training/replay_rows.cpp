@@ -118,8 +118,8 @@ expected<std::int64_t> replay_rows::time_in(const table::column_view& column, st
     auto at = parse_rfc3339(column.text(row));
     if (at)
       return micros_of(*at);
-    return fail_while(fmt::format("reading row {} of entity_rows {}", number + 1, spec_.entity_rows),
-                      at.error());
+    return with_context(fmt::format("reading row {} of entity_rows {}", number + 1, spec_.entity_rows),
+                        at.error());
   }
   return fail(ec::invalid_argument, "row {} of entity_rows {}: column {} is no instant", number + 1,
               spec_.entity_rows, spec_.entity_time);

@@ -433,7 +433,7 @@ expected<std::string> build_training_set(const training_spec& spec, const std::v
   builder work{spec, views, log, out, options};
   auto manifest = work.build();
   if (!manifest && manifest.error().code != ec::canceled)
-    return fail_while(fmt::format("building training set {}", spec.name), std::move(manifest).error());
+    return with_context(fmt::format("building training set {}", spec.name), std::move(manifest).error());
   return manifest;
 }
 

@@ -68,9 +68,8 @@ bool valid_name(std::string_view name) {
   });
 }
 
-/// Keys of a feature that one operator or another takes.
-constexpr std::array<std::string_view, 8> keys_of_operators{"of", "window",    "hop",         "half_life",
-                                                            "n",  "numerator", "denominator", "type"};
+/// Keys of a feature beside those that its operator takes.
+constexpr std::array<std::string_view, 3> keys_of_all{"name", "operator", "where"};
 
 expected<feature_definition> parse_feature(const toml::table& table, const feature_view& view,
                                            const std::string& origin) {
@@ -78,10 +77,6 @@ expected<feature_definition> parse_feature(const toml::table& table, const featu
   if (!name || !valid_name(*name))
     return fail(ec::invalid_argument, "{}: a feature needs a name of letters, digits, - and _", origin);
   std::string where = fmt::format("{}: feature {}", origin, *name);
-  TROUPE_CHECK(check_keys(table,
-                          {"name", "operator", "of", "window", "hop", "half_life", "n", "numerator",
-                           "denominator", "where", "type"},
-                          where));
   feature_definition def;
   def.name = *name;
   TROUPE_TRY(op, text_key(table, "operator", where));
@@ -93,9 +88,9 @@ expected<feature_definition> parse_feature(const toml::table& table, const featu
     return fail(ec::invalid_argument, "{}: operator '{}' is not one of {}", where, op.value_or(""),
                 fmt::join(known, ", "));
   }
-  for (auto key : keys_of_operators)
-    if (table.contains(key) && !def.op->takes(key))
-      return fail(ec::invalid_argument, "{}: operator {} takes no {}", where, *op, key);
+  for (auto&& [key, node] : table)
+    if (std::ranges::find(keys_of_all, key.str()) == keys_of_all.end() && !def.op->takes(key.str()))
+      return fail(ec::invalid_argument, "{}: operator {} takes no {}", where, *op, key.str());
   if (!def.op->of_entity() && view.sources.empty())
     return fail(ec::invalid_argument, "{}: operator {} needs a source, event types", where, *op);
   TROUPE_CHECK(def.op->parse(table, view, where, def));

@@ -1,5 +1,6 @@
 #include "services/gateway/actors/impression_sender.hpp"
 
+#include "common/actor/weak_handle.hpp"
 #include "common/log/log.hpp"
 #include "common/net/payload.hpp"
 
@@ -147,9 +148,9 @@ impression_sender_actor spawn_impression_sender(caf::actor_system& system, deps_
     return self->state.make_behavior(shared, in);
   };
   impression_sender_actor made = system.spawn(behaviour, deps, post);
-  deps->outbox->on_commit([weak = caf::actor_cast<caf::weak_actor_ptr>(made)] {
-    if (auto strong = weak.lock())
-      caf::anon_send(caf::actor_cast<impression_sender_actor>(strong), wake_atom::value);
+  deps->outbox->on_commit([weak = weak_handle{made}] {
+    if (auto to = weak.lock())
+      caf::anon_send(to, wake_atom::value);
   });
   return made;
 }

@@ -74,10 +74,6 @@ void ranked_answer::choose_arm() {
 }
 
 void ranked_answer::on_reply(std::uint64_t, const expected<net::reply>& got) {
-  on_rank_reply(got);
-}
-
-void ranked_answer::on_rank_reply(const expected<net::reply>& got) {
   if (!got) {
     bool callers = got.error().code == ec::invalid_argument || got.error().code == ec::not_found;
     return callers ? one().reply_error(got.error()) : fall_back(got.error());

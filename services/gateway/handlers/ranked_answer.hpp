@@ -54,7 +54,6 @@ private:
   };
 
   void choose_arm();
-  void on_rank_reply(const expected<net::reply>& got);
   void fall_back(const error& why);
   void show(std::string item, double propensity);
   void respond();

@@ -1,6 +1,7 @@
 #include "services/gateway/http/request_body.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 
 #include <boost/json.hpp>
@@ -20,26 +21,6 @@ constexpr std::size_t max_list = 10'000;
 
 std::string_view view(const json::string& text) {
   return {text.data(), text.size()};
-}
-
-std::string_view kind_name(const json::value& what) {
-  switch (what.kind()) {
-  case json::kind::null:
-    return "null";
-  case json::kind::bool_:
-    return "a flag";
-  case json::kind::int64:
-  case json::kind::uint64:
-  case json::kind::double_:
-    return "a number";
-  case json::kind::string:
-    return "a text";
-  case json::kind::array:
-    return "an array";
-  case json::kind::object:
-    break;
-  }
-  return "an object";
 }
 
 expected<json::value> parse(std::string_view text) {

@@ -12,7 +12,7 @@ expected<net::reply> log_stream::ask(wire::Kind kind, const chunk& payload) {
   auto give_up = deadline::in(patience_);
   for (;;) {
     auto got = log_->call(kind, payload, deadline::in(10s));
-    if (got || give_up.passed() || remedy_of(got.error().code) != remedy::retry_later)
+    if (got || give_up.passed() || disposition_of(got.error().code) != error_disposition::retry_later)
       return got;
     std::this_thread::sleep_for(200ms);
   }

@@ -323,8 +323,8 @@ void event_log::commit(std::vector<waiting> requests) {
   if (!written) {
     for (auto& each : all.requests)
       each.done(
-          fail_while(fmt::format("cannot append {} records to the event log", each.request->records.size()),
-                     written.error()));
+          with_context(fmt::format("cannot append {} records to the event log", each.request->records.size()),
+                       written.error()));
     return;
   }
   bool grown = std::ranges::any_of(all.parts, [](auto& parts) { return !parts.empty(); });

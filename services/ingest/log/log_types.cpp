@@ -1,5 +1,7 @@
 #include "services/ingest/log/log_types.hpp"
 
+#include "common/json/quote.hpp"
+
 #include <bit>
 
 namespace troupe::ingest {
@@ -16,35 +18,6 @@ void add_number(std::string& to, std::uint64_t number) {
   to.append(reinterpret_cast<const char*>(&number), sizeof number);
 }
 
-void quote(std::string& to, std::string_view text) {
-  to += '"';
-  for (char c : text) {
-    switch (c) {
-    case '"':
-      to += "\\\"";
-      break;
-    case '\\':
-      to += "\\\\";
-      break;
-    case '\n':
-      to += "\\n";
-      break;
-    case '\r':
-      to += "\\r";
-      break;
-    case '\t':
-      to += "\\t";
-      break;
-    default:
-      if (static_cast<unsigned char>(c) < 0x20)
-        to += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-      else
-        to += c;
-    }
-  }
-  to += '"';
-}
-
 std::string number_text(double number) {
   auto text = fmt::format("{}", number);
   if (text.find_first_of(".en") == std::string::npos)
@@ -54,7 +27,7 @@ std::string number_text(double number) {
 
 void add_value(std::string& to, const attribute_value& value) {
   if (auto text = std::get_if<std::string>(&value))
-    return quote(to, *text);
+    return append_json_string(to, *text);
   if (auto number = std::get_if<double>(&value)) {
     to += number_text(*number);
     return;
@@ -68,7 +41,7 @@ void add_value(std::string& to, const attribute_value& value) {
   for (auto& word : std::get<text_list>(value)) {
     if (!std::exchange(first, false))
       to += ',';
-    quote(to, word);
+    append_json_string(to, word);
   }
   to += ']';
 }
@@ -108,7 +81,7 @@ std::string attributes_json(const std::vector<attribute>& attributes) {
   for (auto& each : attributes) {
     if (out.size() > 1)
       out += ',';
-    quote(out, each.name);
+    append_json_string(out, each.name);
     out += ':';
     add_value(out, each.value);
   }
@@ -118,14 +91,14 @@ std::string attributes_json(const std::vector<attribute>& attributes) {
 
 std::string to_json(const record& rec) {
   std::string out = "{\"kind\":";
-  quote(out, to_string(rec.kind));
+  append_json_string(out, to_string(rec.kind));
   auto add = [&](std::string_view name, std::string_view text) {
     if (text.empty())
       return;
     out += ",\"";
     out += name;
     out += "\":";
-    quote(out, text);
+    append_json_string(out, text);
   };
   add("id", rec.id);
   add("type", rec.type);

@@ -118,7 +118,7 @@ private:
       return maybe_finish();
     if (!*result) {
       auto& err = result->error();
-      if (remedy_of(err.code) != remedy::retry_later)
+      if (disposition_of(err.code) != error_disposition::retry_later)
         return give_up(
             {err.code, fmt::format("the validator cannot validate batch {}: {}", number, err.text)});
       tell(source_wait::validator, "waiting for the validator: " + err.text);
@@ -156,7 +156,7 @@ private:
     } else {
       auto& err = result->error();
       // The batches behind one that failed fail with it.
-      if (!halted_ && remedy_of(err.code) != remedy::retry_later)
+      if (!halted_ && disposition_of(err.code) != error_disposition::retry_later)
         give_up({err.code, fmt::format("batch {} cannot be appended: {}", number, err.text)});
       else if (!halted_)
         tell(source_wait::log, "waiting for the log: " + err.text);

@@ -149,7 +149,7 @@ private:
   void end(std::optional<error> failed) {
     bool of_models = scan_->of_models;
     scan_ = nullptr;
-    if (failed && of_models && remedy_of(failed->code) != remedy::retry_later) {
+    if (failed && of_models && disposition_of(failed->code) != error_disposition::retry_later) {
       lacking_ = std::move(failed);
       return begin({});
     }

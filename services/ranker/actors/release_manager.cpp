@@ -269,7 +269,7 @@ private:
   /// A feature store that cannot be asked now is no reason to refuse: answers say what they lack. Otherwise
   /// the release under way has failed.
   bool usable_without(const error& problem) {
-    if (remedy_of(problem.code) == remedy::retry_later) {
+    if (disposition_of(problem.code) == error_disposition::retry_later) {
       log::warn("features-unchecked", "ranker cannot check the features of release {}: {}",
                 short_id(current_.id), render(problem));
       return true;
@@ -315,7 +315,7 @@ private:
     deps_.metrics->load_failures.add();
     deps_.report.failed(why);
     log::warn("release-refused", "ranker cannot serve release {}: {}", short_id(id), at.error);
-    if (remedy_of(why.code) == remedy::retry_later || why.code == ec::not_found)
+    if (disposition_of(why.code) == error_disposition::retry_later || why.code == ec::not_found)
       self_->delayed_send(self_, deps_.settings->load_retry, retry_atom::value, id);
   }
 

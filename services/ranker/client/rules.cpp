@@ -225,11 +225,11 @@ expected<void> check_readable(const ruleset& rules, const std::vector<std::strin
     if (each.kind == rule_kind::pin)
       continue;
     if (auto known = check_readable(each.when.attribute, readable); !known)
-      return fail_while(fmt::format("checking rule[{}] ({})", i, each.name), known.error());
+      return with_context(fmt::format("checking rule[{}] ({})", i, each.name), known.error());
   }
   if (rules.mmr > 0)
     if (auto known = check_readable(rules.diversity_attribute, readable); !known)
-      return fail_while("checking diversity.attribute", known.error());
+      return with_context("checking diversity.attribute", known.error());
   return {};
 }
 

@@ -107,7 +107,7 @@ expected<release_ptr> load_release(const std::filesystem::path& folder, const lo
   TROUPE_TRY(text, read_file(folder / "release.json"));
   auto manifest = parse_manifest(text);
   if (!manifest)
-    return fail_while(fmt::format("reading {}", (folder / "release.json").string()), manifest.error());
+    return with_context(fmt::format("reading {}", (folder / "release.json").string()), manifest.error());
   auto out = std::make_shared<loaded_release>();
   out->manifest = std::move(*manifest);
   for (auto& file : out->manifest.files) {
@@ -122,7 +122,7 @@ expected<release_ptr> load_release(const std::filesystem::path& folder, const lo
   for (auto& entry : out->manifest.models) {
     auto made = load_model(entry, folder, options, vocabularies);
     if (!made)
-      return fail_while(fmt::format("loading model {}", entry.name), made.error());
+      return with_context(fmt::format("loading model {}", entry.name), made.error());
     out->items = std::max<std::uint64_t>(out->items, made->items->size());
     out->models.push_back(std::move(*made));
   }

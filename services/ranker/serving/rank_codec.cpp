@@ -39,7 +39,7 @@ decode_filters(const flatbuffers::Vector<flatbuffers::Offset<wire::Filter>>* fro
     attribute_predicate made;
     made.attribute = each->attribute()->str();
     if (auto known = check_readable(made.attribute, readable); !known)
-      return fail_while("reading the filters", known.error());
+      return with_context("reading the filters", known.error());
     made.op = static_cast<predicate_op>(each->op()); // The same order: see the test.
     made.negated = each->not_();
     made.text = text(each->text());

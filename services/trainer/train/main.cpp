@@ -1,15 +1,13 @@
 #include "services/trainer/train/command.hpp"
 
 #include "common/command_line/command_line.hpp"
+#include "common/command_line/exit_codes.hpp"
 #include "common/tensor/blas_kernels.hpp"
 
 #include <exception>
 #include <iostream>
 
 namespace {
-
-constexpr int exit_failed = 1;
-constexpr int exit_usage = 2;
 
 int run(int argc, char** argv) {
   using namespace troupe;
@@ -61,6 +59,6 @@ int main(int argc, char** argv) {
     return run(argc, argv);
   } catch (const std::exception& err) {
     std::cerr << "troupe-train: internal: " << err.what() << '\n';
-    return exit_failed;
+    return troupe::exit_failed;
   }
 }
