@@ -8,9 +8,9 @@
 namespace troupe {
 
 /// One value that many threads read and one replaces: a snapshot, never changed once published. Any thread.
-/// A reader never waits for the writer's work, only while another thread copies the pointer; what it got stays
-/// as it is for as long as it holds it. Who holds a value last frees it: a writer that must not have that
-/// happen on a serving thread keeps the old one until it is alone with it.
+/// A reader never waits for the writer's work, only while another thread copies the pointer; what it got
+/// stays as it is for as long as it holds it. Who holds a value last frees it: a writer that must not have
+/// that happen on a serving thread keeps the old one until it is alone with it.
 template <class T>
 class published {
 public:

@@ -20,8 +20,8 @@ inline constexpr std::string_view arm = "arm", degraded = "degraded", position =
                                   routing_version = "routing_version";
 } // namespace shown_attribute
 
-/// One item that one answer showed one user. The gateway writes it before it answers; whoever compares arms or
-/// learns from what was shown reads it.
+/// One item that one answer showed one user. The gateway writes it before it answers; whoever compares arms
+/// or learns from what was shown reads it.
 struct impression {
   std::string request_id; ///< Of the answer.
   std::string user;

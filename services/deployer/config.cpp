@@ -16,8 +16,8 @@ void config::bind(config_keys& keys) {
       between(1s, 1h));
   keys.add("ask_timeout", ask_timeout, "How long a ranker or the registry may take to answer.",
            between(10ms, 10min));
-  keys.add("max_waiters", max_waiters,
-           "Callers that wait for a new routing table; one more is `overloaded`.", between(1, 100'000));
+  keys.add("max_waiters", max_waiters, "Callers that wait for a new routing table; one more is `overloaded`.",
+           between(1, 100'000));
   keys.add("fetch_bytes", fetch_bytes, "Most bytes of the event log in one fetch of a partition.",
            between(64 << 10, 256 << 20), "bytes");
   keys.add("fetch_wait", fetch_wait, "How long a fetch waits for new events.", between(10ms, 1min));

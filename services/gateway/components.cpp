@@ -139,8 +139,8 @@ expected<component> make_state(service_context& context, const std::shared_ptr<w
                                            : context.catalog()->resolve(settings.api_keys);
   TROUPE_TRY(deps, gateway_deps::open(std::move(how)));
   made->deps = std::move(deps);
-  made->pool = std::make_unique<blocking_pool>(blocking_pool::options{"gateway-store", 1, 64},
-                                               context.metrics());
+  made->pool =
+      std::make_unique<blocking_pool>(blocking_pool::options{"gateway-store", 1, 64}, context.metrics());
   show_outbox(context.metrics(), made->deps);
   return component{std::function<void(deadline)>{[made](deadline) {
     made->pool.reset();
@@ -171,21 +171,21 @@ expected<component> make_impressions(service_context& context, const wiring& mad
 }
 
 expected<component> make_keys(service_context& context, const wiring& made) {
-  return component{spawn_periodic_task(context.system(), made.post(), 1s,
-                                       [deps = made.deps, report = context.report()] {
-                                         deps->keys->refresh();
-                                         auto seen = deps->outbox->counters();
-                                         report.gauge("impressions_waiting", static_cast<double>(seen.waiting));
-                                         report.gauge("impressions_dropped", static_cast<double>(seen.dropped));
-                                       })};
+  return component{
+      spawn_periodic_task(context.system(), made.post(), 1s, [deps = made.deps, report = context.report()] {
+        deps->keys->refresh();
+        auto seen = deps->outbox->counters();
+        report.gauge("impressions_waiting", static_cast<double>(seen.waiting));
+        report.gauge("impressions_dropped", static_cast<double>(seen.dropped));
+      })};
 }
 
 expected<component> make_expiry(service_context& context, const wiring& made) {
-  return component{spawn_periodic_task(context.system(), made.post(), 10s,
-                                       [deps = made.deps, report = context.report()] {
-                                         if (auto done = forget_expired(*deps->database, wall_now()); !done)
-                                           report.failed(done.error());
-                                       })};
+  return component{
+      spawn_periodic_task(context.system(), made.post(), 10s, [deps = made.deps, report = context.report()] {
+        if (auto done = forget_expired(*deps->database, wall_now()); !done)
+          report.failed(done.error());
+      })};
 }
 
 expected<component> make_http(service_context& context, const deps_ptr& deps) {
@@ -193,9 +193,9 @@ expected<component> make_http(service_context& context, const deps_ptr& deps) {
   options.rejected = [deps](unsigned status) { deps->seen->answered(nullptr, status, {}, 0); };
   bool tls = !options.tls_certificate.empty();
   auto address = options.address;
-  TROUPE_TRY(started, http::server::start_async(std::move(options), [deps, &system = context.system()](
-                                                                        http::request asked,
-                                                                        http::responder respond) {
+  TROUPE_TRY(started,
+             http::server::start_async(std::move(options), [deps, &system = context.system()](
+                                                               http::request asked, http::responder respond) {
                serve(system, deps, std::move(asked), std::move(respond));
              }));
   std::shared_ptr<http::server> server = std::move(started);

@@ -62,19 +62,18 @@ TEST_CASE("wrong addresses, methods and bodies are answered by problem documents
   CHECK(problem_of(gateway.ask("GET", "/v1/requests/none"), "not_found") == 404);
   CHECK(problem_of(gateway.ask("GET", "/v1/runs"), "unavailable") == 503);
   CHECK(problem_of(gateway.ask("GET", "/v1/items/i/similar?n=x"), "invalid_argument") == 400);
-  CHECK(problem_of(gateway.ask("GET", "/v1/users/u/recommendations?explain=maybe"),
-                        "invalid_argument") == 400);
+  CHECK(problem_of(gateway.ask("GET", "/v1/users/u/recommendations?explain=maybe"), "invalid_argument") ==
+        400);
   CHECK(problem_of(gateway.ask("GET", "/v1/users/%ff%fe/recommendations"), "invalid_argument") == 400);
   CHECK(problem_of(gateway.ask("GET", "/v1/users/%4/recommendations"), "invalid_argument") == 400);
-  CHECK(problem_of(gateway.ask("GET", "/v1/items/" + std::string(1'025, 'x')), "invalid_argument") ==
-        400);
+  CHECK(problem_of(gateway.ask("GET", "/v1/items/" + std::string(1'025, 'x')), "invalid_argument") == 400);
   CHECK(problem_of(gateway.ask("HEAD", "/v1/users/u/recommendations"), "invalid_argument") == 405);
   CHECK(problem_of(gateway.ask("GET", "/v1/users/u", {}, {{"X-Consistency-Token", "1"}}),
-                        "invalid_argument") == 400);
+                   "invalid_argument") == 400);
   CHECK(problem_of(gateway.ask("POST", "/v1/events", "x", {{"Content-Encoding", "gzip"}}),
-                        "invalid_argument") == 415);
+                   "invalid_argument") == 415);
   CHECK(problem_of(gateway.ask("POST", "/v1/events", R"({"type":"click","user":"u","item":"i"})"),
-                        "unavailable") == 503);
+                   "unavailable") == 503);
 }
 
 TEST_CASE("without anything behind it the gateway answers, says that it is degraded, and can explain it") {
@@ -186,8 +185,7 @@ TEST_CASE("keys open what their scope says, and a wrong, missing or revoked key 
   CHECK(gateway.ask("GET", "/metrics", {}, {{"Authorization", "bearer " + reader}}).status == 200);
   CHECK(problem_of(gateway.ask("GET", "/metrics"), "unauthorized") == 401);
   CHECK(problem_of(gateway.ask("POST", "/v1/events", "{}", with(reader)), "unauthorized") == 403);
-  CHECK(problem_of(gateway.ask("POST", "/v1/rollouts/x/abort", "", with(reader)), "unauthorized") ==
-        403);
+  CHECK(problem_of(gateway.ask("POST", "/v1/rollouts/x/abort", "", with(reader)), "unauthorized") == 403);
 }
 
 TEST_CASE("without keys a page that a browser got elsewhere is refused") {

@@ -236,8 +236,8 @@ TEST_CASE("the token of a write makes a read wait for it, and the trace goes on 
   CHECK(token == "3:1");
   CHECK(text_of(json::parse(wrote.body).at("token")) == token);
   auto read = fleet.ask("GET", "/v1/users/u1/recommendations", {},
-                         {{"X-Consistency-Token", token},
-                          {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}});
+                        {{"X-Consistency-Token", token},
+                         {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}});
 
   CHECK(read.status == 200);
   std::lock_guard lock{fleet.mutex};

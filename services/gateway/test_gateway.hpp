@@ -114,7 +114,7 @@ struct gateway_parts {
   fake_service ingest, features, registry, deployer, ranker, gateways;
   std::uint32_t feature_replicas = 1;
   gateway::peers peers;
-  bool nobody = false; ///< The catalog has no service but the gateway.
+  bool nobody = false;             ///< The catalog has no service but the gateway.
   std::optional<backends> sockets; ///< In place of the services that the test plays.
   deps_ptr deps;
 
@@ -182,7 +182,8 @@ inline chunk table_bytes(std::uint64_t version, const std::vector<arm>& arms,
     made.push_back(
         wire::CreateArm(out, out.CreateString(each.name), out.CreateString(each.release), each.weight));
   auto list = out.CreateVector(made);
-  auto salt = out.CreateString("s"), shadow = out.CreateString(shadow_release), rollout = out.CreateString("x");
+  auto salt = out.CreateString("s"), shadow = out.CreateString(shadow_release),
+       rollout = out.CreateString("x");
   out.Finish(wire::CreateRoutingTable(out, version, list, salt, shadow, rollout), "TRPD");
   return bytes_of(out);
 }

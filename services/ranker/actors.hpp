@@ -114,7 +114,7 @@ struct dispatcher_deps {
   std::shared_ptr<scoring_pool> scoring;
   std::shared_ptr<service_metrics> metrics;
   net::ask_function features;
-  std::uint32_t replicas = 1; ///< Of the feature store.
+  std::uint32_t replicas = 1;        ///< Of the feature store.
   std::vector<std::string> readable; ///< Attributes of items that filters may name.
 };
 /// All end when one does.

@@ -35,11 +35,12 @@ void config::bind(config_keys& keys) {
            between(1, 10'000'000));
   keys.add("user_features", user_features, "Features of users read beside the history, for explanations.",
            between(0, 100));
-  keys.add("item_features", item_features,
-           "Features of items read beside item_attributes and item_trend; rules and filters name them by what "
-           "stands after "
-           "the dot.",
-           between(0, 100));
+  keys.add(
+      "item_features", item_features,
+      "Features of items read beside item_attributes and item_trend; rules and filters name them by what "
+      "stands after "
+      "the dot.",
+      between(0, 100));
   keys.add("flat_up_to", flat_up_to,
            "Items up to which nearest neighbours are searched exactly; beyond: HNSW.",
            between(0, 10'000'000));

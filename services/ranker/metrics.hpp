@@ -21,8 +21,9 @@ struct service_metrics {
         loads{in.counter("troupe_ranker_releases_loaded_total", "Releases that became ready.")},
         load_failures{
             in.counter("troupe_ranker_release_failures_total", "Releases that could not be loaded.")},
-        items{in.gauge("troupe_ranker_items", "Items in the snapshot.")},
-        releases{in.gauge("troupe_ranker_releases", "Releases ready to serve.")},
+        items{in.gauge("troupe_ranker_items", "Items in the snapshot.")}, releases{in.gauge(
+                                                                              "troupe_ranker_releases",
+                                                                              "Releases ready to serve.")},
         answer_seconds{
             in.histogram("troupe_ranker_answer_seconds", "Time from arrival to the answer or the refusal.")},
         rank_seconds{in.histogram("troupe_ranker_rank_seconds", "Time of ranking alone.")} {}

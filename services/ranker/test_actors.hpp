@@ -145,8 +145,8 @@ public:
     made_->info.kind = kind;
     made_->payload = net::bytes_of(out);
     made_->until = until;
-    made_->respond = net::responder::to(
-        [got = answer_](expected<chunk> answer) { got->set_value(std::move(answer)); });
+    made_->respond =
+        net::responder::to([got = answer_](expected<chunk> answer) { got->set_value(std::move(answer)); });
   }
 
   const net::request_ptr& request() const { return made_; }
@@ -159,8 +159,7 @@ public:
   }
 
 private:
-  std::shared_ptr<std::promise<expected<chunk>>> answer_ =
-      std::make_shared<std::promise<expected<chunk>>>();
+  std::shared_ptr<std::promise<expected<chunk>>> answer_ = std::make_shared<std::promise<expected<chunk>>>();
   std::future<expected<chunk>> future_ = answer_->get_future();
   net::request_ptr made_;
 };

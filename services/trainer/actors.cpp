@@ -49,15 +49,15 @@ private:
       return from_->ended(status_.id);
     status_.state = wire::TrainState::running;
     begun_ = true;
-    from_->threads->start([from = from_, requested = requested_, status = status_,
-                           weak = weak_handle{run_actor{self_}}] {
-      auto report = [&](const run_status& now) {
-        if (auto to = weak.lock())
-          caf::anon_send(to, progress_atom::value, status_ptr{std::make_shared<const run_status>(now)});
-      };
-      if (auto last = execute_run(*from->deps, from->order, status, *requested, report))
-        report(*last);
-    });
+    from_->threads->start(
+        [from = from_, requested = requested_, status = status_, weak = weak_handle{run_actor{self_}}] {
+          auto report = [&](const run_status& now) {
+            if (auto to = weak.lock())
+              caf::anon_send(to, progress_atom::value, status_ptr{std::make_shared<const run_status>(now)});
+          };
+          if (auto last = execute_run(*from->deps, from->order, status, *requested, report))
+            report(*last);
+        });
   }
 
   /// Stopping is not canceling: the next life of the service goes on with a run that has not ended.
@@ -144,12 +144,12 @@ private:
 
   void add(run_order order, run_status status) {
     auto id = order.id;
-    auto seed = std::make_shared<const run_seed>(
-        run_seed{deps_, threads_, std::move(order), std::move(status),
-                 [weak = weak_handle{runs_actor{self_}}](std::string ended) {
-                   if (auto to = weak.lock())
-                     caf::anon_send(to, ended_atom::value, std::move(ended));
-                 }});
+    auto seed =
+        std::make_shared<const run_seed>(run_seed{deps_, threads_, std::move(order), std::move(status),
+                                                  [weak = weak_handle{runs_actor{self_}}](std::string ended) {
+                                                    if (auto to = weak.lock())
+                                                      caf::anon_send(to, ended_atom::value, std::move(ended));
+                                                  }});
     auto behaviour = [](run_actor::stateful_pointer<run_state> self, const run_seed_ptr& from) {
       return self->state.make_behavior(from);
     };

@@ -2,8 +2,8 @@
 // join.
 #include "tests/bench/report.hpp"
 
-#include "services/ingest/client/record_stream.hpp"
 #include "services/feature_store/training/training_set.hpp"
+#include "services/ingest/client/record_stream.hpp"
 
 #include "common/table/connection.hpp"
 #include "common/testing/temp_dir.hpp"

@@ -1,6 +1,6 @@
+#include "tests/support/input.hpp"
 #include "tests/support/metrics.hpp"
 #include "tests/support/raw_socket.hpp"
-#include "tests/support/input.hpp"
 
 #include <boost/json/value.hpp>
 #include <doctest/doctest.h>

@@ -1,6 +1,6 @@
 #include "tests/support/free_ports.hpp"
-#include "tests/support/metrics.hpp"
 #include "tests/support/input.hpp"
+#include "tests/support/metrics.hpp"
 
 #include <boost/json.hpp>
 #include <doctest/doctest.h>

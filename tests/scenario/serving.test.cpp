@@ -1,5 +1,5 @@
-#include "tests/support/known_release.hpp"
 #include "tests/support/input.hpp"
+#include "tests/support/known_release.hpp"
 
 #include <boost/json/serialize.hpp>
 #include <doctest/doctest.h>

@@ -2,8 +2,8 @@
 
 #include "services/feature_store/online/feature_event.hpp"
 
-#include "common/store/codec.hpp"
 #include "common/sketch/distinct.hpp"
+#include "common/store/codec.hpp"
 
 #include <algorithm>
 #include <cstdint>

@@ -22,8 +22,8 @@ using namespace std::chrono_literals;
 constexpr std::size_t most_listed = 1'000;
 constexpr std::size_t most_counted = 20'000;
 constexpr std::uint32_t scan_page = 10'000;
-constexpr auto scan_timeout = 5s;    ///< Of all pages together.
-constexpr auto refresh_empty = 1s;   ///< While there is no list.
+constexpr auto scan_timeout = 5s;  ///< Of all pages together.
+constexpr auto refresh_empty = 1s; ///< While there is no list.
 constexpr double weight_of_event = 1, weight_of_showing = 0.01;
 
 struct candidate {
@@ -129,10 +129,10 @@ private:
   void scan(std::uint32_t replica, const std::string& after) {
     deps_->behind.features.ask(
         fallback_items_actor{self_}, replica, wire::Kind::scan_features,
-        feature_store::encode_scan("item",
-                                   {deps_->settings->trending_feature, "item_card.hidden",
-                                    "item_card.title", "item_card.expires"},
-                                   after, scan_page, 0),
+        feature_store::encode_scan(
+            "item",
+            {deps_->settings->trending_feature, "item_card.hidden", "item_card.title", "item_card.expires"},
+            after, scan_page, 0),
         scan_until_, {}, replica);
   }
 

@@ -100,8 +100,9 @@ struct trending : gateway_parts, troupe::testing::actor_fixture {
 
 } // namespace
 
-TEST_CASE("the list is what trends on all feature stores, page by page, without what is hidden, and outlives a "
-          "restart") {
+TEST_CASE(
+    "the list is what trends on all feature stores, page by page, without what is hidden, and outlives a "
+    "restart") {
   trending gateway{2};
   auto first = gateway.features.next();
   CHECK(first.replica == 0);
@@ -153,7 +154,8 @@ TEST_CASE("a scan that passes its deadline leaves the list of before, and the ne
   CHECK(gateway.listed() == names{"i2"});
 }
 
-TEST_CASE("a deleted item is listed no more when its deletion is answered, nor by a scan that did not see it") {
+TEST_CASE(
+    "a deleted item is listed no more when its deletion is answered, nor by a scan that did not see it") {
   trending gateway;
   gateway.page(gateway.features.next(), {{"i1", 3}, {"i2", 2}});
   gateway.advance(gateway.settings->trending_refresh);

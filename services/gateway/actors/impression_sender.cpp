@@ -66,8 +66,7 @@ public:
             },
             [this](page_atom, const outbox_page_ptr& page) { on_page(page); },
             [this](net::reply_atom, std::uint64_t, const net::result_ptr& result) { on_reply(*result); },
-            [this](removed_atom) { read(); },
-            tick_.handler([this] {
+            [this](removed_atom) { read(); }, tick_.handler([this] {
               tick_.stop();
               read();
             })};
@@ -144,9 +143,8 @@ private:
 
 impression_sender_actor spawn_impression_sender(caf::actor_system& system, deps_ptr deps,
                                                 post_function post) {
-  auto behaviour = [](impression_sender_state::pointer self, const deps_ptr& shared, const post_function& in) {
-    return self->state.make_behavior(shared, in);
-  };
+  auto behaviour = [](impression_sender_state::pointer self, const deps_ptr& shared,
+                      const post_function& in) { return self->state.make_behavior(shared, in); };
   impression_sender_actor made = system.spawn(behaviour, deps, post);
   deps->outbox->on_commit([weak = weak_handle{made}] {
     if (auto to = weak.lock())

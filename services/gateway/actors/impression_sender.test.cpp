@@ -115,8 +115,9 @@ TEST_CASE("while the log is away or overloaded impressions wait, and are sent ag
   CHECK(gateway.deps->outbox->counters().waiting == 0);
 }
 
-TEST_CASE("impressions that the log does not answer in time are sent again; those it can never take are given "
-          "up and counted") {
+TEST_CASE(
+    "impressions that the log does not answer in time are sent again; those it can never take are given "
+    "up and counted") {
   sending gateway;
   gateway.keep("r1", 2);
   gateway.ingest.next().fail(ec::too_late, "no answer came");
@@ -142,7 +143,8 @@ TEST_CASE("a full pool makes the sender wait, not forget") {
   CHECK(sending::ids_in(gateway.ingest.next()) == ids{"imp:r1:1"});
 }
 
-TEST_CASE("what was sent and not acknowledged before the stop is sent by the next sender, under the same ids") {
+TEST_CASE(
+    "what was sent and not acknowledged before the stop is sent by the next sender, under the same ids") {
   sending gateway;
   gateway.keep("r1", 2);
   auto asked = gateway.ingest.next();

@@ -49,8 +49,8 @@ private:
 
 periodic_task_actor spawn_periodic_task(caf::actor_system& system, post_function post,
                                         std::chrono::milliseconds every, std::function<void()> task) {
-  auto behaviour = [](periodic_task_state::pointer self, const post_function& in, std::chrono::milliseconds pause,
-                      const std::function<void()>& what) {
+  auto behaviour = [](periodic_task_state::pointer self, const post_function& in,
+                      std::chrono::milliseconds pause, const std::function<void()>& what) {
     return self->state.make_behavior(in, pause, what);
   };
   return system.spawn(behaviour, post, every, task);

@@ -28,9 +28,7 @@ public:
     deps_ = std::move(deps);
     one_ = std::move(one);
     handler_ = one_->to->handle(*this);
-    return {[this](begin_atom) {
-              step([&] { handler_->begin(); });
-            },
+    return {[this](begin_atom) { step([&] { handler_->begin(); }); },
             [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
               --open_;
               step([&] { handler_->on_reply(tag, *result); });

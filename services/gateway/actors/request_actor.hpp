@@ -11,7 +11,8 @@ class actor_system;
 
 namespace troupe::gateway {
 
-/// Answers a request: at once what is refused or needs nobody else, by a request_actor what waits. Any thread.
+/// Answers a request: at once what is refused or needs nobody else, by a request_actor what waits. Any
+/// thread.
 void serve(caf::actor_system& system, const deps_ptr& deps, http::request asked, http::responder respond);
 
 } // namespace troupe::gateway

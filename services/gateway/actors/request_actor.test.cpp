@@ -1,6 +1,5 @@
-#include "services/gateway/test_gateway.hpp"
-
 #include "services/gateway/http/routes.hpp"
+#include "services/gateway/test_gateway.hpp"
 
 #include "common/actor/actor_fixture.hpp"
 

@@ -15,8 +15,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto poll_wait = 10s;     ///< How long the deployer holds a poll when nothing changes.
-constexpr auto poll_timeout = 15s;  ///< How long we wait for its answer.
+constexpr auto poll_wait = 10s;    ///< How long the deployer holds a poll when nothing changes.
+constexpr auto poll_timeout = 15s; ///< How long we wait for its answer.
 constexpr auto pause_after_answer = 100ms, pause_after_failure = 500ms;
 
 class routing_client_state {
@@ -40,9 +40,9 @@ private:
     tick_.stop();
     flatbuffers::FlatBufferBuilder out;
     auto wait_us = std::chrono::duration_cast<std::chrono::microseconds>(poll_wait).count();
-    out.Finish(wire::CreateRoutingQuery(out, deps_->routing.get()->version,
-                                        static_cast<std::uint64_t>(wait_us)),
-               "TRPD");
+    out.Finish(
+        wire::CreateRoutingQuery(out, deps_->routing.get()->version, static_cast<std::uint64_t>(wait_us)),
+        "TRPD");
     deps_->behind.deployer.ask(routing_client_actor{self_}, 0, wire::Kind::routing, net::bytes_of(out),
                                deadline::in(poll_timeout));
   }
@@ -63,8 +63,7 @@ private:
   }
 
   void take(routing_table table) {
-    log::info("routing-changed", "gateway routes by table {} with {} arms", table.version,
-              table.arms.size());
+    log::info("routing-changed", "gateway routes by table {} with {} arms", table.version, table.arms.size());
     if (auto kept = deps_->state->put_state({{routing_state, table.bytes.text()}}); !kept)
       log::warn("routing-not-kept", "gateway cannot keep the routing table: {}", render(kept.error()));
     report_.gauge("routing_version", static_cast<double>(table.version));

@@ -12,8 +12,8 @@ namespace troupe::gateway {
 
 struct gateway_deps;
 
-/// What a handler may do while its request waits: ask and keep. All of it comes back to the handler, one thing
-/// at a time.
+/// What a handler may do while its request waits: ask and keep. All of it comes back to the handler, one
+/// thing at a time.
 class request_context {
 public:
   virtual ~request_context() = default;

@@ -20,8 +20,7 @@ constexpr place places[] = {
     {"/v1/requests/{id}", "what happened to a request"},
 };
 
-constexpr std::string_view what_this_is =
-    "The gateway of a Troupe fleet: events in, recommendations out.";
+constexpr std::string_view what_this_is = "The gateway of a Troupe fleet: events in, recommendations out.";
 
 std::string page() {
   std::string out = fmt::format("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
@@ -45,11 +44,12 @@ http::response answer_root(const gateway_deps& deps, const http::request& asked)
   json::object go;
   for (const auto& [path, what] : places)
     go[path] = what;
-  return json_answer(json::object{{"service", "troupe-gateway"},
-                                  {"replica", deps.how.identity},
-                                  {"what", what_this_is},
-                                  {"keys", deps.keys->guarded() ? "needed" : "none: only this machine is served"},
-                                  {"paths", std::move(go)}});
+  return json_answer(
+      json::object{{"service", "troupe-gateway"},
+                   {"replica", deps.how.identity},
+                   {"what", what_this_is},
+                   {"keys", deps.keys->guarded() ? "needed" : "none: only this machine is served"},
+                   {"paths", std::move(go)}});
 }
 
 http::response answer_live(const gateway_deps&, const http::request&) {

@@ -48,10 +48,10 @@ void inspect::on_reply(std::uint64_t replica, const expected<net::reply>& got) {
   if (silent_.empty())
     one().reply_error({ec::not_found, "there is no request of this id, or it is too long ago"});
   else
-    one().reply_error({ec::unavailable,
-                       fmt::format("this gateway does not know the request, and of those that may some do "
-                                   "not answer: {}",
-                                   silent_)});
+    one().reply_error(
+        {ec::unavailable, fmt::format("this gateway does not know the request, and of those that may some do "
+                                      "not answer: {}",
+                                      silent_)});
 }
 
 void answer_inspection(const gateway_deps& deps, net::request asked) {

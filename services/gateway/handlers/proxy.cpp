@@ -204,19 +204,18 @@ const proxied list_models{&backends::registry, wire::Kind::model_list,
                                 payload, "TRPR", "models", &wire::ModelPage::versions, model_json);
                           }};
 
-const proxied show_model{&backends::registry, wire::Kind::model_show,
-                         [](const exchange& from) -> expected<chunk> {
-                           FlatBufferBuilder out;
-                           auto name = out.CreateString(from.parameters[0]),
-                                version = word(out, from, "version");
-                           out.Finish(wire::CreateModelQuery(out, name, version), "TRPR");
-                           return net::bytes_of(out);
-                         },
-                         [](const chunk& payload) -> expected<json::value> {
-                           TROUPE_TRY(read,
-                                      net::read_as<wire::ModelVersion>(payload, "TRPR", "ModelVersion"));
-                           return model_json(*read);
-                         }};
+const proxied show_model{
+    &backends::registry, wire::Kind::model_show,
+    [](const exchange& from) -> expected<chunk> {
+      FlatBufferBuilder out;
+      auto name = out.CreateString(from.parameters[0]), version = word(out, from, "version");
+      out.Finish(wire::CreateModelQuery(out, name, version), "TRPR");
+      return net::bytes_of(out);
+    },
+    [](const chunk& payload) -> expected<json::value> {
+      TROUPE_TRY(read, net::read_as<wire::ModelVersion>(payload, "TRPR", "ModelVersion"));
+      return model_json(*read);
+    }};
 
 const proxied list_releases{&backends::registry, wire::Kind::release_list,
                             [](const exchange& from) -> expected<chunk> {
@@ -227,9 +226,8 @@ const proxied list_releases{&backends::registry, wire::Kind::release_list,
                               return net::bytes_of(out);
                             },
                             [](const chunk& payload) {
-                              return page<wire::ReleasePage, wire::Release>(payload, "TRPR", "releases",
-                                                                            &wire::ReleasePage::releases,
-                                                                            release_json);
+                              return page<wire::ReleasePage, wire::Release>(
+                                  payload, "TRPR", "releases", &wire::ReleasePage::releases, release_json);
                             }};
 
 const proxied show_release{&backends::registry, wire::Kind::release_show,
@@ -253,9 +251,8 @@ const proxied list_rollouts{&backends::deployer, wire::Kind::rollout_list,
                               return net::bytes_of(out);
                             },
                             [](const chunk& payload) {
-                              return page<wire::RolloutPage, wire::Rollout>(payload, "TRPD", "rollouts",
-                                                                            &wire::RolloutPage::rollouts,
-                                                                            rollout_json);
+                              return page<wire::RolloutPage, wire::Rollout>(
+                                  payload, "TRPD", "rollouts", &wire::RolloutPage::rollouts, rollout_json);
                             }};
 
 const proxied show_rollout{&backends::deployer, wire::Kind::rollout_show,
@@ -267,13 +264,13 @@ const proxied show_rollout{&backends::deployer, wire::Kind::rollout_show,
                            },
                            rollout_of};
 
-const proxied promote_rollout{
-    &backends::deployer, wire::Kind::rollout_change,
-    [](const exchange& from) { return change(from, wire::RolloutAction::promote); }, rollout_of};
+const proxied promote_rollout{&backends::deployer, wire::Kind::rollout_change,
+                              [](const exchange& from) { return change(from, wire::RolloutAction::promote); },
+                              rollout_of};
 
-const proxied abort_rollout{
-    &backends::deployer, wire::Kind::rollout_change,
-    [](const exchange& from) { return change(from, wire::RolloutAction::abort); }, rollout_of};
+const proxied abort_rollout{&backends::deployer, wire::Kind::rollout_change,
+                            [](const exchange& from) { return change(from, wire::RolloutAction::abort); },
+                            rollout_of};
 
 void proxy::begin() {
   const auto& to = deps().behind.*what_.to;

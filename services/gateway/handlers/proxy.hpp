@@ -2,9 +2,8 @@
 
 #include "services/gateway/handlers/handler.hpp"
 
-#include <flatbuffers/flatbuffers.h>
-
 #include <boost/json.hpp>
+#include <flatbuffers/flatbuffers.h>
 
 #include <string>
 

@@ -77,9 +77,8 @@ Offset<wire::Release> release(FlatBufferBuilder& out) {
 
 Offset<wire::Rollout> rollout(FlatBufferBuilder& out) {
   auto id = out.CreateString("x"), reason = out.CreateString("slow");
-  std::vector<Offset<wire::Decision>> decisions{
-      wire::CreateDecision(out, 0, 1, out.CreateString("click_rate"), 0, 0, 0, 0.5, 0.25, 40,
-                           wire::Verdict3::pass)};
+  std::vector<Offset<wire::Decision>> decisions{wire::CreateDecision(
+      out, 0, 1, out.CreateString("click_rate"), 0, 0, 0, 0.5, 0.25, 40, wire::Verdict3::pass)};
   auto list = out.CreateVector(decisions);
   wire::RolloutBuilder made{out};
   made.add_rollout_id(id);
@@ -215,10 +214,11 @@ TEST_CASE("rollouts are asked of the deployer, which promotes and aborts them fo
                                        return words(from.before(), nullptr, from.limit());
                                      },
                                      [&](FlatBufferBuilder& out) { page(out, "TRPD"); }});
-  auto [shown, one] = through(
-      gateway, "GET", "/v1/rollouts/current", "",
-      {gateway.deployer, wire::Kind::rollout_show,
-       [](const chunk& asked) { return read<wire::RolloutQuery>(asked, "TRPD").rollout_id()->str(); }, answer});
+  auto [shown, one] =
+      through(gateway, "GET", "/v1/rollouts/current", "",
+              {gateway.deployer, wire::Kind::rollout_show,
+               [](const chunk& asked) { return read<wire::RolloutQuery>(asked, "TRPD").rollout_id()->str(); },
+               answer});
   auto [promoted, after] = through(gateway, "POST", "/v1/rollouts/x/promote", "",
                                    {gateway.deployer, wire::Kind::rollout_change, change, answer});
   auto [aborted, end] = through(gateway, "POST", "/v1/rollouts/x/abort", R"({"reason":"slow"})",

@@ -158,8 +158,7 @@ void ranked_answer::respond() {
 std::string ranked_answer::inspection() const {
   bool ranked = !made_.reply.empty();
   auto us = in_.one().us();
-  json::array stages{
-      json::object{{"name", "gateway"}, {"us", ranked ? us - asked_us_ : us}, {"count", 1}}};
+  json::array stages{json::object{{"name", "gateway"}, {"us", ranked ? us - asked_us_ : us}, {"count", 1}}};
   if (ranked)
     stages.push_back({{"name", "ranker call"}, {"us", asked_us_}, {"count", 1}});
   const auto& to = *in_.one().to;

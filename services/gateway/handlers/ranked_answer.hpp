@@ -15,8 +15,8 @@
 
 namespace troupe::gateway {
 
-/// An answer with items: those of a ranker, else of the fallback list. Keeps what was shown before it answers.
-/// Recommendations and similar items differ in what they ask.
+/// An answer with items: those of a ranker, else of the fallback list. Keeps what was shown before it
+/// answers. Recommendations and similar items differ in what they ask.
 class ranked_answer : public handler {
 public:
   using handler::handler;

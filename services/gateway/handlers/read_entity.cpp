@@ -38,9 +38,8 @@ void read_entity::on_reply(std::uint64_t, const expected<net::reply>& got) {
   auto attributes = json::parse(column.texts[0], bad);
   if (bad)
     return one().reply_error({ec::corrupt, "the attributes of the record are no JSON"});
-  one().reply(json_answer(json::object{{"id", one().parameters[0]},
-                                       {"attributes", std::move(attributes)},
-                                       {"age_us", column.age_us[0]}}));
+  one().reply(json_answer(json::object{
+      {"id", one().parameters[0]}, {"attributes", std::move(attributes)}, {"age_us", column.age_us[0]}}));
 }
 
 } // namespace troupe::gateway

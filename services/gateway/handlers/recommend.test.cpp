@@ -121,8 +121,9 @@ TEST_CASE("similar items are no impressions and say nothing about an arm; recomm
   REQUIRE(gateway.report());
 }
 
-TEST_CASE("X-Deadline-Ms shortens the ranker's time by a tenth more, a late ranker is a fallback that the arm is "
-          "not blamed for") {
+TEST_CASE(
+    "X-Deadline-Ms shortens the ranker's time by a tenth more, a late ranker is a fallback that the arm is "
+    "not blamed for") {
   recommending gateway;
   gateway.settings->rank_timeout = 10s;
   auto answer = gateway.later(recommendations, {{"X-Deadline-Ms", "1000"}});
@@ -144,8 +145,9 @@ TEST_CASE("X-Deadline-Ms shortens the ranker's time by a tenth more, a late rank
           400);
 }
 
-TEST_CASE("above three quarters of max_in_flight the inspector's detail and shadow calls are left out, not an "
-          "explanation that was asked for") {
+TEST_CASE(
+    "above three quarters of max_in_flight the inspector's detail and shadow calls are left out, not an "
+    "explanation that was asked for") {
   recommending gateway{"r2"};
   gateway.settings->max_in_flight = 4;
   std::vector<std::future<http::response>> answers;
@@ -177,7 +179,8 @@ TEST_CASE("above three quarters of max_in_flight the inspector's detail and shad
   gateway.deps->in_flight -= 3;
 }
 
-TEST_CASE("shadow_in_flight bounds the shadow calls, each compares what was shown, and a failed one is counted") {
+TEST_CASE(
+    "shadow_in_flight bounds the shadow calls, each compares what was shown, and a failed one is counted") {
   recommending gateway{"r2"};
   gateway.settings->shadow_in_flight = 1;
   auto one_answer = [&] {

@@ -16,8 +16,8 @@ enum class row_source : std::uint8_t {
   gone    ///< The entity in the address is deleted.
 };
 
-/// Events, items and users: read, named, timed, appended to the log, answered with a verdict per row when they
-/// are durable.
+/// Events, items and users: read, named, timed, appended to the log, answered with a verdict per row when
+/// they are durable.
 class write_rows final : public handler {
 public:
   write_rows(request_context& in, record_kind kind, row_source from)

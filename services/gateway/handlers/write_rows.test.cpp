@@ -66,8 +66,9 @@ TEST_CASE("a user is written by PUT and marked as deleted by DELETE, as a record
   CHECK(value_of(log[1], "deleted") == attribute_value{true});
 }
 
-TEST_CASE("a row without a time that is sent again with its Idempotency-Key is the same record; without one it "
-          "is new") {
+TEST_CASE(
+    "a row without a time that is sent again with its Idempotency-Key is the same record; without one it "
+    "is new") {
   served_gateway gateway;
   gateway.open();
   std::vector<record> log;

@@ -77,7 +77,8 @@ std::optional<http::response> find_route(gateway_deps& deps, exchange& one) {
     return http::problem(whole.error());
   auto found = deps.router.find(one.request.method, path);
   if (!found.found && found.allow.empty())
-    return http::problem(404, "not_found", "there is no such address; /openapi.json lists them, / says where to go");
+    return http::problem(404, "not_found",
+                         "there is no such address; /openapi.json lists them, / says where to go");
   if (found.found)
     one.to = &routes()[found.found->route];
   bool blind = one.to && one.to->get_only && one.request.method == "HEAD";

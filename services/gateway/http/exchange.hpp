@@ -40,7 +40,7 @@ public:
   http::query_values query;
   net::trace_context trace;
   bool counted = false;    ///< It is one of those in flight.
-  consistency_token after;       ///< What the answer must have seen.
+  consistency_token after; ///< What the answer must have seen.
   std::string token;       ///< Of a write: what a read takes to see it.
   std::string request_id;  ///< Of an answer with items.
   std::string arm;         ///< That answers.

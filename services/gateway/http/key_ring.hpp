@@ -17,10 +17,10 @@ namespace troupe::gateway {
 
 /// Who callers are, what they may, and how fast. Any thread.
 ///
-/// Operation: `refresh` looks at the file of API keys again; a periodic task calls it each second, so a key that
-/// is made or revoked counts within one. From the first key on everybody needs one, for the life of the process;
-/// a file that cannot be read leaves the keys that were known in force. Limits: buckets of 100,000 callers;
-/// then all begin anew.
+/// Operation: `refresh` looks at the file of API keys again; a periodic task calls it each second, so a key
+/// that is made or revoked counts within one. From the first key on everybody needs one, for the life of the
+/// process; a file that cannot be read leaves the keys that were known in force. Limits: buckets of 100,000
+/// callers; then all begin anew.
 class key_ring {
 public:
   static expected<std::unique_ptr<key_ring>> open(std::filesystem::path file);

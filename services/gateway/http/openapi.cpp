@@ -57,11 +57,11 @@ struct known_header {
 };
 
 constexpr known_header known_headers[] = {
-    {"Idempotency-Key", "string", "Names rows that have no id: sent again with the same key they add nothing"},
+    {"Idempotency-Key", "string",
+     "Names rows that have no id: sent again with the same key they add nothing"},
     {"X-Deadline-Ms", "integer",
      "The answer is wanted within so many milliseconds; a fallback where need be"},
-    {"X-Consistency-Token", "string",
-     "That of the answer to a write, which this answer must have seen"},
+    {"X-Consistency-Token", "string", "That of the answer to a write, which this answer must have seen"},
 };
 
 /// The first of the words, and leaves the others.
@@ -100,8 +100,9 @@ json::array parameters_of(const route& from) {
                       {"in", "query"},
                       {"schema", schema}};
     if (name == "filter[]")
-      made["description"] = "attribute:op:value, with not: before it for the contrary; op is equals, contains, "
-                            "at_least, at_most or one_of (values parted by commas)";
+      made["description"] =
+          "attribute:op:value, with not: before it for the contrary; op is equals, contains, "
+          "at_least, at_most or one_of (values parted by commas)";
     out.push_back(std::move(made));
   }
   return out;

@@ -348,7 +348,8 @@ expected<filter> parse_filter(std::string_view text) {
     out.number = given == "true" ? 1 : 0;
   if (ops[op] == "at_least" || ops[op] == "at_most") {
     if (!number)
-      return fail(ec::invalid_argument, "the value of {} is '{}', not a number", ops[op], given.substr(0, 32));
+      return fail(ec::invalid_argument, "the value of {} is '{}', not a number", ops[op],
+                  given.substr(0, 32));
   } else if (ops[op] == "one_of") {
     for (std::size_t from = 0; from <= given.size();) {
       auto comma = std::min(given.find(',', from), given.size());

@@ -61,8 +61,8 @@ struct recommend_request {
 /// The body of POST /v1/recommendations.
 expected<recommend_request> parse_recommend_request(std::string_view body);
 
-/// A filter in an address: `genres:contains:Comedy`, `not:genres:one_of:Horror,Thriller`, `year:at_least:1990`.
-/// An attribute with a colon in its name can be filtered by in a body only.
+/// A filter in an address: `genres:contains:Comedy`, `not:genres:one_of:Horror,Thriller`,
+/// `year:at_least:1990`. An attribute with a colon in its name can be filtered by in a body only.
 expected<filter> parse_filter(std::string_view text);
 
 /// `n` as a text: 1 to 1,000.

@@ -33,7 +33,7 @@ TEST_CASE("an array, one object and JSON lines of the same rows are the same row
 
 TEST_CASE("a number arrives as it was sent") {
   auto rows = parse_rows(R"({"type":"click","user":"u","item":"i","value":0.0023404666354764642})",
-                        rules_of(record_kind::event));
+                         rules_of(record_kind::event));
 
   REQUIRE(rows);
   CHECK((*rows)[0].what.value == 0.0023404666354764642); // Boost.JSON alone: ...4640
@@ -41,7 +41,7 @@ TEST_CASE("a number arrives as it was sent") {
 
 TEST_CASE("a wrong row says why and does not take the others with it") {
   auto rows = parse_rows(R"([{"type":"click","user":"u","item":"i"},{"user":7},17,{"colour":"red"}])",
-                        rules_of(record_kind::event));
+                         rules_of(record_kind::event));
 
   REQUIRE(rows);
   REQUIRE(rows->size() == 4);
@@ -102,7 +102,8 @@ TEST_CASE("the body of an entity may name it, but no other one") {
 }
 
 TEST_CASE("a request for recommendations is read with its filters, or refused with the reason") {
-  auto good = parse_recommend_request(R"({"user":"u","n":3,"explain":true,"session":["a"],"context":{"device":"tv"},
+  auto good =
+      parse_recommend_request(R"({"user":"u","n":3,"explain":true,"session":["a"],"context":{"device":"tv"},
     "filters":[{"attribute":"genres","op":"contains","value":"Crime","not":true},
                {"attribute":"year","op":"at_least","value":1990}]})");
   REQUIRE(good);

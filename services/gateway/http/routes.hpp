@@ -27,7 +27,7 @@ struct route {
   const char* headers;    ///< Of the request, parted by blanks.
   const char* body;       ///< Schema of the body; nullptr: none.
   const char* result;     ///< Schema of the answer.
-  bool get_only = false;  ///< Not for HEAD: an answer that nobody sees would be an impression that nobody had.
+  bool get_only = false; ///< Not for HEAD: an answer that nobody sees would be an impression that nobody had.
 };
 
 /// Every route the gateway has: it serves these, and describes these.

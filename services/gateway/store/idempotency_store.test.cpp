@@ -67,11 +67,11 @@ TEST_CASE("a row has the time of when it was first seen, also after a reopening,
 }
 
 TEST_CASE("where the store cannot be read rows are as new") {
-  idempotency_store times{{[](std::span<const std::string_view>)
-                               -> expected<std::vector<std::optional<std::string>>> {
-                             return fail(ec::io_failed, "the disk is gone");
-                           },
-                           [](store::write_batch&) -> expected<void> { return {}; }}};
+  idempotency_store times{
+      {[](std::span<const std::string_view>) -> expected<std::vector<std::optional<std::string>>> {
+         return fail(ec::io_failed, "the disk is gone");
+       },
+       [](store::write_batch&) -> expected<void> { return {}; }}};
   std::vector<std::string_view> ids{"a"};
   CHECK(times.first_times(ids, now) == std::vector<timestamp>{now});
 }

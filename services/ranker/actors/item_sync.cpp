@@ -32,12 +32,11 @@ public:
         each.promise.deliver(to_caf({ec::stopping, "the ranker is stopping"}));
       self_->quit(std::move(message.reason));
     });
-    return {tick_->handler([this] { begin(wanted_features()); }),
-            [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
-              on_reply(tag, result);
-            },
-            [this](page_atom, const item_scan_ptr& scan) { on_page(scan); },
-            [this](ensure_atom, const feature_names_ptr& features) { return ensure(features); }};
+    return {
+        tick_->handler([this] { begin(wanted_features()); }),
+        [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) { on_reply(tag, result); },
+        [this](page_atom, const item_scan_ptr& scan) { on_page(scan); },
+        [this](ensure_atom, const feature_names_ptr& features) { return ensure(features); }};
   }
 
   const char* name = "item_sync";
@@ -87,11 +86,10 @@ private:
   }
 
   void ask_page() {
-    net::call_for(deps_.features, scan_->replica, item_sync_actor{self_}, scan_number_,
-                  wire::Kind::scan_features,
-                  feature_store::encode_scan("item", scan_->plan.names, scan_->after,
-                                             deps_.settings->item_page, 0),
-                  deadline::in(deps_.settings->page_timeout));
+    net::call_for(
+        deps_.features, scan_->replica, item_sync_actor{self_}, scan_number_, wire::Kind::scan_features,
+        feature_store::encode_scan("item", scan_->plan.names, scan_->after, deps_.settings->item_page, 0),
+        deadline::in(deps_.settings->page_timeout));
   }
 
   void on_reply(std::uint64_t tag, const net::result_ptr& result) {
@@ -99,13 +97,13 @@ private:
       return;
     if (!*result)
       return end(result->error());
-    auto posted = deps_.post([weak = weak_handle{item_sync_actor{self_}}, scan = scan_, result,
-                              replicas = deps_.replicas] {
-      if (auto read = read_page(*scan, (*result)->payload, replicas); !read)
-        scan->failed = read.error();
-      if (auto to = weak.lock())
-        caf::anon_send(to, page_atom::value, scan);
-    });
+    auto posted = deps_.post(
+        [weak = weak_handle{item_sync_actor{self_}}, scan = scan_, result, replicas = deps_.replicas] {
+          if (auto read = read_page(*scan, (*result)->payload, replicas); !read)
+            scan->failed = read.error();
+          if (auto to = weak.lock())
+            caf::anon_send(to, page_atom::value, scan);
+        });
     if (!posted)
       end(posted.error());
   }

@@ -89,7 +89,8 @@ struct item_sync_fixture : ranker_fixture {
 
 } // namespace
 
-TEST_CASE_FIXTURE(item_sync_fixture, "a scan reads page by page, replica by replica, and is seen as a whole") {
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "a scan reads page by page, replica by replica, and is seen as a whole") {
   replicas = 2;
   start();
 
@@ -128,7 +129,8 @@ TEST_CASE_FIXTURE(item_sync_fixture, "the next scan comes after the pause, and r
   CHECK(items->get()->size() == 1);
 }
 
-TEST_CASE_FIXTURE(item_sync_fixture, "a scan that fails leaves the snapshot in force and is tried again soon") {
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "a scan that fails leaves the snapshot in force and is tried again soon") {
   start();
   give({"a"});
   advance(5s);
@@ -156,7 +158,8 @@ TEST_CASE_FIXTURE(item_sync_fixture, "a page that is not what was asked for is n
   CHECK(counted("troupe_ranker_item_scan_failures_total 1"));
 }
 
-TEST_CASE_FIXTURE(item_sync_fixture, "what is to be ensured is read at once, and is there when that is answered") {
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "what is to be ensured is read at once, and is there when that is answered") {
   start();
   give({"a"});
 
@@ -235,7 +238,8 @@ TEST_CASE_FIXTURE(item_sync_fixture, "a pool that is full fails the scan, not th
   CHECK(items->get()->size() == 1);
 }
 
-TEST_CASE_FIXTURE(item_sync_fixture, "stopped half-way it answers who waits, and a page that comes then is nobody's") {
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "stopped half-way it answers who waits, and a page that comes then is nobody's") {
   start();
   auto got = ensure({clicks});
 

@@ -97,7 +97,8 @@ TEST_CASE_FIXTURE(dispatcher_fixture,
   CHECK(first_of(two.wait()) == "d");
 }
 
-TEST_CASE_FIXTURE(dispatcher_fixture, "requests for one user share one read, those for another have their own") {
+TEST_CASE_FIXTURE(dispatcher_fixture,
+                  "requests for one user share one read, those for another have their own") {
   asked_request one{wire::Kind::rank, rank_of(release, "u")}, two{wire::Kind::rank, rank_of(release, "u")},
       other{wire::Kind::rank, rank_of(release, "v")};
 
@@ -115,7 +116,8 @@ TEST_CASE_FIXTURE(dispatcher_fixture, "requests for one user share one read, tho
   CHECK(counted("troupe_ranker_joined_reads_total 1"));
 }
 
-TEST_CASE_FIXTURE(dispatcher_fixture, "who has less time than the read of another one begins one of his own") {
+TEST_CASE_FIXTURE(dispatcher_fixture,
+                  "who has less time than the read of another one begins one of his own") {
   asked_request patient{wire::Kind::rank, rank_of(release, "u")},
       hasty{wire::Kind::rank, rank_of(release, "u"), deadline::in(50ms)};
 
@@ -186,11 +188,13 @@ TEST_CASE_FIXTURE(dispatcher_fixture, "own writes are read past the cache, from 
   CHECK(read->min_offsets()->Get(0)->offset() == 17);
 }
 
-TEST_CASE_FIXTURE(dispatcher_fixture,
-                  "without the feature store, the items or its release an answer comes and says what it lacks") {
+TEST_CASE_FIXTURE(
+    dispatcher_fixture,
+    "without the feature store, the items or its release an answer comes and says what it lacks") {
   settings->near_cache_ttl = 0ms;
-  asked_request known{wire::Kind::rank, rank_of(release, "known")}, fresh{wire::Kind::rank, rank_of(release, "u")},
-      old{wire::Kind::rank, rank_of(release, "known")}, other{wire::Kind::rank, rank_of("another", "u")};
+  asked_request known{wire::Kind::rank, rank_of(release, "known")},
+      fresh{wire::Kind::rank, rank_of(release, "u")}, old{wire::Kind::rank, rank_of(release, "known")},
+      other{wire::Kind::rank, rank_of("another", "u")};
   send(known);
   answer();
   known.wait();
@@ -268,7 +272,8 @@ TEST_CASE_FIXTURE(dispatcher_fixture, "items like one need no features of a user
   CHECK(similar_to("c", "colour").error().code == ec::invalid_argument);
 }
 
-TEST_CASE_FIXTURE(dispatcher_fixture, "a filter on an attribute that nothing reads is refused with those that are") {
+TEST_CASE_FIXTURE(dispatcher_fixture,
+                  "a filter on an attribute that nothing reads is refused with those that are") {
   asked_request good{wire::Kind::rank, rank_of(release, "u", "genres")},
       bad{wire::Kind::rank, rank_of(release, "u", "colour")};
 
@@ -283,7 +288,8 @@ TEST_CASE_FIXTURE(dispatcher_fixture, "a filter on an attribute that nothing rea
   CHECK(refused.text.find("genres") != std::string::npos);
 }
 
-TEST_CASE_FIXTURE(dispatcher_fixture, "a request that is none, asks too much or comes too late is answered so") {
+TEST_CASE_FIXTURE(dispatcher_fixture,
+                  "a request that is none, asks too much or comes too late is answered so") {
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateSimilarDirect(out, release.c_str(), "a", 1001), "TRPK");
   asked_request greedy{wire::Kind::similar, out}, garbage{wire::Kind::rank, out},
@@ -304,8 +310,8 @@ TEST_CASE_FIXTURE(dispatcher_fixture, "a request that is none, asks too much or 
 
 TEST_CASE_FIXTURE(dispatcher_fixture, "a request beyond those that may wait for features is refused") {
   settings->max_waiting = 1;
-  asked_request first{wire::Kind::rank, rank_of(release, "u")}, second{wire::Kind::rank, rank_of(release, "u")},
-      third{wire::Kind::rank, rank_of(release, "u")};
+  asked_request first{wire::Kind::rank, rank_of(release, "u")},
+      second{wire::Kind::rank, rank_of(release, "u")}, third{wire::Kind::rank, rank_of(release, "u")};
 
   send(first);
   send(second);

@@ -91,8 +91,8 @@ private:
       auto readers = held == releases->by_id.end() ? 0 : held->second.use_count() - 1;
       if (releases->newest && releases->newest->manifest.id == id)
         --readers; // The table names it twice.
-      all.push_back(wire::CreateLoadedReleaseDirect(out, id.c_str(), wire::EnumNameReleaseState(each.state), each.error.c_str(),
-                                                    each.items, each.bytes,
+      all.push_back(wire::CreateLoadedReleaseDirect(out, id.c_str(), wire::EnumNameReleaseState(each.state),
+                                                    each.error.c_str(), each.items, each.bytes,
                                                     static_cast<std::uint64_t>(each.load_time.count()),
                                                     static_cast<std::uint32_t>(std::max(readers, 0L))));
     }
@@ -122,15 +122,15 @@ private:
     std::string text;
     for (auto& each : wanted_)
       text += each + '\n';
-    auto posted = deps_.post([weak = weak_handle{release_manager_actor{self_}}, file = deps_.wanted_file,
-                              text = std::move(text)] {
-      auto written = write_file_atomically(file, as_bytes(text));
-      if (!written)
-        log::warn("wanted-kept", "ranker cannot write the list of wanted releases: {}",
-                  render(written.error()));
-      if (auto to = weak.lock())
-        caf::anon_send(to, written_atom::value, written.has_value());
-    });
+    auto posted = deps_.post(
+        [weak = weak_handle{release_manager_actor{self_}}, file = deps_.wanted_file, text = std::move(text)] {
+          auto written = write_file_atomically(file, as_bytes(text));
+          if (!written)
+            log::warn("wanted-kept", "ranker cannot write the list of wanted releases: {}",
+                      render(written.error()));
+          if (auto to = weak.lock())
+            caf::anon_send(to, written_atom::value, written.has_value());
+        });
     if (!posted)
       on_written(false);
   }
@@ -167,7 +167,7 @@ private:
       if (std::find(wanted_.begin(), wanted_.end(), id) != wanted_.end())
         kept->by_id.emplace(id, each);
     kept->newest = old->newest && kept->by_id.contains(old->newest->manifest.id) ? old->newest
-                   : kept->by_id.empty() ? nullptr
+                   : kept->by_id.empty()                                         ? nullptr
                                          : kept->by_id.rbegin()->second;
     std::erase_if(places_, [&](auto& each) {
       return std::find(wanted_.begin(), wanted_.end(), each.first) == wanted_.end();
@@ -281,16 +281,15 @@ private:
 
   /// Step 4, on the pool.
   void warm() {
-    auto posted =
-        deps_.post([weak = weak_handle{release_manager_actor{self_}}, from = current_] {
-          auto outcome = std::make_shared<load_outcome>(from);
-          if (auto warmed = warm_up(*from.release); !warmed) {
-            outcome->release = nullptr;
-            outcome->failed = warmed.error();
-          }
-          if (auto to = weak.lock())
-            caf::anon_send(to, warmed_atom::value, load_outcome_ptr{std::move(outcome)});
-        });
+    auto posted = deps_.post([weak = weak_handle{release_manager_actor{self_}}, from = current_] {
+      auto outcome = std::make_shared<load_outcome>(from);
+      if (auto warmed = warm_up(*from.release); !warmed) {
+        outcome->release = nullptr;
+        outcome->failed = warmed.error();
+      }
+      if (auto to = weak.lock())
+        caf::anon_send(to, warmed_atom::value, load_outcome_ptr{std::move(outcome)});
+    });
     if (!posted)
       finish({current_.id, nullptr, posted.error()});
   }
@@ -346,10 +345,10 @@ private:
   release_manager_deps deps_;
   std::vector<std::string> wanted_;
   std::map<std::string, place> places_;
-  std::set<std::string> undecided_;                       ///< Of those wanted at the start.
+  std::set<std::string> undecided_;                         ///< Of those wanted at the start.
   std::vector<net::request_ptr> unwritten_, being_written_; ///< Who waits for the list to be on the disk.
-  bool busy_ = false;   ///< A release or the folder of blobs is being worked on.
-  bool untidy_ = false; ///< There may be something that is not wanted.
+  bool busy_ = false;    ///< A release or the folder of blobs is being worked on.
+  bool untidy_ = false;  ///< There may be something that is not wanted.
   load_outcome current_; ///< Loaded, its features being asked for.
   std::uint64_t asked_ = 0;
   clock::time_point began_;

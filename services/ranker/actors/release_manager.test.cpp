@@ -104,7 +104,8 @@ TEST_CASE_FIXTURE(release_manager_fixture, "a release is loaded, warmed and publ
   CHECK(counted("troupe_ranker_releases 1"));
 }
 
-TEST_CASE_FIXTURE(release_manager_fixture, "prepare is answered once the list is on the disk, and says so where it cannot be") {
+TEST_CASE_FIXTURE(release_manager_fixture,
+                  "prepare is answered once the list is on the disk, and says so where it cannot be") {
   auto id = make_release(dir / "bundles/r", "");
   start();
 
@@ -120,7 +121,8 @@ TEST_CASE_FIXTURE(release_manager_fixture, "prepare is answered once the list is
   CHECK(unwritten.failure().code == ec::io_failed);
 }
 
-TEST_CASE_FIXTURE(release_manager_fixture, "lists that follow one another are written in their order, the last one stays") {
+TEST_CASE_FIXTURE(release_manager_fixture,
+                  "lists that follow one another are written in their order, the last one stays") {
   auto one = make_release(dir / "bundles/one", "", "one"), two = make_release(dir / "bundles/two", "", "two");
   start();
 
@@ -133,7 +135,8 @@ TEST_CASE_FIXTURE(release_manager_fixture, "lists that follow one another are wr
   CHECK(wanted_list() == one + "\n" + two + "\n");
 }
 
-TEST_CASE_FIXTURE(release_manager_fixture, "it is ready when all wanted at the start are ready or have failed") {
+TEST_CASE_FIXTURE(release_manager_fixture,
+                  "it is ready when all wanted at the start are ready or have failed") {
   auto good = make_release(dir / "bundles/good", "", "good");
   std::string away(64, 'a');
 
@@ -149,7 +152,9 @@ TEST_CASE_FIXTURE(release_manager_fixture, "it is ready when all wanted at the s
   CHECK(well->read().components.at(0).is == health::condition::ready);
 }
 
-TEST_CASE_FIXTURE(release_manager_fixture, "a release that is not there is tried again; one that is broken is not, until it is wanted anew") {
+TEST_CASE_FIXTURE(
+    release_manager_fixture,
+    "a release that is not there is tried again; one that is broken is not, until it is wanted anew") {
   auto id = make_release(dir / "elsewhere", "");
   start();
   prepare({id});
@@ -178,7 +183,9 @@ TEST_CASE_FIXTURE(release_manager_fixture, "a release that is not there is tried
   CHECK(releases->get()->find(id));
 }
 
-TEST_CASE_FIXTURE(release_manager_fixture, "what is no longer wanted stays until every wanted one is ready, then goes with its last reader") {
+TEST_CASE_FIXTURE(
+    release_manager_fixture,
+    "what is no longer wanted stays until every wanted one is ready, then goes with its last reader") {
   auto one = make_release(dir / "bundles/one", "", "one"), two = make_release(dir / "bundles/two", "", "two");
   std::string away(64, 'a');
   start({one});
@@ -214,7 +221,9 @@ text = "red"
   CHECK(loaded()[id].find("genres") != std::string::npos);
 }
 
-TEST_CASE_FIXTURE(release_manager_fixture, "features of users that the feature store does not have are no release; one that is away is no reason") {
+TEST_CASE_FIXTURE(
+    release_manager_fixture,
+    "features of users that the feature store does not have are no release; one that is away is no reason") {
   auto id = make_dcn_release(dir / "bundles/r");
   items->set(std::make_shared<const item_snapshot>(clicked_items()));
   start({id});
@@ -232,7 +241,8 @@ TEST_CASE_FIXTURE(release_manager_fixture, "features of users that the feature s
   CHECK(loaded()[id] == "ready");
 }
 
-TEST_CASE_FIXTURE(release_manager_fixture, "features of items are read before the release is ready, or it says why it is not") {
+TEST_CASE_FIXTURE(release_manager_fixture,
+                  "features of items are read before the release is ready, or it says why it is not") {
   auto id = make_dcn_release(dir / "bundles/r");
   start({id});
   settle();

@@ -271,8 +271,8 @@ expected<ruleset> parse_rules(std::string_view text, std::string_view origin) {
           return from.wrong(
               "name",
               fmt::format("is {}, allowed are nearest, item-to-item, trending, recent, popular", name));
-        out.sources.push_back({static_cast<candidate_source>(found - source_names.begin()),
-                               static_cast<std::uint32_t>(n)});
+        out.sources.push_back(
+            {static_cast<candidate_source>(found - source_names.begin()), static_cast<std::uint32_t>(n)});
       }
     }
     TROUPE_CHECK(in.done());

@@ -52,7 +52,8 @@ share = 0.1
 
 TEST_CASE("an attribute that nothing reads is refused, with the rule that names it and those that are read") {
   auto readable = readable_attributes({"item_stock.count"});
-  CHECK(readable == std::vector<std::string>{"count", "created", "decayed", "expires", "genres", "hidden", "title"});
+  CHECK(readable ==
+        std::vector<std::string>{"count", "created", "decayed", "expires", "genres", "hidden", "title"});
   auto check = [&](const std::string& text) {
     auto rules = parse_rules(text, "rules.toml");
     REQUIRE(rules);
@@ -62,8 +63,9 @@ TEST_CASE("an attribute that nothing reads is refused, with the rule that names 
 
   CHECK(check("[[rule]]\nkind = 'filter'\nattribute = 'count'\nop = 'at_most'\nnumber = 0").empty());
   CHECK(check("[[rule]]\nkind = 'pin'\nitem = 'x'").empty());
-  auto refused = check("[[rule]]\nkind = 'pin'\nitem = 'x'\n[[rule]]\nname = 'red'\nkind = 'cap'\nattribute = "
-                       "'colour'\ntext = 'red'");
+  auto refused =
+      check("[[rule]]\nkind = 'pin'\nitem = 'x'\n[[rule]]\nname = 'red'\nkind = 'cap'\nattribute = "
+            "'colour'\ntext = 'red'");
   CHECK(refused.find("rule[1] (red)") != std::string::npos);
   CHECK(refused.find("'colour'") != std::string::npos);
   CHECK(refused.find("count, created, decayed") != std::string::npos);

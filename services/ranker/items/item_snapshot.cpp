@@ -21,7 +21,7 @@ std::string_view item_attributes::closed(std::int64_t now) const noexcept {
 }
 
 item_snapshot::item_snapshot(std::vector<item_attributes> items, deadline::clock::time_point taken,
-                               std::vector<std::string> features, std::vector<std::string> views)
+                             std::vector<std::string> features, std::vector<std::string> views)
     : items_{std::move(items)}, features_{std::move(features)}, views_{std::move(views)}, taken_{taken} {
   by_id_.reserve(items_.size());
   for (auto& each : items_) {

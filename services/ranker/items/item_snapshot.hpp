@@ -42,10 +42,10 @@ class item_snapshot {
 public:
   item_snapshot() = default;
 
-  /// Ids are unique. `features` names the features of every item by "view.feature", `views` the "view@version"
-  /// behind them.
+  /// Ids are unique. `features` names the features of every item by "view.feature", `views` the
+  /// "view@version" behind them.
   item_snapshot(std::vector<item_attributes> items, deadline::clock::time_point taken,
-                 std::vector<std::string> features = {}, std::vector<std::string> views = {});
+                std::vector<std::string> features = {}, std::vector<std::string> views = {});
 
   std::size_t size() const noexcept { return items_.size(); }
   const item_attributes* find(std::string_view id) const;

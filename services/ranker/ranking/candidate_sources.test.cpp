@@ -50,8 +50,8 @@ item_attributes created(std::string id, std::int64_t when) {
 TEST_CASE("the source `recent` gives the items created last, without those that may not be shown") {
   auto hidden = created("hidden", 9);
   hidden.hidden = true;
-  auto items =
-      snapshot_of({created("old", 1), created("newest", 8), created("undated", 0), created("new", 7), hidden});
+  auto items = snapshot_of(
+      {created("old", 1), created("newest", 8), created("undated", 0), created("new", 7), hidden});
 
   auto got = gathered("{name = 'recent', n = 2}", items, of_history({"c"}));
 

@@ -52,8 +52,8 @@ std::vector<candidate> diversify(std::vector<candidate> pool, const ruleset& rul
     auto* chosen = words_of(pool[best].about, rules.diversity_attribute);
     for (std::size_t i = 0; i < head; ++i)
       if (!taken[i])
-        closest[i] = std::max(
-            closest[i], word_overlap(words_of(pool[i].about, rules.diversity_attribute), chosen));
+        closest[i] =
+            std::max(closest[i], word_overlap(words_of(pool[i].about, rules.diversity_attribute), chosen));
     out.push_back(std::move(pool[best]));
   }
   for (std::size_t i = 0; i < pool.size(); ++i)

@@ -11,7 +11,8 @@ using namespace troupe::ranker::testing;
 namespace {
 
 std::string order_of(double mmr, std::size_t n) {
-  static const std::vector<item_attributes> about{card("a", {"War"}), card("b", {"War"}), card("c", {"Drama"})};
+  static const std::vector<item_attributes> about{card("a", {"War"}), card("b", {"War"}),
+                                                  card("c", {"Drama"})};
   std::vector<candidate> pool;
   for (auto& each : about) {
     candidate made;

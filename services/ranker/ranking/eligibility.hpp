@@ -1,8 +1,8 @@
 #pragma once
 
+#include "services/ranker/client/rules.hpp"
 #include "services/ranker/items/item_snapshot.hpp"
 #include "services/ranker/ranking/query.hpp"
-#include "services/ranker/client/rules.hpp"
 
 #include <string_view>
 #include <unordered_set>

@@ -9,7 +9,13 @@ using namespace troupe::ranker::testing;
 
 TEST_CASE("an item may not be shown for the first reason that holds against it") {
   ruleset rules;
-  rules.rules.push_back({rule_kind::filter, "no horror", {"genres", predicate_op::contains, false, "Horror", 0, {}}, 0, 0, "", 0});
+  rules.rules.push_back({rule_kind::filter,
+                         "no horror",
+                         {"genres", predicate_op::contains, false, "Horror", 0, {}},
+                         0,
+                         0,
+                         "",
+                         0});
   query asked;
   asked.exclude = {"x"};
   asked.history = {"h"};

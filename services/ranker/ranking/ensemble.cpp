@@ -169,7 +169,8 @@ void ensemble::check_features(std::vector<std::string>& degraded) const {
     for (std::size_t i = 0; i < item_columns_[m].size(); ++i)
       if (item_columns_[m][i] == no_column)
         degraded.push_back(fmt::format("items: {} is not known, which model {} wants",
-                                       release_.models[m].scorer->features().item[i], release_.models[m].name));
+                                       release_.models[m].scorer->features().item[i],
+                                       release_.models[m].name));
   for (auto& by : release_.models)
     for (auto& trained : by.scorer->features().views)
       for (auto* served : {&asked_.views, &items_.views()})

@@ -58,8 +58,7 @@ ranking rank(const loaded_release& release, const item_snapshot& items, const qu
   pool.sort();
   auto order = diversify(std::move(pool.all), release.rules, asked.n, asked.explain);
   watch.end("rules", order.size());
-  state.answer.items =
-      explore_placement(place(std::move(order), state), release.rules.exploration, asked);
+  state.answer.items = explore_placement(place(std::move(order), state), release.rules.exploration, asked);
   attribute_to_history(state);
   watch.end("explore", state.answer.items.size());
   return std::move(state.answer);

@@ -82,7 +82,8 @@ TEST_CASE_FIXTURE(placement_fixture, "a cap lets in as many as it says, pinned o
   CHECK(text(placed("abcd")) == "cdp");
 }
 
-TEST_CASE_FIXTURE(placement_fixture, "the tail of exploration has those behind the answer that no cap counts") {
+TEST_CASE_FIXTURE(placement_fixture,
+                  "the tail of exploration has those behind the answer that no cap counts") {
   asked.n = 1;
   CHECK(placed("abcd").tail.empty());
   release.rules.exploration = 0.5;

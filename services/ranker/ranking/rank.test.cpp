@@ -1,6 +1,5 @@
-#include "services/ranker/ranking/pipeline.hpp"
-
 #include "services/ranker/ranking/exploration.hpp"
+#include "services/ranker/ranking/pipeline.hpp"
 #include "services/ranker/release/load.hpp"
 #include "services/ranker/test_releases.hpp"
 
@@ -114,7 +113,7 @@ TEST_CASE("hidden, deleted, expired, excluded and filtered items are not shown")
 
 TEST_CASE("rules filter, boost, pin and cap, and each says so") {
   auto items = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("d", {"Drama"}),
-                                 card("e", {"Horror"}), card("f", {"Drama"})});
+                            card("e", {"Horror"}), card("f", {"Drama"})});
   auto with = load(R"(
 [[rule]]
 kind = "filter"

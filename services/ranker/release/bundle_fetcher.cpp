@@ -38,7 +38,7 @@ std::map<std::string, fs::path> bundles_in(const fs::path& local) {
 } // namespace
 
 bundle_fetcher::bundle_fetcher(fs::path data, fs::path local, std::shared_ptr<net::client> registry,
-                           std::chrono::milliseconds part_timeout)
+                               std::chrono::milliseconds part_timeout)
     : data_{std::move(data)}, local_{std::move(local)}, registry_{std::move(registry)}, part_timeout_{
                                                                                             part_timeout} {}
 

@@ -18,8 +18,8 @@ namespace troupe::ranker {
 class bundle_fetcher {
 public:
   /// `local` may be empty; without `registry` only what is on this machine is found.
-  bundle_fetcher(std::filesystem::path data, std::filesystem::path local, std::shared_ptr<net::client> registry,
-               std::chrono::milliseconds part_timeout);
+  bundle_fetcher(std::filesystem::path data, std::filesystem::path local,
+                 std::shared_ptr<net::client> registry, std::chrono::milliseconds part_timeout);
 
   /// Releases of the local folder, by the time of their manifest, oldest first.
   std::vector<std::string> local() const;

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "services/ranker/release/manifest.hpp"
 #include "services/ranker/client/rules.hpp"
+#include "services/ranker/release/manifest.hpp"
 
 #include "common/core/error.hpp"
 #include "common/model/item_index.hpp"

@@ -11,7 +11,8 @@ expected<void> warm_up(const loaded_release& release) {
   auto requests = release.warmup;
   if (requests.empty())
     requests.push_back(
-        {"", release.popular.empty() ? std::vector<std::string>{} : std::vector{release.popular.front()}, 10});
+        {"", release.popular.empty() ? std::vector<std::string>{} : std::vector{release.popular.front()},
+         10});
   item_snapshot nothing;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     query asked;

@@ -20,9 +20,9 @@ struct rank_request {
   std::vector<wire::PartitionOffset> min_offsets;
 };
 
-/// Verify and read. Fail with ec::corrupt on bytes that are no such request, ec::invalid_argument on more than
-/// 1,000 items or a filter on an attribute that is not in `readable`, ec::unsupported_version on an operation
-/// that is not known here.
+/// Verify and read. Fail with ec::corrupt on bytes that are no such request, ec::invalid_argument on more
+/// than 1,000 items or a filter on an attribute that is not in `readable`, ec::unsupported_version on an
+/// operation that is not known here.
 expected<rank_request> decode_rank(const chunk& payload, const std::vector<std::string>& readable);
 expected<rank_request> decode_similar(const chunk& payload, const std::vector<std::string>& readable);
 

@@ -8,7 +8,8 @@ using namespace troupe::ranker::testing;
 
 namespace {
 
-chunk request_with(const std::vector<flatbuffers::Offset<wire::Filter>>& filters, flatbuffers::FlatBufferBuilder& out) {
+chunk request_with(const std::vector<flatbuffers::Offset<wire::Filter>>& filters,
+                   flatbuffers::FlatBufferBuilder& out) {
   out.Finish(wire::CreateRankDirect(out, "release", "arm", "u", nullptr, nullptr, &filters), "TRPK");
   return net::bytes_of(out);
 }
@@ -20,17 +21,18 @@ TEST_CASE("each operation of a filter means on the wire what it means in rules")
     wire::FilterOp op;
     attribute_value holds, fails;
   };
-  for (auto& each : {expectation{wire::FilterOp::equals, std::string{"War"}, std::string{"Drama"}},
-                     expectation{wire::FilterOp::contains, text_list{"War"}, text_list{"Drama"}},
-                     expectation{wire::FilterOp::at_least, 3.0, 2.0},
-                     expectation{wire::FilterOp::at_most, 3.0, 4.0},
-                     expectation{wire::FilterOp::one_of, std::string{"Horror"}, std::string{"Drama"}}}) {
+  for (auto& each :
+       {expectation{wire::FilterOp::equals, std::string{"War"}, std::string{"Drama"}},
+        expectation{wire::FilterOp::contains, text_list{"War"}, text_list{"Drama"}},
+        expectation{wire::FilterOp::at_least, 3.0, 2.0}, expectation{wire::FilterOp::at_most, 3.0, 4.0},
+        expectation{wire::FilterOp::one_of, std::string{"Horror"}, std::string{"Drama"}}}) {
     flatbuffers::FlatBufferBuilder out;
     std::vector<std::string> list{"Horror"};
-    auto words = out.CreateVectorOfStrings(each.op == wire::FilterOp::one_of ? list : std::vector<std::string>{});
+    auto words =
+        out.CreateVectorOfStrings(each.op == wire::FilterOp::one_of ? list : std::vector<std::string>{});
     auto name = out.CreateString("genres"), text = out.CreateString("War");
-    auto got = decode_rank(
-        request_with({wire::CreateFilter(out, name, each.op, false, text, 3, words)}, out), {"genres"});
+    auto got = decode_rank(request_with({wire::CreateFilter(out, name, each.op, false, text, 3, words)}, out),
+                           {"genres"});
     REQUIRE_MESSAGE(got, (got ? std::string{} : got.error().text));
     auto& filter = got->asked.filters.at(0);
     CHECK(filter.holds(&each.holds));

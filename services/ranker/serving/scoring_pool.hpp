@@ -16,8 +16,8 @@ namespace troupe::ranker {
 
 /// The threads that rank, apart from those of the actors, which carry timers and messages.
 ///
-/// Operation: the job with the earliest deadline first, of equal ones the first that came. Each job runs once:
-/// with null to do its work, or with the reason why not - ec::overloaded where as many wait as may,
+/// Operation: the job with the earliest deadline first, of equal ones the first that came. Each job runs
+/// once: with null to do its work, or with the reason why not - ec::overloaded where as many wait as may,
 /// ec::too_late where its deadline has passed, ec::stopping. Concurrency: any thread; a refusal at the door
 /// runs on the thread of the caller. The threads are called `ranker-score`; `troupe_ranker_queued_jobs` tells
 /// how many wait.

@@ -25,8 +25,8 @@ struct user_features {
     std::optional<std::size_t> value; ///< Its place in `values`.
   };
   std::vector<std::string> history;
-  std::vector<feature> features; ///< All that were asked for, the history first.
-  std::vector<attribute> values; ///< Those that are present, by "view.feature".
+  std::vector<feature> features;  ///< All that were asked for, the history first.
+  std::vector<attribute> values;  ///< Those that are present, by "view.feature".
   std::vector<std::string> views; ///< "view@version" behind them.
   bool deleted = false;           ///< To be treated as a stranger.
   deadline::clock::time_point read{};

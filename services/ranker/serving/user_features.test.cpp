@@ -7,7 +7,8 @@ using namespace troupe::ranker;
 using namespace troupe::ranker::testing;
 
 TEST_CASE("the features of a user are read once: the history, values that are present, and whose they are") {
-  auto got = decode_user_features(user_answer({"user_history.items", "user_ratings.mean_rating"}, {"a", "b"}, 4.5));
+  auto got =
+      decode_user_features(user_answer({"user_history.items", "user_ratings.mean_rating"}, {"a", "b"}, 4.5));
 
   REQUIRE(got);
   CHECK(got->history == std::vector<std::string>{"a", "b"});
