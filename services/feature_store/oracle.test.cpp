@@ -206,6 +206,36 @@ TEST_CASE("online: what an entity's own records say equals SQL, whatever events 
   check_view(*engine, db, entity_kind::user, "r", features, 1);
 }
 
+TEST_CASE("training: at each label a user is what their newest record says, and no more than that") {
+  auto records = oracle::generated_users(900, 5);
+  for (auto& each : oracle::generated(900, 6)) {
+    each.id += "e";
+    records.push_back(std::move(each));
+  }
+  ingest::memory_stream stream{records, 3, 50};
+  auto features = oracle::every_record_operator();
+  auto views = parse_views(oracle::view_toml("r", "user", features), "test");
+  REQUIRE(views);
+  training_spec spec;
+  spec.name = "records";
+  spec.label_event = "rating";
+  spec.features = names_of("r", features);
+  testing::temp_dir folder;
+  build(spec, stream, folder / "out", *views);
+  auto db = oracle::database(stream);
+
+  auto ours = oracle::rows_of(db,
+                              "SELECT \"r.device\", \"r.record\" FROM read_parquet(" +
+                                  table::sql_text((folder / "out" / "part-00000.parquet").string()) + ")",
+                              0);
+  REQUIRE(db.run("CREATE TABLE lab AS SELECT row_number() OVER (ORDER BY et, part, off) - 1 AS n, usr AS ent, "
+                 "et AS t FROM ev WHERE type = 'rating'"));
+  auto theirs = oracle::rows_of(db, oracle::query(features, "lab", "user", "e.et < l.t"), 1);
+  oracle::compare(ours, theirs, features);
+  CHECK(std::ranges::count_if(ours, [](auto& row) { return row[0].index() == 0; }) > 100);
+  CHECK(std::ranges::count_if(ours, [](auto& row) { return row[0].index() == 2; }) > 100);
+}
+
 TEST_CASE("every operator has its SQL tried") {
   std::set<std::string_view> tried;
   for (auto& toml : {oracle::view_toml("v", "user", oracle::every_operator("item")),

@@ -11,7 +11,7 @@
 namespace troupe::feature_store {
 
 /// Of the bytes of a state. Where another one is on disk, all states are computed again from the log.
-inline constexpr std::uint8_t state_format = 2;
+inline constexpr std::uint8_t state_format = 3;
 
 /// What one view knows about one entity. A function of the SET of records applied: their order does not
 /// matter, so that a replay from any interleaving of partitions ends in the same bytes (see

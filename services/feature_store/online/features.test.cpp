@@ -152,6 +152,54 @@ TEST_CASE("the state of an entity is a function of the set of its records, whate
     CHECK(!entity_state::decode(views[0], std::string_view{first}.substr(0, cut)));
 }
 
+TEST_CASE("a record is the whole of an item: an attribute that the newest does not name is gone, and stays so") {
+  auto views = views_of("[[view]]\nname='card'\nentity='item'\n[[view.feature]]\nname='hidden'\noperator="
+                        "'attribute'\nof='attribute.hidden'\ntype='number'\n"
+                        "[[view.feature]]\nname='title'\noperator='attribute'\nof='attribute.title'\n"
+                        "[[view.feature]]\nname='genres'\noperator='attribute'\nof='attribute.genres'"
+                        "\ntype='list'\n");
+  auto item = [](std::int64_t at, std::vector<attribute> attributes) {
+    record one;
+    one.kind = record_kind::item;
+    one.id = fmt::format("{}", at);
+    one.item = "i";
+    one.event_time = from_micros(at);
+    one.attributes = std::move(attributes);
+    normalise(one);
+    return one;
+  };
+  testing::temp_dir folder;
+  auto engine = open(folder / "s", views);
+  std::uint64_t offset = 0;
+  auto apply = [&](const record& one) {
+    REQUIRE(engine->apply(all_views(*engine), batch::trusted(encode_batch({&one, 1}, 0, offset++))));
+  };
+  auto read = [&] {
+    std::vector<std::string_view> names{"card.hidden", "card.title", "card.genres"}, ids{"i"};
+    auto plan = plan_read(*engine, entity_kind::item, names);
+    REQUIRE(plan);
+    auto columns = read_features(*engine, *plan, ids, 1'000);
+    REQUIRE(columns);
+    return fmt::format("{}/{} {}/{} {}", (*columns)[0].status[0], (*columns)[0].numbers[0],
+                       (*columns)[1].status[0], (*columns)[1].texts[0], (*columns)[2].status[0]);
+  };
+
+  apply(item(10, {{"hidden", std::string{"yes"}}, {"title", std::string{"a"}}, {"genres", text_list{"g"}}}));
+  CHECK(read() == "1/1 1/a 1");
+  apply(item(20, {{"title", std::string{"b"}}}));
+  CHECK(read() == "0/0 1/b 0");
+  apply(item(15, {{"hidden", true}, {"title", std::string{"late"}}}));
+  CHECK(read() == "0/0 1/b 0");
+  REQUIRE(engine->flush());
+  engine.reset();
+  engine = open(folder / "s", views);
+  CHECK(read() == "0/0 1/b 0");
+  apply(item(18, {{"hidden", true}, {"genres", text_list{"late"}}}));
+  CHECK(read() == "0/0 1/b 0");
+  apply(item(30, {}));
+  CHECK(read() == "0/0 0/ 0");
+}
+
 TEST_CASE("a value older than the view's TTL is stale: no value, but its age") {
   auto views = views_of("[[view]]\nname='v'\nentity='user'\nsource='rating'\nttl='1d'\n[[view.feature]]"
                         "\nname='n'\noperator='count'\n");

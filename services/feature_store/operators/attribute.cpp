@@ -6,7 +6,8 @@ namespace troupe::feature_store {
 
 namespace {
 
-/// The newest value of an attribute of the user or item.
+/// An attribute of the newest record of the user or item: a record is the whole of it, so an attribute that it
+/// does not name is one that the user or item has no more.
 class attribute_class final : public kept_values_operator {
 public:
   std::string_view name() const noexcept override { return "attribute"; }
@@ -23,8 +24,11 @@ public:
     return parse_type(table, where, into);
   }
   std::string sql(const feature_definition& def) const override {
-    return sql_newest(def, sql_column(def.of));
+    return sql_newest(def, sql_column(def.of), "true");
   }
+
+private:
+  bool counts_without_value() const noexcept override { return true; }
 };
 
 } // namespace

@@ -27,19 +27,23 @@ void kept_values_operator::apply(const feature_definition& def, const feature_ev
   if (values.size() == limit(def) && key < values.front().key)
     return;
   auto value = value_in(def, from);
-  if (!value)
+  if (!value && !counts_without_value())
     return;
   into.touch(from.event_time);
   auto at =
       std::upper_bound(values.begin(), values.end(), key, [](auto& k, auto& each) { return k < each.key; });
-  values.insert(at, kept_value{key, std::move(*value)});
+  kept_value kept{key, {}};
+  if (value)
+    std::visit([&](auto& each) { kept.value = std::move(each); }, *value);
+  values.insert(at, std::move(kept));
   if (values.size() > limit(def))
     values.erase(values.begin());
 }
 
 bool kept_values_operator::fold(const feature_definition&, slot& from, std::int64_t, std::int64_t,
                                 double& number) const {
-  if (!from.more || from.more->values.empty())
+  if (!from.more || from.more->values.empty() ||
+      std::holds_alternative<std::monostate>(from.more->values.back().value))
     return false;
   if (auto* known = std::get_if<double>(&from.more->values.back().value))
     number = *known;
@@ -66,6 +70,11 @@ void kept_values_operator::encode(const feature_definition&, const slot& from, s
       out.whole(each.key.partition);
       out.whole(each.key.offset);
     }
+    bool has = !std::holds_alternative<std::monostate>(each.value);
+    if (counts_without_value())
+      out.octet(has);
+    if (!has)
+      continue;
     if (auto* number = std::get_if<double>(&each.value)) {
       out.real(*number);
     } else if (auto* text = std::get_if<std::string>(&each.value)) {
@@ -90,6 +99,10 @@ bool kept_values_operator::decode(const feature_definition& def, slot& into, std
     each.key.time = base - in.signed_whole();
     each.key.partition = static_cast<std::uint32_t>(in.whole());
     each.key.offset = in.whole();
+    if (counts_without_value() && in.octet() == 0) {
+      values.push_back(std::move(each));
+      continue;
+    }
     switch (type_of_one(def)) {
     case value_type::text:
       each.value = std::string{in.text()};

@@ -23,7 +23,9 @@ protected:
   virtual std::size_t limit(const feature_definition&) const { return 1; }
   /// What one value is; by default that of the feature.
   virtual value_type type_of_one(const feature_definition& def) const { return def.type; }
-  /// The value that a record brings; none where the record does not count.
+  /// Whether a record without a value counts as well: what was known before is known no more.
+  virtual bool counts_without_value() const noexcept { return false; }
+  /// The value that a record brings, if any.
   virtual std::optional<std::variant<double, std::string, text_list>>
   value_in(const feature_definition& def, const feature_event& from) const;
 };

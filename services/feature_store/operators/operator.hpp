@@ -42,6 +42,9 @@ public:
   /// Whether it looks at the records of the entity itself instead of at events about it.
   virtual bool of_entity() const noexcept { return false; }
 
+  /// Whether its value is made of all attributes of a record, not of those that its definition names.
+  virtual bool reads_whole_record() const noexcept { return false; }
+
   /// The keys of a definition that it takes beside name, operator and where.
   virtual std::span<const std::string_view> keys() const noexcept = 0;
   bool takes(std::string_view key) const noexcept;

@@ -11,6 +11,7 @@ class record_class final : public kept_values_operator {
 public:
   std::string_view name() const noexcept override { return "record"; }
   bool of_entity() const noexcept override { return true; }
+  bool reads_whole_record() const noexcept override { return true; }
   std::span<const std::string_view> keys() const noexcept override { return {}; }
   expected<void> parse(const toml::table&, const feature_view&, std::string_view,
                        feature_definition& into) const override {

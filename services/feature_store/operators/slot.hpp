@@ -39,7 +39,7 @@ struct distinct_tile {
 
 struct kept_value {
   order_key key;
-  std::variant<double, std::string, text_list> value;
+  std::variant<std::monostate, double, std::string, text_list> value; ///< Nothing: the record has none.
 };
 
 /// What one feature of one entity remembers. Each operator uses its part of it.

@@ -37,8 +37,11 @@ std::string sql_filter(const feature_definition& def, std::string_view more) {
 }
 
 std::string sql_newest(const feature_definition& def, const std::string& column) {
-  return fmt::format("list_extract(list({} {}) {}, -1)", column, sql_order,
-                     sql_filter(def, column + " IS NOT NULL"));
+  return sql_newest(def, column, column + " IS NOT NULL");
+}
+
+std::string sql_newest(const feature_definition& def, const std::string& column, std::string_view more) {
+  return fmt::format("list_extract(list({} {}) {}, -1)", column, sql_order, sql_filter(def, more));
 }
 
 } // namespace troupe::feature_store

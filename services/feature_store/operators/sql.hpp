@@ -23,4 +23,7 @@ std::string sql_filter(const feature_definition& def, std::string_view more = "t
 /// The newest value of a column that is not NULL.
 std::string sql_newest(const feature_definition& def, const std::string& column);
 
+/// The value of a column, NULL included, in the newest of the rows that count and for which `more` holds.
+std::string sql_newest(const feature_definition& def, const std::string& column, std::string_view more);
+
 } // namespace troupe::feature_store

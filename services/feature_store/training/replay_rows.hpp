@@ -35,15 +35,13 @@ public:
   /// A record of the log: a row for the views that take it, and one more where it is a label.
   expected<void> add(const wire::Record& rec, std::uint32_t partition, std::uint64_t offset);
 
-  /// Labels from the file that the specification names as its entity_rows; kept columns travel as attributes.
-  /// Fails with ec::invalid_argument where a column is missing or a time is none.
+  /// Labels from the file that the specification names as its entity_rows, as `read_entity_rows` reads it; kept
+  /// columns travel as attributes.
   expected<void> add_entity_rows();
 
   expected<void> finish() { return rows_.flush(); }
 
 private:
-  expected<std::int64_t> time_in(const table::column_view& column, std::uint64_t row,
-                                 std::int64_t number) const;
   std::string_view encode(const feature_event& from, bool attributes);
   flatbuffers::Offset<flatbuffers::String> string(std::string_view text);
   std::string_view bytes() const;
@@ -52,7 +50,8 @@ private:
   const training_spec& spec_;
   const std::vector<feature_view>& views_;
   table::appender rows_;
-  std::set<std::string, std::less<>> wanted_;
+  std::set<std::string, std::less<>> wanted_; ///< Attributes, where not the `whole_` record is.
+  bool whole_ = false;
   flatbuffers::FlatBufferBuilder builder_{512};
 };
 

@@ -67,6 +67,7 @@ public:
     TROUPE_CHECK(plan());
     TROUPE_CHECK(collect());
     TROUPE_CHECK(replay());
+    TROUPE_CHECK(check_matches());
     return finish();
   }
 
@@ -209,6 +210,8 @@ private:
         return fail(ec::corrupt, "the checkpoint in {} cannot be read", work_.string());
       auto& at = parsed->get_object();
       progress_.rows = whole_or(at, "rows", 0);
+      unmatched_ = whole_or(at, "unmatched", 0);
+      first_unmatched_ = text_or(at, "first_unmatched");
       replayed_ = whole_or(at, "replayed", 0);
       for (auto& each : at.at("parts").as_array())
         parts_.push_back({text_or(each.as_object(), "file"), whole_or(each.as_object(), "rows", 0),
@@ -299,11 +302,13 @@ private:
       put_text(feature_store::text_of(label, field{field::part::context, name}).value_or(""));
     for (auto& each : values_)
       each.status = status::missing, each.age_us = -1;
+    bool matched = false;
     for (std::uint32_t v = 0; v < views_.size(); ++v) {
       auto id = label.entity(views_[v].entity);
       if (id.empty())
         continue;
       TROUPE_CHECK(engine_->visit(v, {&id, 1}, [&](std::size_t, entity_state& state) {
+        matched = true;
         for (std::size_t i = 0; i < outputs_.size(); ++i)
           if (outputs_[i].view == v)
             state.read(views_[v], outputs_[i].feature, label.event_time, values_[i]);
@@ -334,6 +339,9 @@ private:
         hasher_.whole(value.age_us);
       }
     }
+    if (!matched && unmatched_++ == 0)
+      first_unmatched_ = fmt::format("user `{}`, item `{}` at {}", label.user, label.item,
+                                     to_rfc3339(from_micros(label.event_time)));
     hasher_.end_row();
     ++part_rows_;
     ++progress_.rows;
@@ -350,6 +358,8 @@ private:
       part_rows_ = 0;
     }
     json::object position{{"rows", progress_.rows},
+                          {"unmatched", unmatched_},
+                          {"first_unmatched", first_unmatched_},
                           {"replayed", replayed_},
                           {"key", {at.visible, at.label, at.time, at.partition, at.offset}},
                           {"parts", parts_json()}};
@@ -362,6 +372,30 @@ private:
     for (auto& each : parts_)
       out.push_back(json::object{{"file", each.file}, {"rows", each.rows}, {"sha256", each.sha256}});
     return out;
+  }
+
+  /// Rows of nobody are all NULL: a few are new users, many are identities of another system. What was built is
+  /// dropped, so that rows that were mended are read again.
+  expected<void> check_matches() {
+    auto rows = static_cast<double>(progress_.rows), none = static_cast<double>(unmatched_);
+    bool too_many = spec_.max_unmatched_share ? none > *spec_.max_unmatched_share * rows
+                                              : unmatched_ > 0 && unmatched_ == progress_.rows;
+    if (!too_many)
+      return {};
+    engine_.reset();
+    db_.reset();
+    std::error_code code;
+    for (auto& each : parts_)
+      fs::remove(out_ / each.file, code);
+    fs::remove_all(work_, code);
+    return fail(ec::invalid_argument,
+                "{} of {} rows match no user and no item that the log knows by then, {}; the first is {}. Are the "
+                "identities written as in the log, and its records older than the rows?",
+                unmatched_, progress_.rows,
+                spec_.max_unmatched_share
+                    ? fmt::format("more than max_unmatched_share = {}", *spec_.max_unmatched_share)
+                    : std::string{"which is all of them (max_unmatched_share = 1 would take them)"},
+                first_unmatched_);
   }
 
   expected<std::string> finish() {
@@ -380,6 +414,7 @@ private:
         {"name", spec_.name},
         {"content_sha256", content_hash(columns_, hashes)},
         {"rows", progress_.rows},
+        {"unmatched_rows", unmatched_},
         {"columns", columns},
         {"parts", parts_json()},
         {"views", versions},
@@ -422,6 +457,8 @@ private:
   row_hasher hasher_;
   std::string part_name_;
   std::uint64_t part_rows_ = 0;
+  std::uint64_t unmatched_ = 0; // Rows without a state of any entity.
+  std::string first_unmatched_;
   std::vector<part> parts_;
 };
 
@@ -438,7 +475,8 @@ expected<std::string> build_training_set(const training_spec& spec, const std::v
 }
 
 std::string training_set_identity(const training_spec& spec, const std::vector<feature_view>& views) {
-  auto identity = spec.canonical();
+  // What is computed differently from now on is another set.
+  auto identity = fmt::format("{}states {}\n", spec.canonical(), state_format);
   for (auto& view : used_views(spec, views))
     identity += view.version + "\n";
   return sha256_hex(as_bytes(identity));
