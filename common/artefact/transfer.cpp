@@ -1,9 +1,12 @@
 #include "common/artefact/transfer.hpp"
 
+#include "common/core/raw_file.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/registry_generated.h"
+
+#include <fcntl.h>
 
 #include <fstream>
 
@@ -39,19 +42,15 @@ expected<position> put(net::client& registry, const file_hash& of, std::uint64_t
 
 expected<file_hash> upload(net::client& registry, const fs::path& file, const on_progress& progress) {
   TROUPE_TRY(of, hash_file(file));
-  std::ifstream in{file, std::ios::binary};
-  std::string buffer(part_bytes, '\0');
+  TROUPE_TRY(in, raw_file::open(file, O_RDONLY));
   TROUPE_TRY(at, put(registry, of, 0, {})); // Where an earlier attempt ended.
   while (!at.complete) {
     if (progress)
       progress(at.next_offset, of.bytes);
-    in.clear();
-    in.seekg(static_cast<std::streamoff>(at.next_offset));
-    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    auto got = static_cast<std::size_t>(in.gcount());
-    if (got == 0)
+    TROUPE_TRY(part, in.read(at.next_offset, part_bytes));
+    if (part.empty())
       return fail(ec::conflict, "{} became shorter while it was sent", file.string());
-    TROUPE_TRY(next, put(registry, of, at.next_offset, std::string_view{buffer}.substr(0, got)));
+    TROUPE_TRY(next, put(registry, of, at.next_offset, part));
     at = next;
   }
   if (progress)

@@ -32,28 +32,37 @@ check one_of(std::initializer_list<std::string_view> words) {
   return {find_wrong};
 }
 
+namespace {
+
+/// Of a path that is none of what was wanted.
+std::string missing(std::string_view wanted, const std::string& text, const std::error_code& why) {
+  return why && why != std::errc::no_such_file_or_directory
+             ? fmt::format("cannot look for {}: {}", text, why.message())
+             : fmt::format("there is no {} {}", wanted, text);
+}
+
+} // namespace
+
 check existing_file() {
   return {[](const std::string& text) {
     std::error_code err;
     return std::filesystem::exists(text, err) && !std::filesystem::is_directory(text, err)
                ? std::string{}
-               : fmt::format("there is no file {}", text);
+               : missing("file", text, err);
   }};
 }
 
 check existing_folder() {
   return {[](const std::string& text) {
     std::error_code err;
-    return std::filesystem::is_directory(text, err) ? std::string{}
-                                                    : fmt::format("there is no folder {}", text);
+    return std::filesystem::is_directory(text, err) ? std::string{} : missing("folder", text, err);
   }};
 }
 
 check existing_path() {
   return {[](const std::string& text) {
     std::error_code err;
-    return std::filesystem::exists(text, err) ? std::string{}
-                                              : fmt::format("there is no file or folder {}", text);
+    return std::filesystem::exists(text, err) ? std::string{} : missing("file or folder", text, err);
   }};
 }
 

@@ -1,6 +1,7 @@
 #include "common/core/file.hpp"
 
 #include "common/core/file_sync.hpp"
+#include "common/core/regular_file.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -11,9 +12,7 @@
 namespace troupe {
 
 expected<std::string> read_file(const std::filesystem::path& file) {
-  int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return fail(errno_code(errno), "cannot open {}: {}", file.string(), errno_text(errno));
+  TROUPE_TRY(fd, open_regular(file, O_RDONLY));
   std::string out;
   std::array<char, 64 * 1024> part;
   for (;;) {

@@ -8,7 +8,7 @@
 
 namespace troupe {
 
-/// The bytes of a file as they are. Blocks.
+/// The bytes of a regular file as they are. Blocks.
 expected<std::string> read_file(const std::filesystem::path& file);
 
 /// Writes a file as a whole or not at all: beside its place, synced, then renamed; the name is on the disk

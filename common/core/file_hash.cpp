@@ -1,27 +1,23 @@
 #include "common/core/file_hash.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/core/raw_file.hpp"
 
-#include <cerrno>
-#include <fstream>
+#include <fcntl.h>
 
 namespace troupe {
 
 expected<file_hash> hash_file(const std::filesystem::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  if (!in)
-    return fail(errno_code(errno), "cannot read {}: {}", file.string(), errno_text(errno));
+  TROUPE_TRY(in, raw_file::open(file, O_RDONLY));
   sha256 hash;
-  std::string buffer(1 << 20, '\0');
   file_hash out;
-  while (in) {
-    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    auto got = static_cast<std::size_t>(in.gcount());
-    hash.add(as_bytes(std::string_view{buffer}.substr(0, got)));
-    out.bytes += got;
+  for (;;) {
+    TROUPE_TRY(part, in.read(out.bytes, std::size_t{1} << 20));
+    if (part.empty())
+      break;
+    hash.add(as_bytes(part));
+    out.bytes += part.size();
   }
-  if (in.bad())
-    return fail(ec::io_failed, "cannot read {} to its end", file.string());
   out.sha256 = to_hex(byte_view{hash.finish()});
   return out;
 }

@@ -1,5 +1,7 @@
 #include "common/core/raw_file.hpp"
 
+#include "common/core/regular_file.hpp"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,11 +11,7 @@
 namespace troupe {
 
 expected<raw_file> raw_file::open(const std::filesystem::path& path, int flags) {
-  int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
-  if (fd < 0) {
-    int number = errno;
-    return fail(errno_code(number), "cannot open {}: {}", path.string(), errno_text(number));
-  }
+  TROUPE_TRY(fd, open_regular(path, flags));
   return raw_file{path, fd};
 }
 

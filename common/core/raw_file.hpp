@@ -10,10 +10,10 @@
 
 namespace troupe {
 
-/// An open file that is read and written at offsets; closed when this ends. Errors name the file. Blocks.
+/// An open regular file that is read and written at offsets; closed when this ends. Errors name the file. Blocks.
 class raw_file {
 public:
-  /// `flags` as open(2) takes them; a file that is made may be read by everybody and written by us.
+  /// `flags` as open(2) takes them; a file that is made is for its owner alone.
   static expected<raw_file> open(const std::filesystem::path& path, int flags);
 
   raw_file(raw_file&& other) noexcept : path_{std::move(other.path_)}, fd_{std::exchange(other.fd_, -1)} {}

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +30,35 @@ TEST_CASE("a service that is not there is unavailable soon, not at the deadline"
   CHECK(answer.error().code == ec::unavailable);
   CHECK(answer.error().text.find("nobody") != std::string::npos);
   CHECK(std::chrono::steady_clock::now() - begin < 10s);
+}
+
+TEST_CASE("a socket is for the user of its service, and another one is told whose it is") {
+  troupe::testing::temp_dir dir;
+  auto mask = ::umask(0);
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate, echo()}});
+  ::umask(mask);
+  auto socket = ipc(dir).substr(6);
+  struct stat about {};
+  REQUIRE(::stat(socket.c_str(), &about) == 0);
+  CHECK((about.st_mode & 0777) == 0600);
+  auto options = towards({ipc(dir)});
+  options.connect_wait = 100ms;
+  bool root = ::geteuid() == 0;
+  std::filesystem::permissions(dir.path(), std::filesystem::perms{0755});
+  if (!root)
+    REQUIRE(::chmod(socket.c_str(), 0) == 0);
+  else
+    REQUIRE(::seteuid(65534) == 0); // Root may do everything.
+  auto asker = *client::open(options);
+
+  auto answer = asker->call(Kind::validate, {}, deadline::in(30s));
+
+  if (root)
+    REQUIRE(::seteuid(0) == 0);
+  CHECK(answer.error().code == ec::unavailable);
+  CHECK(answer.error().text.find("permission denied: " + socket + " belongs to the user ") !=
+        std::string::npos);
+  CHECK(answer.error().text.find("nobody listens") == std::string::npos);
 }
 
 TEST_CASE("a service that is there but busy is waited for longer than one that is not there") {

@@ -3,6 +3,8 @@
 #include "common/core/thread_name.hpp"
 #include "common/net/socket_pump.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <filesystem>
@@ -143,6 +145,9 @@ expected<void> endpoint::impl::bind() {
       TROUPE_CHECK(bind_curve());
     router.bind(options.address);
     address = router.get(zmq::sockopt::last_endpoint);
+    // Whoever may write to it may ask for everything that we do; the umask is not to decide that.
+    if (address.starts_with("ipc://") && ::chmod(address.c_str() + 6, 0600) != 0)
+      return fail(errno_code(errno), "cannot keep others from {}: {}", address, errno_text(errno));
   } catch (const zmq::error_t& err) {
     return detail::zmq_failure("listen on", options.address, err);
   }

@@ -2,12 +2,51 @@
 
 #include "common/net/socket_pump.hpp"
 
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <tuple>
 #include <utility>
 
 namespace troupe::net::detail {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string name_of(uid_t user) {
+  std::array<char, 4096> room;
+  passwd about{};
+  passwd* found = nullptr;
+  if (::getpwuid_r(user, &about, room.data(), room.size(), &found) == 0 && found != nullptr)
+    return found->pw_name;
+  return fmt::format("number {}", user);
+}
+
+/// Of an address that takes no connection.
+std::string why_refused(const std::string& address) {
+  std::string nobody = "nobody listens there";
+  if (!address.starts_with("ipc://"))
+    return nobody;
+  fs::path at{address.substr(6)};
+  if (::faccessat(AT_FDCWD, at.c_str(), R_OK | W_OK, AT_EACCESS) == 0 || errno != EACCES)
+    return nobody;
+  // The folder that hides it, or the socket itself.
+  struct stat about {};
+  while (::stat(at.c_str(), &about) != 0 && at.has_relative_path())
+    at = at.parent_path();
+  return fmt::format("permission denied: {} belongs to the user {} (mode {:o}), and this is {}", at.string(),
+                     name_of(about.st_uid), about.st_mode & 07777, name_of(::geteuid()));
+}
+
+} // namespace
 
 replica_link::~replica_link() {
   if (monitor_.handle() != nullptr)
@@ -78,7 +117,7 @@ bool replica_link::next(link_change& change) {
     break;
   case ZMQ_EVENT_CLOSED:
     if (!connected_)
-      why_ = "nobody listens there";
+      why_ = why_refused(address_);
     if (!connected_ && !std::exchange(refused_, true))
       change = link_change::refused;
     break;

@@ -1,6 +1,7 @@
 #include "common/security/api_keys.hpp"
 
 #include "common/core/bytes.hpp"
+#include "common/core/file.hpp"
 #include "common/core/hash.hpp"
 
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <fstream>
 #include <sstream>
 
 namespace troupe::security {
@@ -119,7 +119,8 @@ expected<std::vector<api_key>> read_api_keys(const std::filesystem::path& file) 
   }
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return fail(ec::unauthorized, "{} may be written by others: chmod 600 it", file.string());
-  std::ifstream in{file};
+  TROUPE_TRY(text, read_file(file));
+  std::istringstream in{std::move(text)};
   std::vector<api_key> out;
   std::string line;
   for (int number = 1; std::getline(in, line); ++number) {

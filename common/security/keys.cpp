@@ -1,5 +1,7 @@
 #include "common/security/keys.hpp"
 
+#include "common/core/regular_file.hpp"
+
 #include <fcntl.h>
 #include <sodium/core.h>
 #include <sodium/crypto_box.h>
@@ -91,9 +93,8 @@ expected<std::string> read_all(const std::filesystem::path& file, bool secret) {
   auto failed = [&](int number) {
     return fail(errno_code(number), "cannot read the key file {}: {}", file.string(), errno_text(number));
   };
-  descriptor in{::open(file.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (in.fd < 0)
-    return failed(errno);
+  TROUPE_TRY(opened, open_regular(file, O_RDONLY));
+  descriptor in{opened};
   struct stat info {};
   if (::fstat(in.fd, &info) != 0)
     return failed(errno);

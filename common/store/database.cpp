@@ -1,5 +1,7 @@
 #include "common/store/database.hpp"
 
+#include "common/core/resource_limits.hpp"
+
 #include <rocksdb/cache.h>
 #include <rocksdb/comparator.h>
 #include <rocksdb/db.h>
@@ -88,7 +90,8 @@ rocksdb::DBOptions database_options(const options& opts) {
   to.db_write_buffer_size = opts.write_buffer_bytes;
   to.max_total_wal_size = 4 * opts.write_buffer_bytes;
   to.max_background_jobs = 2;
-  to.max_open_files = 512;
+  // Where there are few descriptors most of them are for sockets; files are opened anew when they are needed.
+  to.max_open_files = static_cast<int>(std::clamp<std::uint64_t>(descriptor_limit() / 8, 32, 512));
   to.keep_log_file_num = 2;
   to.max_log_file_size = std::size_t{4} << 20;
   to.info_log_level = rocksdb::WARN_LEVEL;
@@ -251,7 +254,11 @@ expected<std::unique_ptr<database>> database::open(const std::filesystem::path& 
   if (problem)
     return fail(errno_code(problem.value()), "cannot create the folder {} of a store: {}", impl->where,
                 problem.message());
-  if (!std::filesystem::exists(path / "CURRENT", problem) && (!opts.create || opts.read_only))
+  bool there = std::filesystem::exists(path / "CURRENT", problem);
+  if (problem)
+    return fail(errno_code(problem.value()), "cannot look into the store at {}: {}", impl->where,
+                problem.message());
+  if (!there && (!opts.create || opts.read_only))
     return fail(ec::not_found, "there is no store at {}", impl->where);
 
   auto cache = rocksdb::NewLRUCache(opts.cache_bytes);

@@ -1,5 +1,7 @@
 #include "common/tensor/safetensors.hpp"
 
+#include "common/core/regular_file.hpp"
+
 #include <fcntl.h>
 #include <simdjson.h>
 #include <sys/mman.h>
@@ -190,13 +192,12 @@ expected<tensor_file> tensor_file::parse(chunk bytes, std::string origin) {
 }
 
 expected<tensor_file> tensor_file::open(const std::filesystem::path& file) {
-  int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return fail(errno_code(errno), "cannot open {}: {}", file.string(), errno_text(errno));
+  TROUPE_TRY(fd, open_regular(file, O_RDONLY));
   struct stat status {};
-  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+  if (::fstat(fd, &status) != 0) {
+    int number = errno;
     ::close(fd);
-    return fail(ec::io_failed, "cannot open {}: not a file", file.string());
+    return fail(errno_code(number), "cannot read the size of {}: {}", file.string(), errno_text(number));
   }
   auto size = static_cast<std::size_t>(status.st_size);
   if (size == 0) {

@@ -1,12 +1,13 @@
 #include "services/cli/gateway_access.hpp"
 
 #include "common/command_line/command_line.hpp"
+#include "common/core/file.hpp"
 #include "common/json/parse.hpp"
 
 #include <boost/json.hpp>
 
 #include <cstdlib>
-#include <fstream>
+#include <sstream>
 
 namespace troupe::cli {
 
@@ -35,11 +36,11 @@ expected<std::string> key_of(const std::string& reference) {
   if (!reference.starts_with("file:"))
     return fail(ec::invalid_argument,
                 "--api-key takes file:PATH or env:NAME, not the key itself: others could read it");
-  std::ifstream in{reference.substr(5)};
-  std::string out;
-  if (!std::getline(in, out))
-    return fail(ec::not_found, "cannot read a key from {}", reference.substr(5));
-  return out;
+  TROUPE_TRY(text, read_file(reference.substr(5)));
+  auto key = text.substr(0, text.find('\n'));
+  if (key.empty())
+    return fail(ec::not_found, "there is no key in {}", reference.substr(5));
+  return key;
 }
 
 /// The first gateway as the catalog has it, where each is a host of its own; else empty.
@@ -61,7 +62,10 @@ expected<std::string> default_url(context& own) {
     if (auto url = url_of(**gateway); !url.empty())
       return url;
   auto file = own.data / "run" / "gateway-0.port";
-  std::ifstream in{file};
+  auto text = read_file(file);
+  if (!text && text.error().code != ec::not_found)
+    return with_context("looking for the gateway", text.error());
+  std::istringstream in{text.value_or("")};
   std::string port, scheme;
   if (!(in >> port >> scheme))
     return fail(ec::unavailable,

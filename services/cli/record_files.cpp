@@ -2,10 +2,9 @@
 
 #include "services/cli/context.hpp"
 
+#include "common/core/file.hpp"
 #include "common/ingest_format/mapping/shipped.hpp"
 #include "common/ingest_format/readers/source.hpp"
-
-#include <fstream>
 
 namespace troupe::cli {
 
@@ -43,14 +42,14 @@ expected<std::string> mapping_text(const std::string& named) {
     return std::string{};
   if (auto shipped = ingest_format::find_shipped_mapping(named))
     return std::string{*shipped};
-  std::ifstream in{named, std::ios::binary};
-  if (!in) {
+  auto text = read_file(named);
+  if (!text && text.error().code == ec::not_found) {
     std::string known;
     for (auto& each : ingest_format::shipped_mappings())
       known += (known.empty() ? "" : ", ") + std::string{each.name};
     return fail(ec::not_found, "there is no mapping and no file {}; shipped mappings: {}", named, known);
   }
-  return std::string{std::istreambuf_iterator<char>{in}, {}};
+  return text;
 }
 
 expected<std::shared_ptr<const ingest_format::mapping>> open_mapping(const std::string& named) {

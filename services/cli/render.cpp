@@ -5,11 +5,9 @@
 #include "services/cli/render_kubernetes.hpp"
 #include "services/cli/yaml.hpp"
 
-#include <boost/json.hpp>
+#include "common/core/file.hpp"
 
-#include <cerrno>
-#include <fstream>
-#include <sstream>
+#include <boost/json.hpp>
 
 namespace troupe::cli {
 
@@ -53,12 +51,8 @@ expected<fleet_files> read_fleet_files(const fs::path& folder) {
     if (!each.is_regular_file() || each.path().extension() != ".toml" || path == "catalog.toml" ||
         path == "api-keys.toml")
       continue;
-    std::ifstream in{each.path(), std::ios::binary};
-    std::ostringstream text;
-    text << in.rdbuf();
-    if (!in)
-      return fail(ec::io_failed, "cannot read {}: {}", each.path().string(), errno_text(errno));
-    files.emplace(path, text.str());
+    TROUPE_TRY(text, read_file(each.path()));
+    files.emplace(path, std::move(text));
   }
   return files;
 }

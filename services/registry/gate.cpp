@@ -69,6 +69,12 @@ std::optional<double> metric_of(const json::object& manifest, const std::string&
   return value->to_number<double>();
 }
 
+/// Why the run could measure nothing, or not all; empty where the manifest does not say so.
+std::string unmeasured_because(const json::object& manifest) {
+  auto* why = manifest.if_contains("not_measured");
+  return why != nullptr && why->is_string() ? std::string{why->get_string()} : std::string{};
+}
+
 /// A text of the manifest's `data`; empty where there is none.
 std::string data_text(const json::object& manifest, std::string_view key) {
   auto* data = manifest.if_contains("data");
@@ -179,10 +185,9 @@ expected<gate> gate::parse(std::string_view text, std::string_view name) {
 }
 
 expected<gate> gate::read(const std::filesystem::path& file) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored))
-    return gate{};
   auto text = read_file(file);
+  if (!text && text.error().code == ec::not_found)
+    return gate{};
   if (!text)
     return with_context("reading the quality gate", std::move(text).error());
   return parse(*text, file.string());
@@ -197,7 +202,10 @@ gate::judge(const std::string& model, const json::object& manifest, const versio
     auto value = metric_of(manifest, each.metric);
     if (!value) {
       lines.push_back(line(each, 0, each.at_least.value_or(each.at_most.value_or(0))));
-      lines.back()->reason = fmt::format("{} is not among the metrics of the manifest", each.metric);
+      auto why = unmeasured_because(manifest);
+      lines.back()->reason = why.empty()
+                                 ? fmt::format("{} is not among the metrics of the manifest", each.metric)
+                                 : fmt::format("{} was not measured: {}", each.metric, why);
       continue;
     }
     if (each.at_least) {

@@ -1,15 +1,13 @@
 #include "services/feature_store/client/training_manifest.hpp"
 
 #include "common/artefact/canonical.hpp"
+#include "common/core/file.hpp"
 #include "common/core/plain_name.hpp"
 #include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 
 #include <boost/json.hpp>
 
-#include <cerrno>
-#include <fstream>
-#include <iterator>
 #include <optional>
 
 namespace troupe::feature_store {
@@ -43,6 +41,7 @@ expected<training_manifest> parse_training_manifest(std::string text, const std:
   out.name = text_or(from, "name");
   out.identity = text_or(from, "identity");
   out.rows = *rows;
+  out.unmatched_rows = whole_of(from.if_contains("unmatched_rows")).value_or(0);
   for (auto& each : *columns) {
     if (!each.is_object())
       return fail(ec::corrupt, "{}: a column is not an object", origin);
@@ -65,10 +64,8 @@ expected<training_manifest> parse_training_manifest(std::string text, const std:
 
 expected<training_manifest> read_training_manifest(const std::filesystem::path& folder) {
   auto path = folder / training_manifest_file;
-  std::ifstream in{path, std::ios::binary};
-  if (!in)
-    return fail(ec::not_found, "cannot open {}: {}", path.string(), errno_text(errno));
-  return parse_training_manifest(std::string{std::istreambuf_iterator<char>{in}, {}}, path.string());
+  TROUPE_TRY(text, read_file(path));
+  return parse_training_manifest(std::move(text), path.string());
 }
 
 expected<training_check> verify_training_set(const std::filesystem::path& folder) {

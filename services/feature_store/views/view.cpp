@@ -3,12 +3,11 @@
 #include "services/feature_store/operators/operator.hpp"
 #include "services/feature_store/views/view_toml.hpp"
 
+#include "common/core/file.hpp"
 #include "common/core/hash.hpp"
 
 #include <algorithm>
 #include <array>
-#include <fstream>
-#include <iterator>
 #include <set>
 
 namespace troupe::feature_store {
@@ -321,11 +320,10 @@ expected<std::vector<feature_view>> read_views(const std::filesystem::path& path
     return fail(ec::io_failed, "cannot list the views in {}: {}", path.string(), code.message());
   std::vector<feature_view> all;
   for (auto& file : files) {
-    std::ifstream in{file, std::ios::binary};
-    if (!in)
-      return fail(ec::not_found, "cannot open the views {}: {}", file.string(), errno_text(errno));
-    std::string text{std::istreambuf_iterator<char>{in}, {}};
-    TROUPE_TRY(views, parse_views(text, file.string()));
+    auto text = read_file(file);
+    if (!text)
+      return with_context("reading feature views", text.error());
+    TROUPE_TRY(views, parse_views(*text, file.string()));
     for (auto& view : views) {
       for (auto entity : {entity_kind::user, entity_kind::item})
         if (view.name == record_view(entity).name)

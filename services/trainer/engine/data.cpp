@@ -1,13 +1,12 @@
 #include "services/trainer/engine/data.hpp"
 
+#include "common/core/file.hpp"
 #include "common/core/hash.hpp"
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <numeric>
 #include <optional>
-#include <sstream>
 #include <unordered_map>
 #include <utility>
 
@@ -16,11 +15,10 @@ namespace troupe::trainer {
 namespace {
 
 expected<std::string> read_text(const std::filesystem::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  std::ostringstream out;
-  if (!in || !(out << in.rdbuf()))
-    return fail(ec::not_found, "cannot read {}: it is absent, empty or not readable", file.string());
-  return std::move(out).str();
+  TROUPE_TRY(text, read_file(file));
+  if (text.empty())
+    return fail(ec::not_found, "cannot read {}: it is empty", file.string());
+  return std::move(text);
 }
 
 std::string_view take_line(std::string_view& text) {

@@ -1,6 +1,7 @@
 #include "services/trainer/engine/model.hpp"
 
 #include "common/core/file.hpp"
+#include "common/core/file_hash.hpp"
 #include "common/core/hash.hpp"
 
 #include <simdjson.h>
@@ -8,19 +9,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <sstream>
 
 namespace troupe::trainer {
 
 namespace {
-
-std::string read_all(const std::filesystem::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  std::ostringstream out;
-  out << in.rdbuf();
-  return std::move(out).str();
-}
 
 expected<std::string> lines_of(const std::vector<std::string>& names) {
   std::string out;
@@ -165,7 +158,7 @@ binary_facts this_binary() {
     const char* text = std::getenv(name); // NOLINT(concurrency-mt-unsafe): nobody writes the environment
     return std::string{text ? text : ""};
   };
-  return {sha256_hex(as_bytes(read_all("/proc/self/exe"))), value("OPENBLAS_CORETYPE"),
+  return {hash_file("/proc/self/exe").value_or(file_hash{}).sha256, value("OPENBLAS_CORETYPE"),
           value("OPENBLAS_NUM_THREADS")};
 }
 
@@ -203,13 +196,14 @@ expected<std::string> save_model(const trained_model& model, const std::filesyst
 }
 
 expected<trained_model> load_model(const std::filesystem::path& folder) {
+  TROUPE_TRY(manifest, read_file(folder / "model.json"));
   trained_model out;
   std::string hash;
   std::uint64_t items = 0;
   std::uint64_t users = 0;
   try {
     simdjson::dom::parser parser;
-    simdjson::dom::element root = parser.parse(simdjson::padded_string{read_all(folder / "model.json")});
+    simdjson::dom::element root = parser.parse(simdjson::padded_string{manifest});
     if (std::int64_t{root["format"]} != 1)
       return fail(ec::unsupported_version, "{} is of a format this program does not know", folder.string());
     out.kind = std::string{std::string_view{root["kind"]}};
@@ -224,15 +218,19 @@ expected<trained_model> load_model(const std::filesystem::path& folder) {
   } catch (const simdjson::simdjson_error& err) {
     return fail(ec::corrupt, "cannot read {}: {}", (folder / "model.json").string(), err.what());
   }
-  auto weights = chunk::own(read_all(folder / "weights.safetensors"));
+  TROUPE_TRY(stored, read_file(folder / "weights.safetensors"));
+  auto weights = chunk::own(std::move(stored));
   if (sha256_hex(weights.view()) != hash)
     return fail(ec::corrupt, "the weights in {} are not those of its model.json", folder.string());
   TROUPE_TRY(file, tensor::tensor_file::parse(weights, (folder / "weights.safetensors").string()));
   for (auto& [name, view] : file.tensors())
     out.weights.emplace(name, array{view.type, view.shape, {view.bytes.begin(), view.bytes.end()}});
-  out.items = names_in(read_all(folder / "items.txt"));
-  if (users > 0)
-    out.users = names_in(read_all(folder / "users.txt"));
+  TROUPE_TRY(item_names, read_file(folder / "items.txt"));
+  out.items = names_in(item_names);
+  if (users > 0) {
+    TROUPE_TRY(user_names, read_file(folder / "users.txt"));
+    out.users = names_in(user_names);
+  }
   if (out.items.size() != items || out.users.size() != users)
     return fail(ec::corrupt, "the vocabularies in {} have other lengths than its model.json says",
                 folder.string());
