@@ -33,9 +33,13 @@ using ingest::message;
 struct ingest_options {
   std::string path;
   std::string mapping;
+  std::string format; ///< Of standard input.
   bool quiet = false;
   bool no_wait = false;
   bool in_place = false;
+
+  bool from_input() const { return path == "-"; }
+  bool progress() const { return !quiet && stderr_is_terminal(); }
 };
 
 void print_import(const context& context, const wire::ImportStatus& status, double seconds) {
@@ -70,7 +74,7 @@ expected<void> follow(context& context, message<wire::ImportStatus> status, cons
   auto id = status->import_id()->str();
   auto query = build_message([&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(id)); });
   {
-    import_progress progress{!options.quiet && stderr_is_terminal()};
+    import_progress progress{options.progress()};
     for (auto pause = 20ms; status->state() == wire::ImportState::running;
          pause = std::min(pause * 2, 250ms)) {
       progress.show(*status);
@@ -112,6 +116,17 @@ expected<import_source> source_of(context& context, const ingest_options& option
   import_source from{std::filesystem::absolute(options.path).lexically_normal().string(), {}, {}};
   TROUPE_TRY(mapping, mapping_text(options.mapping));
   from.mapping = std::move(mapping);
+  if (options.from_input()) {
+    if (options.in_place)
+      return context.wrong_usage("--in-place: ingest cannot read the standard input of this command");
+    from.path = "standard input";
+    auto extension = options.format.empty() ? std::string{"jsonl"} : options.format;
+    TROUPE_TRY(sent, send_input(context, extension, options.mapping, options.progress()));
+    from.sent = std::move(sent);
+    return from;
+  }
+  if (!options.format.empty())
+    return context.wrong_usage("--format is for standard input (-): files are told by name and content");
   TROUPE_TRY(in_place, reads_in_place(context, options));
   if (!in_place) {
     TROUPE_TRY(files, outgoing_files::find(options.path, options.mapping));
@@ -131,11 +146,11 @@ expected<message<wire::ImportStatus>> start_import(context& context, const inges
                                    static_cast<std::uint32_t>(from.sent->files.size()), from.sent->bytes);
   });
   for (int again = 0;; ++again) {
-    if (from.sent)
-      TROUPE_CHECK(send_files(context, *from.sent, !options.quiet && stderr_is_terminal()));
+    if (from.sent && !options.from_input()) // Which was sent while it was read.
+      TROUPE_CHECK(send_files(context, *from.sent, options.progress()));
     auto status = ask_ingest<wire::ImportStatus>(context, wire::Kind::import_start, request, 60s, true);
     // An earlier import of the same files may have ended, and taken them along, while we looked.
-    if (status || !from.sent || status.error().code != ec::not_found || again == 2)
+    if (status || !from.sent || options.from_input() || status.error().code != ec::not_found || again == 2)
       return status;
   }
 }
@@ -152,6 +167,8 @@ expected<void> run_ingest(context& context, const ingest_options& options) {
 }
 
 expected<void> cancel_ingest(context& context, const ingest_options& options) {
+  if (options.from_input())
+    return context.wrong_usage("--cancel: what came on standard input cannot be named again");
   TROUPE_TRY(from, source_of(context, options));
   auto query =
       build_message([&](auto& out) { return wire::CreateImportQuery(out, out.CreateString(from.id())); });
@@ -231,23 +248,24 @@ expected<void> tail(context& context, tail_options options) {
     TROUPE_TRY(page, fetch(context, options.partition, offset, options.follow ? 1s : 0s));
     if (page.batches.empty() && !options.follow)
       break;
-    for (auto& bytes : page.batches) {
-      TROUPE_TRY(block, batch::open(bytes));
-      for (auto i = offset - block.base_offset();
-           i < block.size() && (options.follow || shown < options.count); ++i, ++offset, ++shown) {
-        auto rec = to_record(block[i]);
-        auto line = ingest::to_json(rec);
-        fmt::print("{{\"partition\":{},\"offset\":{},\"ingest_time\":{},{}\n", options.partition, offset,
-                   json_string(to_rfc3339(rec.ingest_time)), std::string_view{line}.substr(1));
-      }
-    }
+    auto end = options.follow ? page.next_offset : offset + (options.count - shown);
+    TROUPE_CHECK(ingest::each_record(page, options.partition, offset, end, [&](auto& each) -> expected<void> {
+      auto rec = to_record(each);
+      auto untimed = std::exchange(rec.untimed, false);
+      auto line = ingest::to_json(rec);
+      fmt::print("{{\"partition\":{},\"offset\":{},\"ingest_time\":{},{}{}\n", options.partition, offset,
+                 json_string(to_rfc3339(rec.ingest_time)), untimed ? "\"untimed\":true," : "",
+                 std::string_view{line}.substr(1));
+      ++shown;
+      return {};
+    }));
     std::fflush(stdout);
   }
   return {};
 }
 
-/// Reads the whole log and checks that offsets are dense, each record belongs where it lies and the counts
-/// are true.
+/// Reads the log as it was when this began and checks that offsets are dense, each record belongs where it
+/// lies and the counts are true.
 expected<void> verify_log(context& context) {
   TROUPE_TRY(info, log_info(context));
   std::uint64_t events = 0, users = 0, items = 0;
@@ -258,24 +276,17 @@ expected<void> verify_log(context& context) {
       TROUPE_TRY(page, fetch(context, p, offset));
       if (page.batches.empty())
         return fail(ec::corrupt, "partition {} of the log ends at offset {}, not at {}", p, offset, end);
-      for (auto& bytes : page.batches) {
-        TROUPE_TRY(block, batch::open(bytes));
-        if (block.partition() != p || block.base_offset() > offset)
-          return fail(ec::corrupt,
-                      "partition {} of the log has a hole at offset {}: the block there says partition {}, "
-                      "offset {}",
-                      p, offset, block.partition(), block.base_offset());
-        for (auto i = offset - block.base_offset(); i < block.size() && offset < end; ++i, ++offset) {
-          auto rec = to_record(block[i]);
-          if (auto good = check(rec); !good)
-            return fail(ec::corrupt, "offset {} of partition {} holds a bad record: {}", offset, p,
-                        good.error().text);
-          if (partition_of(rec.partition_key(), count) != p)
-            return fail(ec::corrupt, "offset {} of partition {} holds record {} of another partition", offset,
-                        p, rec.id);
-          ++(rec.kind == record_kind::event ? events : rec.kind == record_kind::user ? users : items);
-        }
-      }
+      TROUPE_CHECK(ingest::each_record(page, p, offset, end, [&](auto& each) -> expected<void> {
+        auto rec = to_record(each);
+        if (auto good = check(rec); !good)
+          return fail(ec::corrupt, "offset {} of partition {} holds a bad record: {}", offset, p,
+                      good.error().text);
+        if (partition_of(rec.partition_key(), count) != p)
+          return fail(ec::corrupt, "offset {} of partition {} holds record {} of another partition", offset,
+                      p, rec.id);
+        ++(rec.kind == record_kind::event ? events : rec.kind == record_kind::user ? users : items);
+        return {};
+      }));
     }
   }
   bool equal = events == info->events() && users == info->users() && items == info->items();
@@ -286,9 +297,7 @@ expected<void> verify_log(context& context) {
         "read {} events, {} users, {} items in {} partitions: offsets are dense, every record is whole\n",
         events, users, items, count);
   if (!equal)
-    return fail(ec::corrupt,
-                "the log counts {} events, {} users, {} items but holds {}, {}, {}; was something appended "
-                "meanwhile? ask again",
+    return fail(ec::corrupt, "the log counts {} events, {} users, {} items but holds {}, {}, {}",
                 info->events(), info->users(), info->items(), events, users, items);
   return {};
 }
@@ -486,8 +495,11 @@ void add_ingest_commands(command_line::command& app, context& context) {
       "Take a file, a folder or a glob into the event log: CSV, JSON lines, Parquet; plain, gzip, zstd");
   auto how = std::make_shared<ingest_options>();
   auto cancel = std::make_shared<bool>(false);
-  sub->add_option("path", how->path, "File, folder or glob; sent to ingest where that is on another machine")
+  sub->add_option("path", how->path, "File, folder or glob, sent to ingest where that is on another machine; -: standard input, sent "
+                  "as it comes and imported when it ends")
       ->required();
+  sub->add_option("--format", how->format, "Of standard input; jsonl where it is not given")
+      ->check(command_line::one_of({"jsonl", "csv", "parquet"}));
   sub->add_option("--mapping", how->mapping,
                   "Name of a shipped mapping, or a TOML file; none: Troupe's own layout");
   sub->add_flag(

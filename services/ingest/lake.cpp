@@ -24,7 +24,8 @@ const std::vector<table::column_spec> columns = {{"partition", cell::int32},
                                                  {"ingest_time", cell::timestamp},
                                                  {"value", cell::float64},
                                                  {"request_id", cell::text},
-                                                 {"attributes", cell::text}};
+                                                 {"attributes", cell::text},
+                                                 {"untimed", cell::boolean}};
 
 void add_optional(table::row_writer& out, std::string_view text) {
   if (text.empty())
@@ -42,11 +43,8 @@ expected<void> each_record(const fetch_function& fetch, std::uint32_t partition,
     if (page.batches.empty())
       return fail(ec::corrupt, "partition {} of the log ends at offset {}, {} was expected", partition,
                   offset, next);
-    for (auto& bytes : page.batches) {
-      TROUPE_TRY(block, batch::open(bytes));
-      for (auto i = offset - block.base_offset(); i < block.size() && offset < next; ++i, ++offset)
-        TROUPE_CHECK(use(offset, to_record(block[i])));
-    }
+    TROUPE_CHECK(ingest::each_record(page, partition, offset, next,
+                                     [&](auto& each) { return use(offset, to_record(each)); }));
   }
   return {};
 }
@@ -111,6 +109,7 @@ expected<void> lake::write(std::uint32_t partition, std::uint64_t first, std::ui
       out.add_null();
     add_optional(out, rec.request_id);
     add_optional(out, rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes));
+    out.add(rec.untimed);
     return out.end_row();
   }));
   TROUPE_TRY(bytes, file->finish());
@@ -122,8 +121,10 @@ expected<void> verify_segment(const std::filesystem::path& file, const lake_segm
   TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = std::uint64_t{512} << 20, .threads = 1}));
   TROUPE_TRY(rows, db.query(fmt::format("SELECT \"partition\", \"offset\", kind, id, type, \"user\", item, "
                                         "event_time, ingest_time, value, request_id, "
-                                        "attributes FROM read_parquet({})",
-                                        table::sql_text(file.string()))));
+                                        "attributes, untimed FROM (FROM {} "
+                                        // Files of before had no such column.
+                                        "UNION ALL BY NAME (SELECT NULL::BOOLEAN AS untimed WHERE false))",
+                                        table::parquet_file(file))));
   std::uint64_t row = 0, filled = 0;
   auto checked = each_record(
       fetch, segment.partition, segment.first, segment.next,
@@ -146,7 +147,8 @@ expected<void> verify_segment(const std::filesystem::path& file, const lake_segm
             text(5) == rec.user && text(6) == rec.item && rows.column(7).time(row) == rec.event_time &&
             rows.column(8).time(row) == rec.ingest_time && rows.column(9).is_null(row) == !rec.value &&
             (!rec.value || rows.column(9).number(row) == *rec.value) && text(10) == rec.request_id &&
-            text(11) == (rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes));
+            text(11) == (rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes)) &&
+            (!rows.column(12).is_null(row) && rows.column(12).flag(row)) == rec.untimed;
         if (!equal)
           return fail(ec::corrupt, "{} differs from the log at offset {} of partition {} (record {})",
                       file.string(), offset, segment.partition, rec.id);

@@ -46,3 +46,30 @@ TEST_CASE("the lake reads back equal to the log, and a seal can be repeated afte
   wrong.next -= 1;
   CHECK(verify_segment(dir / "lake" / wrong.path, wrong, fetch).error().code == ec::corrupt);
 }
+
+TEST_CASE("a page of a log that grew is read to where it was asked about; a hole is found, not passed over") {
+  troupe::testing::temp_dir dir;
+  std::shared_ptr<event_log> log = event_log::open(dir / "log", {.partitions = 1}).value();
+  for (int i = 0; i < 5; ++i) { // A block each.
+    append_request request;
+    request.records.push_back(event(i, "u"));
+    REQUIRE(log->append(request).has_value());
+  }
+  auto page = log->fetch(0, 1, 1'000'000).value();
+  REQUIRE(page.batches.size() == 4);
+  std::vector<std::uint64_t> seen;
+  std::uint64_t offset = 1;
+  auto note = [&](auto&&) -> expected<void> {
+    seen.push_back(offset);
+    return {};
+  };
+  REQUIRE(each_record(page, 0, offset, 3, note).has_value());
+  CHECK(seen == std::vector<std::uint64_t>{1, 2});
+  CHECK(offset == 3);
+  page.batches.erase(page.batches.begin() + 2); // That of offset 3.
+  auto hole = each_record(page, 0, offset = 1, 5, note);
+  REQUIRE_FALSE(hole.has_value());
+  CHECK(hole.error().code == ec::corrupt);
+  CHECK(offset == 3);
+  CHECK(each_record(page, 1, offset = 1, 5, note).error().code == ec::corrupt); // Another partition.
+}

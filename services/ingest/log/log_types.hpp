@@ -1,12 +1,14 @@
 #pragma once
 
 #include "common/core/bytes.hpp"
+#include "common/core/error.hpp"
 #include "common/core/hash.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
 
 #include "schemas/ingest_generated.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -95,6 +97,28 @@ struct fetched {
   std::uint64_t next_offset = 0;
 };
 
+/// Calls `use(record view)` for the records of `page` from `offset` up to `end`; `offset` goes along. Of a
+/// log that grows meanwhile the page may go on behind `end`: that is not looked at. ec::corrupt where the
+/// blocks leave a hole.
+template <class Use>
+expected<void> each_record(const fetched& page, std::uint32_t partition, std::uint64_t& offset,
+                           std::uint64_t end, Use use) {
+  for (auto& bytes : page.batches) {
+    if (offset == end)
+      break;
+    TROUPE_TRY(block, batch::open(bytes));
+    auto first = block.base_offset(), next = first + block.size();
+    if (block.partition() != partition || first > offset || next <= offset)
+      return fail(ec::corrupt,
+                  "partition {} of the log has a hole at offset {}: the block there holds {} to {} of "
+                  "partition {}",
+                  partition, offset, first, next, block.partition());
+    for (; offset < std::min(next, end); ++offset)
+      TROUPE_CHECK(use(block[offset - first]));
+  }
+  return {};
+}
+
 struct lake_segment {
   std::uint32_t partition = 0;
   std::uint64_t first = 0;
@@ -105,10 +129,11 @@ struct lake_segment {
   friend bool operator==(const lake_segment&, const lake_segment&) = default;
 };
 
-/// The same for equal records, whatever their ingest time.
+/// The same for equal records, whatever their ingest time, and the time of arrival of those without another.
 std::uint64_t content_hash(const record& rec);
 
-/// One line of JSON that the import without a mapping reads back.
+/// One line of JSON that the import without a mapping reads back: as the record was written, so without the
+/// time that its arrival gave it.
 std::string to_json(const record& rec);
 
 /// The attributes as one JSON object; numbers always with a fraction or an exponent, so that the kind can be
