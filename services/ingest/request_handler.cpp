@@ -111,7 +111,8 @@ void request_handler::commit(std::shared_ptr<append_job> job) {
   if (job->request.until.passed())
     return job->request.respond.fail(
         {ec::too_late, "the deadline passed before the records were appended; nothing was"});
-  deps_.log->append(job->batch->request(), [log = deps_.log, job](expected<append_result> result) {
+  // The log calls this itself, on its writer's thread: were the log held here, it might end on that thread.
+  deps_.log->append(job->batch->request(), [log = deps_.log.get(), job](expected<append_result> result) {
     if (!result)
       return job->request.respond.fail(result.error(), again_after);
     job->request.respond.reply(append_reply(*log, *job->batch->request(), job->rows, *result));
