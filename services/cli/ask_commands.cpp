@@ -52,11 +52,29 @@ void print_items(const json::value& from, bool explain) {
   }
 }
 
+/// `fewer than asked for: of 15 considered, 12 seen, 3 filter`; empty where there are as many.
+std::string short_page(const json::value& from) {
+  const auto* object = from.if_object();
+  const auto* page = object ? object->if_contains("short_page") : nullptr;
+  if (!page)
+    return {};
+  auto considered = number_at(*page, "considered");
+  auto out = considered == 0 ? std::string{"fewer than asked for: there was nothing to consider"}
+                             : fmt::format("fewer than asked for: of {} considered", considered);
+  if (const auto* reasons = page->as_object().if_contains("left_out"); reasons && reasons->is_object())
+    for (const auto& [reason, items] : reasons->get_object())
+      out +=
+          fmt::format(", {} {}", items.is_number() ? items.to_number<double>() : 0, std::string_view{reason});
+  return out;
+}
+
 void print_answer(const json::value& from, bool explain) {
   if (auto at = text_at(from, "at"); !at.empty())
     fmt::print("{}  {}  for {}\n", at, text_at(from, "route"),
                text_at(from, "item").empty() ? text_at(from, "user") : text_at(from, "item"));
   print_items(from, explain);
+  if (auto why = short_page(from); !why.empty())
+    fmt::print("{}\n", why);
   for (const auto& each : list_at(from, "degraded"))
     fmt::print("degraded: {}\n", std::string_view{each.get_string().data(), each.get_string().size()});
   if (explain) {

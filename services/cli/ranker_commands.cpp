@@ -73,10 +73,16 @@ void print_json(const wire::RankReply& reply) {
                        json_string(wire::EnumNameFeatureStatus(each.status())), each.age_us(),
                        json_string(text_of(each.value())));
   };
-  std::cout << fmt::format(R"({{"release":{},"items":{},"degraded":{},"stages":{},"features":{}}})",
+  auto reason = [](const wire::LeftOut& each) {
+    return fmt::format(R"({{"reason":{},"items":{}}})", json_string(text_of(each.reason())), each.items());
+  };
+  auto short_page = reply.left_out() ? fmt::format(R"(,"considered":{},"left_out":{})", reply.considered(),
+                                                   json_array(reply.left_out(), reason))
+                                     : std::string{};
+  std::cout << fmt::format(R"({{"release":{},"items":{},"degraded":{},"stages":{},"features":{}{}}})",
                            json_string(text_of(reply.release())), json_array(reply.items(), item),
                            json_list(reply.degraded()), json_array(reply.stages(), stage),
-                           json_array(reply.features(), feature))
+                           json_array(reply.features(), feature), short_page)
             << '\n';
 }
 
@@ -95,6 +101,12 @@ void print(const wire::RankReply& reply) {
                                each.models()->Get(m)->score());
     if (each.notes() && each.notes()->size() > 0)
       std::cout << "; " << joined(each.notes(), "; ");
+    std::cout << '\n';
+  }
+  if (reply.left_out()) {
+    std::cout << fmt::format("fewer than asked for: of {} considered", reply.considered());
+    for (auto* each : *reply.left_out())
+      std::cout << fmt::format(", {} {}", each->items(), text_of(each->reason()));
     std::cout << '\n';
   }
   if (reply.degraded() && reply.degraded()->size() > 0)

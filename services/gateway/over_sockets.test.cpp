@@ -24,7 +24,7 @@ struct fake_fleet : served_gateway {
   std::map<std::string, int> ranked; ///< By arm.
   std::string answering;             ///< The release that answers, where not the one asked for.
   std::vector<std::pair<std::uint32_t, std::uint64_t>> waited_for; ///< By the last ranking.
-  std::vector<std::string> excluded;                               ///< By the last ranking.
+  std::map<std::string, wire::ItemChange> written;                 ///< Before the last ranking.
   std::uint64_t trace_low = 0;                                     ///< Of the last ranking.
   std::vector<std::unique_ptr<net::endpoint>> endpoints;
   std::vector<std::shared_ptr<net::client>> clients;
@@ -99,9 +99,9 @@ struct fake_fleet : served_gateway {
         if (asked->arm()->str() != "shadow") {
           trace_low = req.info.trace.trace_low;
           waited_for.clear();
-          excluded.clear();
-          for (std::uint32_t i = 0; asked->exclude() && i < asked->exclude()->size(); ++i)
-            excluded.push_back(asked->exclude()->Get(i)->str());
+          written.clear();
+          for (std::uint32_t i = 0; asked->written() && i < asked->written()->size(); ++i)
+            written[asked->written()->Get(i)->item()->str()] = asked->written()->Get(i)->change();
           for (std::size_t i = 0; asked->min_offsets() && i < asked->min_offsets()->size(); ++i)
             waited_for.emplace_back(asked->min_offsets()->Get(static_cast<std::uint32_t>(i))->partition(),
                                     asked->min_offsets()->Get(static_cast<std::uint32_t>(i))->offset());
@@ -245,19 +245,39 @@ TEST_CASE("the token of a write makes a read wait for it, and the trace goes on 
   CHECK(fleet.trace_low == 0x8448eb211c80319cu);
 }
 
-TEST_CASE("the answer to the token of a deletion leaves the item out, and it is similar to nothing") {
+TEST_CASE("the token of a write of items says to the ranker what became of each") {
   fake_fleet fleet;
   fleet.open();
+  auto after = [&](const std::string& token) {
+    CHECK(fleet.ask("GET", "/v1/users/u1/recommendations", {}, {{"X-Consistency-Token", token}}).status ==
+          200);
+    std::lock_guard lock{fleet.mutex};
+    return fleet.written;
+  };
+  using changes = std::map<std::string, wire::ItemChange>;
 
-  auto token = text_of(fleet.good("DELETE", "/v1/items/i1").at("token"));
-  auto read =
-      fleet.ask("GET", "/v1/users/u1/recommendations?exclude=i2", {}, {{"X-Consistency-Token", token}});
+  auto deleted = text_of(fleet.good("DELETE", "/v1/items/i1").at("token"));
+  auto many = text_of(fleet
+                          .good("POST", "/v1/items",
+                                R"([{"id":"a","item":"i2","attributes":{"hidden":true}},
+                                    {"id":"b","item":"i3","attributes":{"title":"T"}},
+                                    {"id":"c","item":"i4","attributes":{"deleted":true}},
+                                    {"id":"a","item":"i2","attributes":{"hidden":true}}])")
+                          .at("token"));
 
-  CHECK(token == "3:1;i1");
-  CHECK(read.status == 200);
-  CHECK(fleet.ask("GET", "/v1/items/i1/similar", {}, {{"X-Consistency-Token", token}}).status == 404);
-  std::lock_guard lock{fleet.mutex};
-  CHECK(fleet.excluded == std::vector<std::string>{"i2", "i1"});
+  CHECK(deleted == "3:1;i1");
+  CHECK(after(deleted) == changes{{"i1", wire::ItemChange::deleted}});
+  // The second row of i2 is there already: perhaps it is not the newest of its item.
+  CHECK(many == "3:4;i4;+i2;+i3");
+  CHECK(after(many) == changes{{"i2", wire::ItemChange::written},
+                               {"i3", wire::ItemChange::written},
+                               {"i4", wire::ItemChange::deleted}});
+  CHECK(after(text_of(fleet
+                          .good("POST", "/v1/events",
+                                R"({"id":"e","type":"click","user":"u1","item":"i1",
+                                    "event_time":"2026-01-01T00:00:00Z"})")
+                          .at("token")))
+            .empty());
 }
 
 TEST_CASE("an answer and its impressions name the release that answered, not the one that was asked for") {

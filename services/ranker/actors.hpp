@@ -34,6 +34,7 @@ struct item_scan {
   std::string after; ///< The last id that has come of this replica.
   std::vector<item_attributes> items;
   std::vector<std::string> views;
+  feature_store::applied_offsets applied; ///< By every page.
   deadline::clock::time_point began;
   std::optional<error> failed;
   item_snapshot_ptr built; ///< Once all pages have come.

@@ -121,6 +121,31 @@ inline chunk user_answer(const std::vector<std::string>& names, text_list histor
   return net::bytes_of(out);
 }
 
+/// The answer to a read of items: each is what `hidden` or `deleted` says, with the title "New title".
+inline chunk items_answer(const std::vector<std::string>& names, const std::vector<bool>& hidden,
+                          const std::vector<std::uint8_t>& deleted) {
+  flatbuffers::FlatBufferBuilder out;
+  std::vector<flatbuffers::Offset<wire::FeatureColumn>> columns;
+  for (auto& name : names) {
+    std::vector<std::optional<attribute_value>> values;
+    for (bool each : hidden)
+      if (name == "item_card.hidden")
+        values.emplace_back(each ? 1.0 : 0.0);
+      else if (name == "item_card.title")
+        values.emplace_back(std::string{"New title"});
+      else
+        values.emplace_back(std::nullopt);
+    columns.push_back(column_of(out, name, values));
+  }
+  auto columns_at = out.CreateVector(columns);
+  auto deleted_at = out.CreateVector(deleted);
+  wire::FeaturesBuilder made{out};
+  made.add_columns(columns_at);
+  made.add_deleted(deleted_at);
+  out.Finish(made.Finish(), "TRPF");
+  return net::bytes_of(out);
+}
+
 /// Gives work to the test, which decides when it is done.
 struct work_stub {
   std::deque<std::function<void()>> queued;

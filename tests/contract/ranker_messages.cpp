@@ -41,6 +41,43 @@ void add_ranker(std::vector<message>& all) {
         return is(m.release(), "ab12") && is(m.item(), "i1") && m.n() == 5 &&
                m.filters()->Get(0)->number() == 1990 && is(m.exclude()->Get(0), "i2");
       }));
+  all.push_back(table<wire::Rank>(
+      "rank_written", id,
+      [](builder& out) {
+        std::vector<wire::PartitionOffset> least{{3, 10}};
+        std::vector written{wire::CreateWrittenItemDirect(out, "i1", wire::ItemChange::hidden),
+                            wire::CreateWrittenItemDirect(out, "i2", wire::ItemChange::deleted)};
+        return wire::CreateRankDirect(out, "ab12", "b", "u1", nullptr, nullptr, nullptr, nullptr, nullptr, 20,
+                                      false, 0, &least, &written, true);
+      },
+      [](auto& m) {
+        return m.min_offsets()->Get(0)->offset() == 10 && is(m.written()->Get(0)->item(), "i1") &&
+               m.written()->Get(0)->change() == wire::ItemChange::hidden &&
+               is(m.written()->Get(1)->item(), "i2") &&
+               m.written()->Get(1)->change() == wire::ItemChange::deleted && m.written_more();
+      }));
+  all.push_back(table<wire::Similar>(
+      "similar_written", id,
+      [](builder& out) {
+        std::vector<wire::PartitionOffset> least{{3, 10}};
+        std::vector written{wire::CreateWrittenItemDirect(out, "i2")};
+        return wire::CreateSimilarDirect(out, "ab12", "i1", 5, nullptr, nullptr, &least, &written, true);
+      },
+      [](auto& m) {
+        return is(m.item(), "i1") && m.min_offsets()->Get(0)->partition() == 3 &&
+               is(m.written()->Get(0)->item(), "i2") &&
+               m.written()->Get(0)->change() == wire::ItemChange::written && m.written_more();
+      }));
+  all.push_back(table<wire::RankReply>(
+      "rank_reply_short", id,
+      [](builder& out) {
+        std::vector left_out{wire::CreateLeftOutDirect(out, "seen", 12)};
+        return wire::CreateRankReplyDirect(out, "ab12", nullptr, nullptr, nullptr, nullptr, &left_out, 15);
+      },
+      [](auto& m) {
+        return is(m.left_out()->Get(0)->reason(), "seen") && m.left_out()->Get(0)->items() == 12 &&
+               m.considered() == 15;
+      }));
   all.push_back(table<wire::RankReply>(
       "rank_reply", id,
       [](builder& out) {

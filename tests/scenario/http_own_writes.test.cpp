@@ -14,7 +14,26 @@ std::string first_item(const json& answer) {
 
 std::string click(const std::string& user, const std::string& item, int number) {
   return R"([{"id":")" + user + std::to_string(number) + R"(","type":"click","user":")" + user +
-         R"(","item":")" + item + R"(","event_time":"2027-01-01T00:00:00Z"}])";
+         R"(","item":")" + item + R"(","event_time":")" + troupe::to_rfc3339(troupe::wall_now()) + R"("}])";
+}
+
+/// Rankers look at all items but once an hour: what an answer knows of a write it knows by its token.
+constexpr auto blind_rankers = R"(
+[deployer.settings]
+analysis_interval = "100ms"
+settle = "500ms"
+ranker_poll = "100ms"
+[ranker.settings]
+item_refresh = "1h"
+item_stale = "2h"
+)";
+
+/// Empty where the answer does not have the item; `?` where it has one without a title.
+std::string title_of(const json& answer, const std::string& item) {
+  for (auto& each : answer.at("items").as_array())
+    if (each.at("item").as_string() == item)
+      return each.at("title").as_string().empty() ? "?" : std::string{each.at("title").as_string()};
+  return {};
 }
 
 } // namespace
@@ -119,5 +138,91 @@ TEST_CASE(
   write("PUT", "/v1/items/" + best, R"({"attributes":{"title":"Ronin"}})");
   http.headers = {};
   CHECK(wait_until([&] { return first_item(page("nobody")) == best; }, 20s));
+  CHECK(services.down());
+}
+
+TEST_CASE(
+    "the next answer is as items were deleted, written again, hidden and shown, ten times of ten, with the "
+    "token of the write") {
+  fleet services{"scenario-http-own-items", blind_rankers};
+  configure(services, "serving");
+  services.up();
+  std::vector<float> scores(rising_items);
+  for (int i = 0; i < rising_items; ++i)
+    scores[static_cast<std::size_t>(i)] = static_cast<float>(i);
+  popularity_release(services, "rising", scores);
+  services.ask({"rollouts", "start", "--release", "rising"});
+  caller http{services};
+  auto page = [&] { return http.good("GET", "/v1/users/somebody/recommendations?n=50"); };
+  REQUIRE(wait_until([&] { return page().at("degraded").as_array().empty(); }, 30s));
+  // From here on every request carries the token of the write before it.
+  auto write = [&](const std::string& method, const std::string& path, const std::string& body = {}) {
+    http.headers = {};
+    auto wrote = http.good(method, path, body);
+    http.headers = {{"X-Consistency-Token", boost::json::value_to<std::string>(wrote.at("token"))}};
+  };
+
+  for (int turn = 0; turn < 10; ++turn) {
+    auto item = "i" + std::to_string(rising_items - 1 - turn), address = "/v1/items/" + item;
+    INFO(item);
+    write("DELETE", address);
+    auto gone = page();
+    CHECK(title_of(gone, item).empty());
+    CHECK(gone.at("degraded").as_array().empty());
+    CHECK(http.bad("GET", address + "/similar") == 404);
+    write("PUT", address, R"({"attributes":{"title":"Heat"}})");
+    auto back = page();
+    CHECK(title_of(back, item) == "Heat");
+    CHECK(back.at("degraded").as_array().empty());
+    CHECK(http.ask("GET", address + "/similar").status == 200);
+    write("PUT", address, R"({"attributes":{"title":"Heat","hidden":true}})");
+    CHECK(title_of(page(), item).empty());
+    write("PUT", address, R"({"attributes":{"title":"Ronin"}})");
+    CHECK(title_of(page(), item) == "Ronin");
+  }
+
+  // More than a token names: those that it names are gone, and the answer says that there are others.
+  std::string many;
+  for (int i = 0; i < 150; ++i)
+    many += (many.empty() ? "[" : ",") +
+            fmt::format(R"({{"id":"gone{0}","item":"i{0}","attributes":{{"deleted":true}}}})", i);
+  write("POST", "/v1/items", many + "]");
+  auto behind = page();
+  CHECK(std::string_view{behind.at("degraded").at(0).as_string()}.starts_with("items_behind:"));
+  CHECK(behind.at("items").as_array().empty());
+  CHECK(number(behind.at("short_page").at("left_out"), "excluded") == rising_items);
+  CHECK(services.down());
+}
+
+TEST_CASE("an empty page says why: the visitor has seen every item, or none is left by the filters") {
+  fleet services{"scenario-http-empty-page", quick_rollouts};
+  configure(services, "serving");
+  services.up();
+  popularity_release(services, "small", {5, 4, 3, 2, 1});
+  services.ask({"rollouts", "start", "--release", "small"});
+  caller http{services};
+  auto page = [&](const std::string& more) {
+    return http.good("GET", "/v1/users/visitor/recommendations?n=3" + more);
+  };
+  REQUIRE(wait_until([&] { return page("").at("degraded").as_array().empty(); }, 30s));
+
+  auto full = page("");
+  std::string clicks;
+  for (int i = 0; i < 5; ++i)
+    clicks += (clicks.empty() ? "[" : ",") +
+              fmt::format(R"({{"id":"c{0}","type":"click","user":"visitor","item":"i{0}"}})", i);
+  http.headers = {{"X-Consistency-Token", boost::json::value_to<std::string>(
+                                              http.good("POST", "/v1/events", clicks + "]").at("token"))}};
+  auto seen = page("");
+  http.headers = {};
+  auto filtered = http.good("GET", "/v1/users/nobody/recommendations?n=3&filter=genres:contains:War");
+
+  CHECK(!full.as_object().contains("short_page"));
+  CHECK(seen.at("items").as_array().empty());
+  CHECK(seen.at("degraded").as_array().empty());
+  CHECK(seen.at("short_page") == boost::json::parse(R"({"considered":5,"left_out":{"seen":5}})"));
+  CHECK(filtered.at("short_page") == boost::json::parse(R"({"considered":5,"left_out":{"filter":5}})"));
+  auto shown = services.troupe({"recommend", "visitor"});
+  CHECK_MESSAGE(shown.out.find("of 5 considered, 5 seen") != std::string::npos, shown.out);
   CHECK(services.down());
 }

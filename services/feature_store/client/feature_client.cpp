@@ -3,10 +3,34 @@
 #include "common/core/hash.hpp"
 #include "common/net/payload.hpp"
 
+#include <algorithm>
 #include <future>
 #include <memory>
+#include <utility>
 
 namespace troupe::feature_store {
+
+void applied_offsets::add(const applied_offsets& answer) {
+  if (!std::exchange(any_, true)) {
+    next_ = answer.next_;
+    return;
+  }
+  next_.resize(std::min(next_.size(), answer.next_.size()));
+  for (std::size_t p = 0; p < next_.size(); ++p)
+    next_[p] = std::min(next_[p], answer.next_[p]);
+}
+
+void applied_offsets::set(std::uint32_t partition, std::uint64_t offset) {
+  any_ = true;
+  if (partition >= next_.size())
+    next_.resize(partition + 1);
+  next_[partition] = offset;
+}
+
+bool is_set(const feature_column& flag, std::size_t row) noexcept {
+  return (row < flag.numbers.size() && flag.numbers[row] != 0) ||
+         (row < flag.texts.size() && (flag.texts[row] == "true" || flag.texts[row] == "1"));
+}
 
 chunk encode(const feature_query& query) {
   flatbuffers::FlatBufferBuilder out;
@@ -19,6 +43,8 @@ chunk encode(const feature_query& query) {
 }
 
 namespace {
+
+constexpr std::uint32_t most_partitions = 1 << 16; // An answer is not trusted with our memory.
 
 expected<feature_answer> read_table(const wire::Features* from, std::size_t rows) {
   feature_answer out;
@@ -57,6 +83,10 @@ expected<feature_answer> read_table(const wire::Features* from, std::size_t rows
   if (from->view_versions())
     for (auto* each : *from->view_versions())
       out.view_versions.emplace_back(text_of(each));
+  if (from->applied())
+    for (auto* each : *from->applied())
+      if (each->partition() < most_partitions)
+        out.applied.set(each->partition(), each->offset());
   return out;
 }
 
@@ -154,6 +184,7 @@ expected<feature_answer> read_sharded(net::client& from, const feature_query& qu
       failed = answer.error();
       continue;
     }
+    out.applied.add(answer->applied);
     if (out.columns.empty()) {
       out.view_versions = answer->view_versions;
       for (auto& column : answer->columns) {

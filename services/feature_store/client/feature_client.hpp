@@ -23,6 +23,23 @@ struct feature_query {
   std::vector<wire::PartitionOffset> min_offsets;
 };
 
+/// How far the log has been read by all of some answers: by partition, one past the last record that each of
+/// them has seen.
+class applied_offsets {
+public:
+  /// One more answer.
+  void add(const applied_offsets& answer);
+  void set(std::uint32_t partition, std::uint64_t offset);
+
+  bool reached(std::uint32_t partition, std::uint64_t offset) const noexcept {
+    return offset <= (partition < next_.size() ? next_[partition] : 0);
+  }
+
+private:
+  std::vector<std::uint64_t> next_;
+  bool any_ = false; ///< Some answer is in it.
+};
+
 struct feature_column {
   std::string name;
   std::vector<wire::FeatureStatus> status; ///< One per id, as of the vectors below, of which one is filled.
@@ -32,10 +49,14 @@ struct feature_column {
   std::vector<text_list> lists;
 };
 
+/// Whether the feature is a flag that is set, in a view that reads it as a number or as text.
+bool is_set(const feature_column& flag, std::size_t row) noexcept;
+
 struct feature_answer {
   std::vector<feature_column> columns;
   std::vector<std::string> view_versions;
   std::vector<std::uint8_t> deleted; ///< One per id: it was deleted, and has no value but its record's.
+  applied_offsets applied;           ///< Every record before these is in it.
 };
 
 /// The bytes of a wire::ReadFeatures.

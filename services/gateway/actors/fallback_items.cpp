@@ -1,6 +1,7 @@
 #include "services/gateway/actors/fallback_items.hpp"
 
 #include "services/feature_store/client/feature_client.hpp"
+#include "services/gateway/http/consistency_token.hpp"
 
 #include "common/event/impression.hpp"
 #include "common/log/log.hpp"
@@ -46,18 +47,11 @@ std::vector<candidate> candidates_of(feature_store::feature_page page, double no
                  ? columns[c].texts[i]
                  : std::string{};
     };
-    auto flag = [&](std::size_t c) { return number(c) != 0 || words(c) == "true" || words(c) == "1"; };
     bool over = number(3) != 0 && number(3) <= now_us;
-    if (number(0) > 0 && !flag(1) && !over)
+    if (number(0) > 0 && !feature_store::is_set(columns[1], i) && !over)
       out.push_back({number(0), {page.ids[i], words(2)}});
   }
   return out;
-}
-
-bool is_taken_out(const record& item) {
-  return std::ranges::any_of(item.attributes, [](const attribute& each) {
-    return (each.name == "deleted" || each.name == "hidden") && each.value == attribute_value{true};
-  });
 }
 
 class fallback_items_state {
@@ -102,7 +96,7 @@ private:
       return count(added.item, weight_of_event, {});
     if (added.kind != record_kind::item)
       return;
-    if (!is_taken_out(added)) {
+    if (change_by(added) == item_change::written) {
       taken_out_.erase(added.item);
       taken_out_before_.erase(added.item);
       return;
@@ -110,7 +104,7 @@ private:
     taken_out_.insert(added.item);
     counted_.erase(added.item);
     auto list = *deps_->fallback.get();
-    if (std::erase_if(list, [&](const fallback_item& each) { return each.item == added.item; }) > 0)
+    if (std::erase_if(list.items, [&](const fallback_item& each) { return each.item == added.item; }) > 0)
       publish(std::move(list));
   }
 
@@ -119,6 +113,7 @@ private:
     // The feature store may be behind: what was taken out stays out for two scans.
     taken_out_before_ = std::exchange(taken_out_, {});
     found_.clear();
+    seen_ = {};
     scan_until_ = deadline::in(scan_timeout);
     if (deps_->behind.features)
       scan(0, {});
@@ -143,6 +138,7 @@ private:
       return finish(false);
     bool last = page->last || page->ids.empty();
     auto after = last ? std::string{} : page->ids.back();
+    seen_.add(page->features.applied);
     auto more = candidates_of(std::move(*page), static_cast<double>(micros_of(wall_now())));
     found_.insert(found_.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
     keep_best();
@@ -165,21 +161,23 @@ private:
 
   /// The list of before goes on where there is no new one; without one, what callers used most is next best.
   void finish(bool known) {
-    if (known || deps_->fallback.get()->empty()) {
+    if (known || deps_->fallback.get()->items.empty()) {
       if (!known) {
         found_.clear();
         for (const auto& [item, each] : counted_)
           found_.push_back({each.score, {item, each.item.title}});
         keep_best();
+        seen_ = {};
       }
       fallback_list list;
+      list.seen = seen_;
       for (auto& each : found_)
         if (!taken_out_.contains(each.item.item) && !taken_out_before_.contains(each.item.item))
-          list.push_back(std::move(each.item));
+          list.items.push_back(std::move(each.item));
       publish(std::move(list), known);
     }
     found_.clear();
-    tick_.start(deps_->fallback.get()->empty() ? refresh_empty : deps_->settings->trending_refresh);
+    tick_.start(deps_->fallback.get()->items.empty() ? refresh_empty : deps_->settings->trending_refresh);
   }
 
   void publish(fallback_list list, bool keep = true) {
@@ -195,6 +193,7 @@ private:
   std::unordered_map<std::string, candidate> counted_; ///< By item: used by callers, shown by rankers.
   std::set<std::string> taken_out_, taken_out_before_; ///< Since the scan under way began, and before.
   std::vector<candidate> found_;                       ///< By the scan under way.
+  feature_store::applied_offsets seen_;                ///< By its pages.
   deadline scan_until_{deadline::clock::time_point::max()};
 };
 

@@ -20,6 +20,7 @@ struct trend {
 
 struct trending : gateway_parts, troupe::testing::actor_fixture {
   fallback_items_actor items;
+  std::uint64_t applied = 0; ///< Of partition 0, by the feature store.
 
   explicit trending(std::uint32_t replicas = 1) {
     feature_replicas = replicas;
@@ -33,7 +34,7 @@ struct trending : gateway_parts, troupe::testing::actor_fixture {
   }
   names listed() const {
     names out;
-    for (const auto& each : *deps->fallback.get())
+    for (const auto& each : deps->fallback.get()->items)
       out.push_back(each.item);
     return out;
   }
@@ -63,8 +64,10 @@ struct trending : gateway_parts, troupe::testing::actor_fixture {
         column("item_trend.decayed", scores, true), column("item_card.hidden", hidden, true),
         column("item_card.title", none, false), column("item_card.expires", none, false)};
     auto list = out.CreateVector(columns);
+    auto seen = out.CreateVectorOfStructs(std::vector<wire::PartitionOffset>{{0, applied}});
     wire::FeaturesBuilder features{out};
     features.add_columns(list);
+    features.add_applied(seen);
     auto held = features.Finish();
     auto keys = out.CreateVectorOfStrings(ids);
     wire::FeatureScanPageBuilder made{out};
@@ -129,14 +132,32 @@ TEST_CASE("while the feature store is overloaded the list is what callers used a
   for (int i = 0; i < 3; ++i)
     gateway.clicked("i2");
   caf::anon_send(gateway.items, shown_atom::value,
-                 std::make_shared<const fallback_list>(fallback_list{{"i3", "Title 3"}}));
+                 std::make_shared<const std::vector<fallback_item>>(1, fallback_item{"i3", "Title 3"}));
   gateway.run();
 
   gateway.features.next().fail(ec::overloaded, "later");
   gateway.run();
 
   CHECK(gateway.listed() == names{"i2", "i1", "i3"});
-  CHECK(gateway.deps->fallback.get()->back().title == "Title 3");
+  CHECK(gateway.deps->fallback.get()->items.back().title == "Title 3");
+}
+
+TEST_CASE("the list knows the log as far as every page of its scan did, and after a restart not at all") {
+  trending gateway;
+  gateway.applied = 9;
+  gateway.page(gateway.features.next(), {{"i1", 3}}, false);
+  gateway.applied = 12;
+  gateway.page(gateway.features.next(), {{"i2", 3}});
+
+  CHECK(gateway.deps->fallback.get()->seen.reached(0, 9));
+  CHECK(!gateway.deps->fallback.get()->seen.reached(0, 10));
+  gateway.write_item("i1", true); // What it leaves out it has heard of otherwise.
+  CHECK(gateway.deps->fallback.get()->seen.reached(0, 9));
+  caf::anon_send_exit(gateway.items, caf::exit_reason::user_shutdown);
+  gateway.run();
+  gateway.open_deps();
+  CHECK(gateway.listed() == names{"i2"});
+  CHECK(!gateway.deps->fallback.get()->seen.reached(0, 1));
 }
 
 TEST_CASE("a scan that passes its deadline leaves the list of before, and the next one is whole") {

@@ -46,8 +46,6 @@ void ranked_answer::begin() {
   if (!wanted)
     return one().reply_error(wanted.error());
   wanted_ = std::move(*wanted);
-  const auto& deleted = one().after.deleted_items;
-  wanted_.exclude.insert(wanted_.exclude.end(), deleted.begin(), deleted.end());
   auto longest = deps().settings->rank_timeout;
   auto until = rank_deadline(one().request, one().us(), longest);
   if (!until)
@@ -87,7 +85,7 @@ void ranked_answer::on_reply(std::uint64_t, const expected<net::reply>& got) {
   made_.degraded = texts(reply.degraded());
   if (auto by = text_of(reply.release()); !by.empty())
     release_ = by; // Where that of the arm was not ready, another one answered.
-  auto listed = std::make_shared<fallback_list>();
+  auto listed = std::make_shared<std::vector<fallback_item>>();
   if (reply.items())
     for (const auto* each : *reply.items()) {
       made_.items.push_back(ranked_json(*each, made_.items.size() + 1, wanted_.explain));
@@ -96,6 +94,7 @@ void ranked_answer::on_reply(std::uint64_t, const expected<net::reply>& got) {
     }
   if (!listed->empty())
     in_.list_shown(std::move(listed));
+  made_.short_page = short_page_json(reply);
   if (wanted_.explain) {
     made_.stages = stages_json(reply);
     made_.features = features_json(reply);
@@ -110,14 +109,18 @@ void ranked_answer::fall_back(const error& why) {
     made_.degraded.push_back("fallback: it cannot apply filters or candidates, so it shows nothing");
   else {
     list = deps().fallback.get();
-    made_.degraded.push_back(list->empty() ? "fallback: no list of trending items is known yet"
-                                           : "fallback: the last known trending items");
+    made_.degraded.push_back(list->items.empty() ? "fallback: no list of trending items is known yet"
+                                                 : "fallback: the last known trending items");
   }
-  for (const auto& each : *list) {
+  heed_writes(*list);
+  std::size_t left_out = 0;
+  for (const auto& each : list->items) {
     if (made_.items.size() == wanted_.n)
       break;
-    if (std::ranges::find(wanted_.exclude, each.item) != wanted_.exclude.end())
+    if (std::ranges::find(wanted_.exclude, each.item) != wanted_.exclude.end()) {
+      ++left_out;
       continue;
+    }
     made_.items.push_back({{"item", each.item},
                            {"position", made_.items.size() + 1},
                            {"title", each.title},
@@ -127,7 +130,25 @@ void ranked_answer::fall_back(const error& why) {
                            {"because", json::array{}}});
     show(each.item, 1);
   }
+  if (made_.items.size() < wanted_.n)
+    made_.short_page = short_page_json(list->items.size(), {{"excluded", left_out}});
   respond();
+}
+
+void ranked_answer::heed_writes(const fallback_list& list) {
+  const auto& after = one().after;
+  bool seen = std::ranges::all_of(
+      after.offsets, [&](const auto& place) { return list.seen.reached(place.first, place.second); });
+  if (!after.about_items() || seen)
+    return;
+  bool named = !after.more_items;
+  for (const auto& each : after.items) {
+    named &= each.change != item_change::written;
+    if (each.change != item_change::written)
+      wanted_.exclude.push_back(each.item);
+  }
+  if (!named)
+    made_.degraded.push_back("items_behind: the list is older than the write that this answer comes after");
 }
 
 void ranked_answer::show(std::string item, double propensity) {
@@ -179,8 +200,11 @@ std::string ranked_answer::inspection() const {
                    {"features", json::array{}}};
   if (!personal())
     out["item"] = in_.one().parameters[0];
-  if (!ranked)
+  if (!ranked) {
     out["items"] = made_.items;
+    if (!made_.short_page.empty())
+      out["short_page"] = made_.short_page;
+  }
   return keep_inspection(out, made_.reply);
 }
 
@@ -190,6 +214,8 @@ std::string ranked_answer::body() const {
                    {"release", release_},
                    {"degraded", made_.degraded},
                    {"items", made_.items}};
+  if (!made_.short_page.empty())
+    out["short_page"] = made_.short_page;
   if (personal())
     out["user"] = wanted_.user;
   if (wanted_.explain) {
@@ -223,6 +249,23 @@ std::vector<flatbuffers::Offset<wire::Filter>> encode_filters(flatbuffers::FlatB
                                       word, each.number, list));
   }
   return made;
+}
+
+flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::WrittenItem>>>
+encode_written(flatbuffers::FlatBufferBuilder& out, const consistency_token& after) {
+  std::vector<flatbuffers::Offset<wire::WrittenItem>> made;
+  for (const auto& each : after.items)
+    made.push_back(
+        wire::CreateWrittenItemDirect(out, each.item.c_str(), static_cast<wire::ItemChange>(each.change)));
+  return made.empty() ? 0 : out.CreateVector(made);
+}
+
+flatbuffers::Offset<flatbuffers::Vector<const wire::PartitionOffset*>>
+encode_offsets(flatbuffers::FlatBufferBuilder& out, const consistency_token& after) {
+  std::vector<wire::PartitionOffset> offsets;
+  for (const auto& [partition, offset] : after.offsets)
+    offsets.emplace_back(partition, offset);
+  return offsets.empty() ? 0 : out.CreateVectorOfStructs(offsets);
 }
 
 expected<recommend_request> parse_query(const http::query_values& query) {

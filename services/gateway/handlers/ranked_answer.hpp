@@ -48,6 +48,7 @@ private:
   /// What will be said, and what is kept of it.
   struct recommendation {
     boost::json::array items, degraded, stages, features;
+    boost::json::object short_page; ///< Why there are fewer items than asked for; empty: there are as many.
     std::vector<record> impressions;
     std::vector<std::string> shown;
     chunk reply; ///< What the ranker answered; empty for a fallback.
@@ -55,6 +56,8 @@ private:
 
   void choose_arm();
   void fall_back(const error& why);
+  /// Leaves out what the caller has hidden or deleted since the list was made, and says what it cannot know.
+  void heed_writes(const fallback_list& list);
   void show(std::string item, double propensity);
   void respond();
   std::string inspection() const;
@@ -69,6 +72,14 @@ private:
 /// The wire form of what a request and its filters say.
 std::vector<flatbuffers::Offset<wire::Filter>> encode_filters(flatbuffers::FlatBufferBuilder& out,
                                                               const std::vector<filter>& from);
+
+/// What a token says of items; empty for one that is about none.
+flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::WrittenItem>>>
+encode_written(flatbuffers::FlatBufferBuilder& out, const consistency_token& after);
+
+/// The offsets of a token; empty where it has none.
+flatbuffers::Offset<flatbuffers::Vector<const wire::PartitionOffset*>>
+encode_offsets(flatbuffers::FlatBufferBuilder& out, const consistency_token& after);
 
 /// n, explain, exclude and filter of an address.
 expected<recommend_request> parse_query(const http::query_values& query);

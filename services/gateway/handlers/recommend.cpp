@@ -39,10 +39,8 @@ chunk encode_rank(const recommend_request& from, std::string_view arm_name, std:
   auto filters = out.CreateVector(encode_filters(out, from.filters));
   auto exclude = out.CreateVectorOfStrings(from.exclude),
        candidates = out.CreateVectorOfStrings(from.candidates);
-  std::vector<wire::PartitionOffset> offsets;
-  for (const auto& [partition, offset] : after.offsets)
-    offsets.emplace_back(partition, offset);
-  auto least = offsets.empty() ? 0 : out.CreateVectorOfStructs(offsets);
+  auto least = encode_offsets(out, after);
+  auto written = encode_written(out, after);
   wire::RankBuilder made{out};
   made.add_release(release);
   made.add_arm(name);
@@ -56,6 +54,8 @@ chunk encode_rank(const recommend_request& from, std::string_view arm_name, std:
   made.add_explain(explain);
   made.add_seed(seed);
   made.add_min_offsets(least);
+  made.add_written(written);
+  made.add_written_more(after.more_items);
   out.Finish(made.Finish(), "TRPK");
   return net::bytes_of(out);
 }

@@ -214,11 +214,74 @@ TEST_CASE(
   CHECK(seen->shadow()->Get(0)->errors() == 1);
 }
 
+TEST_CASE(
+    "a fallback leaves out what a token names as hidden or deleted, and says what it cannot know of others") {
+  recommending gateway;
+  fallback_list known{{{"i1", "One"}, {"i2", "Two"}, {"i3", "Three"}}};
+  known.seen.set(0, 5);
+  gateway.deps->fallback.set(std::make_shared<const fallback_list>(known));
+  auto shown = [&](const std::string& token, bool* behind = nullptr) {
+    auto answer = gateway.later(recommendations, {{"X-Consistency-Token", token}});
+    gateway.ranker.next().fail(ec::unavailable, "nobody is there");
+    auto read = gateway.read(std::move(answer));
+    std::vector<std::string> out;
+    for (const auto& each : read.at("items").as_array())
+      out.push_back(text_of(each.at("item")));
+    if (behind) {
+      *behind = false;
+      for (const auto& each : read.at("degraded").as_array())
+        *behind |= std::string_view{each.as_string()}.starts_with("items_behind:");
+    }
+    return out;
+  };
+  using names = std::vector<std::string>;
+  bool behind = false;
+
+  CHECK(shown("0:6;i1;!i2", &behind) == names{"i3"});
+  CHECK(!behind);
+  CHECK(shown("0:6;i1;+i2", &behind) == names{"i2", "i3"});
+  CHECK(behind);
+  CHECK(shown("0:6;i1;*", &behind) == names{"i2", "i3"});
+  CHECK(behind);
+  CHECK(shown("0:5;i1;*", &behind) == names{"i1", "i2", "i3"}); // It has seen more than the token asks.
+  CHECK(!behind);
+}
+
+TEST_CASE(
+    "an answer with fewer items than asked for says why, kept for the inspector too; a full one does not") {
+  recommending gateway;
+  auto ask_n = [&](int n, const chunk& with) {
+    auto answer = gateway.later(fmt::format("{}?n={}", recommendations, n));
+    gateway.ranker.next().answer(with);
+    return gateway.read(std::move(answer));
+  };
+  flatbuffers::FlatBufferBuilder out;
+  std::vector left_out{wire::CreateLeftOutDirect(out, "seen", 12),
+                       wire::CreateLeftOutDirect(out, "filter", 3)};
+  out.Finish(wire::CreateRankReplyDirect(out, "r1", nullptr, nullptr, nullptr, nullptr, &left_out, 15),
+             "TRPK");
+
+  auto empty = ask_n(3, bytes_of(out));
+  auto full = ask_n(1, recommending::items("r1", {"i1"}));
+
+  auto why = boost::json::parse(R"({"considered":15,"left_out":{"seen":12,"filter":3}})");
+  CHECK(empty.at("short_page") == why);
+  CHECK(gateway.good("GET", "/v1/requests/" + text_of(empty.at("request_id"))).at("short_page") == why);
+  CHECK(!full.as_object().contains("short_page"));
+  // The fallback, too.
+  gateway.deps->fallback.set(
+      std::make_shared<const fallback_list>(fallback_list{{{"i1", "One"}, {"i2", "Two"}}}));
+  auto answer = gateway.later(std::string{recommendations} + "?n=2&exclude=i1");
+  gateway.ranker.next().fail(ec::unavailable, "nobody is there");
+  CHECK(gateway.read(std::move(answer)).at("short_page") ==
+        boost::json::parse(R"({"considered":2,"left_out":{"excluded":1}})"));
+}
+
 TEST_CASE("impressions that find no room are dropped, and the answer says so") {
   served_gateway gateway;
   gateway.settings->queue_answers = 1;
   gateway.open();
-  gateway.deps->fallback.set(std::make_shared<const fallback_list>(fallback_list{{"i1", "One"}}));
+  gateway.deps->fallback.set(std::make_shared<const fallback_list>(fallback_list{{{"i1", "One"}}}));
 
   auto first = gateway.good("GET", recommendations), second = gateway.good("GET", recommendations);
 

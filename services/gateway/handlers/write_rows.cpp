@@ -11,16 +11,6 @@
 
 namespace troupe::gateway {
 
-namespace {
-
-bool deletes_item(const record& rec) {
-  return rec.kind == record_kind::item && std::ranges::any_of(rec.attributes, [](const attribute& each) {
-           return each.name == "deleted" && each.value == attribute_value{true};
-         });
-}
-
-} // namespace
-
 void write_rows::begin() {
   if (!parse())
     return;
@@ -67,14 +57,15 @@ bool write_rows::parse() {
 /// A row without a time gets that of when it was first seen, where it can be known again.
 void write_rows::give_times() {
   std::vector<row*> untimed;
-  std::vector<std::string_view> ids;
+  std::vector<std::string> keys; // Item 1 is not event 1; no id begins with a control character.
   for (auto& each : rows_)
     if (each.refused.empty() && !each.timed && each.named) {
       untimed.push_back(&each);
-      ids.push_back(each.what.id);
+      keys.push_back(kind_ == record_kind::event ? each.what.id : static_cast<char>(kind_) + each.what.id);
     }
   if (untimed.empty())
     return;
+  std::vector<std::string_view> ids{keys.begin(), keys.end()};
   auto times = deps().row_times->first_times(ids, wall_now());
   for (std::size_t i = 0; i < untimed.size(); ++i)
     untimed[i]->what.event_time = times[i];
@@ -92,15 +83,10 @@ void write_rows::on_reply(std::uint64_t count, const expected<net::reply>& got) 
 }
 
 void write_rows::respond(const wire::AppendReply* reply) {
-  if (reply && reply->offsets()) {
-    consistency_token seen;
+  consistency_token seen;
+  if (reply && reply->offsets())
     for (const auto* place : *reply->offsets())
       seen.offsets.emplace_back(place->partition(), place->offset());
-    for (const auto& each : rows_)
-      if (each.refused.empty() && deletes_item(each.what))
-        seen.deleted_items.push_back(each.what.item);
-    one().token = write_token(seen);
-  }
   static constexpr std::array names{"added", "duplicate", "quarantined", "invalid"};
   enum outcome : std::size_t { added, duplicate, quarantined, invalid };
   std::array<std::uint64_t, names.size()> counts{};
@@ -123,11 +109,16 @@ void write_rows::respond(const wire::AppendReply* reply) {
       line["reason"] = each.refused;
     }
     line["outcome"] = names[what];
+    // What a duplicate said is perhaps no longer the newest of its item.
+    if (each.what.kind == record_kind::item && (what == added || what == duplicate))
+      seen.name(each.what.item, what == added ? change_by(each.what) : item_change::written);
     if (what == added)
       taken.push_back(std::move(each.what));
     ++counts[what];
     out.push_back(std::move(line));
   }
+  if (!seen.offsets.empty())
+    one().token = write_token(seen);
   bool single = from_ != row_source::rows;
   if (single && counts[quarantined] > 0)
     made_ = http::problem(422, "invalid_argument", json::value_to<std::string>(out[0].at("reason")));

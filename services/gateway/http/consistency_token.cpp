@@ -37,15 +37,53 @@ expected<log_offsets> read_offsets(std::string_view text) {
   return out;
 }
 
+constexpr std::string_view more_mark = "*";
+
+/// No id begins with one of these: they are percent-encoded.
+std::string_view mark_of(item_change change) {
+  return change == item_change::hidden ? "!" : change == item_change::written ? "+" : "";
+}
+
 } // namespace
+
+item_change change_by(const record& of_item) {
+  auto has = [&](std::string_view name) {
+    return std::ranges::any_of(of_item.attributes, [&](const attribute& each) {
+      return each.name == name && each.value == attribute_value{true};
+    });
+  };
+  return has("deleted") ? item_change::deleted : has("hidden") ? item_change::hidden : item_change::written;
+}
+
+void consistency_token::name(const std::string& item, item_change change) {
+  auto known = std::ranges::find(items, item, &changed_item::item);
+  if (known == items.end())
+    items.push_back({item, change});
+  else if (known->change != change)
+    known->change = item_change::written;
+}
 
 std::string write_token(const consistency_token& token) {
   std::string out;
   for (const auto& [partition, offset] : token.offsets)
     out += fmt::format("{}{}:{}", out.empty() ? "" : ",", partition, offset);
-  auto named = std::min(token.deleted_items.size(), most_deleted_items);
-  for (std::size_t i = 0; i < named; ++i)
-    out += ";" + http::percent_encode(token.deleted_items[i]);
+  std::size_t named = 0, bytes = 0;
+  bool more = token.more_items;
+  for (bool shown : {false, true})
+    for (const auto& each : token.items) {
+      if ((each.change == item_change::written) != shown)
+        continue;
+      auto text = fmt::format(";{}{}", mark_of(each.change), http::percent_encode(each.item));
+      if (named == most_named_items || bytes + text.size() > most_named_bytes) {
+        more = true;
+        continue;
+      }
+      ++named;
+      bytes += text.size();
+      out += text;
+    }
+  if (more)
+    out += fmt::format(";{}", more_mark);
   return out;
 }
 
@@ -58,11 +96,19 @@ expected<consistency_token> parse_token(std::string_view text) {
     text.remove_prefix(items + 1);
     items = text.find(';');
     auto given = text.substr(0, items);
+    if (given == more_mark && items == std::string_view::npos) {
+      out.more_items = true;
+      break;
+    }
+    auto change = given.starts_with('!')   ? item_change::hidden
+                  : given.starts_with('+') ? item_change::written
+                                           : item_change::deleted;
+    given.remove_prefix(mark_of(change).size());
     auto item = http::percent_decode(given);
     if (!item || item->empty() || http::percent_encode(*item) != given ||
-        out.deleted_items.size() == most_deleted_items)
+        out.items.size() == most_named_items)
       return unexpected<error>{not_a_token()};
-    out.deleted_items.push_back(std::move(*item));
+    out.items.push_back({std::move(*item), change});
   }
   return out;
 }

@@ -61,6 +61,24 @@ json::array features_json(const wire::RankReply& from) {
   return out;
 }
 
+json::object short_page_json(const wire::RankReply& from) {
+  if (!from.left_out())
+    return {};
+  std::vector<std::pair<std::string_view, std::size_t>> left_out;
+  for (const auto* each : *from.left_out())
+    left_out.emplace_back(text_of(each->reason()), each->items());
+  return short_page_json(from.considered(), left_out);
+}
+
+json::object short_page_json(std::size_t considered,
+                             const std::vector<std::pair<std::string_view, std::size_t>>& left_out) {
+  json::object reasons;
+  for (const auto& [reason, items] : left_out)
+    if (items > 0)
+      reasons[reason] = items;
+  return {{"considered", considered}, {"left_out", std::move(reasons)}};
+}
+
 std::string keep_inspection(const json::object& own, const chunk& reply) {
   auto out = json::serialize(own);
   out += '\n';
@@ -86,6 +104,8 @@ expected<std::string> render_inspection(std::string_view kept) {
     for (const auto* each : *reply->items())
       items.push_back(ranked_json(*each, items.size() + 1, true));
   out["items"] = std::move(items);
+  if (auto page = short_page_json(*reply); !page.empty())
+    out["short_page"] = std::move(page);
   return json::serialize(*own);
 }
 

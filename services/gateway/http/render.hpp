@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 /// Between wire and JSON.
 namespace troupe::gateway {
@@ -36,6 +38,12 @@ http::response json_answer(const json::value& what);
 json::object ranked_json(const wire::RankedItem& from, std::size_t position, bool explain);
 json::array stages_json(const wire::RankReply& from);
 json::array features_json(const wire::RankReply& from);
+
+/// `{"considered": 12, "left_out": {"seen": 12}}`: why an answer has fewer items than were asked for. Empty
+/// where the ranker gave as many.
+json::object short_page_json(const wire::RankReply& from);
+json::object short_page_json(std::size_t considered,
+                             const std::vector<std::pair<std::string_view, std::size_t>>& left_out);
 
 /// What is kept of a request: the gateway's own part as one line of JSON, and behind it what the ranker
 /// answered, as it came. Rendered when somebody asks.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "services/feature_store/client/feature_client.hpp"
+
 #include "common/core/error.hpp"
 
 #include <memory>
@@ -14,11 +16,13 @@ struct fallback_item {
   std::string item, title;
 };
 
-/// Best first.
-using fallback_list = std::vector<fallback_item>;
-using fallback_items_ptr = std::shared_ptr<const fallback_list>;
+struct fallback_list {
+  std::vector<fallback_item> items;      ///< Best first.
+  feature_store::applied_offsets seen{}; ///< Records of the log that it knows; none after a restart.
+};
+using fallback_items_ptr = std::shared_ptr<const std::vector<fallback_item>>;
 
-/// As it is kept over a restart: JSON.
+/// Its items as they are kept over a restart: JSON.
 std::string write_fallback_list(const fallback_list& list);
 expected<fallback_list> read_fallback_list(std::string_view text);
 

@@ -115,6 +115,7 @@ private:
     scan.after = last ? std::string{} : page.ids.back();
     scan.replica += last ? 1 : 0;
     scan.views = std::move(page.features.view_versions);
+    scan.applied.add(page.features.applied);
     TROUPE_CHECK(append_page(std::move(page), scan.plan, scan.items));
     if (scan.replica < replicas)
       return {};
@@ -122,7 +123,7 @@ private:
     for (auto c : scan.plan.columns)
       names.push_back(scan.plan.names[c]);
     scan.built = std::make_shared<const item_snapshot>(std::move(scan.items), scan.began, std::move(names),
-                                                       std::move(scan.views));
+                                                       std::move(scan.views), std::move(scan.applied));
     return {};
   }
 

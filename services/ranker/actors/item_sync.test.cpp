@@ -35,7 +35,7 @@ struct item_sync_fixture : ranker_fixture {
 
   /// A page of items with a title each; every other feature has the value 7 where it is a number's.
   static chunk page(const std::vector<std::string>& names, const std::vector<std::string>& ids, bool last,
-                    const std::vector<std::uint8_t>& deleted = {}) {
+                    const std::vector<std::uint8_t>& deleted = {}, std::uint64_t applied = 0) {
     flatbuffers::FlatBufferBuilder out;
     std::vector<flatbuffers::Offset<wire::FeatureColumn>> columns;
     for (auto& name : names) {
@@ -57,8 +57,10 @@ struct item_sync_fixture : ranker_fixture {
     auto views = out.CreateVectorOfStrings(std::vector<std::string>{"item_card@v1"});
     auto marks = deleted.empty() ? std::vector<std::uint8_t>(ids.size()) : deleted;
     auto deleted_at = out.CreateVector(marks);
+    auto offsets = out.CreateVectorOfStructs(std::vector<wire::PartitionOffset>{{2, applied}});
     wire::FeaturesBuilder made{out};
     made.add_columns(columns_at);
+    made.add_applied(offsets);
     made.add_view_versions(views);
     made.add_deleted(deleted_at);
     auto features_at = made.Finish();
@@ -68,9 +70,9 @@ struct item_sync_fixture : ranker_fixture {
   }
 
   void give(const std::vector<std::string>& ids, bool last = true,
-            const std::vector<std::uint8_t>& deleted = {}) {
+            const std::vector<std::uint8_t>& deleted = {}, std::uint64_t applied = 0) {
     auto question = features.next();
-    question.answer(page(question.features(), ids, last, deleted));
+    question.answer(page(question.features(), ids, last, deleted, applied));
     settle();
   }
 
@@ -115,6 +117,22 @@ TEST_CASE_FIXTURE(item_sync_fixture,
   CHECK(!now->find("silent")->find("created"));
   CHECK(now->views() == std::vector<std::string>{"item_card@v1"});
   CHECK(counted("troupe_ranker_items 4"));
+}
+
+TEST_CASE_FIXTURE(item_sync_fixture, "a snapshot knows the log as far as every page of its scan did") {
+  replicas = 2;
+  start();
+  give({"a"}, false, {}, 9);
+  give({"b"}, true, {}, 12);
+  give({"c"}, true, {}, 7);
+
+  CHECK(items->get()->applied().reached(2, 7));
+  CHECK(!items->get()->applied().reached(2, 8));
+  CHECK(!items->get()->applied().reached(1, 1));
+  advance(5s);
+  give({"a"}, true, {}, 20);
+  give({"c"}, true, {}, 21);
+  CHECK(items->get()->applied().reached(2, 20));
 }
 
 TEST_CASE_FIXTURE(item_sync_fixture, "the next scan comes after the pause, and replaces what was there") {

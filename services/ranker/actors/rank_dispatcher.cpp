@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 namespace troupe::ranker {
@@ -34,11 +35,19 @@ public:
       for (auto& [tag, read] : std::exchange(reads_, {}))
         for (auto& each : read.jobs)
           each->refuse(*deps_.metrics, {ec::stopping, "the ranker is draining"});
+      std::set<rank_job_ptr> behind; // One that reads of several replicas is answered once.
+      for (auto& [tag, part] : std::exchange(item_reads_, {}))
+        behind.insert(part.of->job);
+      for (auto& each : behind)
+        each->refuse(*deps_.metrics, {ec::stopping, "the ranker is draining"});
       self_->quit(std::move(message.reason));
     });
     return {[this](net::request_atom, net::request_ptr& asked) { on_request(*asked); },
             [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
-              on_features(tag, *result);
+              if (auto found = item_reads_.find(tag); found != item_reads_.end())
+                on_items(item_reads_.extract(found).mapped(), *result);
+              else
+                on_features(tag, *result);
             }};
   }
 
@@ -50,6 +59,19 @@ private:
     std::string key;
     deadline until;
     std::vector<rank_job_ptr> jobs;
+  };
+
+  /// The newest state of the items that one request is about, of all replicas.
+  struct item_read {
+    rank_job_ptr job;
+    scan_plan plan;
+    std::size_t open = 0; ///< Replicas that have not answered.
+    std::vector<item_attributes> found;
+    std::optional<error> failed;
+  };
+  struct item_read_part {
+    std::shared_ptr<item_read> of;
+    std::vector<std::string> ids;
   };
 
   void on_request(net::request& asked) {
@@ -66,8 +88,97 @@ private:
     pin(*job);
     if (!job->release)
       return job->refuse(*deps_.metrics, {ec::unavailable, "no release is ready to answer"});
+    if (follows_writes_of_items(*job))
+      return catch_up(std::move(job));
+    find_user(std::move(job));
+  }
+
+  /// The request comes after writes of items that its snapshot has not seen.
+  static bool follows_writes_of_items(const rank_job& job) {
+    auto& asked = job.request;
+    return (!asked.written.empty() || asked.written_more) &&
+           !std::ranges::all_of(asked.min_offsets, [&](auto& each) {
+             return job.items->applied().reached(each.partition(), each.offset());
+           });
+  }
+
+  /// What was hidden or deleted is left out by its name; of what was written the newest state is read. A scan
+  /// brings the rest, later.
+  void catch_up(rank_job_ptr job) {
+    auto& asked = job->request;
+    std::vector<std::string> ids;
+    for (auto& each : asked.written)
+      if (each.change == wire::ItemChange::written)
+        ids.push_back(each.item);
+      else if (each.change == wire::ItemChange::deleted && each.item == asked.similar_to)
+        return refuse_deleted(*job);
+      else
+        asked.asked.exclude.push_back(each.item);
+    if (asked.written_more)
+      job->degraded.emplace_back("items_behind: not every item of the write that this answer comes after is "
+                                 "as it was written yet");
+    if (ids.empty())
+      return find_user(std::move(job));
+    if (waiting_ >= deps_.settings->max_waiting)
+      return refuse_waiting(*job);
+    ++waiting_;
+    auto read = std::make_shared<item_read>();
+    read->plan = plan_scan(deps_.settings->item_features, job->items->feature_names());
+    auto until =
+        earlier_by(job->until, deps_.settings->answer_reserve).within(deps_.settings->feature_timeout);
+    std::vector<feature_store::feature_query> parts(std::max(1U, deps_.replicas));
+    for (auto& each : ids)
+      parts[rendezvous(each, parts.size())].ids.push_back(each);
+    read->open =
+        static_cast<std::size_t>(std::ranges::count_if(parts, [](auto& each) { return !each.ids.empty(); }));
+    for (std::uint32_t replica = 0; replica < parts.size(); ++replica) {
+      auto& query = parts[replica];
+      if (query.ids.empty())
+        continue;
+      query.entity = "item";
+      query.features = read->plan.names;
+      query.min_offsets = asked.min_offsets;
+      auto tag = next_tag_++;
+      auto bytes = feature_store::encode(query);
+      item_reads_.emplace(tag, item_read_part{read, std::move(query.ids)});
+      net::call_for(deps_.features, replica, dispatcher_actor{self_}, tag, wire::Kind::read_features,
+                    std::move(bytes), until);
+    }
+    read->job = std::move(job);
+  }
+
+  void on_items(item_read_part part, const expected<net::reply>& result) {
+    auto& read = *part.of;
+    auto got = result ? feature_store::decode_features(result->payload, part.ids.size())
+                      : expected<feature_store::feature_answer>{unexpected<error>{result.error()}};
+    auto added = got ? append_page({std::move(part.ids), std::move(*got), true}, read.plan, read.found)
+                     : expected<void>{unexpected<error>{got.error()}};
+    if (!added)
+      read.failed = std::move(added).error();
+    if (--read.open > 0)
+      return;
+    --waiting_;
+    auto job = std::move(read.job);
+    if (read.failed) {
+      deps_.metrics->feature_failures.add();
+      job->degraded.push_back("items_behind: " + read.failed->text);
+    } else {
+      job->items = std::make_shared<const item_snapshot>(std::move(job->items), std::move(read.found));
+    }
+    find_user(std::move(job));
+  }
+
+  void refuse_deleted(rank_job& job) const {
+    job.refuse(*deps_.metrics, {ec::not_found, "there is no item of this id: it was deleted"});
+  }
+
+  void refuse_waiting(rank_job& job) const {
+    job.refuse(*deps_.metrics, {ec::overloaded, fmt::format("{} requests wait for features", waiting_)});
+  }
+
+  void find_user(rank_job_ptr job) {
     if (auto* item = job->items->find(job->request.similar_to); item && item->deleted)
-      return job->refuse(*deps_.metrics, {ec::not_found, "there is no item of this id: it was deleted"});
+      return refuse_deleted(*job);
     if (job->request.asked.user.empty())
       return score(std::move(job));
     find_features(std::move(job));
@@ -105,8 +216,7 @@ private:
       }
     }
     if (waiting_ >= deps_.settings->max_waiting)
-      return job->refuse(*deps_.metrics,
-                         {ec::overloaded, fmt::format("{} requests wait for features", waiting_)});
+      return refuse_waiting(*job);
     ++waiting_;
     auto latest = earlier_by(job->until, deps_.settings->answer_reserve);
     if (auto found = shared_reads_.find(key); found != shared_reads_.end() && !own_writes) {
@@ -192,7 +302,8 @@ private:
   std::uint64_t next_tag_ = 1;
   std::map<std::uint64_t, pending_read> reads_;
   std::unordered_map<std::string, std::uint64_t> shared_reads_; ///< By key: the newest that others may join.
-  std::size_t waiting_ = 0;                                     ///< Jobs in `reads_`.
+  std::map<std::uint64_t, item_read_part> item_reads_;
+  std::size_t waiting_ = 0; ///< Jobs in `reads_` and `item_reads_`.
 };
 
 } // namespace

@@ -1,7 +1,11 @@
 #include "services/ranker/serving/rank_job.hpp"
 #include "services/ranker/test_actors.hpp"
 
+#include "common/core/hash.hpp"
+
 #include <caf/send.hpp>
+
+#include <set>
 
 using namespace troupe;
 using namespace troupe::ranker;
@@ -14,6 +18,7 @@ struct dispatcher_fixture : ranker_fixture {
   std::shared_ptr<scoring_pool> scoring = std::make_shared<scoring_pool>(1, 100, registry);
   std::vector<dispatcher_actor> dispatchers;
   std::string release;
+  std::uint32_t replicas = 1;
 
   dispatcher_fixture() {
     items->set(std::make_shared<const item_snapshot>(snapshot_of({card("a"), card("d")})));
@@ -32,6 +37,7 @@ struct dispatcher_fixture : ranker_fixture {
     deps.scoring = scoring;
     deps.metrics = counts;
     deps.features = features.function();
+    deps.replicas = replicas;
     deps.readable = readable_attributes({});
     dispatchers = spawn_dispatchers(system, deps, count);
     for (auto& each : dispatchers)
@@ -69,6 +75,51 @@ struct dispatcher_fixture : ranker_fixture {
     flatbuffers::Verifier verifier{reinterpret_cast<const std::uint8_t*>(got->data()), got->size()};
     REQUIRE(verifier.VerifyBuffer<wire::RankReply>("TRPK"));
     return flatbuffers::GetRoot<wire::RankReply>(got->data());
+  }
+
+  /// A request whose token says what was written of items, up to 17 of partition 3.
+  struct change {
+    const char* item;
+    wire::ItemChange what = wire::ItemChange::written;
+  };
+  flatbuffers::FlatBufferBuilder after(const std::vector<change>& changes, bool more = false,
+                                       const char* similar_to = nullptr) const {
+    flatbuffers::FlatBufferBuilder out;
+    std::vector<wire::PartitionOffset> offsets{{3, 17}};
+    std::vector<flatbuffers::Offset<wire::WrittenItem>> written;
+    for (auto& each : changes)
+      written.push_back(wire::CreateWrittenItemDirect(out, each.item, each.what));
+    if (similar_to)
+      out.Finish(wire::CreateSimilarDirect(out, release.c_str(), similar_to, 6, nullptr, nullptr, &offsets,
+                                           &written, more),
+                 "TRPK");
+    else // Nobody in particular: no features of a user are read.
+      out.Finish(wire::CreateRankDirect(out, release.c_str(), "arm", "", nullptr, nullptr, nullptr, nullptr,
+                                        nullptr, 6, false, 0, &offsets, &written, more),
+                 "TRPK");
+    return out;
+  }
+
+  /// The snapshot has seen the log up to `offset` of partition 3.
+  void items_seen(std::uint64_t offset, std::vector<item_attributes> cards = {card("a"), card("d")}) {
+    feature_store::applied_offsets applied;
+    applied.set(3, offset);
+    items->set(std::make_shared<const item_snapshot>(std::move(cards), deadline::clock::now(),
+                                                     std::vector<std::string>{}, std::vector<std::string>{},
+                                                     applied));
+  }
+
+  static std::set<std::string> shown(const expected<chunk>& got) {
+    std::set<std::string> out;
+    for (auto* each : *read(got)->items())
+      out.insert(each->item()->str());
+    return out;
+  }
+  static std::string degraded(const expected<chunk>& got) {
+    std::string out;
+    for (auto* each : *read(got)->degraded())
+      out += each->str() + "\n";
+    return out;
   }
 
   std::string first_of(const expected<chunk>& got) { return read(got)->items()->Get(0)->item()->str(); }
@@ -186,6 +237,126 @@ TEST_CASE_FIXTURE(dispatcher_fixture, "own writes are read past the cache, from 
   auto* read = flatbuffers::GetRoot<wire::ReadFeatures>(features.asked.front().payload.data());
   CHECK(read->min_offsets()->Get(0)->partition() == 3);
   CHECK(read->min_offsets()->Get(0)->offset() == 17);
+}
+
+TEST_CASE_FIXTURE(dispatcher_fixture,
+                  "an answer after writes of items leaves out by name what they hid or deleted, and reads "
+                  "anew what they wrote") {
+  items_seen(16);
+  asked_request own{
+      wire::Kind::rank,
+      after({{"a", wire::ItemChange::deleted}, {"b", wire::ItemChange::hidden}, {"c"}, {"d"}, {"e"}})};
+
+  send(own);
+  REQUIRE(features.asked.size() == 1);
+  auto question = features.next();
+  auto* read_items = flatbuffers::GetRoot<wire::ReadFeatures>(question.payload.data());
+  CHECK(read_items->entity()->str() == "item");
+  CHECK(read_items->ids()->size() == 3);
+  CHECK(read_items->min_offsets()->Get(0)->partition() == 3);
+  CHECK(read_items->min_offsets()->Get(0)->offset() == 17);
+  question.answer(items_answer(question.features(), {true, false, false}, {0, 0, 1}));
+  run();
+  auto got = own.wait();
+
+  CHECK(shown(got) == std::set<std::string>{"d", "f"});
+  CHECK(degraded(got).empty());
+  for (auto* each : *read(got)->items())
+    if (each->item()->str() == "d")
+      CHECK(each->title()->str() == "New title");
+}
+
+TEST_CASE_FIXTURE(dispatcher_fixture,
+                  "an item that was hidden or deleted is shown once a write has shown it again") {
+  auto hidden = card("a"), deleted = card("b");
+  hidden.hidden = true;
+  deleted.deleted = true;
+  items_seen(16, {hidden, deleted});
+  asked_request own{wire::Kind::rank, after({{"a"}, {"b"}})},
+      like{wire::Kind::similar, after({{"b"}}, false, "b")};
+
+  send(own);
+  auto question = features.next();
+  question.answer(items_answer(question.features(), {false, false}, {0, 0}));
+  run();
+  send(like);
+  question = features.next();
+  question.answer(items_answer(question.features(), {false}, {0}));
+  run();
+
+  CHECK(shown(own.wait()) == std::set<std::string>{"a", "b", "c", "d", "e", "f"});
+  CHECK(shown(like.wait()).contains("a") ==
+        false); // That one is still hidden for who does not say otherwise.
+}
+
+TEST_CASE_FIXTURE(dispatcher_fixture,
+                  "a snapshot that has seen the writes counts, whatever a token said of its items before") {
+  items_seen(17);
+  asked_request own{wire::Kind::rank, after({{"a", wire::ItemChange::deleted}, {"c"}}, true)},
+      like{wire::Kind::similar, after({{"c", wire::ItemChange::deleted}}, false, "c")};
+
+  send(own);
+  send(like);
+
+  CHECK(features.asked.empty());
+  auto got = own.wait();
+  CHECK(shown(got).contains("a"));
+  CHECK(degraded(got).empty());
+  CHECK(shown(like.wait()).contains("d"));
+}
+
+TEST_CASE_FIXTURE(
+    dispatcher_fixture,
+    "what cannot be known of written items is said: items_behind; of a deleted one nothing is alike") {
+  items_seen(16);
+  asked_request more{wire::Kind::rank, after({{"a", wire::ItemChange::deleted}}, true)},
+      late{wire::Kind::rank, after({{"a", wire::ItemChange::deleted}, {"c"}})},
+      like{wire::Kind::similar, after({{"c", wire::ItemChange::deleted}}, false, "c")};
+
+  send(more);
+  auto got = more.wait();
+  CHECK(degraded(got).starts_with("items_behind:"));
+  CHECK(!shown(got).contains("a"));
+  send(late);
+  features.next().fail(ec::too_late, "the offsets were not applied in time");
+  run();
+  got = late.wait();
+  CHECK(degraded(got) == "items_behind: the offsets were not applied in time\n");
+  CHECK(!shown(got).contains("a"));
+  send(like);
+  CHECK(like.failure().code == ec::not_found);
+}
+
+TEST_CASE_FIXTURE(dispatcher_fixture, "written items are read of the replicas that keep them, all at once") {
+  items_seen(16);
+  replicas = 2;
+  std::vector<std::string> kept[2];
+  for (std::string each : {"a", "b", "c", "d", "e", "f"})
+    kept[rendezvous(each, 2)].push_back(each);
+  REQUIRE(!kept[0].empty());
+  REQUIRE(!kept[1].empty());
+  auto &one = kept[0].front(), &other = kept[1].front();
+  asked_request own{wire::Kind::rank, after({{one.c_str()}, {other.c_str()}})},
+      stopped{wire::Kind::rank, after({{one.c_str()}, {other.c_str()}})};
+
+  send(own);
+  auto first = features.next(), second = features.next();
+  CHECK(first.replica == 0);
+  CHECK(second.replica == 1);
+  second.answer(items_answer(second.features(), {true}, {0}));
+  run();
+  CHECK(!own.answered());
+  first.answer(items_answer(first.features(), {false}, {1}));
+  run();
+
+  auto got = own.wait();
+  CHECK(!shown(got).contains(one));
+  CHECK(!shown(got).contains(other));
+  CHECK(shown(got).size() == 4);
+  send(stopped);
+  caf::anon_send_exit(caf::actor_cast<caf::actor>(dispatchers[0]), caf::exit_reason::user_shutdown);
+  run();
+  CHECK(stopped.failure().code == ec::stopping);
 }
 
 TEST_CASE_FIXTURE(

@@ -21,13 +21,12 @@ std::string_view item_attributes::closed(std::int64_t now) const noexcept {
 }
 
 item_snapshot::item_snapshot(std::vector<item_attributes> items, deadline::clock::time_point taken,
-                             std::vector<std::string> features, std::vector<std::string> views)
-    : items_{std::move(items)}, features_{std::move(features)}, views_{std::move(views)}, taken_{taken} {
-  by_id_.reserve(items_.size());
+                             std::vector<std::string> features, std::vector<std::string> views,
+                             feature_store::applied_offsets applied)
+    : items_{std::move(items)}, features_{std::move(features)}, views_{std::move(views)}, taken_{taken},
+      applied_{std::move(applied)} {
+  index();
   for (auto& each : items_) {
-    std::sort(each.attributes.begin(), each.attributes.end(),
-              [](auto& a, auto& b) { return a.name < b.name; });
-    by_id_.emplace(each.id, &each);
     if (each.trend > 0)
       trending_.push_back(&each);
     if (each.created > 0)
@@ -44,9 +43,26 @@ item_snapshot::item_snapshot(std::vector<item_attributes> items, deadline::clock
   order(recent_, [](const item_attributes& each) { return each.created; });
 }
 
+item_snapshot::item_snapshot(std::shared_ptr<const item_snapshot> base, std::vector<item_attributes> newer)
+    : base_{std::move(base)}, items_{std::move(newer)}, features_{base_->features_}, views_{base_->views_},
+      taken_{base_->taken_}, applied_{base_->applied_} {
+  index();
+}
+
+void item_snapshot::index() {
+  by_id_.reserve(items_.size());
+  for (auto& each : items_) {
+    std::sort(each.attributes.begin(), each.attributes.end(),
+              [](auto& a, auto& b) { return a.name < b.name; });
+    by_id_.emplace(each.id, &each);
+  }
+}
+
 const item_attributes* item_snapshot::find(std::string_view id) const {
   auto found = by_id_.find(id);
-  return found == by_id_.end() ? nullptr : found->second;
+  if (found != by_id_.end())
+    return found->second;
+  return base_ ? base_->find(id) : nullptr;
 }
 
 } // namespace troupe::ranker

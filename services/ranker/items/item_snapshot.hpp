@@ -1,5 +1,7 @@
 #pragma once
 
+#include "services/feature_store/client/feature_client.hpp"
+
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
 
@@ -45,14 +47,23 @@ public:
   /// Ids are unique. `features` names the features of every item by "view.feature", `views` the
   /// "view@version" behind them.
   item_snapshot(std::vector<item_attributes> items, deadline::clock::time_point taken,
-                std::vector<std::string> features = {}, std::vector<std::string> views = {});
+                std::vector<std::string> features = {}, std::vector<std::string> views = {},
+                feature_store::applied_offsets applied = {});
 
-  std::size_t size() const noexcept { return items_.size(); }
+  /// `base` with what was read of some of its items since, whose features are in the order of
+  /// `base->feature_names()`. What trends and what is recent stay as they were.
+  item_snapshot(std::shared_ptr<const item_snapshot> base, std::vector<item_attributes> newer);
+
+  std::size_t size() const noexcept { return base_ ? base_->size() : items_.size(); }
   const item_attributes* find(std::string_view id) const;
 
   /// Items with a trend, strongest first; items with a time of creation, newest first. At most `longest`.
-  const std::vector<const item_attributes*>& trending() const noexcept { return trending_; }
-  const std::vector<const item_attributes*>& recent() const noexcept { return recent_; }
+  const std::vector<const item_attributes*>& trending() const noexcept {
+    return base_ ? base_->trending() : trending_;
+  }
+  const std::vector<const item_attributes*>& recent() const noexcept {
+    return base_ ? base_->recent() : recent_;
+  }
 
   const std::vector<std::string>& feature_names() const noexcept { return features_; }
   const std::vector<std::string>& views() const noexcept { return views_; }
@@ -60,14 +71,21 @@ public:
   /// When the scan behind it began; the epoch of the clock where there was none.
   deadline::clock::time_point taken() const noexcept { return taken_; }
 
+  /// The records of the log behind all of it.
+  const feature_store::applied_offsets& applied() const noexcept { return applied_; }
+
   static constexpr std::size_t longest = 20'000;
 
 private:
+  void index();
+
+  std::shared_ptr<const item_snapshot> base_; ///< null: `items_` are all.
   std::vector<item_attributes> items_;
   std::unordered_map<std::string_view, const item_attributes*> by_id_;
   std::vector<const item_attributes*> trending_, recent_;
   std::vector<std::string> features_, views_;
   deadline::clock::time_point taken_{};
+  feature_store::applied_offsets applied_;
 };
 
 using item_snapshot_ptr = std::shared_ptr<const item_snapshot>;

@@ -28,6 +28,14 @@ bool candidate_pool::offer(const std::string& item, candidate_source source, dou
   return true;
 }
 
+page_shortage candidate_pool::shortage() const {
+  page_shortage out{static_cast<std::uint32_t>(places_.size())};
+  for (auto& [item, place] : places_)
+    if (place < 0)
+      ++out.left_out[std::string{eligible_.reason_against(item, items_.find(item))}];
+  return out;
+}
+
 void candidate_pool::sort() {
   std::sort(all.begin(), all.end(),
             [](auto& a, auto& b) { return a.score != b.score ? a.score > b.score : a.item < b.item; });

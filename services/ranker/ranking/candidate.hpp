@@ -55,6 +55,15 @@ public:
   /// Best first; of equals by id.
   void sort();
 
+  /// Whether the item was offered and may be shown.
+  bool has(std::string_view item) const {
+    auto found = places_.find(item);
+    return found != places_.end() && found->second >= 0;
+  }
+
+  /// How many items were offered, and how many of them may not be shown, by reason. Judges these again.
+  page_shortage shortage() const;
+
   /// How many times something was offered.
   std::size_t offered() const noexcept { return offered_; }
 

@@ -21,7 +21,7 @@ std::string_view eligibility::reason_against(std::string_view item, const item_a
   auto value = [&](const attribute_predicate& when) { return about ? about->find(when.attribute) : nullptr; };
   for (auto& each : asked_.filters)
     if (!each.holds(value(each)))
-      return "filter of the request";
+      return "filter";
   for (auto& each : rules_.rules)
     if (each.kind == rule_kind::filter && each.when.holds(value(each.when)))
       return "rule";

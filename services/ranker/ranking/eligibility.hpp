@@ -17,8 +17,8 @@ public:
 
   void exclude(std::string_view item) { excluded_.insert(item); }
 
-  /// Why the item may not be in the answer; empty where it may. `about`: nullptr where the snapshot does not
-  /// have the item.
+  /// Why the item may not be in the answer, as answers name it; empty where it may. `about`: nullptr where
+  /// the snapshot does not have the item.
   std::string_view reason_against(std::string_view item, const item_attributes* about) const;
 
 private:

@@ -31,7 +31,7 @@ TEST_CASE("an item may not be shown for the first reason that holds against it")
   CHECK(why(of_user, card("x")) == "excluded");
   CHECK(why(of_user, card("h")) == "seen");
   CHECK(why(of_user, card("s")) == "seen");
-  CHECK(why(of_user, card("a", {"War"})) == "filter of the request");
+  CHECK(why(of_user, card("a", {"War"})) == "filter");
   CHECK(why(of_user, card("a", {"Horror"})) == "rule");
   auto expired = card("a");
   expired.expires = 1000;

@@ -36,6 +36,21 @@ private:
   deadline::clock::time_point since_ = deadline::clock::now();
 };
 
+/// Says why the answer is short, where it is. What may be shown and is not there caps have kept out.
+void explain_shortage(ranking_state& state) {
+  auto& answer = state.answer;
+  if (answer.items.size() >= state.asked.n)
+    return;
+  answer.shortage = state.pool.shortage();
+  auto capped = answer.shortage->considered;
+  for (auto& [reason, items] : answer.shortage->left_out)
+    capped -= items;
+  for (auto& each : answer.items)
+    capped -= state.pool.has(each.item) ? 1 : 0;
+  if (capped > 0)
+    answer.shortage->left_out["cap"] = capped;
+}
+
 } // namespace
 
 ranking_state::ranking_state(const loaded_release& by, const item_snapshot& of, const query& what,
@@ -61,6 +76,7 @@ ranking rank(const loaded_release& release, const item_snapshot& items, const qu
   state.answer.items = explore_placement(place(std::move(order), state), release.rules.exploration, asked);
   attribute_to_history(state);
   watch.end("explore", state.answer.items.size());
+  explain_shortage(state);
   return std::move(state.answer);
 }
 
@@ -79,6 +95,7 @@ ranking similar(const loaded_release& release, const item_snapshot& items, const
     state.answer.items.push_back(to_ranked_item(std::move(each), 1, asked.explain));
   attribute_to_history(state);
   watch.end("filter", state.answer.items.size());
+  explain_shortage(state);
   return std::move(state.answer);
 }
 

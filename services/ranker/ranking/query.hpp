@@ -7,6 +7,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,10 +49,17 @@ struct stage_time {
   std::uint64_t count = 0;
 };
 
+/// Why an answer has fewer items than were asked for.
+struct page_shortage {
+  std::uint32_t considered = 0;                    ///< Items that sources had to give.
+  std::map<std::string, std::uint32_t> left_out{}; ///< Of them, by reason; the others are in the answer.
+};
+
 struct ranking {
   std::vector<ranked_item> items; ///< Best first.
   std::vector<std::string> degraded;
   std::vector<stage_time> stages;
+  std::optional<page_shortage> shortage; ///< None: there are as many as were asked for.
 };
 
 } // namespace troupe::ranker

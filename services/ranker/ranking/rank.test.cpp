@@ -293,6 +293,48 @@ TEST_CASE(
   CHECK(none.degraded == std::vector<std::string>{"item: unknown"});
 }
 
+TEST_CASE("an answer that is short says what was considered and why it was left out; one that is not says "
+          "nothing") {
+  using reasons = std::map<std::string, std::uint32_t>;
+  auto with = load("");
+  auto everything = rank(*with, {}, of_user({"a", "b", "c", "d", "e", "f"}, 3));
+  CHECK(everything.items.empty());
+  REQUIRE(everything.shortage);
+  CHECK(everything.shortage->considered == 6);
+  CHECK(everything.shortage->left_out == reasons{{"seen", 6}});
+  CHECK(!rank(*with, {}, of_user({"a", "b", "c"}, 3)).shortage);
+
+  auto asked = of_user({"a"}, 6);
+  asked.exclude = {"b"};
+  asked.filters = {{"genres", predicate_op::contains, true, "War", 0, {}}};
+  auto hidden = card("c"), deleted = card("d"), expired = card("e");
+  hidden.hidden = deleted.deleted = true;
+  expired.expires = 1000;
+  auto mixed = rank(*with, snapshot_of({hidden, deleted, expired, card("f", {"War"})}), asked);
+  REQUIRE(mixed.shortage);
+  CHECK(mixed.shortage->left_out ==
+        reasons{{"deleted", 1}, {"excluded", 1}, {"expired", 1}, {"filter", 1}, {"hidden", 1}, {"seen", 1}});
+
+  auto capped = load("[[rule]]\nkind = 'cap'\nattribute = 'genres'\nop = 'contains'\ntext = 'War'\nmost = 1\n"
+                     "[[rule]]\nkind = 'pin'\nitem = 'p'\nposition = 2\n");
+  auto few = rank(*capped, snapshot_of({card("a", {"War"}), card("b", {"War"}), card("c", {"War"})}),
+                  of_user({"d"}, 9));
+  REQUIRE(few.shortage);
+  CHECK(few.items.size() == 4); // One of three, e, f, and the pinned one, which no source gave.
+  CHECK(few.shortage->considered == 6);
+  CHECK(few.shortage->left_out == reasons{{"cap", 2}, {"seen", 1}});
+
+  asked = of_user({}, 3);
+  asked.exclude = {"d"};
+  auto like = similar(*with, {}, "c", asked);
+  REQUIRE(like.shortage);
+  CHECK(like.shortage->left_out["excluded"] == 1);
+  auto none = similar(*with, {}, "nobody", asked);
+  REQUIRE(none.shortage);
+  CHECK(none.shortage->considered == 0);
+  CHECK(none.shortage->left_out.empty());
+}
+
 TEST_CASE("a model with vectors gives candidates by nearest neighbours") {
   troupe::testing::temp_dir dir;
   bundle out{dir.path()};

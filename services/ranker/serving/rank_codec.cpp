@@ -2,8 +2,6 @@
 
 #include "common/net/payload.hpp"
 
-#include "schemas/ranker_generated.h"
-
 namespace troupe::ranker {
 
 namespace {
@@ -61,6 +59,17 @@ expected<rank_request> decode_common(const Table* from, const std::vector<std::s
   out.asked.n = from->n() == 0 ? standard_items : from->n();
   out.asked.filters = std::move(filters);
   out.asked.exclude = texts(from->exclude());
+  if (from->min_offsets())
+    for (auto* each : *from->min_offsets())
+      out.min_offsets.emplace_back(each->partition(), each->offset());
+  if (from->written())
+    for (auto* each : *from->written()) {
+      if (each->change() > wire::ItemChange::MAX)
+        return fail(ec::unsupported_version, "what was written of the item {} is {}, which is not known here",
+                    each->item()->str(), static_cast<int>(each->change()));
+      out.written.push_back({each->item()->str(), each->change()});
+    }
+  out.written_more = from->written_more();
   return out;
 }
 
@@ -100,9 +109,6 @@ expected<rank_request> decode_rank(const chunk& payload, const std::vector<std::
   out.asked.candidates = texts(from->candidates());
   out.asked.explain = from->explain();
   out.asked.seed = from->seed();
-  if (from->min_offsets())
-    for (auto* each : *from->min_offsets())
-      out.min_offsets.emplace_back(each->partition(), each->offset());
   return std::move(out);
 }
 
@@ -146,7 +152,16 @@ chunk encode_ranking(const ranking& answer, const std::string& release, const us
   auto degraded = out.CreateVectorOfStrings(answer.degraded);
   auto stages_at = out.CreateVector(stages);
   auto features_at = out.CreateVector(features);
-  out.Finish(wire::CreateRankReply(out, release_at, items_at, degraded, stages_at, features_at), contract);
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::LeftOut>>> left_out;
+  if (answer.shortage) {
+    std::vector<flatbuffers::Offset<wire::LeftOut>> reasons;
+    for (auto& [reason, count] : answer.shortage->left_out)
+      reasons.push_back(wire::CreateLeftOutDirect(out, reason.c_str(), count));
+    left_out = out.CreateVector(reasons);
+  }
+  out.Finish(wire::CreateRankReply(out, release_at, items_at, degraded, stages_at, features_at, left_out,
+                                   answer.shortage ? answer.shortage->considered : 0),
+             contract);
   return net::bytes_of(out);
 }
 

@@ -6,11 +6,19 @@
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
 
+#include "schemas/ranker_generated.h"
+
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace troupe::ranker {
+
+/// An item that the caller has written before.
+struct written_item {
+  std::string item;
+  wire::ItemChange change = wire::ItemChange::written;
+};
 
 /// A request of kind rank or similar, without what the feature store and the clock know.
 struct rank_request {
@@ -18,6 +26,8 @@ struct rank_request {
   std::string similar_to; ///< similar: the item. Empty: rank.
   query asked;
   std::vector<wire::PartitionOffset> min_offsets;
+  std::vector<written_item> written; ///< Items that `min_offsets` are about...
+  bool written_more = false;         ///< ...and there are others.
 };
 
 /// Verify and read. Fail with ec::corrupt on bytes that are no such request, ec::invalid_argument on more

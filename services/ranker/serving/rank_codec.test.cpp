@@ -51,6 +51,34 @@ TEST_CASE("a filter of an operation that is not known here is told apart from on
   CHECK(got.error().code == ec::unsupported_version);
 }
 
+TEST_CASE("an answer says why it is short, and nothing of it where it is not") {
+  ranking made;
+  auto whole = encode_ranking(made, "release", nullptr, {});
+  made.shortage.emplace().considered = 3;
+  made.shortage->left_out = {{"seen", 2}, {"filter", 1}};
+
+  auto bytes = encode_ranking(made, "release", nullptr, {});
+
+  CHECK(!flatbuffers::GetRoot<wire::RankReply>(whole.data())->left_out());
+  auto* reply = flatbuffers::GetRoot<wire::RankReply>(bytes.data());
+  CHECK(reply->considered() == 3);
+  REQUIRE(reply->left_out()->size() == 2);
+  CHECK(reply->left_out()->Get(1)->reason()->str() == "seen");
+  CHECK(reply->left_out()->Get(1)->items() == 2);
+}
+
+TEST_CASE("what a later version writes of items is told apart from what is wrong") {
+  flatbuffers::FlatBufferBuilder out;
+  auto unknown = static_cast<wire::ItemChange>(static_cast<int>(wire::ItemChange::MAX) + 1);
+  std::vector written{wire::CreateWrittenItemDirect(out, "i", unknown)};
+  out.Finish(wire::CreateSimilarDirect(out, "release", "i", 3, nullptr, nullptr, nullptr, &written), "TRPK");
+
+  auto got = decode_similar(net::bytes_of(out), {});
+
+  REQUIRE(!got);
+  CHECK(got.error().code == ec::unsupported_version);
+}
+
 TEST_CASE("the ages of features grow while a user lies in the cache") {
   user_features user;
   user.features.push_back({"f", wire::FeatureStatus::present, 50, {}});
