@@ -4,6 +4,8 @@
 #include "common/actor/signal_watch.hpp"
 #include "common/command_line/command_line.hpp"
 #include "common/command_line/exit_codes.hpp"
+#include "common/core/make_folder.hpp"
+#include "common/core/resource_limits.hpp"
 #include "common/http/client.hpp"
 #include "common/http/server.hpp"
 #include "common/log/log.hpp"
@@ -12,6 +14,7 @@
 #include <caf/actor_system_config.hpp>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -64,14 +67,12 @@ int complain(const std::string& name, const error& err, int code) {
 
 /// Holds the data folder of a replica for this process alone, until the process ends.
 expected<int> lock_folder(const std::filesystem::path& folder) {
-  std::error_code err;
-  std::filesystem::create_directories(folder, err);
-  if (err)
-    return fail(ec::io_failed, "cannot create data folder {}: {}", folder.string(), err.message());
+  TROUPE_CHECK(make_own_folder(folder));
   auto file = (folder / "lock").string();
-  int fd = ::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  int fd = ::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0)
     return fail(errno_code(errno), "cannot open {}: {}", file, errno_text(errno));
+  ::fchmod(fd, 0600); // It may have been made by an older version.
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     ::close(fd);
     return fail(ec::conflict,
@@ -81,17 +82,11 @@ expected<int> lock_folder(const std::filesystem::path& folder) {
   return fd;
 }
 
-expected<void> make_run_folder(const std::filesystem::path& data) {
-  std::error_code err;
-  std::filesystem::create_directories(data / "run", err);
-  if (err)
-    return fail(ec::io_failed, "cannot create folder {}: {}", (data / "run").string(), err.message());
-  return {};
-}
-
 http::response admin(const http::request& asked, const metrics::registry& registry, const health& state) {
-  if (asked.method != "GET" && asked.method != "HEAD")
-    return {405, "text/plain; charset=utf-8", "only GET\n"};
+  bool known = asked.path == "/metrics" || asked.path == "/health/live" || asked.path == "/health/ready";
+  bool about = asked.method == "OPTIONS" && (known || asked.path == "*");
+  if (about || (known && asked.method != "GET" && asked.method != "HEAD"))
+    return {about ? 204u : 405u, "text/plain; charset=utf-8", "only GET\n", {{"Allow", "GET, HEAD, OPTIONS"}}};
   if (asked.path == "/metrics")
     return {200, "text/plain; version=0.0.4; charset=utf-8", registry.text()};
   if (asked.path == "/health/live")
@@ -230,6 +225,7 @@ void take_changed_catalog(const launch& start, service_context& context) {
 int serve(const launch& start, service_context& context, component_runner& runner,
           const signal_watch& signals) {
   bool announced = false;
+  descriptor_watch descriptors{context.health()};
   auto next_look = std::chrono::steady_clock::now() + 2s;
   while (!signals.asked_to_stop()) {
     if (auto dead = runner.wait(announced ? 500ms : 20ms)) {
@@ -244,6 +240,7 @@ int serve(const launch& start, service_context& context, component_runner& runne
     if (std::chrono::steady_clock::now() < next_look)
       continue;
     next_look = std::chrono::steady_clock::now() + 2s;
+    descriptors.look();
     take_changed_catalog(start, context);
   }
   return 0;
@@ -256,8 +253,11 @@ int live(const launch& start, const list_components& list, const service_config&
   auto lock = lock_folder(data);
   if (!lock)
     return complain(start.name, lock.error(), exit_failed);
-  if (auto made = make_run_folder(start.catalog->data()); !made)
+  if (auto made = make_own_folder(start.catalog->data() / "run"); !made)
     return complain(start.name, made.error(), exit_failed);
+
+  for (const auto& each : misfits(start.name, config.holds(), resources::of(data)))
+    log::warn("does-not-fit", "{}", each);
 
   service_context::parts parts;
   parts.service = start.name;
@@ -351,6 +351,8 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
   }
   if (auto end = app.parse(argc, argv))
     return *end;
+  keep_to_ourselves();
+  raise_descriptor_limit();
   // Under a supervisor every line already carries the name.
   start.who = given.ready_fd >= 0 ? std::string{} : fmt::format("{}/{}", start.name, given.replica);
   log::start({.who = start.who});

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/actor/component_list.hpp"
+#include "common/actor/resources.hpp"
 #include "common/actor/service_context.hpp"
 #include "common/config/keys.hpp"
 
@@ -24,6 +25,7 @@ namespace detail {
 struct service_config {
   std::function<void(config_keys&)> bind;
   std::function<expected<void>()> validate;
+  std::function<resource_bounds()> holds;
   std::function<service_context(service_context::parts)> make_context;
 };
 
@@ -37,6 +39,10 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
 /// configuration in effect, starts the components by need, says "ready" when every one is, waits for SIGTERM
 /// or SIGINT, stops them in reverse within the drain budget.
 ///
+/// The process takes as many file descriptors as its hard limit allows, is not ready while there are none
+/// left, and says at the start what its settings may hold (`C::holds()`, where there is one) and its container
+/// does not give it. What it makes is for its user alone: the state of a service holds what people did.
+///
 /// Gives the exit code: 0 after a clean stop, else one of exit_codes.hpp.
 ///
 /// Flags: --catalog FILE --data DIR --replica N --config FILE --set key=value --admin-port N --ready-fd N
@@ -49,6 +55,11 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
                               [config]() -> expected<void> {
                                 if constexpr (requires { config->validate(); })
                                   return config->validate();
+                                return {};
+                              },
+                              [config]() -> resource_bounds {
+                                if constexpr (has_resource_bounds<C>)
+                                  return config->holds();
                                 return {};
                               },
                               [config](service_context::parts parts) {

@@ -1,5 +1,7 @@
 #include "common/metrics/metrics.hpp"
 
+#include "common/core/resource_limits.hpp"
+
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
@@ -55,6 +57,8 @@ struct registry::state {
   std::vector<std::function<void()>> refresh;
   metrics::gauge resident;
   metrics::gauge peak;
+  metrics::gauge descriptors;
+  metrics::gauge most_descriptors;
   metrics::counter cpu;
 
   void read_process() {
@@ -69,12 +73,16 @@ struct registry::state {
     };
     cpu.advance_to(seconds(usage.ru_utime) + seconds(usage.ru_stime));
     peak.set(static_cast<double>(usage.ru_maxrss) * 1024);
+    descriptors.set(static_cast<double>(descriptors_in_use()));
+    most_descriptors.set(static_cast<double>(descriptor_limit()));
   }
 };
 
 registry::registry() : state_{std::make_unique<state>()} {
   state_->resident = gauge("process_resident_memory_bytes", "Memory of the process that is in RAM.");
   state_->peak = gauge("process_peak_memory_bytes", "The most memory of the process that was ever in RAM.");
+  state_->descriptors = gauge("process_open_fds", "File descriptors that the process has.");
+  state_->most_descriptors = gauge("process_max_fds", "File descriptors that it may have.");
   state_->cpu = counter("process_cpu_seconds_total", "Processor time used, user and system.");
   gauge("process_start_time_seconds", "Start of the process, seconds since 1970 UTC.")
       .set(static_cast<double>(std::chrono::system_clock::now().time_since_epoch() /

@@ -1,6 +1,7 @@
 #include "services/cli/supervisor.hpp"
 
 #include "common/command_line/exit_codes.hpp"
+#include "common/core/make_folder.hpp"
 #include "common/core/time.hpp"
 #include "common/log/log.hpp"
 
@@ -91,12 +92,9 @@ expected<void> supervisor::prepare() {
                   each.entry->name, program.string());
   }
   auto folder = options_.catalog->data() / "run";
-  std::error_code err;
-  std::filesystem::create_directories(folder, err);
-  if (err)
-    return fail(ec::io_failed, "cannot create folder {}: {}", folder.string(), err.message());
+  TROUPE_CHECK(make_own_folder(folder));
   auto file = (folder / "up.lock").string();
-  lock_ = ::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  lock_ = ::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
   if (lock_ < 0)
     return fail(errno_code(errno), "cannot open {}: {}", file, errno_text(errno));
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0)

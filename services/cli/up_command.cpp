@@ -3,6 +3,7 @@
 #include "services/cli/supervisor.hpp"
 
 #include "common/command_line/command_line.hpp"
+#include "common/core/make_folder.hpp"
 #include "common/core/time.hpp"
 #include "common/log/log.hpp"
 
@@ -41,6 +42,7 @@ expected<void> up(context& context, const up_options& given) {
   }
   options.on_ready = [&context] { std::cout << (context.json ? "{\"ready\":true}" : "ready") << std::endl; };
   log::start({.who = "up"});
+  keep_to_ourselves();
   return supervisor{std::move(options)}.run();
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/config/keys.hpp"
+#include "common/core/resource_limits.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -24,6 +25,7 @@ struct config {
   std::uint64_t training_memory_bytes = std::uint64_t{512} << 20;
 
   void bind(config_keys& keys);
+  resource_bounds holds() const { return {cache_bytes + block_cache_bytes + training_memory_bytes, 0}; }
 };
 
 } // namespace troupe::feature_store

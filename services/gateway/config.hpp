@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/config/keys.hpp"
+#include "common/core/resource_limits.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -39,6 +40,7 @@ struct config {
   std::chrono::milliseconds trending_refresh{30'000};
 
   void bind(config_keys& keys);
+  resource_bounds holds() const { return {max_bodies, 0}; }
   expected<void> validate() const;
 };
 

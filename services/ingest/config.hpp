@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/config/keys.hpp"
+#include "common/core/resource_limits.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -30,6 +31,7 @@ struct config {
   std::chrono::seconds upload_keep{7 * 24 * 3600};
 
   void bind(config_keys& keys);
+  resource_bounds holds() const { return {cache_bytes + write_buffer_bytes + queue_bytes, upload_bytes}; }
 };
 
 } // namespace troupe::ingest

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/config/keys.hpp"
+#include "common/core/resource_limits.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -19,6 +20,7 @@ struct config {
   std::uint64_t snapshot_memory_bytes = std::uint64_t{512} << 20;
 
   void bind(config_keys& keys);
+  resource_bounds holds() const { return {snapshot_memory_bytes * runs_at_once, 0}; }
 };
 
 } // namespace troupe::trainer

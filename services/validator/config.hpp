@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/config/keys.hpp"
+#include "common/core/resource_limits.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -19,6 +20,7 @@ struct config {
   bool sync_unique = true;
 
   void bind(config_keys& keys);
+  resource_bounds holds() const { return {cache_bytes, 0}; }
 };
 
 } // namespace troupe::validator
