@@ -1,3 +1,4 @@
+#include "common/core/resource_limits.hpp"
 #include "common/http/client.hpp"
 #include "common/http/problem.hpp"
 #include "common/http/router.hpp"
@@ -7,6 +8,7 @@
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -179,8 +181,11 @@ TEST_CASE("a request that two programs could read differently is refused and its
   CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n") == "400");
   CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n") == "400");
   CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n") == "400");
-  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n") == "501");
-  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n") == "501");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n") == "400");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n") == "400");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n") == "400");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n") == "501");
+  CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n") == "400");
   CHECK(answer_to("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n") ==
         "400");
   CHECK(answer_to("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n") == "400");
@@ -249,6 +254,7 @@ TEST_CASE("bodies that together hold more than they may are refused, and the roo
 
 TEST_CASE("an idle connection is closed after its time, and costs little before") {
   constexpr int many = 1000;
+  raise_descriptor_limit();
   auto server = *http::server::start({.max_connections = many, .idle = 60s}, hello());
   auto before = resident_kib();
   std::vector<int> open;
@@ -268,6 +274,79 @@ TEST_CASE("an idle connection is closed after its time, and costs little before"
 
   for (int fd : open)
     ::close(fd);
+}
+
+TEST_CASE("for a connection above the bound the one that has been idle for the longest time is closed") {
+  auto server = *http::server::start({.max_connections = 3, .idle = 60s}, hello());
+  std::vector<int> open;
+  for (int i = 0; i < 3; ++i) {
+    open.push_back(connect_to(server->port()));
+    while (server->counters().accepted < open.size())
+      std::this_thread::yield();
+  }
+  http::client client{{.port = server->port()}};
+
+  auto got = client.call("GET", "/new", "", deadline::in(10s));
+
+  REQUIRE(got);
+  CHECK(got->body == "hello /new");
+  CHECK(rest_of(open.front()).empty());
+  CHECK(server->counters().made_room == 1);
+  CHECK(server->counters().refused_full == 0);
+  std::string_view ask = "GET /kept HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+  (void)!::send(open.back(), ask.data(), ask.size(), MSG_NOSIGNAL);
+  CHECK(rest_of(open.back()).find("hello /kept") != std::string::npos);
+  for (int fd : open)
+    ::close(fd);
+}
+
+TEST_CASE(
+    "a server without a descriptor for one more connection says so, waits, and goes on when there are") {
+  std::mutex mutex;
+  std::vector<std::string> said;
+  http::server_options options;
+  options.accept_fails = [&](const std::string& why) {
+    std::lock_guard lock{mutex};
+    said.push_back(why);
+  };
+  auto server = *http::server::start(std::move(options), hello());
+  auto heard = [&](std::size_t count) {
+    for (int i = 0; i < 1000; ++i, std::this_thread::sleep_for(10ms))
+      if (std::lock_guard lock{mutex}; said.size() >= count)
+        return true;
+    return false;
+  };
+  int last = ::socket(AF_INET, SOCK_STREAM, 0); // Of ours: connecting it takes no descriptor.
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(server->port());
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none{static_cast<rlim_t>(last) + 1, before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  std::vector<int> holes; // Below the new limit.
+  for (int fd; (fd = ::dup(last)) >= 0;)
+    holes.push_back(fd);
+
+  REQUIRE(::connect(last, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0);
+  bool failed = heard(1);
+  std::this_thread::sleep_for(300ms);
+  auto tries = server->counters().accept_failures;
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  for (int fd : holes)
+    ::close(fd);
+  std::string_view ask = "GET /late HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+  (void)!::send(last, ask.data(), ask.size(), MSG_NOSIGNAL);
+
+  CHECK(failed);
+  CHECK(said.front().find("no connection can be accepted") == 0);
+  CHECK(tries >= 1);
+  CHECK(tries < 10);
+  CHECK(rest_of(last).find("hello /late") != std::string::npos);
+  CHECK(heard(2));
+  CHECK(said.back().empty());
+  ::close(last);
 }
 
 TEST_CASE("a drain lets what is under way finish and closes what is idle") {
@@ -344,8 +423,13 @@ TEST_CASE("a router decodes parameters, prefers fixed segments and names the met
   CHECK(found.found->parameters == std::vector<std::string>{"a/b+c"});
   CHECK(routes.find("GET", "/v1/items/top").found->route == bulk);
   CHECK(routes.find("HEAD", "/v1/items/x").found);
+  http::router without;
+  without.add("GET", "/seen", false);
+  CHECK_FALSE(without.find("HEAD", "/seen").found);
+  CHECK(without.find("HEAD", "/seen").allow == "GET, OPTIONS");
   CHECK_FALSE(routes.find("DELETE", "/v1/items/x").found);
-  CHECK(routes.find("DELETE", "/v1/items/x").allow == "GET, PUT");
+  CHECK(routes.find("DELETE", "/v1/items/x").allow == "GET, HEAD, PUT, OPTIONS");
+  CHECK(routes.find("OPTIONS", "*").allow == "GET, HEAD, PUT, OPTIONS");
   CHECK(routes.find("GET", "/v1/items/").allow.empty());
   CHECK_FALSE(routes.find("GET", "/v1/items/%zz").found);
 }

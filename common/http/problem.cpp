@@ -56,10 +56,14 @@ std::string_view reason_of(unsigned status) noexcept {
     return "Conflict";
   case 413:
     return "Content Too Large";
+  case 414:
+    return "URI Too Long";
   case 415:
     return "Unsupported Media Type";
   case 417:
     return "Expectation Failed";
+  case 421:
+    return "Misdirected Request";
   case 422:
     return "Unprocessable Content";
   case 429:
@@ -76,6 +80,8 @@ std::string_view reason_of(unsigned status) noexcept {
     return "Service Unavailable";
   case 504:
     return "Gateway Timeout";
+  case 505:
+    return "HTTP Version Not Supported";
   case 507:
     return "Insufficient Storage";
   default:

@@ -93,8 +93,9 @@ std::optional<std::string_view> query_values::find(std::string_view name) const 
   return std::nullopt;
 }
 
-std::size_t router::add(std::string method, std::string_view pattern) {
-  route made{std::move(method), {}};
+std::size_t router::add(std::string method, std::string_view pattern, bool head) {
+  route made{std::move(method), {}, false};
+  made.head = head && made.method == "GET";
   for (auto segment : split(pattern))
     made.segments.emplace_back(segment);
   routes_.push_back(std::move(made));
@@ -102,13 +103,19 @@ std::size_t router::add(std::string method, std::string_view pattern) {
 }
 
 router::outcome router::find(std::string_view method, std::string_view path) const {
-  if (method == "HEAD")
-    method = "GET";
   outcome out;
+  std::vector<std::string_view> allowed;
+  auto allow = [&](const route& of) {
+    for (std::string_view each : {std::string_view{of.method}, std::string_view{of.head ? "HEAD" : ""}})
+      if (!each.empty() && std::ranges::find(allowed, each) == allowed.end())
+        allowed.push_back(each);
+  };
   auto segments = split(path);
   std::size_t fewest = ~std::size_t{0};
   for (std::size_t r = 0; r < routes_.size(); ++r) {
     const auto& each = routes_[r];
+    if (path == "*")
+      allow(each);
     if (each.segments.size() != segments.size())
       continue;
     match made{r, {}};
@@ -125,9 +132,8 @@ router::outcome router::find(std::string_view method, std::string_view path) con
     }
     if (!fits)
       continue;
-    if (each.method != method) {
-      if (out.allow.find(each.method) == std::string::npos)
-        out.allow += (out.allow.empty() ? "" : ", ") + each.method;
+    if (!each.takes(method)) {
+      allow(each);
       continue;
     }
     if (made.parameters.size() < fewest) {
@@ -135,6 +141,11 @@ router::outcome router::find(std::string_view method, std::string_view path) con
       out.found = std::move(made);
     }
   }
+  if (out.found || allowed.empty())
+    return out;
+  for (auto each : allowed)
+    out.allow += std::string{each} + ", ";
+  out.allow += "OPTIONS";
   return out;
 }
 

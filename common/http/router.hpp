@@ -39,19 +39,23 @@ public:
   };
   struct outcome {
     std::optional<match> found;
-    std::string allow; ///< The methods that the path has, where it has others only.
+    /// Where nothing is found: the methods that the path has, as the header Allow lists them, OPTIONS among
+    /// them; empty where there is no such path. `*` is a path that has the methods of all.
+    std::string allow;
   };
 
-  /// Gives the number of the route: 0, 1, 2...
-  std::size_t add(std::string method, std::string_view pattern);
+  /// Gives the number of the route: 0, 1, 2... A GET answers HEAD too, unless it must not.
+  std::size_t add(std::string method, std::string_view pattern, bool head = true);
 
-  /// HEAD is looked up as GET.
   outcome find(std::string_view method, std::string_view path) const;
 
 private:
   struct route {
     std::string method;
     std::vector<std::string> segments;
+    bool head = false;
+
+    bool takes(std::string_view asked) const { return asked == method || (head && asked == "HEAD"); }
   };
   std::vector<route> routes_;
 };

@@ -1,5 +1,6 @@
 #include "common/http/server.hpp"
 
+#include "common/core/regular_file.hpp"
 #include "common/core/thread_name.hpp"
 #include "common/http/problem.hpp"
 #include "common/http/session.hpp"
@@ -9,7 +10,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/beast/core/error.hpp>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <limits>
@@ -26,6 +26,11 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 using tcp = asio::ip::tcp;
 using clock_type = deadline::clock;
+
+constexpr std::chrono::milliseconds least_backoff{50}, most_backoff{1'000};
+
+/// So many connections above the bound are told that the server is full, at a time.
+constexpr std::size_t most_turned_away = 32;
 
 } // namespace
 
@@ -66,6 +71,8 @@ struct server::state {
   std::optional<asio::ssl::context> tls;
   tcp::acceptor acceptor{io};
   asio::steady_timer pause{io};
+  std::chrono::milliseconds
+      backoff{}; ///< The pause before the next try to accept; zero: the last one worked.
   asio::steady_timer sweep{io};
   std::uint16_t port = 0;
   std::vector<std::thread> threads;
@@ -74,17 +81,28 @@ struct server::state {
     acceptor.async_accept(asio::make_strand(io), [this](beast::error_code err, tcp::socket socket) {
       if (err == asio::error::operation_aborted || !acceptor.is_open())
         return;
-      if (err) {
-        // Out of descriptors, most likely: wait for some to come back.
-        pause.expires_after(std::chrono::milliseconds{100});
-        pause.async_wait([this](beast::error_code stopped) {
-          if (!stopped)
-            accept();
-        });
-        return;
+      if (err && err != asio::error::connection_aborted) // That is the other side's doing.
+        return wait_for_room(err);
+      if (!err) {
+        if (std::exchange(backoff, {}).count() != 0 && shared->options.accept_fails)
+          shared->options.accept_fails({});
+        take(std::move(socket));
       }
-      take(std::move(socket));
       accept();
+    });
+  }
+
+  /// Out of descriptors or memory: some may come back, and trying without a break would take the processor
+  /// from those that could give them back.
+  void wait_for_room(beast::error_code why) {
+    ++shared->accept_failures;
+    if (backoff.count() == 0 && shared->options.accept_fails)
+      shared->options.accept_fails("no connection can be accepted: " + why.message());
+    backoff = std::clamp(backoff * 2, least_backoff, most_backoff);
+    pause.expires_after(backoff);
+    pause.async_wait([this](beast::error_code stopped) {
+      if (!stopped)
+        accept();
     });
   }
 
@@ -93,15 +111,28 @@ struct server::state {
   }
 
   void add(std::shared_ptr<connection> made) {
+    std::shared_ptr<connection> idle;
+    bool full = false;
     {
       std::unique_lock lock{shared->mutex};
-      if (shared->open.size() >= shared->options.max_connections || shared->draining) {
+      auto count = shared->open.size(), most = std::size_t{shared->options.max_connections};
+      if (count >= most + most_turned_away || shared->draining) {
         lock.unlock();
         ++shared->refused_full;
         return;
       }
+      full = count >= most;
+      if (full)
+        idle = shared->longest_idle();
       made->expires = (clock_type::now() + shared->options.idle).time_since_epoch().count();
       shared->open.emplace(made.get(), made);
+    }
+    if (idle) {
+      ++shared->made_room;
+      idle->end(true);
+    } else if (full) {
+      ++shared->refused_full;
+      return made->turn_away();
     }
     ++shared->accepted;
     made->begin();
@@ -159,10 +190,12 @@ server_counters server::counters() const noexcept {
   }
   out.accepted = shared.accepted;
   out.refused_full = shared.refused_full;
+  out.made_room = shared.made_room;
   out.timed_out = shared.timed_out;
   out.malformed = shared.malformed;
   out.requests = shared.requests;
   out.body_bytes = shared.body_bytes;
+  out.accept_failures = shared.accept_failures;
   return out;
 }
 
@@ -183,6 +216,8 @@ expected<std::unique_ptr<server>> server::start_async(server_options options, as
     tls.set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
                         asio::ssl::context::no_tlsv1_1 | asio::ssl::context::no_compression,
                     err);
+    for (auto& file : {options.tls_certificate, options.tls_key})
+      TROUPE_CHECK(check_regular(file)); // OpenSSL would wait for who writes into a pipe.
     tls.use_certificate_chain_file(options.tls_certificate, err);
     if (err)
       return fail(ec::invalid_argument, "cannot use the TLS certificate {}: {}", options.tls_certificate,
@@ -205,11 +240,6 @@ expected<std::unique_ptr<server>> server::start_async(server_options options, as
     return fail(err == asio::error::address_in_use ? ec::already_exists : ec::io_failed,
                 "cannot listen on {}:{}: {}", options.address, options.port, err.message());
   made->port = made->acceptor.local_endpoint().port();
-  rlimit files{};
-  if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < options.max_connections + rlim_t{512}) {
-    files.rlim_cur = std::min<rlim_t>(files.rlim_max, options.max_connections + rlim_t{512});
-    ::setrlimit(RLIMIT_NOFILE, &files);
-  }
   auto threads = std::max(options.threads, 1u);
   made->shared->options = std::move(options);
   made->shared->handle = std::move(handle);

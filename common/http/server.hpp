@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,7 +20,7 @@ using header_list = std::vector<std::pair<std::string, std::string>>;
 
 struct request {
   std::string method; ///< `GET`.
-  std::string path;   ///< Without the query, not decoded: `/health/ready`.
+  std::string path;   ///< Without the query, not decoded: `/health/ready`; `*` where OPTIONS asks of all.
   std::string query;  ///< After the question mark, not decoded.
   std::string body;
   header_list headers; ///< As they came.
@@ -56,6 +57,9 @@ private:
   std::function<void(response)> send_;
 };
 
+/// Names of headers and codings: the case of ASCII letters does not count.
+bool same_name(std::string_view a, std::string_view b) noexcept;
+
 /// Whether an IP address reaches this machine only: 127.0.0.0/8 or ::1. A name is none: false.
 bool is_loopback(std::string_view address) noexcept;
 
@@ -68,7 +72,7 @@ using async_handler = std::function<void(request, responder)>;
 struct server_options {
   std::string address = "127.0.0.1";
   std::uint16_t port = 0;               ///< 0: any free one.
-  std::uint32_t max_connections = 64;   ///< One more is closed at once.
+  std::uint32_t max_connections = 64;   ///< For one more an idle one is closed; where none is, it gets 503.
   std::uint64_t max_body = 64 << 10;    ///< Bytes; more is answered 413.
   std::uint64_t max_bodies = 256 << 20; ///< Bytes of all bodies at work; more is answered 503.
   std::uint32_t max_header = 16 << 10;
@@ -79,27 +83,35 @@ struct server_options {
   std::uint32_t threads = 1;
   std::string tls_certificate{}; ///< PEM file of the chain; empty: plain HTTP.
   std::string tls_key{};         ///< PEM file of its private key.
+  /// Asked about a request whose client waits for leave to send its body, as its header is there. What it
+  /// gives is the answer, and the connection is closed. As a handler: quick, any thread.
+  std::function<std::optional<response>(const request&)> before_body{};
   /// Told the status of each answer that the server gives without its handler. Any thread; must not block.
   std::function<void(unsigned)> rejected{};
+  /// Told why no connection can be accepted any more, and with an empty text when it works again. As above.
+  std::function<void(const std::string& why)> accept_fails{};
 };
 
 struct server_counters {
   std::uint64_t connections = 0; ///< Open now.
   std::uint64_t accepted = 0;
-  std::uint64_t refused_full = 0; ///< Closed at once: too many connections.
+  std::uint64_t refused_full = 0; ///< Answered 503 or closed at once: too many connections.
+  std::uint64_t made_room = 0;    ///< Closed while idle, for a new one.
   std::uint64_t timed_out = 0;    ///< Closed: too slow, or idle for too long.
   std::uint64_t malformed = 0;    ///< Not HTTP, ambiguous, or above a size limit.
   std::uint64_t requests = 0;
   std::uint64_t body_bytes = 0; ///< Of the requests that are not answered yet.
+  std::uint64_t accept_failures = 0;
 };
 
 /// An HTTP/1.1 server, plain or TLS: bounded connections, bounded sizes, bounded waits.
 ///
 /// Operation: an idle connection holds no buffer, only a socket and some hundred bytes; time limits are kept
-/// by one sweep over all connections four times a second. Requests of one connection are answered in order,
-/// the next one is read when the one before is answered. A request whose end or whose host could be read in
-/// two ways is answered 400 and its connection closed.
-/// Concurrency: handlers run on the threads of the server, those of different connections at the same time.
+/// by one sweep over all connections four times a second. Where the system has no descriptor or no memory for
+/// one more connection the server waits and tries again, longer each time, up to a second. Requests of one
+/// connection are answered in order, the next one is read when the one before is answered. A request whose
+/// end or whose host could be read in two ways is answered 400 and its connection closed. Concurrency:
+/// handlers run on the threads of the server, those of different connections at the same time.
 class server {
 public:
   /// Binds and starts to answer. Errors name the address and the port.

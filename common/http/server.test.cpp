@@ -83,11 +83,16 @@ TEST_CASE("what is not HTTP is answered 400 and closed") {
   CHECK(got.find("HTTP/1.1 400") == 0);
 }
 
-TEST_CASE("a connection above the bound is closed at once") {
+TEST_CASE("a connection above the bound is told so and closed") {
   auto server = echo({.max_connections = 0});
   REQUIRE(server);
 
-  CHECK(exchange((*server)->port(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n").empty());
+  auto got = exchange((*server)->port(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+
+  CHECK(got.find("HTTP/1.1 503") == 0);
+  CHECK(got.find("Connection: close") != got.npos);
+  CHECK(got.find("Retry-After: 1") != got.npos);
+  CHECK((*server)->counters().refused_full == 1);
 }
 
 TEST_CASE("a port that is taken is named") {

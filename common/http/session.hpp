@@ -23,6 +23,8 @@ public:
   virtual ~connection() = default;
   /// Reads its first request; once. From then on it holds itself while it waits for bytes or an answer.
   virtual void begin() = 0;
+  /// Instead of `begin`: says that the server is full and closes. Over TLS it closes alone.
+  virtual void turn_away() = 0;
   /// Closes it, from any thread; where `only_idle`, unless it has begun a request by then.
   virtual void end(bool only_idle) = 0;
   /// Lets go of itself where no answer will come any more.
@@ -41,7 +43,9 @@ struct hub {
   std::mutex mutex;
   std::condition_variable emptied;
   std::unordered_map<connection*, std::weak_ptr<connection>> open;
-  std::atomic<std::uint64_t> accepted{0}, refused_full{0}, timed_out{0}, malformed{0}, requests{0};
+  std::size_t looked_at = 0; ///< The bucket of `open` where `longest_idle` goes on.
+  std::atomic<std::uint64_t> accepted{0}, refused_full{0}, made_room{0}, timed_out{0}, malformed{0},
+      requests{0}, accept_failures{0};
   std::atomic<std::uint64_t> body_bytes{0}; ///< Of requests that are not answered yet.
 
   /// Of a connection that ends.
@@ -49,6 +53,10 @@ struct hub {
 
   /// The open connections that are `wanted`, held.
   std::vector<std::shared_ptr<connection>> select(const std::function<bool(const connection&)>& wanted);
+
+  /// Among some of the open connections the one that has been idle for the longest time; null where none is.
+  /// Looks at a few only, others each time: it is asked for every connection of a flood. Under `mutex`.
+  std::shared_ptr<connection> longest_idle();
 };
 
 /// A session speaks HTTP/1.1 over one connection: request by request it reads header and body within the
@@ -59,8 +67,5 @@ std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, boost::asi
 /// The same over TLS, whose handshake it begins with. `tls` outlives it.
 std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, boost::asio::ip::tcp::socket socket,
                                            boost::asio::ssl::context& tls);
-
-/// Names of headers and codings: the case of ASCII letters does not count.
-bool same_name(std::string_view a, std::string_view b);
 
 } // namespace troupe::http

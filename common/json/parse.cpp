@@ -1,5 +1,7 @@
 #include "common/json/parse.hpp"
 
+#include "common/json/exact.hpp"
+
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
 
@@ -19,13 +21,17 @@ struct builder {
   static constexpr std::size_t max_string_size = json::string::max_size();
 
   json::value_stack made;
+  std::size_t members = 0; ///< Of all objects, as they are written.
 
   using text = json::string_view;
   using problem = json::error_code;
   bool on_document_begin(problem&) { return true; }
   bool on_document_end(problem&) { return true; }
   bool on_object_begin(problem&) { return true; }
-  bool on_object_end(std::size_t members, problem&) { return made.push_object(members), true; }
+  bool on_object_end(std::size_t count, problem&) {
+    members += count;
+    return made.push_object(count), true;
+  }
   bool on_array_begin(problem&) { return true; }
   bool on_array_end(std::size_t values, problem&) { return made.push_array(values), true; }
   bool on_key_part(text part, std::size_t, problem&) { return made.push_chars(part), true; }
@@ -48,6 +54,20 @@ struct builder {
   bool on_comment(text, problem&) { return true; }
 };
 
+/// Members of all objects, where each key counts once.
+std::size_t members_of(const json::value& in) {
+  std::size_t out = 0;
+  if (const auto* object = in.if_object()) {
+    out = object->size();
+    for (const auto& [key, value] : *object)
+      out += members_of(value);
+  } else if (const auto* array = in.if_array()) {
+    for (const auto& each : *array)
+      out += members_of(each);
+  }
+  return out;
+}
+
 } // namespace
 
 expected<json::value> parse_json(std::string_view text, std::size_t deepest) {
@@ -61,7 +81,12 @@ expected<json::value> parse_json(std::string_view text, std::size_t deepest) {
     failed = json::error::extra_data;
   if (failed)
     return fail(ec::invalid_argument, "no JSON at byte {}: {}", read, failed.message());
-  return parser.handler().made.release();
+  auto made = parser.handler().made.release();
+  if (members_of(made) == parser.handler().members)
+    return made;
+  auto named = exact_document{}.read(text); // It says which.
+  return named ? fail(ec::invalid_argument, "no JSON: an object has a key twice")
+               : unexpected<error>{std::move(named).error()};
 }
 
 } // namespace troupe

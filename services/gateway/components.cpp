@@ -7,8 +7,10 @@
 #include "services/gateway/actors/request_actor.hpp"
 #include "services/gateway/actors/routing_client.hpp"
 #include "services/gateway/handlers/inspect.hpp"
+#include "services/gateway/http/admission.hpp"
 
 #include "common/actor/blocking_pool.hpp"
+#include "common/core/resource_limits.hpp"
 #include "common/http/server.hpp"
 #include "common/log/log.hpp"
 #include "common/net/component.hpp"
@@ -71,7 +73,10 @@ void show_server(metrics::registry& registry, const std::shared_ptr<http::server
                             "Connections closed unasked, by reason.", {{"reason", reason}});
   };
   auto refused = closed("full");
+  auto room = closed("idle");
   auto slow = closed("timed_out");
+  auto failed = registry.counter("troupe_gateway_accept_failures_total",
+                                 "Times that the system had no descriptor or memory for a connection.");
   auto malformed =
       registry.counter("troupe_gateway_malformed_requests_total", "Requests that were no HTTP or too large.");
   registry.on_read([=, weak = std::weak_ptr{server}]() mutable {
@@ -79,10 +84,28 @@ void show_server(metrics::registry& registry, const std::shared_ptr<http::server
       auto seen = now->counters();
       connections.set(static_cast<double>(seen.connections));
       refused.advance_to(static_cast<double>(seen.refused_full));
+      room.advance_to(static_cast<double>(seen.made_room));
       slow.advance_to(static_cast<double>(seen.timed_out));
+      failed.advance_to(static_cast<double>(seen.accept_failures));
       malformed.advance_to(static_cast<double>(seen.malformed));
     }
   });
+}
+
+/// Of the connections that the settings allow, as many as there are descriptors for, beside those of our own
+/// files, sockets and answers that the server is full.
+std::uint32_t connections_that_fit(std::uint32_t wanted) {
+  constexpr std::uint64_t our_own = 640;
+  auto limit = descriptor_limit();
+  auto most = limit - std::min(limit / 2, our_own);
+  if (wanted <= most)
+    return wanted;
+  log::warn(
+      "few-descriptors",
+      "gateway takes {} connections at a time, not {} (max_connections): it may have {} file descriptors; "
+      "raise that limit (ulimit -Hn, LimitNOFILE)",
+      most, wanted, limit);
+  return static_cast<std::uint32_t>(most);
 }
 
 expected<http::server_options> server_options_of(const service_context& context, const gateway_deps& deps) {
@@ -102,7 +125,7 @@ expected<http::server_options> server_options_of(const service_context& context,
     return fail(ec::invalid_argument, "http_port {} leaves no port for replica {}", settings.http_port,
                 context.replica());
   options.port = entry.port_of(static_cast<std::uint16_t>(settings.http_port), context.replica());
-  options.max_connections = settings.max_connections;
+  options.max_connections = connections_that_fit(settings.max_connections);
   options.max_body = settings.max_body;
   options.max_bodies = settings.max_bodies;
   options.max_header = static_cast<std::uint32_t>(settings.max_header);
@@ -190,7 +213,14 @@ expected<component> make_expiry(service_context& context, const wiring& made) {
 
 expected<component> make_http(service_context& context, const deps_ptr& deps) {
   TROUPE_TRY(options, server_options_of(context, *deps));
+  options.before_body = [deps](const http::request& head) { return refuse_before_body(deps, head); };
   options.rejected = [deps](unsigned status) { deps->seen->answered(nullptr, status, {}, 0); };
+  options.accept_fails = [report = context.report()](const std::string& why) {
+    if (why.empty())
+      return report.ready();
+    report.not_ready(why);
+    log::warn("accept-fails", "gateway waits: {}", why);
+  };
   bool tls = !options.tls_certificate.empty();
   auto address = options.address;
   TROUPE_TRY(started,

@@ -1,4 +1,5 @@
 #include "services/gateway/handlers/inspect.hpp"
+#include "services/gateway/http/admission.hpp"
 #include "services/gateway/http/routes.hpp"
 #include "services/gateway/test_gateway.hpp"
 
@@ -55,7 +56,7 @@ TEST_CASE("wrong addresses, methods and bodies are answered by problem documents
   CHECK(problem_of(gateway.ask("GET", "/nowhere"), "not_found") == 404);
   auto other = gateway.ask("DELETE", "/v1/events");
   CHECK(problem_of(other, "invalid_argument") == 405);
-  CHECK(header_of(other, "Allow") == "POST");
+  CHECK(header_of(other, "Allow") == "POST, OPTIONS");
   CHECK(problem_of(gateway.ask("POST", "/v1/recommendations", "{"), "invalid_argument") == 400);
   CHECK(problem_of(gateway.ask("GET", "/v1/users/u/recommendations?n=0"), "invalid_argument") == 400);
   CHECK(problem_of(gateway.ask("GET", "/v1/users/u/recommendations?n=%zz"), "invalid_argument") == 400);
@@ -74,6 +75,77 @@ TEST_CASE("wrong addresses, methods and bodies are answered by problem documents
                    "invalid_argument") == 415);
   CHECK(problem_of(gateway.ask("POST", "/v1/events", R"({"type":"click","user":"u","item":"i"})"),
                    "unavailable") == 503);
+}
+
+TEST_CASE("OPTIONS says what an address, or the gateway, can be asked, and 405 says the same") {
+  lonely gateway;
+  auto allowed = [&](const std::string& path) {
+    auto given = gateway.ask("OPTIONS", path);
+    CHECK(given.status == 204);
+    CHECK(given.body.empty());
+    return header_of(given, "Allow");
+  };
+
+  CHECK(allowed("*") == "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+  CHECK(allowed("/v1/items/i") == "PUT, GET, HEAD, DELETE, OPTIONS");
+  CHECK(allowed("/v1/users/u/recommendations") == "GET, OPTIONS"); // HEAD would be an impression nobody had.
+  CHECK(header_of(gateway.ask("HEAD", "/v1/users/u/recommendations"), "Allow") == "GET, OPTIONS");
+  CHECK(header_of(gateway.ask("PATCH", "/v1/items/i"), "Allow") == allowed("/v1/items/i"));
+  CHECK(problem_of(gateway.ask("OPTIONS", "/v1/nowhere"), "not_found") == 404);
+}
+
+TEST_CASE("a query parameter that there is not, and one that is given twice, is refused by its name") {
+  lonely gateway;
+  auto refusal = [&](const std::string& path, http::header_list headers = {}) {
+    auto given = gateway.ask("GET", path, {}, std::move(headers));
+    CHECK(problem_of(given, "invalid_argument") == 400);
+    return json::value_to<std::string>(json::parse(given.body).at("detail"));
+  };
+
+  CHECK(refusal("/v1/users/u/recommendations?N=3") ==
+        "there is no query parameter 'N' here, only n, explain, exclude, filter");
+  CHECK(refusal("/v1/items/i/similar?explain=1") ==
+        "there is no query parameter 'explain' here, only n, exclude, filter");
+  CHECK(refusal("/v1/items/i?n=1") == "there is no query parameter 'n' here, nor any other");
+  CHECK(refusal("/v1/users/u/recommendations?exclude[]=a") ==
+        "there is no query parameter 'exclude[]' here, only n, explain, exclude, filter");
+  CHECK(refusal("/v1/users/u/recommendations?n=3&n=3") == "the query parameter 'n' is given more than once");
+  CHECK(refusal("/v1/users/u/recommendations?n=3&%6e=3") ==
+        "the query parameter 'n' is given more than once");
+  for (const auto& each : routes())
+    if (std::string_view{each.method} == "GET") {
+      std::string path = each.pattern;
+      for (auto at = path.find('{'); at != std::string::npos; at = path.find('{'))
+        path.replace(at, path.find('}') - at + 1, "x");
+      CHECK(refusal(path + "?colour=red").starts_with("there is no query parameter 'colour' here"));
+    }
+  CHECK(gateway.ask("GET", "/v1/users/u/recommendations?exclude=a&exclude=b&n=3&&").status == 200);
+  for (const char* name : {"X-Consistency-Token", "X-Deadline-Ms", "Authorization", "X-Api-Key"})
+    CHECK(refusal("/v1/users/u/recommendations", {{name, "1"}, {name, "1"}}) ==
+          fmt::format("the header {} is given more than once", name));
+}
+
+TEST_CASE("a client that waits with its body hears before it why nobody wants it") {
+  served_gateway gateway;
+  gateway.nobody = true;
+  gateway.settings->max_in_flight = 1;
+  auto key = security::create_api_key(gateway.folder / "api-keys.toml", "writer", 2, 0).value();
+  gateway.open();
+  auto asked = [&](const std::string& method, const std::string& path, http::header_list headers = {}) {
+    headers.emplace_back("Authorization", "Bearer " + key);
+    auto refused = refuse_before_body(gateway.deps, request_of(method, path, {}, std::move(headers)));
+    return refused ? refused->status : 0;
+  };
+
+  CHECK(asked("POST", "/v1/events") == 0);
+  CHECK(asked("POST", "/v1/nowhere") == 404);
+  CHECK(asked("PUT", "/v1/events") == 405);
+  CHECK(asked("POST", "/v1/events?n=1") == 400);
+  CHECK(asked("POST", "/v1/events", {{"Content-Encoding", "gzip"}}) == 415);
+  CHECK(asked("POST", "/v1/recommendations") == 403);
+  key = "wrong";
+  CHECK(asked("POST", "/v1/events") == 401);
+  CHECK(gateway.deps->in_flight == 0);
 }
 
 TEST_CASE("without anything behind it the gateway answers, says that it is degraded, and can explain it") {

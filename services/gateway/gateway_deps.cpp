@@ -36,7 +36,7 @@ expected<std::shared_ptr<gateway_deps>> gateway_deps::open(options how) {
     if (auto read = read_fallback_list(*list))
       made->fallback.set(std::make_shared<const fallback_list>(std::move(*read)));
   for (const auto& each : routes())
-    made->router.add(each.method, each.pattern);
+    made->router.add(each.method, each.pattern, !each.get_only);
   made->openapi = gateway::openapi();
   return made;
 }

@@ -92,7 +92,8 @@ TEST_CASE(
     CHECK(http.bad("GET", "/v1/users/u/recommendations?n=1001") == 400);
     CHECK(http.bad("GET", "/v1/users/" + std::string(1'100, 'u') + "/recommendations") == 400);
     CHECK(http.bad("PATCH", "/v1/items/i1") == 405);
-    CHECK(http.bad("BREW", "/v1/items/i1") == 405);
+    CHECK(http.bad("BREW", "/v1/items/i1") == 501);
+    CHECK(http.bad("GET", "/v1/items/i1?colour=red") == 400);
     CHECK(http.ask("HEAD", "/health/live").body.empty());
     CHECK(http.ask("HEAD", "/v1/users/u/recommendations").status == 405);
     // Somebody nobody knows gets an answer; slash, percent, quotes and other alphabets are part of an id.

@@ -79,20 +79,20 @@ std::optional<http::response> find_route(gateway_deps& deps, exchange& one) {
   if (!found.found && found.allow.empty())
     return http::problem(404, "not_found",
                          "there is no such address; /openapi.json lists them, / says where to go");
-  if (found.found)
-    one.to = &routes()[found.found->route];
-  bool blind = one.to && one.to->get_only && one.request.method == "HEAD";
-  if (!found.found || blind) {
-    auto allow = blind ? std::string{"GET"} : found.allow;
-    auto answer = http::problem(405, "invalid_argument", "this address takes " + allow);
-    answer.headers.emplace_back("Allow", allow);
+  if (!found.found) {
+    auto answer = one.request.method == "OPTIONS"
+                      ? http::response{204, {}, {}}
+                      : http::problem(405, "invalid_argument", "this address takes " + found.allow);
+    answer.headers.emplace_back("Allow", found.allow);
     return answer;
   }
+  one.to = &routes()[found.found->route];
   one.parameters = std::move(found.found->parameters);
   for (const auto& each : one.parameters)
-    if (each.size() > 1'024 || !valid_utf8(each))
+    if (each.size() > 1'024 || !valid_utf8(each) || holds_control(each))
       return http::problem(400, "invalid_argument",
-                           "an id in the address has at most 1024 bytes and is percent-encoded UTF-8");
+                           "an id in the address has at most 1024 bytes and is percent-encoded UTF-8 without "
+                           "control characters");
   return std::nullopt;
 }
 
@@ -132,17 +132,80 @@ std::optional<http::response> authorise(gateway_deps& deps, const exchange& one,
   return std::nullopt;
 }
 
-std::optional<http::response> limit(gateway_deps& deps, exchange& one, const caller& who) {
-  auto query = http::query_values::parse(one.request.query);
-  if (!query)
-    return http::problem(query.error());
-  one.query = std::move(*query);
-  if (auto coding = one.request.header("content-encoding"); !coding.empty() && coding != "identity")
-    return http::problem(415, "invalid_argument", "a body is taken as it is, without a Content-Encoding");
+/// The query has the parameters of the route and no others; one is given once, unless it is a list. A name
+/// that is written wrong would else be an answer to another question.
+expected<void> read_query(exchange& one) {
+  TROUPE_TRY(query, http::query_values::parse(one.request.query));
+  one.query = std::move(query);
+  const auto& given = one.query.all();
+  auto known = words_in(one.to->parameters);
+  for (auto each = given.begin(); each != given.end(); ++each) {
+    const auto& name = each->first;
+    bool list = std::ranges::find(known, name + "[]") != known.end();
+    if (!list && (name.ends_with(']') || std::ranges::find(known, name) == known.end())) {
+      std::string names;
+      for (auto word : known)
+        names += fmt::format("{}{}", names.empty() ? "" : ", ", word.substr(0, word.find('[')));
+      return fail(ec::invalid_argument, "there is no query parameter '{}' here, {}", name.substr(0, 64),
+                  names.empty() ? "nor any other" : "only " + names);
+    }
+    if (name != "filter" && (!valid_utf8(each->second) || holds_control(each->second)))
+      return fail(ec::invalid_argument, "the query parameter '{}' is no UTF-8 or holds a control character",
+                  name);
+    if (!list && std::any_of(given.begin(), each, [&](const auto& before) { return before.first == name; }))
+      return fail(ec::invalid_argument, "the query parameter '{}' is given more than once", name);
+  }
+  return {};
+}
+
+/// Headers that mean one thing are there once: which of two counts would be a guess.
+expected<void> check_headers(const exchange& one) {
+  auto single = words_in(one.to->headers);
+  single.insert(single.end(), {"Authorization", "X-Api-Key"});
+  const auto& given = one.request.headers;
+  for (auto name : single) {
+    auto count =
+        std::ranges::count_if(given, [&](const auto& each) { return http::same_name(each.first, name); });
+    if (count > 1)
+      return fail(ec::invalid_argument, "the header {} is given more than once", name);
+  }
+  return {};
+}
+
+/// What the header of a request says, its body aside.
+std::optional<http::response> read_head(exchange& one) {
+  if (auto read = read_query(one); !read)
+    return http::problem(read.error());
+  if (auto good = check_headers(one); !good)
+    return http::problem(good.error());
+  for (const auto& [name, value] : one.request.headers)
+    if (http::same_name(name, "content-encoding") && !http::same_name(value, "identity")) {
+      auto answer =
+          http::problem(415, "invalid_argument", "a body is taken as it is, without a Content-Encoding");
+      answer.headers.emplace_back("Accept-Encoding", "identity");
+      return answer;
+    }
   auto after = parse_token(one.request.header("x-consistency-token"));
   if (!after)
     return http::problem(after.error());
   one.after = std::move(*after);
+  return std::nullopt;
+}
+
+/// All that can be said of a request without its body, and without counting it.
+std::optional<http::response> examine(gateway_deps& deps, exchange& one, caller& who) {
+  if (auto refused = find_route(deps, one))
+    return refused;
+  if (auto refused = authorise(deps, one, who))
+    return refused;
+  return read_head(one);
+}
+
+http::response too_many() {
+  return http::problem({ec::overloaded, "the gateway has as many requests at work as it takes"}, 1s);
+}
+
+std::optional<http::response> limit(gateway_deps& deps, exchange& one, const caller& who) {
   if (one.to->scope == 0)
     return std::nullopt;
   auto rate = who.rate > 0 ? who.rate : deps.settings->rate;
@@ -153,7 +216,7 @@ std::optional<http::response> limit(gateway_deps& deps, exchange& one, const cal
   }
   one.counted = true;
   if (++deps.in_flight > deps.settings->max_in_flight)
-    return http::problem({ec::overloaded, "the gateway has as many requests at work as it takes"}, 1s);
+    return too_many();
   return std::nullopt;
 }
 
@@ -161,12 +224,22 @@ std::optional<http::response> limit(gateway_deps& deps, exchange& one, const cal
 
 std::optional<http::response> admit(gateway_deps& deps, exchange& one) {
   one.trace = parse_trace(one.request.header("traceparent"));
-  if (auto refused = find_route(deps, one))
-    return refused;
   caller who;
-  if (auto refused = authorise(deps, one, who))
+  if (auto refused = examine(deps, one, who))
     return refused;
   return limit(deps, one, who);
+}
+
+std::optional<http::response> refuse_before_body(const std::shared_ptr<gateway_deps>& deps,
+                                                 const http::request& head) {
+  exchange one{deps, head, {}}; // Without anybody to answer: it only looks.
+  caller who;
+  auto refused = examine(*deps, one, who);
+  if (!refused && one.to->scope != 0 && deps->in_flight >= deps->settings->max_in_flight)
+    refused = too_many();
+  if (refused)
+    deps->seen->answered(one.to, refused->status, {}, one.us());
+  return refused;
 }
 
 } // namespace troupe::gateway

@@ -8,6 +8,8 @@
 #include "services/gateway/handlers/similar.hpp"
 #include "services/gateway/handlers/write_rows.hpp"
 
+#include <algorithm>
+
 namespace troupe::gateway {
 
 namespace {
@@ -38,21 +40,23 @@ constexpr route table[] = {
     {"POST", "/v1/events", may_write, nullptr, make_handler<write_rows, event, rows>,
      "Events, answered when they are durable, with a verdict per row", "", names_rows, "Rows", "Verdicts"},
     {"PUT", "/v1/items/{id}", may_write, nullptr, make_handler<write_rows, item, entity>,
-     "Attributes of an item", "", no_headers, "Entity", "Verdicts"},
+     "The whole of an item: attributes that are not in the body it has no more", "", no_headers, "Entity",
+     "Verdicts"},
     {"GET", "/v1/items/{id}", may_read, nullptr, make_handler<read_entity, item>,
      "Attributes of an item: all of its newest record", "", sees_writes, nullptr, "Attributes"},
     {"DELETE", "/v1/items/{id}", may_write, nullptr, make_handler<write_rows, item, gone>,
      "Deletes an item: it is shown no more, until it is written again", "", no_headers, nullptr, "Verdicts"},
     {"POST", "/v1/items", may_write, nullptr, make_handler<write_rows, item, rows>,
-     "Attributes of many items", "", names_rows, "Rows", "Verdicts"},
+     "Many items, each the whole of it", "", names_rows, "Rows", "Verdicts"},
     {"PUT", "/v1/users/{id}", may_write, nullptr, make_handler<write_rows, user, entity>,
-     "Attributes of a user", "", no_headers, "Entity", "Verdicts"},
+     "The whole of a user: attributes that are not in the body they have no more", "", no_headers, "Entity",
+     "Verdicts"},
     {"GET", "/v1/users/{id}", may_read, nullptr, make_handler<read_entity, user>,
      "Attributes of a user: all of their newest record", "", sees_writes, nullptr, "Attributes"},
     {"DELETE", "/v1/users/{id}", may_write, nullptr, make_handler<write_rows, user, gone>,
      "Deletes a user: a stranger at once, until written again", "", no_headers, nullptr, "Verdicts"},
     {"POST", "/v1/users", may_write, nullptr, make_handler<write_rows, user, rows>,
-     "Attributes of many users", "", names_rows, "Rows", "Verdicts"},
+     "Many users, each the whole of it", "", names_rows, "Rows", "Verdicts"},
     {"GET", "/v1/users/{id}/recommendations", may_read, nullptr, make_handler<recommend_user>,
      "Items for a user, best first", "n explain exclude[] filter[]", sees_writes_in_a_hurry, nullptr,
      "Recommendations", true},
@@ -90,6 +94,16 @@ constexpr route table[] = {
 
 std::span<const route> routes() noexcept {
   return table;
+}
+
+std::vector<std::string_view> words_in(std::string_view text) {
+  std::vector<std::string_view> out;
+  while (!text.empty()) {
+    auto word = text.substr(0, text.find(' '));
+    out.push_back(word);
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+  }
+  return out;
 }
 
 } // namespace troupe::gateway

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace troupe::gateway {
 
@@ -32,6 +34,9 @@ struct route {
 
 /// Every route the gateway has: it serves these, and describes these.
 std::span<const route> routes() noexcept;
+
+/// The words of a route's `parameters` or `headers`.
+std::vector<std::string_view> words_in(std::string_view text);
 
 /// The OpenAPI 3.1 document of them.
 std::string openapi();
