@@ -215,7 +215,7 @@ void take_changed_catalog(const launch& start, service_context& context) {
   if (auto settings = settings_of(start, **entry)) {
     auto level = settings->values.find("log_level");
     const auto* name = level == settings->values.end() ? nullptr : std::get_if<std::string>(&level->second);
-    log::start({.who = start.who, .least = log::level_of(name ? *name : runtime_config{}.log_level)});
+    log::start({.identity = start.who, .least = log::level_of(name ? *name : runtime_config{}.log_level)});
   }
   log::info("catalog-changed", "{} took the changed catalog {}: {}", context.who(),
             context.catalog()->file().string(), describe_change(*changed));
@@ -355,7 +355,7 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
   raise_descriptor_limit();
   // Under a supervisor every line already carries the name.
   start.who = given.ready_fd >= 0 ? std::string{} : fmt::format("{}/{}", start.name, given.replica);
-  log::start({.who = start.who});
+  log::start({.identity = start.who});
   if (given.probe)
     return probe(start);
   auto keys = prepare(start, config);
@@ -365,7 +365,7 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
     std::cout << keys->show();
     return 0;
   }
-  log::start({.who = start.who, .least = log::level_of(start.runtime.log_level)});
+  log::start({.identity = start.who, .least = log::level_of(start.runtime.log_level)});
   auto shown = keys->show();
   std::ranges::replace(shown, '\n', ' ');
   log::info("configuration", "{}/{} runs with {}", start.name, given.replica, shown);

@@ -38,8 +38,8 @@ struct state {
   }
 
   void format() {
-    auto who = now.who.empty() ? std::string{} : now.who + " ";
-    out->set_pattern((now.time ? "%Y-%m-%dT%H:%M:%S.%eZ %l " : "%l ") + who + "%v",
+    auto prefix = now.identity.empty() ? std::string{} : now.identity + " ";
+    out->set_pattern((now.time ? "%Y-%m-%dT%H:%M:%S.%eZ %l " : "%l ") + prefix + "%v",
                      spdlog::pattern_time_type::utc);
   }
 };

@@ -20,7 +20,7 @@ namespace troupe::log {
 enum class level : std::uint8_t { debug, info, warn, error, off };
 
 struct options {
-  std::string who; ///< Put into every line: `ingest/0`.
+  std::string identity; ///< Put into every line: `ingest/0`.
   level least = level::info;
   std::uint32_t burst = 20; ///< Lines of one event id per second; more are counted, not written.
   bool time = true;         ///< Start lines with the time (RFC 3339, UTC).

@@ -40,7 +40,7 @@ std::string stderr_of(F body) {
 } // namespace
 
 TEST_CASE("a line carries level, who, event id and sentence") {
-  log::start({.who = "ingest/0", .time = false});
+  log::start({.identity = "ingest/0", .time = false});
 
   auto text = stderr_of([](auto&) { log::info("release-activated", "scorer activated release {}", 7); });
 
@@ -48,7 +48,7 @@ TEST_CASE("a line carries level, who, event id and sentence") {
 }
 
 TEST_CASE("lines below the level are not written") {
-  log::start({.who = "x", .least = log::level::warn, .time = false});
+  log::start({.identity = "x", .least = log::level::warn, .time = false});
 
   auto text = stderr_of([](auto&) {
     log::info("quiet", "nobody reads this");
@@ -60,7 +60,7 @@ TEST_CASE("lines below the level are not written") {
 
 TEST_CASE(
     "repeats of one event id are limited, the next line says how many were left out, other ids still pass") {
-  log::start({.who = "x", .burst = 3, .time = false});
+  log::start({.identity = "x", .burst = 3, .time = false});
 
   // The first line of the next second is the fourth that is written.
   std::uint64_t left_out = 0;

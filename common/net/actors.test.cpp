@@ -70,7 +70,7 @@ TEST_CASE("a call made for an actor comes back as its message, by the deadline a
   testing::temp_dir dir;
   endpoint_options serving;
   serving.address = "ipc://" + (dir / "s").string();
-  serving.who = "echo/0";
+  serving.identity = "echo/0";
   std::vector<request> parked;
   auto server = *endpoint::open(
       serving, {{Kind::validate, [](request req) { req.respond.reply(std::move(req.payload)); }},

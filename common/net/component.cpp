@@ -80,7 +80,7 @@ expected<component> endpoint_component(service_context& context, handler_map han
   auto folder = context.catalog()->folder();
   endpoint_options options;
   options.address = entry.binds.at(context.replica());
-  options.who = context.who();
+  options.identity = context.who();
   options.max_in_flight = entry.max_in_flight;
   options.on_drain = std::move(on_drain);
   if (entry.curve.enabled()) {

@@ -34,10 +34,10 @@ struct live_endpoint_counters {
 /// Takes the answers of responders to the socket thread, and to nowhere once that has ended.
 class endpoint_sink final : public detail::reply_sink {
 public:
-  endpoint_sink(std::string who, std::size_t bound) : outbox{bound}, who_{std::move(who)} {}
+  endpoint_sink(std::string identity, std::size_t bound) : outbox{bound}, identity_{std::move(identity)} {}
 
   void send(std::string route, envelope head, chunk payload) override {
-    head.caller = who_;
+    head.caller = identity_;
     outgoing item{std::move(route), encode(head), std::move(payload)};
     outbox.put(item);
   }
@@ -45,7 +45,7 @@ public:
   detail::outbox<outgoing> outbox;
 
 private:
-  std::string who_;
+  std::string identity_;
 };
 
 std::string raw_key(const std::string& z85) {
@@ -61,7 +61,7 @@ std::string raw_key(const std::string& z85) {
 struct endpoint::impl {
   impl(endpoint_options with, handler_map with_handlers)
       : options{std::move(with)}, handlers{std::move(with_handlers)}, sink{std::make_shared<endpoint_sink>(
-                                                                          options.who,
+                                                                          options.identity,
                                                                           options.max_in_flight + 1)} {}
 
   expected<void> bind();
@@ -218,19 +218,19 @@ void endpoint::impl::take_request(std::vector<zmq::message_t> frames) {
     refuse(route, info->kind, info->request_id, info->trace, {code, std::move(text)}, later, counter);
   };
   if (draining)
-    return turn_away(ec::stopping, options.who + " is stopping", true, counters.refused_stopping);
+    return turn_away(ec::stopping, options.identity + " is stopping", true, counters.refused_stopping);
   if (info->time_left.count() <= 0)
     return turn_away(ec::too_late, to_string(info->kind) + " arrived with no time left", false,
                      counters.refused_too_late);
   auto found = handlers.find(info->kind);
   if (found == handlers.end())
     return turn_away(ec::invalid_argument,
-                     fmt::format("{} does not serve {}", options.who, to_string(info->kind)), false,
+                     fmt::format("{} does not serve {}", options.identity, to_string(info->kind)), false,
                      counters.refused_kind);
   if (in_flight.load() >= options.max_in_flight)
     return turn_away(ec::overloaded,
-                     fmt::format("{} has {} requests under way", options.who, options.max_in_flight), true,
-                     counters.refused_overloaded);
+                     fmt::format("{} has {} requests under way", options.identity, options.max_in_flight),
+                     true, counters.refused_overloaded);
   in_flight.fetch_add(1);
   ++counters.requests;
   auto until = deadline::in(info->time_left);
@@ -249,7 +249,7 @@ void endpoint::impl::refuse(const std::string& route, wire::Kind kind, hash128 i
   head.reply = true;
   head.request_id = id;
   head.trace = trace;
-  head.caller = options.who;
+  head.caller = options.identity;
   head.failure = std::move(err);
   if (later)
     head.retry_after = options.retry_after;

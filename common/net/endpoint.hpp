@@ -14,8 +14,8 @@
 namespace troupe::net {
 
 struct endpoint_options {
-  std::string address; ///< `ipc://path`, `tcp://host:port` (port 0: any free one), `inproc://name`.
-  std::string who;     ///< `ingest/0`: the caller field of replies.
+  std::string address;  ///< `ipc://path`, `tcp://host:port` (port 0: any free one), `inproc://name`.
+  std::string identity; ///< `ingest/0`: the caller field of replies.
   std::size_t max_in_flight = 1024; ///< Requests admitted and not yet answered; more are `overloaded`.
   std::size_t max_message_bytes = std::size_t{256} << 20; ///< A longer frame closes its connection.
   std::chrono::milliseconds retry_after{50};              ///< Told to callers that are refused.

@@ -73,7 +73,7 @@ context::context(fs::path given) : clients_{std::make_unique<clients>()} {
   program = fs::read_symlink("/proc/self/exe", err);
   if (err)
     program = std::move(given);
-  log::start({.who = "", .least = log::level::warn, .time = false});
+  log::start({.identity = "", .least = log::level::warn, .time = false});
 }
 
 context::~context() = default;

@@ -39,7 +39,7 @@ public:
   void start() {
     net::endpoint_options options;
     options.address = address_;
-    options.who = "feature-store/0";
+    options.identity = "feature-store/0";
     net::handler begin = [this](net::request asked) {
       ++starts;
       auto* start = flatbuffers::GetRoot<wire::TrainingStart>(asked.payload.data());

@@ -41,7 +41,7 @@ expected<void> up(context& context, const up_options& given) {
     options.set[service].push_back(assignment.substr(dot + 1));
   }
   options.on_ready = [&context] { std::cout << (context.json ? "{\"ready\":true}" : "ready") << std::endl; };
-  log::start({.who = "up"});
+  log::start({.identity = "up"});
   keep_to_ourselves();
   return supervisor{std::move(options)}.run();
 }

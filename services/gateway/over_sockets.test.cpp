@@ -32,7 +32,7 @@ struct fake_fleet : served_gateway {
   backend serve(const std::string& name, net::handler_map handlers) {
     net::endpoint_options how;
     how.address = "ipc://" + (folder / (name + ".sock")).string();
-    how.who = name;
+    how.identity = name;
     endpoints.push_back(net::endpoint::open(how, std::move(handlers)).value());
     net::client_options asking;
     asking.service = name;

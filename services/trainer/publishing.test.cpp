@@ -29,7 +29,7 @@ public:
       };
     net::endpoint_options options;
     options.address = address;
-    options.who = "registry/0";
+    options.identity = "registry/0";
     endpoint_ = net::endpoint::open(options, std::move(handlers)).value();
   }
 

@@ -125,7 +125,7 @@ TEST_CASE(
   auto to = net::forward_to(f.validator);
   net::endpoint_options options;
   options.address = "ipc://" + (f.dir / "e.sock").string();
-  options.who = "validator/0";
+  options.identity = "validator/0";
   options.max_in_flight = 2;
   auto served = net::endpoint::open(std::move(options), {{wire::Kind::validate, to}});
   REQUIRE(served.has_value());

@@ -305,7 +305,7 @@ int main(int argc, char** argv) {
                                                 [at] { return at; });
   net::endpoint_options listen;
   listen.address = "ipc://" + (folder / "features.sock").string();
-  listen.who = "feature-store/0";
+  listen.identity = "feature-store/0";
   net::handler_map handlers;
   handlers[wire::Kind::read_features] = [server](net::request asked_now) {
     server->serve(std::make_shared<net::request>(std::move(asked_now)));

@@ -72,7 +72,7 @@ void serve_ours(const std::string& address) {
   auto answer = chunk::own(std::string(reply_size, 'y'));
   net::endpoint_options serving;
   serving.address = address;
-  serving.who = "bench/0";
+  serving.identity = "bench/0";
   auto server = *net::endpoint::open(
       serving, {{wire::Kind::validate, [&](net::request req) { req.respond.reply(answer); }}});
   ::pause();

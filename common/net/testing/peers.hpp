@@ -50,7 +50,7 @@ inline handler echo() {
 inline endpoint_options at(std::string address) {
   endpoint_options options;
   options.address = std::move(address);
-  options.who = "echo/0";
+  options.identity = "echo/0";
   return options;
 }
 

@@ -86,7 +86,7 @@ public:
     stopped = false;
     net::endpoint_options options;
     options.address = address_;
-    options.who = "feature-store/0";
+    options.identity = "feature-store/0";
     net::handler read = [this](net::request asked) {
       auto* query = flatbuffers::GetRoot<wire::TrainingRead>(asked.payload.data());
       if (before_page)
