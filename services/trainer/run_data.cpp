@@ -120,10 +120,10 @@ private:
     bool trained = fs::exists(folder_ / result_file) || fs::exists(folder_ / checkpoint_folder);
     if (trained && want.content_sha256.empty())
       want.content_sha256 = want.begun;
-    feature_store::fetch_options how;
-    how.patience = deps_.settings->feature_store_patience;
+    feature_store::fetch_options options;
+    options.patience = deps_.settings->feature_store_patience;
     bool waits = false;
-    how.tell = [&](const feature_store::fetch_progress& now) {
+    options.tell = [&](const feature_store::fetch_progress& now) {
       status_.step = now.bytes;
       status_.steps_total = now.bytes_total;
       if (!now.waits_for.empty() && !std::exchange(waits, true))
@@ -138,7 +138,7 @@ private:
       return write_file_atomically(
           note, as_bytes(json::serialize(json::object{{"name", want.name}, {"sha256", sha256}})));
     };
-    TROUPE_TRY(found, deps_.training_sets->take(want, choose, how));
+    TROUPE_TRY(found, deps_.training_sets->take(want, choose, options));
     file_ = found.folder;
     return found.check;
   }

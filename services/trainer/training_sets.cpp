@@ -36,10 +36,10 @@ std::optional<training_sets::found_set> training_sets::here(const std::string& s
 }
 
 expected<training_sets::found_set> training_sets::take(const wanted_set& want, const chosen& note,
-                                                       const feature_store::fetch_options& how) {
+                                                       const feature_store::fetch_options& options) {
   std::unique_lock lock{mutex_, std::defer_lock};
   while (!lock.try_lock_for(100ms))
-    if (how.tell && !how.tell({0, 0, "another run fetches a training set"}))
+    if (options.tell && !options.tell({0, 0, "another run fetches a training set"}))
       return fail(ec::canceled, "waiting for training set {} was canceled", want.name);
   auto& first = want.content_sha256.empty() ? want.begun : want.content_sha256;
   if (auto found = here(first)) {
@@ -53,7 +53,7 @@ expected<training_sets::found_set> training_sets::take(const wanted_set& want, c
         "on the machine of the trainer",
         want.name);
   for (int choice = 1;; ++choice) {
-    auto found = fetch(want, note, how);
+    auto found = fetch(want, note, options);
     // It was built again meanwhile: nothing has been trained on the old one yet, so the new one will do.
     if (found || found.error().code != ec::conflict || !want.content_sha256.empty() || choice == most_choices)
       return found;
@@ -61,8 +61,8 @@ expected<training_sets::found_set> training_sets::take(const wanted_set& want, c
 }
 
 expected<training_sets::found_set> training_sets::fetch(const wanted_set& want, const chosen& note,
-                                                        const feature_store::fetch_options& how) const {
-  TROUPE_TRY(manifest, feature_store::kept_manifest(*store_, want.name, how));
+                                                        const feature_store::fetch_options& options) const {
+  TROUPE_TRY(manifest, feature_store::kept_manifest(*store_, want.name, options));
   auto& hash = manifest.content_sha256;
   if (!want.content_sha256.empty() && hash != want.content_sha256)
     return fail(ec::conflict,
@@ -75,7 +75,7 @@ expected<training_sets::found_set> training_sets::fetch(const wanted_set& want, 
   if (auto found = here(hash))
     return *found;
   auto folder = folder_ / hash;
-  TROUPE_TRY(check, feature_store::fetch_training_set(*store_, manifest, folder, how));
+  TROUPE_TRY(check, feature_store::fetch_training_set(*store_, manifest, folder, options));
   log::info("training-set-fetched", "trainer fetched {} rows of training set {}, content {}", check.rows,
             want.name, hash);
   return found_set{folder, check};

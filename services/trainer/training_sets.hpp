@@ -36,7 +36,7 @@ public:
   /// A training set on this machine, every value of it hashed. Fails with ec::conflict, and both hashes,
   /// where the feature store has another one than must be.
   expected<found_set> take(const wanted_set& want, const chosen& note,
-                           const feature_store::fetch_options& how);
+                           const feature_store::fetch_options& options);
 
   /// Removes the sets that `needed` does not name, but for the newest ones: the next run may want them. Does
   /// nothing while one is fetched.
@@ -45,7 +45,7 @@ public:
 private:
   std::optional<found_set> here(const std::string& sha256) const;
   expected<found_set> fetch(const wanted_set& want, const chosen& note,
-                            const feature_store::fetch_options& how) const;
+                            const feature_store::fetch_options& options) const;
 
   const std::filesystem::path folder_;
   const std::shared_ptr<net::client> store_;

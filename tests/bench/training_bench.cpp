@@ -87,7 +87,7 @@ int train_one(char** argv) {
     return 1;
   }
   neural::loop_setting setting;
-  setting.how = config.loop;
+  setting.config = config.loop;
   bench::samples steps;
   double loss = 0;
   bench::clock::time_point begun{};

@@ -164,12 +164,12 @@ expected<void> turn_round(std::vector<std::int32_t> nearest, std::vector<float> 
 /// Cosine between items with shrinkage and an exponent on popularity (Sarwar et al., 2001; Aiolli, 2013).
 expected<void> fit_item_knn(const train_config& config, const rows& by_user, const rows& by_item,
                             unsigned threads, const progress_sink& sink, trained_model& out) {
-  auto& how = config.item_knn;
+  auto& options = config.item_knn;
   auto items = by_item.size();
-  auto keep = static_cast<std::uint32_t>(std::min<std::uint64_t>(how.neighbours, items));
+  auto keep = static_cast<std::uint32_t>(std::min<std::uint64_t>(options.neighbours, items));
   // The lists as they are counted and turned round; then these and the table, which one popular item makes as
   // wide as it may be, and which is there twice while it is written.
-  auto widest = static_cast<double>(std::min<std::uint64_t>(how.serve_neighbours, items));
+  auto widest = static_cast<double>(std::min<std::uint64_t>(options.serve_neighbours, items));
   TROUPE_CHECK(within_memory(
       config,
       held(by_user, by_item) + static_cast<double>(items) *
@@ -178,7 +178,7 @@ expected<void> fit_item_knn(const train_config& config, const rows& by_user, con
   std::vector<float> user_weight(by_user.size());
   for (std::uint64_t u = 0; u < by_user.size(); ++u)
     user_weight[u] = static_cast<float>(
-        std::pow(std::max<double>(1, static_cast<double>(by_user[u].size())), -how.user_power));
+        std::pow(std::max<double>(1, static_cast<double>(by_user[u].size())), -options.user_power));
   std::vector<double> norm(items);
   for (std::uint64_t i = 0; i < items; ++i) {
     for (auto user : by_item[i])
@@ -187,7 +187,7 @@ expected<void> fit_item_knn(const train_config& config, const rows& by_user, con
   }
   // The shrinkage counts users; our counts are weighed.
   auto users_taking = std::max<double>(1, static_cast<double>(by_user.values.size()));
-  auto shrink = how.shrink * std::accumulate(norm.begin(), norm.end(), 0.0) / users_taking;
+  auto shrink = options.shrink * std::accumulate(norm.begin(), norm.end(), 0.0) / users_taking;
   // Each candidate hears its own nearest neighbours; serving goes from what was taken to the candidates, so
   // the lists are turned round.
   std::vector<std::int32_t> nearest(items * keep);
@@ -197,21 +197,23 @@ expected<void> fit_item_knn(const train_config& config, const rows& by_user, con
         thread_local std::vector<std::uint32_t> order;
         for (std::uint64_t other = 0; other < items; ++other)
           if (row[other] != 0)
-            row[other] = static_cast<float>(row[other] / (std::pow(norm[other], 1 - how.popularity_power) *
-                                                              std::pow(norm[item], how.popularity_power) +
-                                                          shrink));
+            row[other] =
+                static_cast<float>(row[other] / (std::pow(norm[other], 1 - options.popularity_power) *
+                                                     std::pow(norm[item], options.popularity_power) +
+                                                 shrink));
         row[item] = 0;
         keep_largest(row, keep, order, nearest.data() + item * keep, nearness.data() + item * keep);
       }));
-  return turn_round(std::move(nearest), std::move(nearness), keep, how.serve_neighbours, items, sink, out);
+  return turn_round(std::move(nearest), std::move(nearness), keep, options.serve_neighbours, items, sink,
+                    out);
 }
 
 /// EASE (Steck, 2019): B = I - P / diag(P) with P = (X'X + l2 I)^-1, diagonal zero.
 expected<void> fit_ease(const train_config& config, const rows& by_user, const rows& by_item,
                         unsigned threads, const progress_sink& sink, trained_model& out) {
-  auto& how = config.ease;
+  auto& options = config.ease;
   auto items = by_item.size();
-  auto keep = static_cast<std::uint32_t>(std::min<std::uint64_t>(how.serve_neighbours, items));
+  auto keep = static_cast<std::uint32_t>(std::min<std::uint64_t>(options.serve_neighbours, items));
   auto count = static_cast<double>(items);
   TROUPE_CHECK(
       within_memory(config,
@@ -222,7 +224,7 @@ expected<void> fit_ease(const train_config& config, const rows& by_user, const r
   std::vector<float> ones(by_user.size(), 1.0f);
   TROUPE_CHECK(
       co_occurrences(by_user, by_item, ones, threads, sink, [&](std::uint64_t item, std::span<float> row) {
-        row[item] += static_cast<float>(how.l2);
+        row[item] += static_cast<float>(options.l2);
         std::copy(row.begin(), row.end(), matrix.begin() + static_cast<std::ptrdiff_t>(item * items));
       }));
   tensor::use_threads(threads);
@@ -336,8 +338,8 @@ std::vector<float> gram_of(const std::vector<float>& factors, std::uint64_t widt
 /// that are done, from the calling thread; false where it asks for the end.
 bool solve_side(const train_config& config, const rows& by_row, const std::vector<float>& other,
                 std::vector<float>& own, unsigned threads, const std::function<bool(std::uint64_t)>& tell) {
-  auto& how = config.ials;
-  std::uint64_t width = how.dimensions;
+  auto& options = config.ials;
+  std::uint64_t width = options.dimensions;
   auto gram = gram_of(other, width, threads);
   auto other_rows = other.size() / width;
   std::atomic<std::uint64_t> next{0};
@@ -350,7 +352,7 @@ bool solve_side(const train_config& config, const rows& by_row, const std::vecto
         canceled = true;
       auto taken = by_row[row];
       for (std::uint64_t i = 0; i < matrix.size(); ++i)
-        matrix[i] = static_cast<float>(how.alpha) * gram[i];
+        matrix[i] = static_cast<float>(options.alpha) * gram[i];
       float* right = own.data() + row * width;
       std::fill_n(right, width, 0.0f);
       pointers.clear();
@@ -361,8 +363,8 @@ bool solve_side(const train_config& config, const rows& by_row, const std::vecto
           right[d] += vector[d];
       }
       add_outer_products(pointers, width, matrix.data());
-      auto weight = static_cast<double>(taken.size()) + how.alpha * static_cast<double>(other_rows);
-      auto ridge = static_cast<float>(how.regularization * std::pow(weight, how.frequency_power));
+      auto weight = static_cast<double>(taken.size()) + options.alpha * static_cast<double>(other_rows);
+      auto ridge = static_cast<float>(options.regularization * std::pow(weight, options.frequency_power));
       for (std::uint64_t d = 0; d < width; ++d)
         matrix[d * width + d] += ridge;
       if (taken.empty())
@@ -376,8 +378,8 @@ bool solve_side(const train_config& config, const rows& by_row, const std::vecto
 /// iALS (Hu, Koren, Volinsky, 2008) with the regularization of Rendle et al. (2021).
 expected<void> fit_ials(const train_config& config, const rows& by_user, const rows& by_item,
                         unsigned threads, const progress_sink& sink, trained_model& out) {
-  auto& how = config.ials;
-  std::uint64_t width = how.dimensions;
+  auto& options = config.ials;
+  std::uint64_t width = options.dimensions;
   auto users = by_user.size();
   auto items = by_item.size();
   // The factors, and their copies in the model and in its file while that is written.
@@ -387,12 +389,12 @@ expected<void> fit_ials(const train_config& config, const rows& by_user, const r
                         3 * 4.0 * static_cast<double>((users + items + (threads + 2ULL) * width) * width),
                     "lower ials.dimensions, or raise memory_cap"));
   random_source random{config.seed};
-  auto deviation = how.deviation / std::sqrt(static_cast<double>(width));
+  auto deviation = options.deviation / std::sqrt(static_cast<double>(width));
   auto user_factors = normal_matrix(users, width, deviation, random);
   auto item_factors = normal_matrix(items, width, deviation, random);
   auto begun = std::chrono::steady_clock::now();
   // A step is a row: an iteration of a large log takes minutes.
-  auto steps = how.iterations * (users + items) + users;
+  auto steps = options.iterations * (users + items) + users;
   std::uint64_t before = 0;
   auto tell = [&](std::uint64_t row) {
     auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
@@ -405,9 +407,9 @@ expected<void> fit_ials(const train_config& config, const rows& by_user, const r
     before += by_row.size();
     return whole && tell(0);
   };
-  for (std::uint32_t i = 0; i < how.iterations; ++i)
+  for (std::uint32_t i = 0; i < options.iterations; ++i)
     if (!solve(by_user, item_factors, user_factors) || !solve(by_item, user_factors, item_factors))
-      return fail(ec::canceled, "the training was canceled in iteration {} of {}", i + 1, how.iterations);
+      return fail(ec::canceled, "the training was canceled in iteration {} of {}", i + 1, options.iterations);
   // The users once more, so that they fit the items that are served.
   if (!solve(by_user, item_factors, user_factors))
     return canceled_while("fitting the users to the last items");
@@ -421,8 +423,8 @@ expected<void> fit_ials(const train_config& config, const rows& by_user, const r
 /// BPR matrix factorisation (Rendle et al., 2009) by stochastic gradient descent, one sample after the other.
 expected<void> fit_bpr(const train_config& config, const rows& by_user, std::uint64_t items,
                        const progress_sink& sink, trained_model& out) {
-  auto& how = config.bpr;
-  std::uint64_t width = how.dimensions;
+  auto& options = config.bpr;
+  std::uint64_t width = options.dimensions;
   auto users = by_user.size();
   // The factors, and their copies in the model and in its file while that is written.
   TROUPE_CHECK(within_memory(config,
@@ -448,20 +450,21 @@ expected<void> fit_bpr(const train_config& config, const rows& by_user, std::uin
   auto begun = std::chrono::steady_clock::now();
   auto tell = [&](std::uint64_t step, double loss, double rate) {
     auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-    return !sink || sink({"fitting", step, how.epochs * parts, loss, rate, 0,
+    return !sink || sink({"fitting", step, options.epochs * parts, loss, rate, 0,
                           static_cast<double>(samples) * static_cast<double>(step) /
                               static_cast<double>(parts) / std::max(seconds, 1e-9)});
   };
-  for (std::uint32_t epoch = 0; epoch < how.epochs; ++epoch) {
-    auto part = how.epochs == 1 ? 0 : static_cast<double>(epoch) / (how.epochs - 1);
-    auto rate = static_cast<float>(how.learning_rate + part * (how.last_learning_rate - how.learning_rate));
-    auto ridge = static_cast<float>(how.regularization);
-    auto other_ridge = static_cast<float>(how.item_regularization);
+  for (std::uint32_t epoch = 0; epoch < options.epochs; ++epoch) {
+    auto part = options.epochs == 1 ? 0 : static_cast<double>(epoch) / (options.epochs - 1);
+    auto rate = static_cast<float>(options.learning_rate +
+                                   part * (options.last_learning_rate - options.learning_rate));
+    auto ridge = static_cast<float>(options.regularization);
+    auto other_ridge = static_cast<float>(options.item_regularization);
     double loss = 0;
     for (std::uint64_t s = 0; s < samples; ++s) {
       if (s > 0 && s % part_samples == 0 &&
           !tell(epoch * parts + s / part_samples, loss / static_cast<double>(s), rate))
-        return fail(ec::canceled, "the training was canceled in epoch {} of {}", epoch + 1, how.epochs);
+        return fail(ec::canceled, "the training was canceled in epoch {} of {}", epoch + 1, options.epochs);
       auto at = random.below(samples);
       auto user = user_of[at];
       auto taken = sorted.values[at];
@@ -492,7 +495,7 @@ expected<void> fit_bpr(const train_config& config, const rows& by_user, std::uin
       bias[other] += rate * (-gradient - other_ridge * bias[other]);
     }
     if (!tell((epoch + 1) * parts, loss / static_cast<double>(std::max<std::uint64_t>(1, samples)), rate))
-      return fail(ec::canceled, "the training was canceled after {} of {} epochs", epoch + 1, how.epochs);
+      return fail(ec::canceled, "the training was canceled after {} of {} epochs", epoch + 1, options.epochs);
   }
   out.weights.emplace("item_factors", array::of<float>({items, width}, item_factors));
   out.weights.emplace("item_bias", array::of<float>({items}, bias));

@@ -74,9 +74,10 @@ void say_kernels(const tensor::blas_setting& blas) {
 expected<neural::fitted> train(const command_options& options, const train_config& config,
                                const interactions& data, std::span<const ranking_case> validation) {
   progress_line line{!options.quiet && ::isatty(STDERR_FILENO) == 1};
-  neural::fit_setting how;
-  how.threads = config.threads;
-  return neural::fit(config, data, validation, how, [&](const progress& now) { return line.show(now); });
+  neural::fit_setting fit_options;
+  fit_options.threads = config.threads;
+  return neural::fit(config, data, validation, fit_options,
+                     [&](const progress& now) { return line.show(now); });
 }
 
 } // namespace

@@ -55,15 +55,15 @@ expected<fit_of_rows> trained(const train_config& config, const dcn_config& dcn,
                               neural::process_group& group, const rows_setting& setting, const char* name,
                               const progress_sink& sink) {
   TROUPE_TRY(what, neural::make_dcn({dcn, config.json(), config.seed, rows}));
-  neural::loop_setting how;
-  how.how = dcn.loop;
-  how.seed = config.seed;
-  how.memory_cap = config.memory_cap;
+  neural::loop_setting options;
+  options.config = dcn.loop;
+  options.seed = config.seed;
+  options.memory_cap = config.memory_cap;
   if (!setting.checkpoints.empty())
-    how.checkpoints = setting.checkpoints / name;
-  how.resume = setting.resume;
-  how.identity = fmt::format("dcn {} {} {}", name, config.json(), rows.digest);
-  TROUPE_TRY(loop, neural::train(*what, group, how, sink));
+    options.checkpoints = setting.checkpoints / name;
+  options.resume = setting.resume;
+  options.identity = fmt::format("dcn {} {} {}", name, config.json(), rows.digest);
+  TROUPE_TRY(loop, neural::train(*what, group, options, sink));
   return fit_of_rows{std::move(what), std::move(loop)};
 }
 
@@ -118,10 +118,10 @@ expected<neural::fitted> train_on_rows(const train_config& config, const rows_se
   if (measured.what->trained_on() < rows.size() && epochs > 0) {
     if (setting.next_fit)
       setting.next_fit();
-    auto how = config.dcn;
-    how.validation = how.test = 0;
-    how.loop.epochs = static_cast<std::uint32_t>(epochs);
-    TROUPE_TRY(last, trained(config, how, rows, *group, setting, "last", sink));
+    auto dcn = config.dcn;
+    dcn.validation = dcn.test = 0;
+    dcn.loop.epochs = static_cast<std::uint32_t>(epochs);
+    TROUPE_TRY(last, trained(config, dcn, rows, *group, setting, "last", sink));
     measured = std::move(last);
   }
   TROUPE_TRY(model, measured.what->finish());

@@ -155,25 +155,25 @@ public:
 private:
   expected<neural::fitted> fit(const std::string& name, const train_config& config, const interactions& data,
                                std::span<const ranking_case> validation, std::uint64_t epochs) {
-    neural::fit_setting how;
-    how.threads = threads_;
-    how.group = neural::is_neural(config.model) ? &group_ : nullptr;
-    how.checkpoints = options_.out / "checkpoints" / name;
-    how.resume = options_.resume;
-    how.epochs = epochs;
-    return neural::fit(config, data, validation, how, sink_);
+    neural::fit_setting fit_options;
+    fit_options.threads = threads_;
+    fit_options.group = neural::is_neural(config.model) ? &group_ : nullptr;
+    fit_options.checkpoints = options_.out / "checkpoints" / name;
+    fit_options.resume = options_.resume;
+    fit_options.epochs = epochs;
+    return neural::fit(config, data, validation, fit_options, sink_);
   }
 
   /// Another configuration, of a classic model, on the same part of the data, asked the same questions.
   expected<std::map<std::string, double>> measured_beside(const train_config& config,
                                                           const benchmark& split) {
-    neural::fit_setting how;
-    how.threads = threads_;
+    neural::fit_setting fit_options;
+    fit_options.threads = threads_;
     auto heard = [this](progress now) {
       now.stage = "comparing"; // No step of the fits that are counted.
       return speak_(now);
     };
-    TROUPE_TRY(other, neural::fit(config, split.train, {}, how, heard));
+    TROUPE_TRY(other, neural::fit(config, split.train, {}, fit_options, heard));
     return ask(std::move(other.model), split.test);
   }
 

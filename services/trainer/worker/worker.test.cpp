@@ -82,8 +82,8 @@ std::unique_ptr<setting> beside(const std::string& config,
                                 std::initializer_list<std::pair<const char*, std::string>> production) {
   auto out = std::make_unique<setting>(config);
   boost::json::array list;
-  for (auto& [model, how] : production)
-    list.push_back({{"model", model}, {"config", how}});
+  for (auto& [model, model_config] : production)
+    list.push_back({{"model", model}, {"config", model_config}});
   std::filesystem::create_directories(out->options.out);
   std::ofstream{out->options.out / "production.json"} << boost::json::serialize(list);
   return out;

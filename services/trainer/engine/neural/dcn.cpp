@@ -66,8 +66,8 @@ input input_of(const feature_column& column, std::uint64_t rows) {
 
 class dcn_net : public torch::nn::Module {
 public:
-  dcn_net(const dcn_config& how, const std::vector<input>& inputs, std::uint64_t seed)
-      : stacked_{how.structure == "stacked"} {
+  dcn_net(const dcn_config& config, const std::vector<input>& inputs, std::uint64_t seed)
+      : stacked_{config.structure == "stacked"} {
     auto generator = at::detail::createCPUGenerator(seed);
     auto random = [&](std::vector<std::int64_t> sizes, double deviation) {
       return torch::empty(sizes).normal_(0, deviation, generator);
@@ -76,8 +76,8 @@ public:
     for (auto& each : inputs)
       if (each.from->category) {
         tables_.push_back(register_parameter(fmt::format("embedding_{}", tables_.size()),
-                                             random({how.buckets, how.dimensions}, 0.05)));
-        width += how.dimensions;
+                                             random({config.buckets, config.dimensions}, 0.05)));
+        width += config.dimensions;
       } else {
         width += 2;
       }
@@ -88,12 +88,12 @@ public:
       made.bias = register_parameter(name + "_bias", torch::zeros({out}));
       return made;
     };
-    for (std::uint32_t i = 0; i < how.cross_layers; ++i)
+    for (std::uint32_t i = 0; i < config.cross_layers; ++i)
       cross_.push_back(layer(fmt::format("cross_{}", i), width, width, 0.1));
     auto in = width;
-    for (std::uint32_t i = 0; i < how.deep_layers; ++i) {
-      deep_.push_back(layer(fmt::format("deep_{}", i), in, how.hidden, 2));
-      in = how.hidden;
+    for (std::uint32_t i = 0; i < config.deep_layers; ++i) {
+      deep_.push_back(layer(fmt::format("deep_{}", i), in, config.hidden, 2));
+      in = config.hidden;
     }
     head_ = layer("head", stacked_ ? in : width + in, 1, 0.1);
   }

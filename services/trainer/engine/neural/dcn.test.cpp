@@ -96,13 +96,13 @@ TEST_CASE("what logits say of labels is measured as counted by hand") {
 TEST_CASE("a DCN learns a product of two features, and serving's plain one scores as it does") {
   auto data = moods(4000);
   for (auto* structure : {"parallel", "stacked"}) {
-    auto how = small_config(structure);
-    auto what = make_dcn({how, fmt::format(R"({{"seed":1,"structure":"{}"}})", structure), 1, data.rows});
+    auto config = small_config(structure);
+    auto what = make_dcn({config, fmt::format(R"({{"seed":1,"structure":"{}"}})", structure), 1, data.rows});
     REQUIRE_MESSAGE(what, (what ? std::string{} : render(what.error())));
     auto group = join_group({});
     REQUIRE(group);
     loop_setting setting;
-    setting.how = how.loop;
+    setting.config = config.loop;
     auto done = train(**what, **group, setting, {});
     REQUIRE_MESSAGE(done, (done ? std::string{} : render(done.error())));
 
@@ -129,12 +129,12 @@ TEST_CASE("a DCN learns a product of two features, and serving's plain one score
         auto number = data.rows.columns[c].numbers[r];
         return std::isfinite(number) ? model::feature{static_cast<double>(number)} : model::feature{};
       };
-      model::user_context who;
-      who.features = {value(0)};
+      model::user_context context;
+      context.features = {value(0)};
       std::vector<model::row> one{0};
       std::vector<model::feature> features{value(1), std::span<const std::string>{data.genres[r]}, value(3)};
       std::vector<float> score(1);
-      (*plain)->score(who, {one, features}, score);
+      (*plain)->score(context, {one, features}, score);
       CHECK(score[0] == doctest::Approx(logits[r - from]).epsilon(1e-3).scale(1));
     }
   }
@@ -142,12 +142,12 @@ TEST_CASE("a DCN learns a product of two features, and serving's plain one score
 
 TEST_CASE("rows without both labels, or without features, are no training set") {
   auto data = moods(100);
-  auto how = small_config("parallel");
+  auto config = small_config("parallel");
   std::fill(data.rows.labels.begin(), data.rows.labels.end(), 0.0f);
-  auto same = make_dcn({how, "{}", 1, data.rows});
+  auto same = make_dcn({config, "{}", 1, data.rows});
   REQUIRE(!same);
   CHECK(same.error().code == ec::invalid_argument);
   CHECK(same.error().text.find("needs both kinds") != std::string::npos);
   data.rows.columns.clear();
-  CHECK(!make_dcn({how, "{}", 1, data.rows}));
+  CHECK(!make_dcn({config, "{}", 1, data.rows}));
 }

@@ -29,15 +29,15 @@ expected<fitted> fit(const train_config& config, const interactions& data,
   if (setting.epochs > 0)
     validation = {};
   TROUPE_TRY(what, make_task(config, data, validation));
-  loop_setting how;
-  how.how = loop_of(config);
+  loop_setting options;
+  options.config = loop_of(config);
   if (setting.epochs > 0)
-    how.how.epochs = static_cast<std::uint32_t>(setting.epochs);
-  how.seed = config.seed;
-  how.memory_cap = config.memory_cap;
-  how.checkpoints = setting.checkpoints;
-  how.resume = setting.resume;
-  how.identity = fmt::format("{} {} {} {}", config.model, config.json(), data.digest, data.size());
+    options.config.epochs = static_cast<std::uint32_t>(setting.epochs);
+  options.seed = config.seed;
+  options.memory_cap = config.memory_cap;
+  options.checkpoints = setting.checkpoints;
+  options.resume = setting.resume;
+  options.identity = fmt::format("{} {} {} {}", config.model, config.json(), data.digest, data.size());
   std::unique_ptr<process_group> alone;
   auto* group = setting.group;
   if (group == nullptr) {
@@ -47,7 +47,7 @@ expected<fitted> fit(const train_config& config, const interactions& data,
     alone = std::move(joined);
     group = alone.get();
   }
-  TROUPE_TRY(loop, train(*what, *group, how, sink));
+  TROUPE_TRY(loop, train(*what, *group, options, sink));
   TROUPE_TRY(model, what->finish());
   out.loop = std::move(loop);
   out.model = std::move(model);

@@ -79,13 +79,13 @@ TROUPE_VECTORISED void drop_row(float* row, std::int64_t width, std::uint64_t ke
 }
 
 TROUPE_VECTORISED void adam_row(float* parameter, const float* gradient, float* first, float* second,
-                                std::int64_t count, adam_step how) {
+                                std::int64_t count, adam_step step) {
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) {
-    first[i] = how.beta_1 * first[i] + (1 - how.beta_1) * gradient[i];
-    second[i] = how.beta_2 * second[i] + (1 - how.beta_2) * gradient[i] * gradient[i];
-    auto root = std::sqrt(second[i]) * how.unbias + how.epsilon;
-    parameter[i] = how.keep * parameter[i] - how.rate * first[i] / root;
+    first[i] = step.beta_1 * first[i] + (1 - step.beta_1) * gradient[i];
+    second[i] = step.beta_2 * second[i] + (1 - step.beta_2) * gradient[i] * gradient[i];
+    auto root = std::sqrt(second[i]) * step.unbias + step.epsilon;
+    parameter[i] = step.keep * parameter[i] - step.rate * first[i] / root;
   }
 }
 
@@ -207,13 +207,13 @@ torch::Tensor softmax_loss(const torch::Tensor& hidden, const torch::Tensor& ite
 }
 
 void adam_update(torch::Tensor& parameter, const torch::Tensor& gradient, torch::Tensor& first,
-                 torch::Tensor& second, const adam_step& how) {
+                 torch::Tensor& second, const adam_step& step) {
   auto* value = parameter.data_ptr<float>();
   auto* slope = gradient.data_ptr<float>();
   auto* one = first.data_ptr<float>();
   auto* two = second.data_ptr<float>();
   at::parallel_for(0, parameter.numel(), 1 << 16, [&](std::int64_t begin, std::int64_t end) {
-    loops::adam_row(value + begin, slope + begin, one + begin, two + begin, end - begin, how);
+    loops::adam_row(value + begin, slope + begin, one + begin, two + begin, end - begin, step);
   });
 }
 

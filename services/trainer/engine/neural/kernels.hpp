@@ -39,6 +39,6 @@ struct adam_step {
 /// are larger than caches, and libtorch's operations make eight. All are of one size, contiguous and on the
 /// CPU.
 void adam_update(torch::Tensor& parameter, const torch::Tensor& gradient, torch::Tensor& first,
-                 torch::Tensor& second, const adam_step& how);
+                 torch::Tensor& second, const adam_step& step);
 
 } // namespace troupe::trainer::neural

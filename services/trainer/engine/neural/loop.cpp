@@ -53,17 +53,17 @@ Number number_in(const checkpoint& from, const std::string& name) {
 class trainer {
 public:
   trainer(task& what, process_group& group, const loop_setting& setting, const progress_sink& sink)
-      : task_{what}, group_{group}, setting_{setting}, how_{setting.how}, sink_{sink}, names_{names_of(what)},
-        parameters_{parameters_of(what)}, gradients_{parameters_, group, how_.bucket_bytes},
-        adam_{parameters_, how_.weight_decay}, sampler_{what.samples(), how_.batch, setting.seed},
-        checkpoints_{setting.checkpoints} {}
+      : task_{what}, group_{group}, setting_{setting}, config_{setting.config}, sink_{sink},
+        names_{names_of(what)}, parameters_{parameters_of(what)},
+        gradients_{parameters_, group, config_.bucket_bytes}, adam_{parameters_, config_.weight_decay},
+        sampler_{what.samples(), config_.batch, setting.seed}, checkpoints_{setting.checkpoints} {}
 
   expected<loop_result> run() {
     if (setting_.resume && !setting_.checkpoints.empty())
       TROUPE_CHECK(restore());
     TROUPE_CHECK(begin_alike());
     TROUPE_CHECK(within_memory());
-    steps_ = sampler_.steps_per_epoch() * how_.epochs;
+    steps_ = sampler_.steps_per_epoch() * config_.epochs;
     begun_ = last_checkpoint_ = clock::now();
     auto first = step_;
     while (step_ < steps_ && !stopped_early()) {
@@ -108,8 +108,8 @@ private:
     double best = 0;
     for (auto& each : parameters_)
       best += task_.validation_cases() > 0 ? static_cast<double>(each.nbytes()) : 0;
-    auto all = std::min<std::uint64_t>(how_.batch, task_.samples());
-    auto parts = static_cast<std::uint64_t>(group_.world()) * how_.accumulate;
+    auto all = std::min<std::uint64_t>(config_.batch, task_.samples());
+    auto parts = static_cast<std::uint64_t>(group_.world()) * config_.accumulate;
     auto pass = task_.pass_bytes((all + parts - 1) / parts, all);
     auto bytes = static_cast<double>(resident_bytes()) + best + pass;
     if (bytes > static_cast<double>(setting_.memory_cap))
@@ -121,7 +121,7 @@ private:
     return {};
   }
 
-  bool stopped_early() const { return how_.patience > 0 && stale_ >= how_.patience; }
+  bool stopped_early() const { return config_.patience > 0 && stale_ >= config_.patience; }
 
   /// Ranks that begin with other weights, or at another step, would train nothing of use. No rank begins
   /// before all are here.
@@ -149,11 +149,11 @@ private:
     gradients_.clear();
     task_.module().train();
     double loss = 0;
-    auto passes = std::min<std::uint64_t>(how_.accumulate, std::max<std::uint64_t>(1, mine.size()));
+    auto passes = std::min<std::uint64_t>(config_.accumulate, std::max<std::uint64_t>(1, mine.size()));
     for (std::uint64_t pass = 0; pass < passes && !mine.empty(); ++pass) {
       torch::Tensor part;
       {
-        autocast reduced{how_.precision == "bf16", group_.device().type()};
+        autocast reduced{config_.precision == "bf16", group_.device().type()};
         part = task_.loss({share(mine, pass, passes), all, key}) / weight;
       }
       if (pass + 1 == passes)
@@ -161,7 +161,7 @@ private:
       part.backward();
       loss += part.item<double>();
     }
-    auto due = clock::now() - last_checkpoint_ >= how_.checkpoint_every && group_.rank() == 0;
+    auto due = clock::now() - last_checkpoint_ >= config_.checkpoint_every && group_.rank() == 0;
     // What all ranks must know travels with the gradients: the loss, who wants to stop, whether to save.
     std::array<double, 3> figures{loss, stop_ ? 1.0 : 0.0, due ? 1.0 : 0.0};
     TROUPE_CHECK(gradients_.finish(figures));
@@ -175,9 +175,9 @@ private:
           "the training diverged at step {}: the loss is {}, the gradient's norm {}; lower the learning "
           "rate",
           step_, loss_, norm_);
-    if (how_.clip > 0 && norm_ > how_.clip)
-      gradients_.scale(how_.clip / norm_);
-    rate_ = how_.rate_at(step_, steps_);
+    if (config_.clip > 0 && norm_ > config_.clip)
+      gradients_.scale(config_.clip / norm_);
+    rate_ = config_.rate_at(step_, steps_);
     adam_.step(rate_);
     result_.losses.push_back(loss_);
     samples_ += all.size();
@@ -188,7 +188,7 @@ private:
   expected<void> end_epoch() {
     auto epoch = step_ / sampler_.steps_per_epoch();
     auto cases = task_.validation_cases();
-    if (cases == 0 || epoch % how_.validate_every != 0)
+    if (cases == 0 || epoch % config_.validate_every != 0)
       return {};
     torch::NoGradGuard off;
     task_.module().eval();
@@ -215,7 +215,7 @@ private:
     }
     if (group_.rank() == 0)
       log::info("validated", "epoch {} of {}: loss {:.4f}, validation {:.4f}, best {:.4f} of epoch {}", epoch,
-                how_.epochs, loss_, figure, best_figure_, best_epoch_);
+                config_.epochs, loss_, figure, best_figure_, best_epoch_);
     return {};
   }
 
@@ -306,7 +306,7 @@ private:
   task& task_;
   process_group& group_;
   const loop_setting& setting_;
-  const loop_config& how_;
+  const loop_config& config_;
   const progress_sink& sink_;
   std::vector<std::string> names_;
   std::vector<torch::Tensor> parameters_;

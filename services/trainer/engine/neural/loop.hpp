@@ -13,7 +13,7 @@
 namespace troupe::trainer::neural {
 
 struct loop_setting {
-  loop_config how;
+  loop_config config;
   std::uint64_t seed = 1;
   std::uint64_t memory_cap = 0;      ///< Bytes of this process, reckoned before the first step and looked at
                                      ///< after each sixteenth; more ends the training. 0: no cap.

@@ -95,11 +95,11 @@ private:
 
 loop_setting setting() {
   loop_setting out;
-  out.how.batch = 64;
-  out.how.epochs = 4;
-  out.how.learning_rate = 0.01;
-  out.how.bucket_bytes = 1024;
-  out.how.patience = 0;
+  out.config.batch = 64;
+  out.config.epochs = 4;
+  out.config.learning_rate = 0.01;
+  out.config.bucket_bytes = 1024;
+  out.config.patience = 0;
   return out;
 }
 
@@ -109,8 +109,8 @@ struct outcome {
 };
 
 /// Trains with so many ranks, as threads of this process; what each ended with.
-std::vector<outcome> train_with(std::uint32_t world, const loop_setting& how, const progress_sink& sink = {},
-                                bool validated = false) {
+std::vector<outcome> train_with(std::uint32_t world, const loop_setting& options,
+                                const progress_sink& sink = {}, bool validated = false) {
   troupe::testing::temp_dir dir;
   at::set_num_threads(1);
   std::vector<outcome> out(world);
@@ -128,7 +128,7 @@ std::vector<outcome> train_with(std::uint32_t world, const loop_setting& how, co
           out[r].loop = unexpected<error>{group.error()};
           return;
         }
-        out[r].loop = train(what, **group, how, sink);
+        out[r].loop = train(what, **group, options, sink);
         out[r].weights = what.finish()->weights;
       });
   }
@@ -174,19 +174,19 @@ TEST_CASE("the parts of the ranks make up the batch") {
 }
 
 TEST_CASE("the learning rate rises, then falls as its schedule says") {
-  loop_config how;
-  how.learning_rate = 1;
-  how.warmup = 0.1;
-  how.last_learning_rate = 0.1;
+  loop_config config;
+  config.learning_rate = 1;
+  config.warmup = 0.1;
+  config.last_learning_rate = 0.1;
 
-  CHECK(how.rate_at(0, 100) == doctest::Approx(1.0 / 11));
-  CHECK(how.rate_at(10, 100) == doctest::Approx(1));
-  CHECK(how.rate_at(55, 100) == doctest::Approx(0.55));
-  CHECK(how.rate_at(100, 100) == doctest::Approx(0.1));
-  how.schedule = "linear";
-  CHECK(how.rate_at(55, 100) == doctest::Approx(0.55));
-  how.schedule = "constant";
-  CHECK(how.rate_at(99, 100) == doctest::Approx(1));
+  CHECK(config.rate_at(0, 100) == doctest::Approx(1.0 / 11));
+  CHECK(config.rate_at(10, 100) == doctest::Approx(1));
+  CHECK(config.rate_at(55, 100) == doctest::Approx(0.55));
+  CHECK(config.rate_at(100, 100) == doctest::Approx(0.1));
+  config.schedule = "linear";
+  CHECK(config.rate_at(55, 100) == doctest::Approx(0.55));
+  config.schedule = "constant";
+  CHECK(config.rate_at(99, 100) == doctest::Approx(1));
 }
 
 TEST_CASE("steps are those of libtorch's AdamW, in one pass over memory and where that cannot be") {
@@ -225,13 +225,13 @@ TEST_CASE("training lowers the loss, and training twice gives the same bytes") {
 TEST_CASE("two and four ranks, and accumulation, follow the loss curve of one rank") {
   auto one = train_with(1, setting());
   auto accumulated = setting();
-  accumulated.how.accumulate = 3;
+  accumulated.config.accumulate = 3;
   REQUIRE(one[0].loop);
-  for (auto& [world, how] :
+  for (auto& [world, options] :
        {std::pair{2U, setting()}, {4U, setting()}, {1U, accumulated}, {2U, accumulated}}) {
     CAPTURE(world);
-    CAPTURE(how.how.accumulate);
-    auto many = train_with(world, how);
+    CAPTURE(options.config.accumulate);
+    auto many = train_with(world, options);
     for (auto& rank : many) {
       REQUIRE_MESSAGE(rank.loop, rank.loop.error().text);
       REQUIRE(rank.loop->losses.size() == one[0].loop->losses.size());
@@ -247,13 +247,13 @@ TEST_CASE("a training that is stopped and goes on ends with the bytes of one tha
   for (auto [world, validated] : {std::pair{1U, true}, {2U, false}}) {
     CAPTURE(world);
     troupe::testing::temp_dir dir;
-    auto how = setting();
-    auto undisturbed = train_with(world, how, {}, validated);
-    how.checkpoints = dir.path();
-    how.resume = true;
+    auto options = setting();
+    auto undisturbed = train_with(world, options, {}, validated);
+    options.checkpoints = dir.path();
+    options.resume = true;
     for (std::uint64_t stop : {20, 50}) {
       auto stopped = train_with(
-          world, how, [&](const progress& now) { return now.stage == "validating" || now.step < stop; },
+          world, options, [&](const progress& now) { return now.stage == "validating" || now.step < stop; },
           validated);
       for (auto& rank : stopped) {
         REQUIRE(!rank.loop);
@@ -261,7 +261,7 @@ TEST_CASE("a training that is stopped and goes on ends with the bytes of one tha
       }
     }
 
-    auto last = train_with(world, how, {}, validated);
+    auto last = train_with(world, options, {}, validated);
 
     REQUIRE(last[0].loop);
     CHECK(last[0].loop->resumed_at == 51);
@@ -272,10 +272,10 @@ TEST_CASE("a training that is stopped and goes on ends with the bytes of one tha
 
 TEST_CASE("validation makes steps, and a training told to stop in it stops after the next step") {
   std::uint64_t validating = 0;
-  auto how = setting();
+  auto options = setting();
 
   auto got = train_with(
-      1, how, [&](const progress& now) { return now.stage != "validating" || ++validating < 2; }, true);
+      1, options, [&](const progress& now) { return now.stage != "validating" || ++validating < 2; }, true);
 
   REQUIRE(!got[0].loop);
   CHECK(got[0].loop.error().code == ec::canceled);
@@ -284,15 +284,15 @@ TEST_CASE("validation makes steps, and a training told to stop in it stops after
 }
 
 TEST_CASE("training stops early when validation gains no more, and keeps the best weights") {
-  auto how = setting();
-  how.how.epochs = 400;
-  how.how.patience = 3;
-  how.how.schedule = "constant";
-  auto got = train_with(1, how, {}, true);
+  auto options = setting();
+  options.config.epochs = 400;
+  options.config.patience = 3;
+  options.config.schedule = "constant";
+  auto got = train_with(1, options, {}, true);
 
   REQUIRE(got[0].loop);
   auto steps_per_epoch = 16U;
-  CHECK(got[0].loop->steps == (got[0].loop->epochs + how.how.patience) * steps_per_epoch);
+  CHECK(got[0].loop->steps == (got[0].loop->epochs + options.config.patience) * steps_per_epoch);
   CHECK(got[0].loop->validated.has_value());
 }
 
@@ -326,19 +326,19 @@ TEST_CASE("a damaged checkpoint is passed over for the one before it, and two ar
 
 TEST_CASE("a checkpoint of another configuration, more memory than the cap and a diverged loss are refused") {
   troupe::testing::temp_dir dir;
-  auto how = setting();
-  how.checkpoints = dir.path();
-  how.resume = true;
-  how.identity = "one";
-  train_with(1, how, [](auto& now) { return now.step < 3; });
-  how.identity = "another";
-  auto other = train_with(1, how);
+  auto options = setting();
+  options.checkpoints = dir.path();
+  options.resume = true;
+  options.identity = "one";
+  train_with(1, options, [](auto& now) { return now.step < 3; });
+  options.identity = "another";
+  auto other = train_with(1, options);
   auto small = setting();
   small.memory_cap = 1 << 20;
   auto capped = train_with(1, small);
   auto wild = setting();
-  wild.how.learning_rate = 1e30;
-  wild.how.clip = 0;
+  wild.config.learning_rate = 1e30;
+  wild.config.clip = 0;
   auto diverged = train_with(1, wild);
 
   REQUIRE((!other[0].loop && !capped[0].loop && !diverged[0].loop));
@@ -365,7 +365,7 @@ TEST_CASE("a device or backend that is not there is refused, with one rank too")
 
 TEST_CASE("ranks that begin with other weights are refused") {
   troupe::testing::temp_dir dir;
-  auto how = setting();
+  auto options = setting();
   std::array<expected<loop_result>, 2> got{fail(ec::internal, "not run"), fail(ec::internal, "not run")};
   curve first{1};
   curve second{2};
@@ -374,7 +374,7 @@ TEST_CASE("ranks that begin with other weights are refused") {
     for (std::uint32_t r = 0; r < 2; ++r)
       ranks.emplace_back([&, r] {
         auto group = join_group({r, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{20}});
-        got[r] = train(r == 0 ? first : second, **group, how, {});
+        got[r] = train(r == 0 ? first : second, **group, options, {});
       });
   }
 
@@ -386,7 +386,7 @@ TEST_CASE("ranks that begin with other weights are refused") {
 
 TEST_CASE("a rank whose peer is lost says so") {
   troupe::testing::temp_dir dir;
-  auto how = setting();
+  auto options = setting();
   expected<loop_result> left = fail(ec::internal, "not run");
   std::latch both_joined{2};
   {
@@ -399,7 +399,7 @@ TEST_CASE("a rank whose peer is lost says so") {
     REQUIRE_MESSAGE(group, (group ? std::string{} : render(group.error())));
     lost.join();
     curve what;
-    left = train(what, **group, how, {});
+    left = train(what, **group, options, {});
   }
 
   REQUIRE(!left);

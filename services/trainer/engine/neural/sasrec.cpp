@@ -32,16 +32,17 @@ torch::Tensor indices(const std::vector<std::int64_t>& from, torch::Device devic
   return torch::tensor(from, torch::kInt64).to(device);
 }
 
-nn::LayerNorm norm_of(const settings& how) {
-  return nn::LayerNorm{nn::LayerNormOptions({how.dimensions}).eps(how.norm_epsilon)};
+nn::LayerNorm norm_of(const settings& config) {
+  return nn::LayerNorm{nn::LayerNormOptions({config.dimensions}).eps(config.norm_epsilon)};
 }
 
 struct attention : nn::Module {
-  explicit attention(const settings& how)
-      : query{register_module("query", nn::Linear(how.dimensions, how.dimensions))},
-        key{register_module("key", nn::Linear(how.dimensions, how.dimensions))},
-        value{register_module("value", nn::Linear(how.dimensions, how.dimensions))},
-        output{register_module("output", nn::Linear(how.dimensions, how.dimensions))}, heads{how.heads} {}
+  explicit attention(const settings& config)
+      : query{register_module("query", nn::Linear(config.dimensions, config.dimensions))},
+        key{register_module("key", nn::Linear(config.dimensions, config.dimensions))},
+        value{register_module("value", nn::Linear(config.dimensions, config.dimensions))},
+        output{register_module("output", nn::Linear(config.dimensions, config.dimensions))},
+        heads{config.heads} {}
 
   torch::Tensor forward(const torch::Tensor& x, const sequence_batch& of) {
     auto q = query(x);
@@ -75,9 +76,10 @@ struct attention : nn::Module {
 };
 
 struct feed : nn::Module {
-  explicit feed(const settings& how)
-      : in{register_module("in", nn::Linear(how.dimensions, how.feed))},
-        out{register_module("out", nn::Linear(how.feed, how.dimensions))}, relu{how.activation == "relu"} {}
+  explicit feed(const settings& config)
+      : in{register_module("in", nn::Linear(config.dimensions, config.feed))},
+        out{register_module("out", nn::Linear(config.feed, config.dimensions))}, relu{config.activation ==
+                                                                                      "relu"} {}
 
   torch::Tensor forward(const torch::Tensor& x) {
     auto inner = in(x);
@@ -89,12 +91,12 @@ struct feed : nn::Module {
 };
 
 struct block : nn::Module {
-  explicit block(const settings& how)
-      : attention_norm{register_module("attention_norm", norm_of(how))},
-        attend{register_module("attention", std::make_shared<attention>(how))}, feed_norm{register_module(
-                                                                                    "feed_norm",
-                                                                                    norm_of(how))},
-        feed_forward{register_module("feed", std::make_shared<feed>(how))}, dropout{how.dropout} {}
+  explicit block(const settings& config)
+      : attention_norm{register_module("attention_norm", norm_of(config))},
+        attend{register_module("attention", std::make_shared<attention>(config))}, feed_norm{register_module(
+                                                                                       "feed_norm",
+                                                                                       norm_of(config))},
+        feed_forward{register_module("feed", std::make_shared<feed>(config))}, dropout{config.dropout} {}
 
   torch::Tensor forward(torch::Tensor x, const sequence_batch& of, std::uint64_t key) {
     auto share = is_training() ? dropout : 0;
@@ -110,14 +112,14 @@ struct block : nn::Module {
 };
 
 struct network : nn::Module {
-  network(const settings& with, std::int64_t items) : how{with} {
+  network(const settings& with, std::int64_t items) : config{with} {
     auto normal = [](std::int64_t rows, std::int64_t width) { return torch::randn({rows, width}) * 0.02; };
-    item_embedding = register_parameter("item_embedding", normal(items, how.dimensions));
-    position_embedding = register_parameter("position_embedding", normal(how.length, how.dimensions));
-    for (std::uint32_t b = 0; b < how.blocks; ++b)
-      blocks->push_back(std::make_shared<block>(how));
+    item_embedding = register_parameter("item_embedding", normal(items, config.dimensions));
+    position_embedding = register_parameter("position_embedding", normal(config.length, config.dimensions));
+    for (std::uint32_t b = 0; b < config.blocks; ++b)
+      blocks->push_back(std::make_shared<block>(config));
     register_module("block", blocks);
-    final_norm = register_module("final_norm", norm_of(how));
+    final_norm = register_module("final_norm", norm_of(config));
     torch::NoGradGuard off;
     for (auto& each : named_parameters())
       if (each.key().ends_with(".bias"))
@@ -131,18 +133,18 @@ struct network : nn::Module {
     auto device = item_embedding.device();
     auto x = torch::embedding(item_embedding, indices(of->items, device)) +
              torch::embedding(position_embedding, indices(of->positions, device));
-    x = drop(x, is_training() ? how.dropout : 0, mix(key, 0), of->keys);
-    for (std::uint32_t b = 0; b < how.blocks; ++b) {
+    x = drop(x, is_training() ? config.dropout : 0, mix(key, 0), of->keys);
+    for (std::uint32_t b = 0; b < config.blocks; ++b) {
       auto one = blocks->ptr<block>(b);
       auto pass = [one, of, layer = mix(key, 100 + b)](const torch::Tensor& in) {
         return one->forward(in, *of, layer);
       };
-      x = how.recompute && is_training() ? recomputed(pass, x) : pass(x);
+      x = config.recompute && is_training() ? recomputed(pass, x) : pass(x);
     }
     return x;
   }
 
-  settings how;
+  settings config;
   torch::Tensor item_embedding;
   torch::Tensor position_embedding;
   nn::ModuleList blocks;
@@ -173,13 +175,13 @@ public:
     std::vector<std::size_t> asked;
     for (std::size_t q = 0; q < queries.size(); ++q)
       if (!queries[q].seen.empty()) {
-        sequences.push_back({newest(queries[q].seen, network_->how.length), 0});
+        sequences.push_back({newest(queries[q].seen, network_->config.length), 0});
         asked.push_back(q);
       }
     std::fill(out.begin(), out.end(), 0.0f);
     if (asked.empty())
       return;
-    auto batch = packed(sequences, network_->how.length);
+    auto batch = packed(sequences, network_->config.length);
     auto device = network_->item_embedding.device();
     auto last = network_->states(batch, 0).index_select(0, indices(batch->last, device));
     auto scores =
@@ -195,14 +197,14 @@ private:
 class sasrec_task final : public task {
 public:
   sasrec_task(const train_config& config, const interactions& data, std::span<const ranking_case> validation)
-      : how_{config.sasrec}, items_{static_cast<std::int64_t>(data.items.size())}, by_user_{items_by_user(
-                                                                                       data, false)},
-        validation_{validation}, network_{std::make_shared<network>(how_, items_)} {
+      : config_{config.sasrec}, items_{static_cast<std::int64_t>(data.items.size())}, by_user_{items_by_user(
+                                                                                          data, false)},
+        validation_{validation}, network_{std::make_shared<network>(config_, items_)} {
     for (std::uint32_t user = 0; user < by_user_.size(); ++user)
       // Every step but the first is a target once: windows from the newest backwards.
-      for (auto end = by_user_[user].size(); end >= 2; end -= std::min<std::size_t>(how_.length, end - 1))
+      for (auto end = by_user_[user].size(); end >= 2; end -= std::min<std::size_t>(config_.length, end - 1))
         windows_.push_back({user, static_cast<std::uint32_t>(end)});
-    if (how_.softmax == "sampled")
+    if (config_.softmax == "sampled")
       prepare_sampling(data);
   }
 
@@ -223,11 +225,13 @@ public:
     auto length = static_cast<double>(longest);
     auto places = static_cast<double>(mine) * length;
     // Of a block: scores of attention, masked, as weights, and a gradient; what its layers keep for theirs.
-    auto block = 4 * places * length * how_.heads + places * (12.0 * how_.dimensions + 2.0 * how_.feed);
-    auto blocks = how_.recompute ? block + places * how_.dimensions * how_.blocks : block * how_.blocks;
+    auto block =
+        4 * places * length * config_.heads + places * (12.0 * config_.dimensions + 2.0 * config_.feed);
+    auto blocks =
+        config_.recompute ? block + places * config_.dimensions * config_.blocks : block * config_.blocks;
     auto items = static_cast<double>(items_);
-    auto scores = how_.softmax == "full" ? std::min(places, 512.0) * items + 2 * items * how_.dimensions
-                                         : 4 * places * how_.negatives;
+    auto scores = config_.softmax == "full" ? std::min(places, 512.0) * items + 2 * items * config_.dimensions
+                                            : 4 * places * config_.negatives;
     return 4 * (blocks + scores);
   }
 
@@ -235,7 +239,7 @@ public:
     std::vector<sequence> sequences;
     for (auto each : of.mine)
       sequences.push_back({inputs_of(windows_[each]), each});
-    auto rows = packed(sequences, how_.length);
+    auto rows = packed(sequences, config_.length);
     std::vector<std::int64_t> targets(rows->items.size());
     for (std::size_t s = 0; s < sequences.size(); ++s) {
       auto& window = windows_[of.mine[s]];
@@ -245,8 +249,8 @@ public:
         targets[static_cast<std::size_t>(rows->first[s]) + i] = taken[window.end - size + i];
     }
     auto hidden = network_->final_norm(network_->states(rows, of.key));
-    return how_.softmax == "full" ? softmax_loss(hidden, network_->item_embedding, targets)
-                                  : sampled_loss(hidden, targets, of.key);
+    return config_.softmax == "full" ? softmax_loss(hidden, network_->item_embedding, targets)
+                                     : sampled_loss(hidden, targets, of.key);
   }
 
   std::uint64_t validation_cases() const override { return validation_.size(); }
@@ -275,7 +279,7 @@ private:
   };
 
   std::span<const std::uint32_t> inputs_of(const window& of) const {
-    return newest(by_user_[of.user].first(of.end - 1), how_.length);
+    return newest(by_user_[of.user].first(of.end - 1), config_.length);
   }
 
   void prepare_sampling(const interactions& data) {
@@ -284,13 +288,13 @@ private:
       ++counts[item];
     double sum = 0;
     for (auto& each : counts)
-      sum += each = std::pow(std::max(each, 1.0), how_.negative_power);
+      sum += each = std::pow(std::max(each, 1.0), config_.negative_power);
     double below = 0;
     std::vector<float> expected_count;
     for (auto each : counts) {
       below += each / sum;
       cumulative_.push_back(below);
-      expected_count.push_back(static_cast<float>(std::log(each / sum * how_.negatives)));
+      expected_count.push_back(static_cast<float>(std::log(each / sum * config_.negatives)));
     }
     log_expected_ = torch::tensor(expected_count);
   }
@@ -301,7 +305,7 @@ private:
                              std::uint64_t key) {
     random_source random{mix(key, 7)};
     std::vector<std::int64_t> drawn;
-    for (std::uint32_t i = 0; i < how_.negatives; ++i) {
+    for (std::uint32_t i = 0; i < config_.negatives; ++i) {
       auto at = std::upper_bound(cumulative_.begin(), cumulative_.end(), random.unit()) - cumulative_.begin();
       drawn.push_back(std::min<std::int64_t>(at, items_ - 1));
     }
@@ -319,7 +323,7 @@ private:
     return (torch::logsumexp(scores, 1) - right.squeeze(1)).sum();
   }
 
-  settings how_;
+  settings config_;
   std::int64_t items_;
   rows by_user_;
   std::span<const ranking_case> validation_;

@@ -192,9 +192,9 @@ TEST_CASE("two ranks follow the loss curve of one with dropout on, and recomputi
     for (std::uint32_t r = 0; r < 2; ++r)
       threads.emplace_back([&, r] {
         auto group = join_group({r, 2, (dir / "rendezvous").string(), "gloo", std::chrono::seconds{20}});
-        fit_setting how;
-        how.group = group->get();
-        ranks[r] = fit(config, data, {}, how, {});
+        fit_setting options;
+        options.group = group->get();
+        ranks[r] = fit(config, data, {}, options, {});
       });
   }
 

@@ -67,9 +67,9 @@ TEST_CASE("serving's plain SASRec scores as training's, for histories shorter an
     std::vector<model::row> all(items);
     std::iota(all.begin(), all.end(), 0U);
     for (std::size_t q = 0; q < queries.size(); ++q) {
-      model::user_context who;
-      who.history = seen[q];
-      (*plain)->score(who, all, own);
+      model::user_context context;
+      context.history = seen[q];
+      (*plain)->score(context, all, own);
       for (std::size_t i = 0; i < items; ++i)
         CHECK(own[i] == doctest::Approx(scores[q * items + i]).epsilon(1e-3).scale(1));
     }

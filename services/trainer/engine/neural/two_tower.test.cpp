@@ -59,16 +59,17 @@ two_tower_config small_config() {
   return out;
 }
 
-std::string json_of(const two_tower_config& how) {
-  return fmt::format(R"({{"seed":1,"normalised":{},"activation":"{}"}})", how.normalised, how.activation);
+std::string json_of(const two_tower_config& config) {
+  return fmt::format(R"({{"seed":1,"normalised":{},"activation":"{}"}})", config.normalised,
+                     config.activation);
 }
 
-std::shared_ptr<const trained_model> trained(const two_tower_config& how, const interactions& data) {
-  auto what = make_two_tower({how, json_of(how), 1, data, {}});
+std::shared_ptr<const trained_model> trained(const two_tower_config& config, const interactions& data) {
+  auto what = make_two_tower({config, json_of(config), 1, data, {}});
   auto group = join_group({});
   REQUIRE(group);
   loop_setting setting;
-  setting.how = how.loop;
+  setting.config = config.loop;
   auto done = train(*what, **group, setting, {});
   REQUIRE_MESSAGE(done, (done ? std::string{} : render(done.error())));
   auto model = what->finish();
@@ -102,10 +103,10 @@ TEST_CASE("two towers learn what users of a small world like, and beat popularit
   REQUIRE(beside);
 
   for (auto* context : {"before", "others"}) {
-    auto how = small_config();
-    how.context = context;
-    how.user_embedding = context == std::string{"others"};
-    auto by = two_tower_scorer(trained(how, split.train));
+    auto config = small_config();
+    config.context = context;
+    config.user_embedding = context == std::string{"others"};
+    auto by = two_tower_scorer(trained(config, split.train));
     REQUIRE(by);
     auto got = evaluate(**by, split.test, cutoffs, 1);
     REQUIRE(got);
@@ -117,12 +118,12 @@ TEST_CASE("two towers learn what users of a small world like, and beat popularit
 TEST_CASE("serving's plain two towers score as training's") {
   auto data = small_world(40, 40, 12);
   for (bool normalised : {true, false}) {
-    auto how = small_config();
-    how.normalised = normalised;
-    how.activation = normalised ? "relu" : "gelu";
-    how.user_embedding = true;
-    how.loop.epochs = 2;
-    auto model = trained(how, data);
+    auto config = small_config();
+    config.normalised = normalised;
+    config.activation = normalised ? "relu" : "gelu";
+    config.user_embedding = true;
+    config.loop.epochs = 2;
+    auto model = trained(config, data);
     auto torch_side = two_tower_scorer(model);
     REQUIRE(torch_side);
     auto plain = plain_scorer(*model);
@@ -137,10 +138,10 @@ TEST_CASE("serving's plain two towers score as training's") {
     std::vector<model::row> all(40);
     std::iota(all.begin(), all.end(), 0U);
     for (std::size_t q = 0; q < queries.size(); ++q) {
-      model::user_context who;
-      who.history = seen[q];
-      who.user = queries[q].user;
-      plain->score(who, all, own);
+      model::user_context context;
+      context.history = seen[q];
+      context.user = queries[q].user;
+      plain->score(context, all, own);
       for (std::size_t i = 0; i < 40; ++i)
         CHECK(own[i] == doctest::Approx(scores[q * 40 + i]).epsilon(1e-4).scale(1));
     }
@@ -154,11 +155,11 @@ TEST_CASE("the loss is a softmax over the step's items less their log frequency,
   data.items = {"a", "b", "c"};
   data.user = {0, 0, 1, 1, 2, 2, 2};
   data.item = {0, 1, 1, 2, 0, 2, 1};
-  auto how = small_config();
-  how.history = 1;
+  auto config = small_config();
+  config.history = 1;
   for (bool logq : {true, false}) {
-    how.logq = logq;
-    auto what = make_two_tower({how, json_of(how), 5, data, {}});
+    config.logq = logq;
+    auto what = make_two_tower({config, json_of(config), 5, data, {}});
     REQUIRE(what->samples() == 4); // The third user's second window is (c b).
     std::vector<std::uint32_t> all{0, 1, 2, 3};
     auto got = what->loss({all, all, 1}).item<double>();
@@ -170,12 +171,12 @@ TEST_CASE("the loss is a softmax over the step's items less their log frequency,
     std::array<double, 3> frequency{2.0 / 7, 3.0 / 7, 2.0 / 7};
     double wanted = 0;
     for (std::size_t i = 0; i < 4; ++i) {
-      model::user_context who;
-      who.history = {input[i]};
+      model::user_context context;
+      context.history = {input[i]};
       std::vector<float> scores(3);
-      plain->score(who, std::vector<model::row>{0, 1, 2}, scores);
+      plain->score(context, std::vector<model::row>{0, 1, 2}, scores);
       auto logit = [&](std::uint32_t item) {
-        return scores[item] / how.temperature - (logq ? std::log(frequency[item]) : 0);
+        return scores[item] / config.temperature - (logq ? std::log(frequency[item]) : 0);
       };
       double sum = 0;
       for (std::size_t j = 0; j < 4; ++j)
@@ -195,14 +196,14 @@ TEST_CASE("the loss is a softmax over the step's items less their log frequency,
 
 TEST_CASE("scores that would take more than memory_cap are refused before the first step") {
   auto data = small_world(300, 120, 100);
-  auto how = small_config();
-  how.history = 99;
-  how.loop.batch = 256;
-  auto what = make_two_tower({how, json_of(how), 5, data, {}});
+  auto config = small_config();
+  config.history = 99;
+  config.loop.batch = 256;
+  auto what = make_two_tower({config, json_of(config), 5, data, {}});
   auto group = join_group({});
   REQUIRE(group);
   loop_setting setting;
-  setting.how = how.loop;
+  setting.config = config.loop;
   setting.memory_cap = std::uint64_t{4} << 30; // The scores alone are (256 * 99)^2 * 4 bytes: 2.4 GiB.
   std::uint64_t steps = 0;
 
