@@ -21,7 +21,7 @@ struct generate_options {
   std::string mean_delay = "1h";
   double drift_at = -1;
   bool quiet = false;
-  synthetic_data::settings how;
+  synthetic_data::settings config;
 };
 
 /// One line on a terminal's stderr that is written over itself, four times a second at most.
@@ -65,29 +65,29 @@ expected<void> write_all(const std::filesystem::path& path, std::uint64_t count,
 }
 
 expected<void> generate(const context& context, generate_options options) {
-  auto& how = options.how;
+  auto& config = options.config;
   TROUPE_TRY(start, parse_rfc3339(options.start));
-  how.start = start;
+  config.start = start;
   TROUPE_TRY(span, parse_duration(options.span));
-  how.span = span;
+  config.span = span;
   TROUPE_TRY(mean_delay, parse_duration(options.mean_delay));
-  how.mean_delay = mean_delay;
+  config.mean_delay = mean_delay;
   if (options.drift_at >= 0)
-    how.drift_at = options.drift_at;
-  TROUPE_CHECK(how.validate());
+    config.drift_at = options.drift_at;
+  TROUPE_CHECK(config.validate());
   std::error_code err;
   std::filesystem::create_directories(options.out, err);
   if (err)
     return fail(errno_code(err.value()), "cannot create {}: {}", options.out.string(), err.message());
   context::watch_interrupt();
 
-  synthetic_data::generator source{how};
+  synthetic_data::generator source{config};
   auto& laws = source.laws();
   auto path_of = [&](std::string_view what) {
     return options.out / fmt::format("{}.{}", what, options.format);
   };
-  TROUPE_CHECK(write_all(path_of("users"), how.users, [&](auto i) { return laws.user_record(i); }));
-  TROUPE_CHECK(write_all(path_of("items"), how.items, [&](auto i) { return laws.item_record(i); }));
+  TROUPE_CHECK(write_all(path_of("users"), config.users, [&](auto i) { return laws.user_record(i); }));
+  TROUPE_CHECK(write_all(path_of("items"), config.items, [&](auto i) { return laws.item_record(i); }));
   {
     progress_line progress{!options.quiet && stderr_is_terminal()};
     TROUPE_TRY(file, synthetic_data::create_record_file(path_of("events")));
@@ -96,9 +96,9 @@ expected<void> generate(const context& context, generate_options options) {
       TROUPE_CHECK(file->write(*event));
       if (++written % 4096 != 0)
         continue;
-      progress.show(written, how.events);
+      progress.show(written, config.events);
       if (context::interrupted())
-        return fail(ec::canceled, "stopped after {} of {} events", written, how.events);
+        return fail(ec::canceled, "stopped after {} of {} events", written, config.events);
     }
     TROUPE_CHECK(file->close());
   }
@@ -113,13 +113,13 @@ expected<void> generate(const context& context, generate_options options) {
     fmt::print(R"({{"out":{},"format":"{}","users":{},"items":{},"events":{},"impressions":{},"clicks":{},)"
                R"("ratings":{},"late":{},"sessions":{},"seed":{}}})"
                "\n",
-               json_string(options.out.string()), options.format, how.users, how.items, made.events(),
-               made.impressions, made.clicks, made.ratings, made.late, made.sessions, how.seed);
+               json_string(options.out.string()), options.format, config.users, config.items, made.events(),
+               made.impressions, made.clicks, made.ratings, made.late, made.sessions, config.seed);
   else
     fmt::print(
         "{}: {} users, {} items, {} events ({} impressions, {} clicks, {} ratings; {} late) in {} sessions\n"
         "next: troupe ingest '{}/*.{}'\n",
-        options.out.string(), how.users, how.items, made.events(), made.impressions, made.clicks,
+        options.out.string(), config.users, config.items, made.events(), made.impressions, made.clicks,
         made.ratings, made.late, made.sessions, options.out.string(), options.format);
   return {};
 }
@@ -128,26 +128,26 @@ expected<void> generate(const context& context, generate_options options) {
 
 void add_generate_commands(command_line::command& app, context& context) {
   auto options = std::make_shared<generate_options>();
-  auto& how = options->how;
+  auto& config = options->config;
   auto* sub = app.add_command("generate",
                               "Write synthetic data whose preference model is known: users, items, events");
   sub->add_option("--out", options->out, "Folder for users, items, events and truth.json")->required();
   sub->add_option("--format", options->format, "jsonl, jsonl.gz, jsonl.zst or parquet")
       ->check(command_line::one_of({"jsonl", "jsonl.gz", "jsonl.zst", "parquet"}))
       ->show_default();
-  sub->add_option("--seed", how.seed, "The same seed gives the same bytes")->show_default();
-  sub->add_option("--users", how.users)->show_default();
-  sub->add_option("--items", how.items)->show_default();
-  sub->add_option("--events", how.events, "Impressions, clicks and ratings together")->show_default();
+  sub->add_option("--seed", config.seed, "The same seed gives the same bytes")->show_default();
+  sub->add_option("--users", config.users)->show_default();
+  sub->add_option("--items", config.items)->show_default();
+  sub->add_option("--events", config.events, "Impressions, clicks and ratings together")->show_default();
   sub->add_option("--start", options->start, "Time of the first session, RFC 3339")->show_default();
   sub->add_option("--span", options->span, "From the first session to about the last: 12h, 30d")
       ->check(check_duration)
       ->show_default();
-  sub->add_option("--item-skew", how.item_skew, "Zipf exponent of item popularity")->show_default();
-  sub->add_option("--user-skew", how.user_skew, "Zipf exponent of user activity")->show_default();
-  sub->add_option("--exploration", how.exploration, "Uniform share of the logging policy")->show_default();
-  sub->add_option("--slate", how.slate, "Positions shown at once")->show_default();
-  sub->add_option("--late", how.late, "Share of events that arrive behind later ones")->show_default();
+  sub->add_option("--item-skew", config.item_skew, "Zipf exponent of item popularity")->show_default();
+  sub->add_option("--user-skew", config.user_skew, "Zipf exponent of user activity")->show_default();
+  sub->add_option("--exploration", config.exploration, "Uniform share of the logging policy")->show_default();
+  sub->add_option("--slate", config.slate, "Positions shown at once")->show_default();
+  sub->add_option("--late", config.late, "Share of events that arrive behind later ones")->show_default();
   sub->add_option("--mean-delay", options->mean_delay, "Mean delay of late events")
       ->check(check_duration)
       ->show_default();

@@ -136,32 +136,34 @@ expected<void> show(context& with, wire::Kind kind, chunk payload) {
   return {};
 }
 
-expected<void> recommend(context& with, const rank_options& how) {
+expected<void> recommend(context& with, const rank_options& options) {
   flatbuffers::FlatBufferBuilder out;
-  auto release = out.CreateString(how.release), arm = out.CreateString(""),
-       user = out.CreateString(how.subject);
-  auto session = out.CreateVectorOfStrings(how.session), exclude = out.CreateVectorOfStrings(how.exclude);
-  out.Finish(
-      wire::CreateRank(out, release, arm, user, session, 0, 0, exclude, 0, how.n, how.explain, how.seed),
-      "TRPK");
+  auto release = out.CreateString(options.release), arm = out.CreateString(""),
+       user = out.CreateString(options.subject);
+  auto session = out.CreateVectorOfStrings(options.session),
+       exclude = out.CreateVectorOfStrings(options.exclude);
+  out.Finish(wire::CreateRank(out, release, arm, user, session, 0, 0, exclude, 0, options.n, options.explain,
+                              options.seed),
+             "TRPK");
   return show(with, wire::Kind::rank, net::bytes_of(out));
 }
 
-expected<void> similar(context& with, const rank_options& how) {
+expected<void> similar(context& with, const rank_options& options) {
   flatbuffers::FlatBufferBuilder out;
-  out.Finish(wire::CreateSimilarDirect(out, how.release.c_str(), how.subject.c_str(), how.n), "TRPK");
+  out.Finish(wire::CreateSimilarDirect(out, options.release.c_str(), options.subject.c_str(), options.n),
+             "TRPK");
   return show(with, wire::Kind::similar, net::bytes_of(out));
 }
 
 /// Each replica by itself: they hold what they were told to.
-expected<void> rankers(context& with, wire::Kind kind, const rank_options& how) {
+expected<void> rankers(context& with, wire::Kind kind, const rank_options& options) {
   TROUPE_TRY(client, with.client(ranker_service));
   if (with.json)
     std::cout << '[';
   for (std::uint32_t r = 0; r < client->replicas(); ++r) {
     flatbuffers::FlatBufferBuilder out;
     if (kind == wire::Kind::prepare)
-      out.Finish(wire::CreatePrepare(out, out.CreateVectorOfStrings(how.releases)), "TRPK");
+      out.Finish(wire::CreatePrepare(out, out.CreateVectorOfStrings(options.releases)), "TRPK");
     else
       out.Finish(wire::CreateLoadedQuery(out), "TRPK");
     TROUPE_TRY(got, client->call_to(r, kind, net::bytes_of(out), deadline::in(5s)));
@@ -198,19 +200,20 @@ void add_ranker_commands(command_line::command& app, context& with) {
   all->allow_command();
   auto asking = [&](const char* name, const char* what, const char* subject) {
     auto* sub = all->add_command(name, what);
-    auto how = std::make_shared<rank_options>();
-    sub->add_option(subject, how->subject)->required();
-    sub->add_option("-n,--n", how->n, "How many items")->show_default();
-    sub->add_option("--release", how->release, "Of which release; else of the one that became ready last");
-    return std::pair{sub, how};
+    auto options = std::make_shared<rank_options>();
+    sub->add_option(subject, options->subject)->required();
+    sub->add_option("-n,--n", options->n, "How many items")->show_default();
+    sub->add_option("--release", options->release,
+                    "Of which release; else of the one that became ready last");
+    return std::pair{sub, options};
   };
-  auto [one, how] = asking("recommend", "What a user should see", "user");
-  one->add_flag("--explain", how->explain, "Scores of each model, notes, features with their ages");
-  one->add_option("--session", how->session, "Items of this visit, oldest first");
-  one->add_option("--exclude", how->exclude, "Items not to show");
-  one->add_option("--seed", how->seed, "Of exploration");
+  auto [one, options] = asking("recommend", "What a user should see", "user");
+  one->add_flag("--explain", options->explain, "Scores of each model, notes, features with their ages");
+  one->add_option("--session", options->session, "Items of this visit, oldest first");
+  one->add_option("--exclude", options->exclude, "Items not to show");
+  one->add_option("--seed", options->seed, "Of exploration");
   with.command(
-      *one, [&with, how = how] { return recommend(with, *how); }, ranker_hint);
+      *one, [&with, options = options] { return recommend(with, *options); }, ranker_hint);
   auto [two, like] = asking("similar", "Items like an item", "item");
   with.command(
       *two, [&with, like = like] { return similar(with, *like); }, ranker_hint);

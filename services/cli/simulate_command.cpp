@@ -25,7 +25,7 @@ using clock = std::chrono::steady_clock;
 
 struct simulate_options {
   gateway_options gateway;
-  synthetic_data::settings how;
+  synthetic_data::settings config;
   std::string held_out;
   std::uint64_t visits = 1'000;
   std::uint64_t visit_seed = 1;
@@ -110,9 +110,9 @@ void print(const context& context, const simulate_options& given, traffic_totals
   std::ranges::sort(all.latencies_us);
   auto p50 = at_share(all.latencies_us, 0.5), p99 = at_share(all.latencies_us, 0.99);
   json::array arms;
-  for (const auto& [who, sums] : all.arms) {
-    arms.push_back({{"arm", who.first},
-                    {"release", who.second},
+  for (const auto& [key, sums] : all.arms) {
+    arms.push_back({{"arm", key.first},
+                    {"release", key.second},
                     {"visits", sums.visits},
                     {"impressions", sums.impressions},
                     {"clicks", sums.clicks},
@@ -121,7 +121,7 @@ void print(const context& context, const simulate_options& given, traffic_totals
                     {"high", sums.rate() + sums.margin()}});
     if (!context.json)
       fmt::print("{:<12} {:<12} {:>8} visits {:>9} shown {:>8} clicks   click rate {:.5f} +- {:.5f}\n",
-                 who.first.empty() ? "(no arm)" : who.first, who.second.substr(0, 12), sums.visits,
+                 key.first.empty() ? "(no arm)" : key.first, key.second.substr(0, 12), sums.visits,
                  sums.impressions, sums.clicks, sums.rate(), sums.margin());
   }
   json::array differences;
@@ -156,10 +156,10 @@ void print(const context& context, const simulate_options& given, traffic_totals
 }
 
 expected<void> simulate(context& context, const simulate_options& given) {
-  TROUPE_CHECK(given.how.validate());
+  TROUPE_CHECK(given.config.validate());
   std::unique_ptr<user_simulator> who_comes;
   if (given.held_out.empty()) {
-    who_comes = simulate_synthetic_users(given.how);
+    who_comes = simulate_synthetic_users(given.config);
   } else {
     TROUPE_TRY(made, simulate_held_out_users(given.held_out, {}));
     who_comes = std::move(made);
@@ -214,7 +214,7 @@ expected<void> simulate(context& context, const simulate_options& given) {
 
 void add_simulate_commands(command_line::command& app, context& context) {
   auto options = std::make_shared<simulate_options>();
-  auto& how = options->how;
+  auto& config = options->config;
   auto* sub = app.add_command(
       "simulate",
       "Simulated users, those of `troupe generate` or with the tastes of held-out events, ask, look, click "
@@ -230,11 +230,11 @@ void add_simulate_commands(command_line::command& app, context& context) {
   sub->add_option("--parallel", options->parallel, "Users at a time")
       ->check(command_line::between(1, 256))
       ->show_default();
-  sub->add_option("--seed", how.seed, "As given to `troupe generate`")->show_default();
-  sub->add_option("--users", how.users, "As given to `troupe generate`")->show_default();
-  sub->add_option("--items", how.items, "As given to `troupe generate`")->show_default();
-  sub->add_option("--item-skew", how.item_skew, "As given to `troupe generate`")->show_default();
-  sub->add_option("--user-skew", how.user_skew, "As given to `troupe generate`")->show_default();
+  sub->add_option("--seed", config.seed, "As given to `troupe generate`")->show_default();
+  sub->add_option("--users", config.users, "As given to `troupe generate`")->show_default();
+  sub->add_option("--items", config.items, "As given to `troupe generate`")->show_default();
+  sub->add_option("--item-skew", config.item_skew, "As given to `troupe generate`")->show_default();
+  sub->add_option("--user-skew", config.user_skew, "As given to `troupe generate`")->show_default();
   sub->add_flag("--quiet", options->quiet, "No progress line");
   options->gateway.bind(*sub);
   context.command(*sub, [&context, options] { return simulate(context, *options); });

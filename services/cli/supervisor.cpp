@@ -57,11 +57,11 @@ supervisor::supervisor(supervisor_options options) : options_{std::move(options)
       auto& each = processes_.emplace_back();
       each.entry = &entry;
       each.replica = replica;
-      widest = std::max(widest, each.who().size());
+      widest = std::max(widest, each.identity().size());
     }
   std::size_t next = 0;
   for (auto& each : processes_) {
-    each.prefix = fmt::format("{:<{}} | ", each.who(), widest);
+    each.prefix = fmt::format("{:<{}} | ", each.identity(), widest);
     if (options_.colour)
       each.prefix = fmt::format("\033[{}m{}\033[0m", colours[next++ % colours.size()], each.prefix);
   }
@@ -131,12 +131,12 @@ expected<void> supervisor::start(process& each) {
   int lines[2];
   int ready[2];
   if (::pipe2(lines, O_CLOEXEC) != 0)
-    return fail(ec::io_failed, "cannot start {}: {}", each.who(), errno_text(errno));
+    return fail(ec::io_failed, "cannot start {}: {}", each.identity(), errno_text(errno));
   if (::pipe2(ready, O_CLOEXEC) != 0) {
     auto number = errno;
     ::close(lines[0]);
     ::close(lines[1]);
-    return fail(ec::io_failed, "cannot start {}: {}", each.who(), errno_text(number));
+    return fail(ec::io_failed, "cannot start {}: {}", each.identity(), errno_text(number));
   }
   auto parent = ::getpid();
   auto watched = watched_signals();
@@ -162,7 +162,7 @@ expected<void> supervisor::start(process& each) {
   if (child < 0) {
     ::close(lines[0]);
     ::close(ready[0]);
-    return fail(ec::io_failed, "cannot start {}: {}", each.who(), errno_text(errno));
+    return fail(ec::io_failed, "cannot start {}: {}", each.identity(), errno_text(errno));
   }
   for (int fd : {lines[0], ready[0]})
     ::fcntl(fd, F_SETFL, O_NONBLOCK);
@@ -172,7 +172,7 @@ expected<void> supervisor::start(process& each) {
   each.is = state::starting;
   each.since = clock::now();
   each.next = each.since + now(each).start_timeout;
-  log::info("process-started", "up started {} as process {}", each.who(), child);
+  log::info("process-started", "up started {} as process {}", each.identity(), child);
   return {};
 }
 
@@ -281,12 +281,12 @@ void supervisor::ended(process& each, int status) {
     write_line(each, std::exchange(each.line, {}));
   close_fd(each.ready_fd);
   each.id = -1;
-  auto how = WIFSIGNALED(status)
-                 ? fmt::format("was ended by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)))
-                 : fmt::format("ended with code {}", WEXITSTATUS(status));
+  auto ending = WIFSIGNALED(status) ? fmt::format("was ended by signal {} ({})", WTERMSIG(status),
+                                                  ::strsignal(WTERMSIG(status)))
+                                    : fmt::format("ended with code {}", WEXITSTATUS(status));
   if (stopping_) {
     each.is = state::ended;
-    log::info("process-ended", "{} {}", each.who(), how);
+    log::info("process-ended", "{} {}", each.identity(), ending);
     return;
   }
   bool steady = each.is == state::ready && clock::now() - each.since >= options_.steady;
@@ -294,15 +294,16 @@ void supervisor::ended(process& each, int status) {
       steady || each.delay == 0ms ? options_.first_delay : std::min(each.delay * 2, options_.longest_delay);
   auto code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
   if (!each.was_ready && (code == exit_usage || code == exit_address_in_use || code == exit_not_there)) {
-    auto why = code == exit_address_in_use ? "its address is in use" : how;
-    result_ = fail(ec::invalid_argument, "{} does not start: {}; its lines above say more", each.who(), why);
+    auto why = code == exit_address_in_use ? "its address is in use" : ending;
+    result_ =
+        fail(ec::invalid_argument, "{} does not start: {}; its lines above say more", each.identity(), why);
     each.is = state::ended;
     return begin_stop();
   }
   each.is = state::resting;
   each.since = clock::now();
   each.next = each.since + each.delay;
-  log::warn("process-restart", "{} {}; up starts it again in {}", each.who(), how,
+  log::warn("process-restart", "{} {}; up starts it again in {}", each.identity(), ending,
             to_duration_text(std::chrono::microseconds{each.delay}));
 }
 
@@ -359,12 +360,13 @@ void supervisor::check_times() {
       continue;
     if (each.is == state::starting) {
       log::error(
-          "process-start-late", "{} was not ready within {} and is killed", each.who(),
+          "process-start-late", "{} was not ready within {} and is killed", each.identity(),
           to_duration_text(std::chrono::duration_cast<std::chrono::microseconds>(each.next - each.since)));
       ::kill(each.id, SIGKILL);
       each.next = now + 60s;
     } else if (each.is == state::stopping) {
-      log::error("process-stop-late", "{} did not stop within its drain budget and is killed", each.who());
+      log::error("process-stop-late", "{} did not stop within its drain budget and is killed",
+                 each.identity());
       ::kill(each.id, SIGKILL);
       killed_ = true;
       each.next = now + 60s;

@@ -66,7 +66,7 @@ private:
     clock::time_point next;  ///< When to do something: start again, give up waiting.
     std::string prefix;
 
-    std::string who() const { return entry->name + "/" + std::to_string(replica); }
+    std::string identity() const { return entry->name + "/" + std::to_string(replica); }
   };
 
   expected<void> prepare();

@@ -23,7 +23,7 @@ std::optional<std::uint64_t> number_in(std::string_view id, char letter, std::ui
 
 class synthetic_users final : public user_simulator {
 public:
-  explicit synthetic_users(const synthetic_data::settings& how) : laws_{how} {}
+  explicit synthetic_users(const synthetic_data::settings& config) : laws_{config} {}
 
   std::string draw_user(synthetic_data::random& source) const override {
     return synthetic_data::preference_model::user_id(laws_.draw_user(source));
@@ -31,10 +31,11 @@ public:
 
   std::optional<double> click_probability(std::string_view user, std::string_view item,
                                           unsigned position) const override {
-    auto who = number_in(user, 'u', laws_.of().users), what = number_in(item, 'i', laws_.of().items);
-    if (!who || !what)
+    auto user_number = number_in(user, 'u', laws_.of().users),
+         item_number = number_in(item, 'i', laws_.of().items);
+    if (!user_number || !item_number)
       return std::nullopt;
-    return laws_.click_probability(*who, *what, position, laws_.of().start);
+    return laws_.click_probability(*user_number, *item_number, position, laws_.of().start);
   }
 
 private:
@@ -70,8 +71,8 @@ private:
 
 } // namespace
 
-std::unique_ptr<user_simulator> simulate_synthetic_users(const synthetic_data::settings& how) {
-  return std::make_unique<synthetic_users>(how);
+std::unique_ptr<user_simulator> simulate_synthetic_users(const synthetic_data::settings& config) {
+  return std::make_unique<synthetic_users>(config);
 }
 
 expected<std::unique_ptr<user_simulator>> simulate_held_out_users(const std::string& path,

@@ -26,7 +26,7 @@ public:
 };
 
 /// Those of `troupe generate`: their attraction is that of its preference model.
-std::unique_ptr<user_simulator> simulate_synthetic_users(const synthetic_data::settings& how);
+std::unique_ptr<user_simulator> simulate_synthetic_users(const synthetic_data::settings& config);
 
 /// The users of events that were held out (`troupe split`): attraction is 0.8 for an item that the user took
 /// in them and 0.02 for any other. A user comes as often as he has events there.

@@ -27,11 +27,12 @@ double rhythm(timestamp at) {
 
 } // namespace
 
-generator::generator(settings how) : preferences_{how}, clock_{how.seed, 0xc10c}, session_start_{how.start} {
+generator::generator(settings config)
+    : preferences_{config}, clock_{config.seed, 0xc10c}, session_start_{config.start} {
   // About one impression in eight is clicked, and a part of the clicks is rated.
-  auto per_session = slates_per_session * how.slate * 1.15;
-  auto sessions = std::max(1.0, static_cast<double>(how.events) / per_session);
-  mean_gap_us_ = static_cast<double>(how.span.count()) / sessions;
+  auto per_session = slates_per_session * config.slate * 1.15;
+  auto sessions = std::max(1.0, static_cast<double>(config.events) / per_session);
+  mean_gap_us_ = static_cast<double>(config.span.count()) / sessions;
 }
 
 std::optional<record> generator::next() {

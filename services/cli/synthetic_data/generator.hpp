@@ -25,7 +25,7 @@ class generator {
 public:
   static constexpr std::size_t most_held = 65'536;
 
-  explicit generator(settings how);
+  explicit generator(settings config);
 
   /// The next event; nothing at the end.
   std::optional<record> next();

@@ -47,8 +47,8 @@ enum class packing { plain, gzip, zstd };
 /// JSON lines, packed or not, in blocks of 256 KiB.
 class json_lines_file final : public record_file {
 public:
-  json_lines_file(std::filesystem::path path, std::FILE* file, packing how)
-      : path_{std::move(path)}, file_{file}, how_{how} {}
+  json_lines_file(std::filesystem::path path, std::FILE* file, packing compression)
+      : path_{std::move(path)}, file_{file}, compression_{compression} {}
 
   ~json_lines_file() override {
     if (file_)
@@ -59,12 +59,12 @@ public:
   }
 
   expected<void> start() {
-    if (how_ == packing::gzip) {
+    if (compression_ == packing::gzip) {
       if (deflateInit2(&gzip_, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         return fail(ec::internal, "cannot start gzip for {}", path_.string());
       gzip_ready_ = true;
     }
-    if (how_ == packing::zstd) {
+    if (compression_ == packing::zstd) {
       zstd_ = ZSTD_createCCtx();
       if (!zstd_)
         return fail(ec::internal, "cannot start zstd for {}", path_.string());
@@ -96,7 +96,7 @@ private:
   }
 
   expected<void> flush(bool last) {
-    switch (how_) {
+    switch (compression_) {
     case packing::plain:
       TROUPE_CHECK(put(buffer_.data(), buffer_.size()));
       break;
@@ -140,7 +140,7 @@ private:
 
   std::filesystem::path path_;
   std::FILE* file_;
-  packing how_;
+  packing compression_;
   std::string buffer_;
   std::string packed_;
   z_stream gzip_{};
@@ -185,11 +185,13 @@ void append_json_line(std::string& to, const record& rec) {
 
 expected<std::unique_ptr<record_file>> create_json_lines(const std::filesystem::path& path) {
   auto extension = path.extension();
-  auto how = extension == ".gz" ? packing::gzip : extension == ".zst" ? packing::zstd : packing::plain;
+  auto compression = extension == ".gz"    ? packing::gzip
+                     : extension == ".zst" ? packing::zstd
+                                           : packing::plain;
   auto* file = std::fopen(path.c_str(), "wb");
   if (!file)
     return fail(errno_code(errno), "cannot create {}: {}", path.string(), errno_text(errno));
-  auto out = std::make_unique<json_lines_file>(path, file, how);
+  auto out = std::make_unique<json_lines_file>(path, file, compression);
   TROUPE_CHECK(out->start());
   return out;
 }

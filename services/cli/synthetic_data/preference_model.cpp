@@ -64,14 +64,15 @@ expected<void> settings::validate() const {
   return {};
 }
 
-preference_model::preference_model(settings how)
-    : settings_{how}, popularity_{how.items, how.item_skew}, activity_{how.users, how.user_skew},
-      item_of_rank_{how.items, random::mix(how.seed + 1)},
-      item_of_rank_drifted_{how.items, random::mix(how.seed + 2)}, user_of_rank_{how.users,
-                                                                                 random::mix(how.seed + 3)} {
-  if (how.drift_at)
-    drift_time_ = how.start + std::chrono::microseconds{static_cast<std::int64_t>(
-                                  *how.drift_at * static_cast<double>(how.span.count()))};
+preference_model::preference_model(settings config)
+    : settings_{config}, popularity_{config.items, config.item_skew},
+      activity_{config.users, config.user_skew}, item_of_rank_{config.items, random::mix(config.seed + 1)},
+      item_of_rank_drifted_{config.items, random::mix(config.seed + 2)}, user_of_rank_{
+                                                                             config.users,
+                                                                             random::mix(config.seed + 3)} {
+  if (config.drift_at)
+    drift_time_ = config.start + std::chrono::microseconds{static_cast<std::int64_t>(
+                                     *config.drift_at * static_cast<double>(config.span.count()))};
 }
 
 preference_model::vector preference_model::user_factors(std::uint64_t user, bool drifted) const noexcept {

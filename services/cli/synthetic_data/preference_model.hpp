@@ -38,7 +38,7 @@ public:
   static constexpr std::size_t factors = 8;
   using vector = std::array<double, factors>;
 
-  explicit preference_model(settings how);
+  explicit preference_model(settings config);
 
   const settings& of() const noexcept { return settings_; }
 

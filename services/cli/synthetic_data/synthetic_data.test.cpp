@@ -17,8 +17,8 @@ using namespace troupe::synthetic_data;
 
 namespace {
 
-std::string all_lines(settings how) {
-  generator source{how};
+std::string all_lines(settings config) {
+  generator source{config};
   std::string out;
   while (auto event = source.next())
     append_json_line(out, *event);
@@ -26,12 +26,12 @@ std::string all_lines(settings how) {
 }
 
 settings small_data() {
-  settings how;
-  how.seed = 7;
-  how.users = 200;
-  how.items = 50;
-  how.events = 20'000;
-  return how;
+  settings config;
+  config.seed = 7;
+  config.users = 200;
+  config.items = 50;
+  config.events = 20'000;
+  return config;
 }
 
 std::uint64_t number_of(const std::string& id) {
@@ -97,9 +97,9 @@ TEST_CASE("the same seed gives the same bytes, on every machine and for ever") {
 
 TEST_CASE("generated data have exactly the events asked for, each good and with its own id") {
   for (std::uint64_t events : {0, 1, 3, 20'000}) {
-    auto how = small_data();
-    how.events = events;
-    generator source{how};
+    auto config = small_data();
+    config.events = events;
+    generator source{config};
     std::set<std::string> ids;
     std::uint64_t seen = 0;
     while (auto event = source.next()) {
@@ -120,9 +120,9 @@ TEST_CASE("generated data have exactly the events asked for, each good and with 
 }
 
 TEST_CASE("clicks and impressions are near what the preference model says") {
-  auto how = small_data();
-  how.events = 200'000;
-  generator source{how};
+  auto config = small_data();
+  config.events = 200'000;
+  generator source{config};
   std::map<unsigned, double> expected_clicks, clicks, shown;
   std::map<std::uint64_t, double> item_shown;
   double impressions = 0, weighted = 0;
@@ -146,19 +146,19 @@ TEST_CASE("clicks and impressions are near what the preference model says") {
   for (auto& [position, wanted] : expected_clicks)
     CHECK(std::fabs(clicks[position] - wanted) < 5 * std::sqrt(wanted));
   CHECK(clicks[1] / shown[1] > clicks[5] / shown[5]);
-  for (std::uint64_t item = 0; item < how.items; ++item) {
-    auto p = source.laws().propensity(item, how.start);
+  for (std::uint64_t item = 0; item < config.items; ++item) {
+    auto p = source.laws().propensity(item, config.start);
     CHECK(std::fabs(item_shown[item] / impressions - p) < 5 * std::sqrt(p / impressions));
   }
   // The mean of the inverse propensity is the number of items.
-  CHECK(weighted / impressions == doctest::Approx(static_cast<double>(how.items)).epsilon(0.03));
+  CHECK(weighted / impressions == doctest::Approx(static_cast<double>(config.items)).epsilon(0.03));
 }
 
 TEST_CASE("late events are late, about as many as asked for, and without them time never runs back") {
   auto count_backward = [](double share) {
-    auto how = small_data();
-    how.late = share;
-    generator source{how};
+    auto config = small_data();
+    config.late = share;
+    generator source{config};
     timestamp newest{};
     std::uint64_t backward = 0;
     while (auto event = source.next()) {
@@ -177,43 +177,43 @@ TEST_CASE("late events are late, about as many as asked for, and without them ti
 }
 
 TEST_CASE("after the drift tastes and popularity are others, before it the same") {
-  auto how = small_data();
-  how.drift_at = 0.5;
-  preference_model with{how};
+  auto config = small_data();
+  config.drift_at = 0.5;
+  preference_model with{config};
   preference_model without{small_data()};
-  auto before = how.start + how.span / 4;
-  auto after = how.start + how.span * 3 / 4;
+  auto before = config.start + config.span / 4;
+  auto after = config.start + config.span * 3 / 4;
 
   CHECK(with.affinity(3, 4, before) == without.affinity(3, 4, before));
   CHECK(with.affinity(3, 4, after) != without.affinity(3, 4, after));
   CHECK(with.propensity(4, before) == without.propensity(4, before));
   double change = 0;
-  for (std::uint64_t item = 0; item < how.items; ++item)
+  for (std::uint64_t item = 0; item < config.items; ++item)
     change += std::fabs(with.propensity(item, after) - without.propensity(item, after));
   CHECK(change > 0.2);
 }
 
 TEST_CASE("data of any size hold a bounded number of events") {
-  settings how;
-  how.events = 400'000;
-  how.users = 1'000'000;
-  how.items = 10'000;
-  how.span = std::chrono::hours{1}; // Everything at once: the worst case.
-  how.late = 0.5;
-  generator source{how};
+  settings config;
+  config.events = 400'000;
+  config.users = 1'000'000;
+  config.items = 10'000;
+  config.span = std::chrono::hours{1}; // Everything at once: the worst case.
+  config.late = 0.5;
+  generator source{config};
   std::uint64_t seen = 0;
   while (source.next())
     ++seen;
 
-  CHECK(seen == how.events);
+  CHECK(seen == config.events);
   CHECK(source.held_peak() <= generator::most_held);
 }
 
 TEST_CASE("settings out of range are refused with key, value and bounds") {
-  settings how;
-  how.late = 1.5;
+  settings config;
+  config.late = 1.5;
 
-  auto result = how.validate();
+  auto result = config.validate();
 
   REQUIRE(!result);
   CHECK(result.error().text == "cannot generate data: late is 1.5, allowed is 0 to 1");
