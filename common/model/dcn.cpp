@@ -37,7 +37,7 @@ public:
   const feature_needs& features() const noexcept override { return has_.needs; }
   bool supports_cold_start() const noexcept override { return true; }
 
-  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
+  void score(const user_context& context, const candidates& of, std::span<float> out) const override {
     auto count = of.rows.size();
     if (count == 0)
       return;
@@ -45,7 +45,8 @@ public:
     std::vector<float> common(has_.width, 0), x0;
     for (auto& each : has_.inputs)
       if (each.about.of == dcn_feature::entity::user)
-        fill(each, each.place < who.features.size() ? who.features[each.place] : missing, common.data());
+        fill(each, each.place < context.features.size() ? context.features[each.place] : missing,
+             common.data());
     x0.reserve(count * has_.width);
     for (std::size_t i = 0; i < count; ++i)
       x0.insert(x0.end(), common.begin(), common.end());
@@ -142,10 +143,10 @@ std::size_t category_row(std::string_view word, std::size_t buckets) noexcept {
   return 1 + hash64(word) % (buckets - 1);
 }
 
-expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape how) {
+expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape shape) {
   dcn::parts parts;
   std::size_t numbers = 0;
-  for (auto& each : how.features)
+  for (auto& each : shape.features)
     numbers += each.is == dcn_feature::kind::number ? 1 : 0;
   std::span<const float> mean, deviation;
   if (numbers > 0) {
@@ -156,7 +157,7 @@ expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape how) {
   }
   std::size_t number = 0;
   std::set<std::string> names;
-  for (auto& each : how.features) {
+  for (auto& each : shape.features) {
     if (!names.insert(each.name).second)
       return fail(ec::corrupt, "feature {} stands there twice", each.name);
     TROUPE_TRY(made, load_input(weights, each, number, mean, deviation));
@@ -170,17 +171,17 @@ expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape how) {
   }
   if (parts.inputs.empty())
     return fail(ec::corrupt, "the model names no features");
-  parts.needs.views = std::move(how.views);
+  parts.needs.views = std::move(shape.views);
   while (weights.has(fmt::format("cross.{}.weight", parts.cross.size()))) {
     TROUPE_TRY(layer,
                linear::load(weights, fmt::format("cross.{}", parts.cross.size()), parts.width, parts.width));
     parts.cross.push_back(std::move(layer));
   }
   TROUPE_TRY(deep, layers::load(weights, "deep", parts.width, activation::relu, 1));
-  TROUPE_TRY(head, linear::load(weights, "head", how.stacked ? deep.out() : parts.width + deep.out(), 1));
+  TROUPE_TRY(head, linear::load(weights, "head", shape.stacked ? deep.out() : parts.width + deep.out(), 1));
   parts.deep = std::move(deep);
   parts.head = std::move(head);
-  parts.stacked = how.stacked;
+  parts.stacked = shape.stacked;
   return std::make_unique<dcn>(weights, std::move(parts));
 }
 

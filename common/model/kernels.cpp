@@ -150,8 +150,8 @@ TROUPE_BY_PROCESSOR void gelu(float* values, std::size_t n) noexcept {
 
 } // namespace
 
-void activate(activation how, std::span<float> values) noexcept {
-  if (how == activation::gelu)
+void activate(activation function, std::span<float> values) noexcept {
+  if (function == activation::gelu)
     return gelu(values.data(), values.size());
   for (auto& each : values)
     each = std::max(each, 0.0f);

@@ -32,7 +32,7 @@ void normalise(std::span<float> vector) noexcept;
 enum class activation { relu, gelu }; ///< gelu: x * P(N(0,1) <= x), exactly (Hendrycks and Gimpel 2016).
 
 expected<activation> activation_named(std::string_view name);
-void activate(activation how, std::span<float> values) noexcept;
+void activate(activation function, std::span<float> values) noexcept;
 
 /// y = W x + b.
 class linear {

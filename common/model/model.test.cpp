@@ -11,9 +11,9 @@ namespace {
 
 using writer = model::testing::test_weights;
 
-std::vector<float> scores(const scorer& by, const user_context& who, std::vector<row> candidates) {
+std::vector<float> scores(const scorer& by, const user_context& context, std::vector<row> candidates) {
   std::vector<float> out(candidates.size());
-  by.score(who, candidates, out);
+  by.score(context, candidates, out);
   return out;
 }
 
@@ -41,9 +41,9 @@ TEST_CASE(
                                   .add<float>("similarity", "[4,2]", {0.5f, 0.25f, 0.5f, 1, 2, 0.125f, 4, 9})
                                   .done());
   REQUIRE(near);
-  user_context who{{0, 1, 0}, {}, {}, {}};
-  CHECK(scores(**near, who, {2, 3, 0, 1}) == std::vector<float>{1.25f, 0, 0.5f, 0.5f});
-  auto why = (*near)->attributions(who, std::vector<row>{3, 2}, 1)[1];
+  user_context context{{0, 1, 0}, {}, {}, {}};
+  CHECK(scores(**near, context, {2, 3, 0, 1}) == std::vector<float>{1.25f, 0, 0.5f, 0.5f});
+  auto why = (*near)->attributions(context, std::vector<row>{3, 2}, 1)[1];
   REQUIRE(why.size() == 1);
   CHECK(why[0].item == 1);
   CHECK(why[0].weight == 1.0);

@@ -15,9 +15,9 @@ using model::testing::test_weights;
 
 namespace {
 
-std::vector<float> scores(const scorer& by, const user_context& who, std::vector<row> rows) {
+std::vector<float> scores(const scorer& by, const user_context& context, std::vector<row> rows) {
   std::vector<float> out(rows.size());
-  by.score(who, rows, out);
+  by.score(context, rows, out);
   return out;
 }
 
@@ -248,20 +248,20 @@ TEST_CASE("SASRec equals the formulas in double precision, for one head and two,
 }
 
 TEST_CASE("SASRec weights that do not fit each other are refused by name") {
-  auto refused = [](const std::function<void(random_weights&)>& change, sasrec_shape how, const char* why) {
+  auto refused = [](const std::function<void(random_weights&)>& change, sasrec_shape shape, const char* why) {
     auto w = sasrec_weights(1, 4, 4, 3, 1, 4);
     random_weights other{2};
     change(w);
     test_weights file;
     for (auto& [name, values] : w.all) {
-      auto shape = name == "item_embedding"       ? fmt::format("[{},4]", values.size() / 4)
-                   : name == "position_embedding" ? fmt::format("[{},4]", values.size() / 4)
-                   : name.ends_with("norm.weight") || name.ends_with(".bias")
-                       ? fmt::format("[{}]", values.size())
-                       : fmt::format("[{},4]", values.size() / 4);
-      file.add<float>(name, shape, values);
+      auto dimensions = name == "item_embedding"       ? fmt::format("[{},4]", values.size() / 4)
+                        : name == "position_embedding" ? fmt::format("[{},4]", values.size() / 4)
+                        : name.ends_with("norm.weight") || name.ends_with(".bias")
+                            ? fmt::format("[{}]", values.size())
+                            : fmt::format("[{},4]", values.size() / 4);
+      file.add<float>(name, dimensions, values);
     }
-    auto got = load_sasrec(file.done(), how);
+    auto got = load_sasrec(file.done(), shape);
     if (got)
       return false;
     INFO(got.error().text);
@@ -392,11 +392,11 @@ TEST_CASE("a DCN scores features as counted by hand, and missing ones have input
   std::vector<std::string> none, both{"x", "y"};
   std::vector<feature> genres{feature{std::string_view{"x"}}, feature{std::span<const std::string>{none}},
                               feature{std::span<const std::string>{both}}};
-  user_context who;
-  who.features = {feature{5.0}};
+  user_context context;
+  context.features = {feature{5.0}};
   std::vector<float> got(3);
 
-  (*model)->score(who, {rows, genres}, got);
+  (*model)->score(context, {rows, genres}, got);
 
   // x0 = (2, 0, 1, -1); W x + b = (2, 0, 2, 0); crossed = x0 * that + x0 = (6, 0, 3, -1); deep = relu(2).
   CHECK(got[0] == doctest::Approx(6 + 300 + 2000 + 0.25));
@@ -408,17 +408,17 @@ TEST_CASE("a DCN scores features as counted by hand, and missing ones have input
   (*model)->score({}, {rows, genres}, got);
   CHECK(got[0] == doctest::Approx(10 + 300 + 1000 + 0.25));
   // What is far out is cut: z = 8.
-  who.features = {feature{1e9}};
-  (*model)->score(who, {rows, genres}, got);
+  context.features = {feature{1e9}};
+  (*model)->score(context, {rows, genres}, got);
   CHECK(got[0] == doctest::Approx(72 + 300 + 8000 + 0.25));
   // Without features of items all of them are missing.
-  (*model)->score(who, rows, got);
+  (*model)->score(context, rows, got);
   CHECK(got[0] == got[2]);
 
   auto stacked = load_dcn(small_dcn(true).done(), small_shape(true));
   REQUIRE(stacked);
-  who.features = {feature{5.0}};
-  (*stacked)->score(who, {rows, genres}, got);
+  context.features = {feature{5.0}};
+  (*stacked)->score(context, {rows, genres}, got);
   CHECK(got[0] == doctest::Approx(2 * (6 + 0 + 3 - 1) + 0.25));
 }
 
@@ -447,8 +447,8 @@ TEST_CASE("a logarithm of a number keeps its sign, and words share their rows by
 }
 
 TEST_CASE("a DCN whose features and weights disagree is refused by name") {
-  auto refused = [](const test_weights& w, const dcn_shape& how, const char* why) {
-    auto got = load_dcn(w.done(), how);
+  auto refused = [](const test_weights& w, const dcn_shape& shape, const char* why) {
+    auto got = load_dcn(w.done(), shape);
     return !got && got.error().code == ec::corrupt && got.error().text.find(why) != std::string::npos;
   };
   auto twice = small_shape(false);

@@ -15,14 +15,14 @@ struct attention_block {
 class sasrec final : public scorer {
 public:
   sasrec(tensor_file weights, std::span<const float> items, std::span<const float> positions,
-         std::size_t width, std::vector<attention_block> blocks, layer_norm last, sasrec_shape how)
-      : weights_{std::move(weights)}, items_{items},
-        positions_{positions}, width_{width}, blocks_{std::move(blocks)}, last_{std::move(last)}, how_{how} {}
+         std::size_t width, std::vector<attention_block> blocks, layer_norm last, sasrec_shape shape)
+      : weights_{std::move(weights)}, items_{items}, positions_{positions}, width_{width},
+        blocks_{std::move(blocks)}, last_{std::move(last)}, shape_{shape} {}
 
   std::size_t items() const noexcept override { return items_.size() / width_; }
 
-  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
-    auto state = who.vector.empty() ? user_vector(who) : who.vector;
+  void score(const user_context& context, const candidates& of, std::span<float> out) const override {
+    auto state = context.vector.empty() ? user_vector(context) : context.vector;
     state.resize(width_, 0);
     for (std::size_t i = 0; i < of.rows.size(); ++i)
       out[i] = dot(items_.data() + of.rows[i] * width_, state.data(), width_);
@@ -31,14 +31,14 @@ public:
   std::size_t width() const noexcept override { return width_; }
   std::vector<float> item_vectors() const override { return {items_.begin(), items_.end()}; }
 
-  std::vector<float> user_vector(const user_context& who) const override {
+  std::vector<float> user_vector(const user_context& context) const override {
     auto longest = positions_.size() / width_;
-    auto length = std::min(longest, who.history.size());
+    auto length = std::min(longest, context.history.size());
     if (length == 0)
       return {};
     std::vector<float> x(length * width_);
     for (std::size_t t = 0; t < length; ++t) {
-      auto* item = items_.data() + who.history[who.history.size() - length + t] * width_;
+      auto* item = items_.data() + context.history[context.history.size() - length + t] * width_;
       auto* position = positions_.data() + (longest - length + t) * width_;
       for (std::size_t d = 0; d < width_; ++d)
         x[t * width_ + d] = item[d] + position[d];
@@ -61,10 +61,10 @@ private:
     by.query.apply(normed.data() + first * width_, rows, query.data());
     by.key.apply(normed.data(), length, key.data());
     by.value.apply(normed.data(), length, value.data());
-    auto wide = width_ / how_.heads;
+    auto wide = width_ / shape_.heads;
     auto scale = 1 / std::sqrt(static_cast<float>(wide));
     std::vector<float> weights(length);
-    for (std::size_t h = 0; h < how_.heads; ++h)
+    for (std::size_t h = 0; h < shape_.heads; ++h)
       for (std::size_t r = 0; r < rows; ++r) {
         auto seen = first + r + 1; // Nothing later.
         auto at = h * wide;
@@ -80,7 +80,7 @@ private:
     by.feed_norm.apply(to, rows, normed.data());
     std::vector<float> hidden(rows * by.in.out());
     by.in.apply(normed.data(), rows, hidden.data());
-    activate(how_.between, hidden);
+    activate(shape_.between, hidden);
     by.out.apply(hidden.data(), rows, added.data());
     add_scaled(to, added.data(), 1, added.size());
   }
@@ -90,18 +90,18 @@ private:
   std::size_t width_;
   std::vector<attention_block> blocks_;
   layer_norm last_;
-  sasrec_shape how_;
+  sasrec_shape shape_;
 };
 
 expected<attention_block> load_block(const tensor_file& from, const std::string& name, std::size_t width,
-                                     const sasrec_shape& how) {
+                                     const sasrec_shape& shape) {
   attention_block out;
-  TROUPE_TRY(attention_norm, layer_norm::load(from, name + ".attention_norm", width, how.norm_epsilon));
+  TROUPE_TRY(attention_norm, layer_norm::load(from, name + ".attention_norm", width, shape.norm_epsilon));
   TROUPE_TRY(query, linear::load(from, name + ".attention.query", width, width));
   TROUPE_TRY(key, linear::load(from, name + ".attention.key", width, width));
   TROUPE_TRY(value, linear::load(from, name + ".attention.value", width, width));
   TROUPE_TRY(output, linear::load(from, name + ".attention.output", width, width));
-  TROUPE_TRY(feed_norm, layer_norm::load(from, name + ".feed_norm", width, how.norm_epsilon));
+  TROUPE_TRY(feed_norm, layer_norm::load(from, name + ".feed_norm", width, shape.norm_epsilon));
   TROUPE_TRY(in, linear::load(from, name + ".feed.in", width, 0));
   TROUPE_TRY(back, linear::load(from, name + ".feed.out", in.out(), width));
   return attention_block{std::move(attention_norm), std::move(feed_norm), std::move(query), std::move(key),
@@ -110,27 +110,28 @@ expected<attention_block> load_block(const tensor_file& from, const std::string&
 
 } // namespace
 
-expected<std::unique_ptr<scorer>> load_sasrec(tensor_file weights, sasrec_shape how) {
+expected<std::unique_ptr<scorer>> load_sasrec(tensor_file weights, sasrec_shape shape) {
   TROUPE_TRY(items, weights.span<float>("item_embedding", {0, 0}));
   TROUPE_TRY(width, weights.length_of("item_embedding", 1));
   if (width == 0)
     return fail(ec::corrupt, "item_embedding has no columns");
-  if (how.heads == 0 || width % how.heads != 0)
-    return fail(ec::corrupt, "{} heads cannot share a width of {}", how.heads, width);
-  if (!(how.norm_epsilon > 0))
-    return fail(ec::corrupt, "norm_epsilon is {}, it must be above 0", how.norm_epsilon);
+  if (shape.heads == 0 || width % shape.heads != 0)
+    return fail(ec::corrupt, "{} heads cannot share a width of {}", shape.heads, width);
+  if (!(shape.norm_epsilon > 0))
+    return fail(ec::corrupt, "norm_epsilon is {}, it must be above 0", shape.norm_epsilon);
   TROUPE_TRY(positions, weights.span<float>("position_embedding", {0, width}));
   if (positions.empty())
     return fail(ec::corrupt, "position_embedding has no rows");
   std::vector<attention_block> blocks;
   while (weights.has(fmt::format("block.{}.attention.query.weight", blocks.size()))) {
-    TROUPE_TRY(block, load_block(weights, fmt::format("block.{}", blocks.size()), width, how));
+    TROUPE_TRY(block, load_block(weights, fmt::format("block.{}", blocks.size()), width, shape));
     blocks.push_back(std::move(block));
   }
   if (blocks.empty())
     return fail(ec::corrupt, "weights have no tensor block.0.attention.query.weight");
-  TROUPE_TRY(last, layer_norm::load(weights, "final_norm", width, how.norm_epsilon));
-  return std::make_unique<sasrec>(weights, items, positions, width, std::move(blocks), std::move(last), how);
+  TROUPE_TRY(last, layer_norm::load(weights, "final_norm", width, shape.norm_epsilon));
+  return std::make_unique<sasrec>(weights, items, positions, width, std::move(blocks), std::move(last),
+                                  shape);
 }
 
 } // namespace troupe::model

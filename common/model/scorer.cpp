@@ -46,13 +46,13 @@ public:
       : weights_{std::move(weights)}, near_{near}, similarity_{similarity}, width_{width} {}
   std::size_t items() const noexcept override { return width_ == 0 ? 0 : near_.size() / width_; }
 
-  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
+  void score(const user_context& context, const candidates& of, std::span<float> out) const override {
     // Candidates are few and neighbours many: a table of the candidates, one pass over the history's rows.
     std::unordered_map<std::int32_t, float> sums;
     sums.reserve(of.rows.size());
     for (auto each : of.rows)
       sums.emplace(static_cast<std::int32_t>(each), 0.0f);
-    for (auto item : distinct(who.history))
+    for (auto item : distinct(context.history))
       for (std::size_t k = item * width_; k < (item + std::size_t{1}) * width_; ++k)
         if (near_[k] != static_cast<std::int32_t>(item))
           if (auto found = sums.find(near_[k]); found != sums.end())
@@ -61,12 +61,12 @@ public:
       out[i] = sums.find(static_cast<std::int32_t>(of.rows[i]))->second;
   }
 
-  std::vector<std::vector<reason>> attributions(const user_context& who, std::span<const row> of,
+  std::vector<std::vector<reason>> attributions(const user_context& context, std::span<const row> of,
                                                 std::size_t most) const override {
     std::unordered_map<std::int32_t, std::vector<reason>> all;
     for (auto item : of)
       all.try_emplace(static_cast<std::int32_t>(item));
-    for (auto from : distinct(who.history))
+    for (auto from : distinct(context.history))
       for (std::size_t k = from * width_; k < (from + std::size_t{1}) * width_; ++k)
         if (auto found = all.find(near_[k]);
             found != all.end() && near_[k] != static_cast<std::int32_t>(from))
@@ -95,12 +95,13 @@ private:
 class ials final : public scorer {
 public:
   ials(tensor_file weights, std::span<const float> items, std::span<const float> users,
-       std::span<const float> gram, std::size_t width, fold_in how)
-      : weights_{std::move(weights)}, items_{items}, users_{users}, gram_{gram}, width_{width}, how_{how} {}
+       std::span<const float> gram, std::size_t width, fold_in options)
+      : weights_{std::move(weights)}, items_{items}, users_{users}, gram_{gram}, width_{width},
+        options_{options} {}
   std::size_t items() const noexcept override { return items_.size() / width_; }
 
-  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
-    auto x = who.vector.empty() ? user_vector(who) : who.vector;
+  void score(const user_context& context, const candidates& of, std::span<float> out) const override {
+    auto x = context.vector.empty() ? user_vector(context) : context.vector;
     x.resize(width_, 0);
     for (std::size_t i = 0; i < of.rows.size(); ++i)
       out[i] = dot(items_.data() + of.rows[i] * width_, x.data(), width_);
@@ -108,9 +109,9 @@ public:
 
   std::size_t width() const noexcept override { return width_; }
   std::vector<float> item_vectors() const override { return {items_.begin(), items_.end()}; }
-  std::vector<float> user_vector(const user_context& who) const override {
-    if (!who.history.empty()) {
-      auto history = distinct(who.history);
+  std::vector<float> user_vector(const user_context& context) const override {
+    if (!context.history.empty()) {
+      auto history = distinct(context.history);
       auto matrix = system_of(history);
       std::vector<double> b(width_, 0);
       for (auto item : history)
@@ -118,18 +119,18 @@ public:
           b[d] += items_[item * width_ + d];
       if (solve_positive(matrix, b))
         return {b.begin(), b.end()};
-    } else if (who.user && (*who.user + std::size_t{1}) * width_ <= users_.size()) {
-      auto* at = users_.data() + *who.user * width_;
+    } else if (context.user && (*context.user + std::size_t{1}) * width_ <= users_.size()) {
+      auto* at = users_.data() + *context.user * width_;
       return {at, at + width_};
     }
     return {};
   }
 
   // The score is linear in the history: y_i' W^-1 y_j for each j of it (Hu, Koren and Volinsky, section 5).
-  std::vector<std::vector<reason>> attributions(const user_context& who, std::span<const row> of,
+  std::vector<std::vector<reason>> attributions(const user_context& context, std::span<const row> of,
                                                 std::size_t most) const override {
     std::vector<std::vector<reason>> out(of.size());
-    auto history = distinct(who.history);
+    auto history = distinct(context.history);
     if (history.empty())
       return out;
     auto matrix = system_of(history);
@@ -156,15 +157,15 @@ private:
   std::vector<double> system_of(const std::vector<row>& history) const {
     std::vector<double> a(gram_.begin(), gram_.end());
     for (auto& each : a)
-      each *= how_.alpha;
+      each *= options_.alpha;
     for (auto item : history) {
       auto* y = items_.data() + item * width_;
       for (std::size_t r = 0; r < width_; ++r)
         for (std::size_t c = 0; c < width_; ++c)
           a[r * width_ + c] += static_cast<double>(y[r]) * y[c];
     }
-    auto weight = static_cast<double>(history.size()) + how_.alpha * static_cast<double>(items());
-    auto ridge = how_.regularization * std::pow(weight, how_.frequency_power);
+    auto weight = static_cast<double>(history.size()) + options_.alpha * static_cast<double>(items());
+    auto ridge = options_.regularization * std::pow(weight, options_.frequency_power);
     for (std::size_t d = 0; d < width_; ++d)
       a[d * width_ + d] += ridge;
     return a;
@@ -173,7 +174,7 @@ private:
   tensor_file weights_;
   std::span<const float> items_, users_, gram_;
   std::size_t width_;
-  fold_in how_;
+  fold_in options_;
 };
 
 class bpr final : public scorer {
@@ -184,8 +185,8 @@ public:
   std::size_t items() const noexcept override { return bias_.size(); }
   bool supports_cold_start() const noexcept override { return true; }
 
-  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
-    auto x = who.vector.empty() ? user_vector(who) : who.vector;
+  void score(const user_context& context, const candidates& of, std::span<float> out) const override {
+    auto x = context.vector.empty() ? user_vector(context) : context.vector;
     x.resize(width_, 0);
     for (std::size_t i = 0; i < of.rows.size(); ++i)
       out[i] = bias_[of.rows[i]] + dot(items_.data() + of.rows[i] * width_, x.data(), width_);
@@ -203,18 +204,18 @@ public:
     }
     return out;
   }
-  std::vector<float> user_vector(const user_context& who) const override {
+  std::vector<float> user_vector(const user_context& context) const override {
     std::vector<float> x(width_ + 1, 0);
     x[width_] = 1;
-    if (who.user && (*who.user + std::size_t{1}) * width_ <= users_.size()) {
-      auto* at = users_.data() + *who.user * width_;
+    if (context.user && (*context.user + std::size_t{1}) * width_ <= users_.size()) {
+      auto* at = users_.data() + *context.user * width_;
       std::copy(at, at + width_, x.begin());
       return x;
     }
-    if (who.history.empty())
+    if (context.history.empty())
       return {};
-    auto share = 1.0f / static_cast<float>(who.history.size());
-    for (auto item : who.history)
+    auto share = 1.0f / static_cast<float>(context.history.size());
+    for (auto item : context.history)
       for (std::size_t d = 0; d < width_; ++d)
         x[d] += share * items_[item * width_ + d];
     return x;
@@ -285,14 +286,14 @@ expected<std::unique_ptr<scorer>> load_neighbours(tensor_file weights) {
   return std::make_unique<neighbours>(weights, near, similarity, width);
 }
 
-expected<std::unique_ptr<scorer>> load_ials(tensor_file weights, fold_in how) {
+expected<std::unique_ptr<scorer>> load_ials(tensor_file weights, fold_in options) {
   TROUPE_TRY(items, weights.span<float>("item_factors", {0, 0}));
   TROUPE_TRY(width, weights.length_of("item_factors", 1));
   if (width == 0)
     return fail(ec::corrupt, "item_factors have no columns");
   TROUPE_TRY(users, weights.span<float>("user_factors", {0, width}));
   TROUPE_TRY(gram, weights.span<float>("gram", {width, width}));
-  return std::make_unique<ials>(weights, items, users, gram, width, how);
+  return std::make_unique<ials>(weights, items, users, gram, width, options);
 }
 
 expected<std::unique_ptr<scorer>> load_bpr(tensor_file weights) {

@@ -84,7 +84,7 @@ public:
   virtual std::size_t items() const noexcept = 0;
 
   /// The score of each candidate, in their order; `out` has as many elements.
-  virtual void score(const user_context& who, const candidates& of, std::span<float> out) const = 0;
+  virtual void score(const user_context& context, const candidates& of, std::span<float> out) const = 0;
 
   /// What it wants to be told beside the history.
   virtual const feature_needs& features() const noexcept;
@@ -94,7 +94,7 @@ public:
 
   /// For each of these items those of the history that raised its score most, heaviest first; empty where the
   /// model cannot tell.
-  virtual std::vector<std::vector<reason>> attributions(const user_context& who, std::span<const row> of,
+  virtual std::vector<std::vector<reason>> attributions(const user_context& context, std::span<const row> of,
                                                         std::size_t most) const;
 
   /// Items that stand nearest to `item` in the model's own table, nearest first; empty where it has none.
@@ -124,7 +124,7 @@ struct fold_in {
 /// one, as in training: (alpha G + Y'Y + ridge I) x = Y'1 with the rows Y of the history (Hu, Koren and
 /// Volinsky 2008; ridge of Rendle et al. 2021); without history the stored factors serve, or nothing: scores
 /// of 0.
-expected<std::unique_ptr<scorer>> load_ials(tensor_file weights, fold_in how);
+expected<std::unique_ptr<scorer>> load_ials(tensor_file weights, fold_in options);
 
 /// item_factors [N,D], item_bias [N], user_factors [M,D]. A user without factors gets the mean of the items
 /// of the history; without either the bias alone.
@@ -142,7 +142,7 @@ struct sasrec_shape {
 /// block.b.feed.out [d,h]; final_norm: each with .weight and .bias. The newest L items of the history stand
 /// at the last positions; positions before them do not exist. score = the last state . item_embedding; 0
 /// without history.
-expected<std::unique_ptr<scorer>> load_sasrec(tensor_file weights, sasrec_shape how);
+expected<std::unique_ptr<scorer>> load_sasrec(tensor_file weights, sasrec_shape shape);
 
 struct two_tower_shape {
   activation between = activation::relu;
@@ -154,7 +154,7 @@ struct two_tower_shape {
 /// user_tower.k.weight and .bias (k = 0, 1, ...). The newest L items of the history are pooled by
 /// softmax(query . e + recency), the user's embedding is added where there is one, layers follow. score =
 /// user vector . item vector; 0 where nothing is known of the user.
-expected<std::unique_ptr<scorer>> load_two_tower(tensor_file weights, two_tower_shape how);
+expected<std::unique_ptr<scorer>> load_two_tower(tensor_file weights, two_tower_shape shape);
 
 /// One input of a DCN.
 struct dcn_feature {
@@ -178,7 +178,7 @@ struct dcn_shape {
 /// 1 + hash mod (buckets - 1) of its table, row 0 where it is missing. number.mean and number.deviation [F of
 /// numbers], embedding.NAME [buckets,e]; cross.l.weight [D,D] and .bias: x' = x0 * (W x + b) + x;
 /// deep.k.weight and .bias; head.weight [1, ...] over (cross, deep), or over deep where stacked, and .bias.
-expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape how);
+expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape shape);
 
 /// The row of a table of `buckets` rows that a word of a category has. Row 0 is that of what is missing.
 std::size_t category_row(std::string_view word, std::size_t buckets) noexcept;

@@ -14,13 +14,13 @@ public:
     layers tower;
   };
 
-  two_tower(tensor_file weights, parts from, two_tower_shape how)
-      : weights_{std::move(weights)}, has_{std::move(from)}, how_{how} {}
+  two_tower(tensor_file weights, parts from, two_tower_shape shape)
+      : weights_{std::move(weights)}, has_{std::move(from)}, shape_{shape} {}
 
   std::size_t items() const noexcept override { return has_.items.size() / has_.item_width; }
 
-  void score(const user_context& who, const candidates& of, std::span<float> out) const override {
-    auto user = who.vector.empty() ? user_vector(who) : who.vector;
+  void score(const user_context& context, const candidates& of, std::span<float> out) const override {
+    auto user = context.vector.empty() ? user_vector(context) : context.vector;
     user.resize(has_.item_width, 0);
     for (std::size_t i = 0; i < of.rows.size(); ++i)
       out[i] = dot(has_.items.data() + of.rows[i] * has_.item_width, user.data(), has_.item_width);
@@ -29,15 +29,15 @@ public:
   std::size_t width() const noexcept override { return has_.item_width; }
   std::vector<float> item_vectors() const override { return {has_.items.begin(), has_.items.end()}; }
 
-  std::vector<float> user_vector(const user_context& who) const override {
+  std::vector<float> user_vector(const user_context& context) const override {
     std::vector<float> x(has_.width, 0);
-    auto length = std::min(has_.recency.size(), who.history.size());
-    bool known = who.user && (*who.user + std::size_t{1}) * has_.width <= has_.users.size();
+    auto length = std::min(has_.recency.size(), context.history.size());
+    bool known = context.user && (*context.user + std::size_t{1}) * has_.width <= has_.users.size();
     if (length == 0 && !known)
       return {};
     if (length > 0) {
       std::vector<float> weights(length);
-      auto newest = who.history.end() - static_cast<std::ptrdiff_t>(length);
+      auto newest = context.history.end() - static_cast<std::ptrdiff_t>(length);
       auto recency = has_.recency.last(length);
       for (std::size_t t = 0; t < length; ++t)
         weights[t] = recency[t] +
@@ -47,9 +47,9 @@ public:
         add_scaled(x.data(), embedding(newest[static_cast<std::ptrdiff_t>(t)]), weights[t], has_.width);
     }
     if (known)
-      add_scaled(x.data(), has_.users.data() + *who.user * has_.width, 1, has_.width);
+      add_scaled(x.data(), has_.users.data() + *context.user * has_.width, 1, has_.width);
     auto out = has_.tower.apply(std::move(x), 1, false);
-    if (how_.normalised)
+    if (shape_.normalised)
       normalise(out);
     return out;
   }
@@ -59,12 +59,12 @@ private:
 
   tensor_file weights_;
   parts has_;
-  two_tower_shape how_;
+  two_tower_shape shape_;
 };
 
 } // namespace
 
-expected<std::unique_ptr<scorer>> load_two_tower(tensor_file weights, two_tower_shape how) {
+expected<std::unique_ptr<scorer>> load_two_tower(tensor_file weights, two_tower_shape shape) {
   two_tower::parts parts;
   TROUPE_TRY(items, weights.span<float>("item_vectors", {0, 0}));
   TROUPE_TRY(count, weights.length_of("item_vectors", 0));
@@ -82,7 +82,7 @@ expected<std::unique_ptr<scorer>> load_two_tower(tensor_file weights, two_tower_
     TROUPE_TRY(users, weights.span<float>("user_embedding", {0, width}));
     parts.users = users;
   }
-  TROUPE_TRY(tower, layers::load(weights, "user_tower", width, how.between, 1));
+  TROUPE_TRY(tower, layers::load(weights, "user_tower", width, shape.between, 1));
   if (tower.out() != item_width)
     return fail(ec::corrupt, "the user tower gives vectors of {}, those of items have {}", tower.out(),
                 item_width);
@@ -93,7 +93,7 @@ expected<std::unique_ptr<scorer>> load_two_tower(tensor_file weights, two_tower_
   parts.item_width = item_width;
   parts.width = width;
   parts.tower = std::move(tower);
-  return std::make_unique<two_tower>(weights, std::move(parts), how);
+  return std::make_unique<two_tower>(weights, std::move(parts), shape);
 }
 
 } // namespace troupe::model

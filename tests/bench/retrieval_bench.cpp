@@ -171,13 +171,13 @@ std::unique_ptr<model::scorer> two_tower(std::size_t items) {
 /// Ten numbers and two categories of eight: 36 inputs, two cross layers, two deep ones of 64.
 std::unique_ptr<model::scorer> dcn(std::vector<model::feature>& of_items, std::size_t count) {
   test_weights w;
-  model::dcn_shape how;
+  model::dcn_shape structure;
   for (int i = 0; i < 10; ++i)
-    how.features.push_back({"v.n" + std::to_string(i),
-                            i < 5 ? model::dcn_feature::entity::user : model::dcn_feature::entity::item,
-                            model::dcn_feature::kind::number, true});
+    structure.features.push_back({"v.n" + std::to_string(i),
+                                  i < 5 ? model::dcn_feature::entity::user : model::dcn_feature::entity::item,
+                                  model::dcn_feature::kind::number, true});
   for (auto* name : {"v.genres", "item"})
-    how.features.push_back(
+    structure.features.push_back(
         {name, model::dcn_feature::entity::item, model::dcn_feature::kind::category, false});
   w.add<float>("number.mean", "[10]", std::vector<float>(10, 0))
       .add<float>("number.deviation", "[10]", std::vector<float>(10, 1));
@@ -194,7 +194,7 @@ std::unique_ptr<model::scorer> dcn(std::vector<model::feature>& of_items, std::s
     of_items.emplace_back(std::string_view{"Drama"});
     of_items.emplace_back(std::string_view{"item-17"});
   }
-  return std::move(*model::load_dcn(w.done(), std::move(how)));
+  return std::move(*model::load_dcn(w.done(), std::move(structure)));
 }
 
 void scoring(std::size_t rounds) {
@@ -205,12 +205,12 @@ void scoring(std::size_t rounds) {
   std::vector<float> scores(candidates);
   auto measure = [&](const std::string& name, const model::scorer& by, std::size_t history,
                      const model::candidates& of) {
-    model::user_context who;
+    model::user_context context;
     for (std::size_t i = 0; i < history; ++i)
-      who.history.push_back(static_cast<model::row>(i * 13 % items));
+      context.history.push_back(static_cast<model::row>(i * 13 % items));
     bench::samples steps;
     for (std::size_t i = 0; i < rounds; ++i)
-      steps.time([&] { by.score(who, of, scores); });
+      steps.time([&] { by.score(context, of, scores); });
     bench::report({.name = name,
                    .unit = "us",
                    .value = steps.p50_us(),
