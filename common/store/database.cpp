@@ -283,9 +283,9 @@ expected<std::unique_ptr<database>> database::open(const std::filesystem::path& 
   std::string layout;
   auto found = raw->Get({}, slice(layout_key), &layout);
   if (found.IsNotFound() && !opts.read_only) {
-    rocksdb::WriteOptions how;
-    how.sync = true;
-    if (auto put = raw->Put(how, slice(layout_key), opts.layout); !put.ok())
+    rocksdb::WriteOptions options;
+    options.sync = true;
+    if (auto put = raw->Put(options, slice(layout_key), opts.layout); !put.ok())
       return impl->failed("name the layout of", put);
   } else if (!found.ok()) {
     return impl->failed("read the layout of", found);
@@ -300,9 +300,9 @@ expected<std::unique_ptr<database>> database::open(const std::filesystem::path& 
 namespace {
 
 rocksdb::ReadOptions read_at(const void* at) {
-  rocksdb::ReadOptions how;
-  how.snapshot = static_cast<const rocksdb::Snapshot*>(at);
-  return how;
+  rocksdb::ReadOptions options;
+  options.snapshot = static_cast<const rocksdb::Snapshot*>(at);
+  return options;
 }
 
 } // namespace
@@ -323,7 +323,7 @@ expected<void> database::visit_many(family_id family, std::span<const std::strin
                                     const std::function<void(std::size_t, std::string_view)>& visit,
                                     const snapshot* at) const {
   constexpr std::size_t step = 256;
-  auto how = read_at(at ? at->impl_.get() : nullptr);
+  auto options = read_at(at ? at->impl_.get() : nullptr);
   std::vector<rocksdb::Slice> slices(std::min(step, keys.size()));
   std::vector<rocksdb::PinnableSlice> values(slices.size());
   std::vector<rocksdb::Status> statuses(slices.size());
@@ -331,7 +331,7 @@ expected<void> database::visit_many(family_id family, std::span<const std::strin
     auto count = std::min(step, keys.size() - from);
     for (std::size_t i = 0; i < count; ++i)
       slices[i] = slice(keys[from + i]);
-    impl_->db->MultiGet(how, impl_->family(family), count, slices.data(), values.data(), statuses.data());
+    impl_->db->MultiGet(options, impl_->family(family), count, slices.data(), values.data(), statuses.data());
     for (std::size_t i = 0; i < count; ++i) {
       if (statuses[i].ok())
         visit(from + i, view(values[i]));
@@ -351,14 +351,14 @@ database::find_many(family_id family, std::span<const std::string_view> keys, co
   return found;
 }
 
-expected<void> database::write(write_batch& batch, durability how) {
+expected<void> database::write(write_batch& batch, durability mode) {
   if (batch.empty())
     return {};
   TROUPE_CHECK(impl_->room_for(batch.bytes()));
   if (impl_->halted)
     TROUPE_CHECK(impl_->resume());
   rocksdb::WriteOptions options;
-  options.sync = how == durability::synced;
+  options.sync = mode == durability::synced;
   auto status = impl_->db->Write(options, batch.impl_.get());
   if (status.ok())
     return {};
@@ -366,30 +366,32 @@ expected<void> database::write(write_batch& batch, durability how) {
   return impl_->failed(fmt::format("write {} bytes to", batch.bytes()), status);
 }
 
-expected<void> database::put(family_id family, std::string_view key, std::string_view value, durability how) {
+expected<void> database::put(family_id family, std::string_view key, std::string_view value,
+                             durability mode) {
   write_batch batch;
   batch.put(family, key, value);
-  return write(batch, how);
+  return write(batch, mode);
 }
 
-cursor database::scan(family_id family, std::string_view from, std::string_view to, scan_options how) const {
+cursor database::scan(family_id family, std::string_view from, std::string_view to,
+                      scan_options options) const {
   auto limits = std::make_unique<cursor::bounds>();
-  auto options = read_at(how.at ? how.at->impl_.get() : nullptr);
-  options.fill_cache = how.fill_cache;
-  options.readahead_size = how.read_ahead;
-  if (how.at)
-    limits->pinned = how.at->impl_;
+  auto read_options = read_at(options.at ? options.at->impl_.get() : nullptr);
+  read_options.fill_cache = options.fill_cache;
+  read_options.readahead_size = options.read_ahead;
+  if (options.at)
+    limits->pinned = options.at->impl_;
   if (!from.empty()) {
     limits->lower = from;
     limits->lower_slice = limits->lower;
-    options.iterate_lower_bound = &limits->lower_slice;
+    read_options.iterate_lower_bound = &limits->lower_slice;
   }
   if (!to.empty()) {
     limits->upper = to;
     limits->upper_slice = limits->upper;
-    options.iterate_upper_bound = &limits->upper_slice;
+    read_options.iterate_upper_bound = &limits->upper_slice;
   }
-  std::unique_ptr<rocksdb::Iterator> impl{impl_->db->NewIterator(options, impl_->family(family))};
+  std::unique_ptr<rocksdb::Iterator> impl{impl_->db->NewIterator(read_options, impl_->family(family))};
   impl->SeekToFirst();
   return {std::move(limits), std::move(impl), impl_->where};
 }

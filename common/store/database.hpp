@@ -143,14 +143,14 @@ public:
                             const snapshot* at = nullptr) const;
 
   /// Makes the batch durable in one step. The batch stays as it is: `clear` it before it is used again.
-  expected<void> write(write_batch& batch, durability how);
+  expected<void> write(write_batch& batch, durability mode);
 
   /// A batch of one.
-  expected<void> put(family_id family, std::string_view key, std::string_view value, durability how);
+  expected<void> put(family_id family, std::string_view key, std::string_view value, durability mode);
 
   /// Keys in [from, to); an empty `to` means no upper end. The cursor stands at the first.
   cursor scan(family_id family, std::string_view from = {}, std::string_view to = {},
-              scan_options how = {}) const;
+              scan_options options = {}) const;
 
   snapshot take_snapshot() const;
 

@@ -71,7 +71,7 @@ unique_store::claim(std::span<const unique_claim> claims) {
       answers[i] = at->second;
   }
   if (!out.empty())
-    TROUPE_CHECK(db_->write(out, how_));
+    TROUPE_CHECK(db_->write(out, durability_));
   return answers;
 }
 

@@ -23,13 +23,14 @@ expected<std::shared_ptr<store::database>> open_state(const std::filesystem::pat
 /// caller at a time.
 class unique_store final : public unique_index {
 public:
-  unique_store(std::shared_ptr<store::database> db, store::durability how) : db_{std::move(db)}, how_{how} {}
+  unique_store(std::shared_ptr<store::database> db, store::durability durability)
+      : db_{std::move(db)}, durability_{durability} {}
 
   expected<std::vector<std::optional<unique_holder>>> claim(std::span<const unique_claim> claims) override;
 
 private:
   std::shared_ptr<store::database> db_;
-  store::durability how_;
+  store::durability durability_;
 };
 
 /// The live profiles, one per source. What is written - profile and rows taken - is written together, so that
