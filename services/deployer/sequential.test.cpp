@@ -27,7 +27,7 @@ double bound_of(int runs, double most) {
 struct world {
   std::mt19937_64 random;
   std::vector<double> taste, activity;
-  std::discrete_distribution<std::size_t> who;
+  std::discrete_distribution<std::size_t> next_user;
 
   explicit world(std::uint64_t seed, std::size_t users) : random{seed} {
     std::gamma_distribution<double> tastes{2, 0.05}, activities{0.7, 1};
@@ -35,7 +35,7 @@ struct world {
       taste.push_back(std::min(0.9, tastes(random)));
       activity.push_back(activities(random) + 0.05);
     }
-    who = {activity.begin(), activity.end()};
+    next_user = {activity.begin(), activity.end()};
   }
 
   bool assigned(std::size_t user, std::uint64_t salt) const {
@@ -44,7 +44,7 @@ struct world {
 
   void visit(std::vector<click_cell>& one, std::vector<click_cell>& other, std::uint64_t salt,
              double effect) {
-    auto user = who(random);
+    auto user = next_user(random);
     bool first = assigned(user, salt);
     auto& cell = (first ? one : other)[troupe::hash64(std::to_string(user), 7) % buckets];
     ++cell.answers;

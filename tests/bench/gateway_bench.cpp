@@ -145,49 +145,49 @@ void write_names(const std::filesystem::path& file, char prefix, std::uint64_t c
   write_file(file, names);
 }
 
-void write_model(const std::filesystem::path& folder, const char* kind, const sizes& how, bool with_users,
-                 const tensors& weights) {
+void write_model(const std::filesystem::path& folder, const char* kind, const sizes& workload,
+                 bool with_users, const tensors& weights) {
   std::filesystem::create_directories(folder);
   weights.write(folder / "weights.safetensors");
-  write_names(folder / "items.txt", 'i', how.items);
+  write_names(folder / "items.txt", 'i', workload.items);
   if (with_users)
-    write_names(folder / "users.txt", 'u', how.users);
+    write_names(folder / "users.txt", 'u', workload.users);
   write_file(
       folder / "model.json",
       fmt::format(
           R"({{"format":1,"kind":"{}","items":{},"users":{},"metrics":{{}},"weights":{{"file":"weights.safetensors"}}}})",
-          kind, how.items, with_users ? how.users : 0));
+          kind, workload.items, with_users ? workload.users : 0));
 }
 
 /// Factors and neighbours drawn at random: what an answer costs does not depend on what they say.
-void write_models(const std::filesystem::path& folder, const sizes& how) {
+void write_models(const std::filesystem::path& folder, const sizes& workload) {
   std::mt19937_64 source{3};
   std::normal_distribution<float> normal{0, 0.1f};
-  std::vector<float> items(how.items * how.factors), users(how.users * how.factors),
-      gram(how.factors * how.factors);
+  std::vector<float> items(workload.items * workload.factors), users(workload.users * workload.factors),
+      gram(workload.factors * workload.factors);
   for (auto& each : items)
     each = normal(source);
   for (auto& each : users)
     each = normal(source);
-  for (std::size_t i = 0; i < how.items; ++i)
-    for (std::size_t a = 0; a < how.factors; ++a)
-      for (std::size_t b = 0; b < how.factors; ++b)
-        gram[a * how.factors + b] += items[i * how.factors + a] * items[i * how.factors + b];
+  for (std::size_t i = 0; i < workload.items; ++i)
+    for (std::size_t a = 0; a < workload.factors; ++a)
+      for (std::size_t b = 0; b < workload.factors; ++b)
+        gram[a * workload.factors + b] += items[i * workload.factors + a] * items[i * workload.factors + b];
   tensors ials;
-  ials.add("item_factors", "F32", {how.items, how.factors}, items);
-  ials.add("user_factors", "F32", {how.users, how.factors}, users);
-  ials.add("gram", "F32", {how.factors, how.factors}, gram);
-  write_model(folder / "ials", "ials", how, true, ials);
-  std::vector<std::int32_t> near(how.items * how.neighbours);
+  ials.add("item_factors", "F32", {workload.items, workload.factors}, items);
+  ials.add("user_factors", "F32", {workload.users, workload.factors}, users);
+  ials.add("gram", "F32", {workload.factors, workload.factors}, gram);
+  write_model(folder / "ials", "ials", workload, true, ials);
+  std::vector<std::int32_t> near(workload.items * workload.neighbours);
   std::vector<float> similarity(near.size());
   for (std::size_t i = 0; i < near.size(); ++i) {
-    near[i] = static_cast<std::int32_t>(source() % how.items);
-    similarity[i] = 1 / static_cast<float>(i % how.neighbours + 1);
+    near[i] = static_cast<std::int32_t>(source() % workload.items);
+    similarity[i] = 1 / static_cast<float>(i % workload.neighbours + 1);
   }
   tensors knn;
-  knn.add("neighbours", "I32", {how.items, how.neighbours}, near);
-  knn.add("similarity", "F32", {how.items, how.neighbours}, similarity);
-  write_model(folder / "knn", "item_knn", how, false, knn);
+  knn.add("neighbours", "I32", {workload.items, workload.neighbours}, near);
+  knn.add("similarity", "F32", {workload.items, workload.neighbours}, similarity);
+  write_model(folder / "knn", "item_knn", workload, false, knn);
 }
 
 constexpr auto rules = R"(
@@ -215,13 +215,13 @@ most = 5
 )";
 
 /// Users and items in the log, their features up to date, and the release in production.
-void fill(const fleet& services, const sizes& how) {
+void fill(const fleet& services, const sizes& workload) {
   auto world = services.folder() / "world";
-  services.troupe({"generate", "--quiet", "--out", world.string(), "--users", std::to_string(how.users),
-                   "--items", std::to_string(how.items), "--events", std::to_string(how.events)});
+  services.troupe({"generate", "--quiet", "--out", world.string(), "--users", std::to_string(workload.users),
+                   "--items", std::to_string(workload.items), "--events", std::to_string(workload.events)});
   services.troupe({"ingest", world.string()});
   std::filesystem::remove_all(world);
-  write_models(services.folder(), how);
+  write_models(services.folder(), workload);
   write_file(services.folder() / "rules.toml", rules);
   write_file(services.folder() / "warmup.jsonl", "{\"history\":[\"i1\",\"i2\",\"i3\"],\"n\":10}\n");
   for (auto* name : {"ials", "knn"})
@@ -277,14 +277,15 @@ std::map<std::string, double> processor_now() {
 }
 
 /// Mean time of each stage over some requests, as the inspector tells it.
-void print_stages(std::uint16_t port, const sizes& how) {
+void print_stages(std::uint16_t port, const sizes& workload) {
   troupe::http::client client{{"127.0.0.1", port}};
   std::map<std::string, std::pair<double, double>> stages;
   constexpr int requests = 200;
   std::mt19937_64 source{11};
   for (int i = 0; i < requests; ++i) {
-    auto got = client.call("GET", fmt::format("/v1/users/u{}/recommendations?n=10", source() % how.users), {},
-                           troupe::deadline::in(10s));
+    auto got =
+        client.call("GET", fmt::format("/v1/users/u{}/recommendations?n=10", source() % workload.users), {},
+                    troupe::deadline::in(10s));
     if (!got || got->status != 200)
       die("no answer to inspect");
     std::string id{json::parse(got->body).at("request_id").as_string()};
@@ -302,14 +303,14 @@ void print_stages(std::uint16_t port, const sizes& how) {
     std::printf("# stage %-16s %8.0f us  %8.1f things\n", name.c_str(), mean.first, mean.second);
 }
 
-void bare_route(std::uint16_t port, const std::filesystem::path& folder, const sizes& how) {
+void bare_route(std::uint16_t port, const std::filesystem::path& folder, const sizes& workload) {
   for (std::size_t connections : {std::size_t{1}, std::size_t{32}}) {
     bench::load_result limit;
     if (std::filesystem::exists("/usr/sbin/nginx")) {
       nginx peer{folder / "nginx", 18'473};
-      limit = bench::http_load{peer.port(), connections, [] { return get("/"); }}.closed(how.span);
+      limit = bench::http_load{peer.port(), connections, [] { return get("/"); }}.closed(workload.span);
     }
-    auto mine = bench::http_load{port, connections, [] { return get("/health/live"); }}.closed(how.span);
+    auto mine = bench::http_load{port, connections, [] { return get("/health/live"); }}.closed(workload.span);
     bench::report({.name = fmt::format("GET /health/live, {} connections", connections),
                    .unit = "requests/s",
                    .value = mine.rate,
@@ -323,13 +324,15 @@ void bare_route(std::uint16_t port, const std::filesystem::path& folder, const s
   }
 }
 
-void whole_answer(std::uint16_t port, const sizes& how, double bare_rate) {
+void whole_answer(std::uint16_t port, const sizes& workload, double bare_rate) {
   std::mt19937_64 source{5};
-  auto next = [&] { return get(fmt::format("/v1/users/u{}/recommendations?n=10", source() % how.users)); };
-  bench::http_load{port, 4, next}.closed(how.span);
+  auto next = [&] {
+    return get(fmt::format("/v1/users/u{}/recommendations?n=10", source() % workload.users));
+  };
+  bench::http_load{port, 4, next}.closed(workload.span);
   bench::load_result best, of_four;
   for (std::size_t connections : {1, 2, 4, 8, 16, 32, 64}) {
-    auto got = bench::http_load{port, connections, next}.closed(how.span);
+    auto got = bench::http_load{port, connections, next}.closed(workload.span);
     std::fflush(stdout);
     std::printf("# closed loop, %zu connections: %.0f requests/s, p50 %.2f ms, p99 %.2f ms, %lu not 200\n",
                 connections, got.rate, got.answers.p50_us() / 1e3, got.answers.p99_us() / 1e3, got.bad);
@@ -355,7 +358,7 @@ void whole_answer(std::uint16_t port, const sizes& how, double bare_rate) {
   bench::load_result steady;
   auto holds = [&](double rate) {
     auto before = processor_now();
-    auto got = bench::http_load{port, 256, next}.open(how.span, rate);
+    auto got = bench::http_load{port, 256, next}.open(workload.span, rate);
     auto after = processor_now();
     std::printf("# open loop at %.0f/s: %.0f requests/s, p50 %.2f ms, p99 %.2f ms, %lu not answered; us of "
                 "processor a "
@@ -379,12 +382,14 @@ void whole_answer(std::uint16_t port, const sizes& how, double bare_rate) {
 
 /// The tail of answers to a closed loop of four while releases are swapped, beside the same loop without
 /// swaps.
-void swaps(const fleet& services, const sizes& how) {
+void swaps(const fleet& services, const sizes& workload) {
   services.troupe({"releases", "build", "--name", "other", "--model", "ials=0.3", "--model", "knn=0.7",
                    "--rules", (services.folder() / "rules.toml").string()});
   write_file(services.folder() / "swap.toml", "strategy = 'blue-green'\npause = '1h'\n");
   std::mt19937_64 source{6};
-  auto next = [&] { return get(fmt::format("/v1/users/u{}/recommendations?n=10", source() % how.users)); };
+  auto next = [&] {
+    return get(fmt::format("/v1/users/u{}/recommendations?n=10", source() % workload.users));
+  };
   bench::load_result during;
   std::jthread load{[&](const std::stop_token& over) {
     // Short loops, so that the last one ends soon after the last swap.
@@ -395,7 +400,7 @@ void swaps(const fleet& services, const sizes& how) {
     }
   }};
   troupe::http::client client{{"127.0.0.1", services.port()}};
-  for (int i = 0; i < how.swaps; ++i) {
+  for (int i = 0; i < workload.swaps; ++i) {
     services.troupe({"rollouts", "start", "--spec", (services.folder() / "swap.toml").string(), "--release",
                      i % 2 == 0 ? "other" : "bench"});
     for (const char* state : {"running", "done"}) {
@@ -413,8 +418,8 @@ void swaps(const fleet& services, const sizes& how) {
   }
   load.request_stop();
   load.join();
-  auto without = bench::http_load{services.port(), 4, next}.closed(how.span).answers;
-  std::printf("# %d swaps under load: %lu not 200\n", how.swaps, during.bad);
+  auto without = bench::http_load{services.port(), 4, next}.closed(workload.span).answers;
+  std::printf("# %d swaps under load: %lu not 200\n", workload.swaps, during.bad);
   bench::report({.name = "p99 while releases are swapped",
                  .unit = "ms",
                  .value = during.answers.p99_us() / 1e3,
@@ -427,17 +432,18 @@ void swaps(const fleet& services, const sizes& how) {
 } // namespace
 
 int main(int argc, char** argv) {
-  sizes how;
+  sizes workload;
   if (bench::quick(argc, argv))
-    how = {2'000, 1'000, 20'000, 16, 20, 1s, 4};
+    workload = {2'000, 1'000, 20'000, 16, 20, 1s, 4};
   try {
     fleet services;
-    bare_route(services.port(), services.folder(), how);
-    auto bare = bench::http_load{services.port(), 32, [] { return get("/health/live"); }}.closed(how.span);
-    fill(services, how);
-    whole_answer(services.port(), how, bare.rate);
-    print_stages(services.port(), how);
-    swaps(services, how);
+    bare_route(services.port(), services.folder(), workload);
+    auto bare =
+        bench::http_load{services.port(), 32, [] { return get("/health/live"); }}.closed(workload.span);
+    fill(services, workload);
+    whole_answer(services.port(), workload, bare.rate);
+    print_stages(services.port(), workload);
+    swaps(services, workload);
   } catch (const std::exception& err) {
     std::fprintf(stderr, "gateway_bench: %s\n", err.what());
     return 1;

@@ -47,8 +47,8 @@ bench::samples raw_puts(const testing::temp_dir& dir, std::size_t batches) {
   if (!rocksdb::DB::Open(options, (dir / "raw").string(), &opened).ok())
     std::abort();
   std::unique_ptr<rocksdb::DB> db{opened};
-  rocksdb::WriteOptions how;
-  how.sync = true;
+  rocksdb::WriteOptions write_options;
+  write_options.sync = true;
   bench::samples steps;
   for (std::size_t i = 0; i < batches; ++i) {
     auto records = make_records(i * batch_rows);
@@ -59,7 +59,7 @@ bench::samples raw_puts(const testing::temp_dir& dir, std::size_t batches) {
       auto share = bytes.size() / batch_rows;
       for (std::size_t k = 0; k < batch_rows; ++k)
         batch.Put(records[k].id, rocksdb::Slice{bytes.text().data() + k * share, share});
-      if (!db->Write(how, &batch).ok())
+      if (!db->Write(write_options, &batch).ok())
         std::abort();
     });
   }
