@@ -7,6 +7,8 @@
 #include "common/core/file.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
+#include "common/json/fields.hpp"
+#include "common/json/parse.hpp"
 
 namespace troupe::cli {
 
@@ -45,6 +47,12 @@ void print_metrics(const wire::TrainStatus& status) {
     fmt::print("{}\n", line);
 }
 
+/// Why its model has no metrics, or lacks some; empty where the manifest does not say so.
+std::string not_measured(const wire::TrainStatus& status) {
+  auto manifest = parse_json(text_of(status.manifest()));
+  return manifest && manifest->is_object() ? text_or(manifest->get_object(), "not_measured") : std::string{};
+}
+
 void print(const context& with, const wire::TrainStatus& status) {
   if (with.json) {
     fmt::print("{}\n", json_of(status));
@@ -60,6 +68,8 @@ void print(const context& with, const wire::TrainStatus& status) {
     fmt::print(", {} restarts", status.restarts());
   fmt::print("\n");
   print_metrics(status);
+  if (auto why = not_measured(status); !why.empty())
+    fmt::print("  not measured: {}\n", why);
   if (auto error = text_of(status.error()); !error.empty())
     fmt::print("  {}\n", error);
 }

@@ -70,10 +70,10 @@ using retry_atom = caf::atom_constant<caf::atom("retry")>;
 /// Answers rank and similar. There are several; a user always goes to the same one, which reads the features
 /// of its users once for all who wait for them, and keeps those read last. Owned by the root.
 using dispatcher_actor = caf::typed_actor<
-    // Answer one request. Its release and items are those of this moment. overloaded where `max_waiting` wait
-    // for features.
+    // Answer one request. Its release and items are those of this moment, but for items that its caller has
+    // written since. overloaded where `max_waiting` wait for features.
     caf::reacts_to<net::request_atom, net::request_ptr>,
-    // The features of a user have come, or have not; the tag is the number of the read.
+    // The features of a user or of written items have come, or have not; the tag is the number of the read.
     caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>>;
 
 /// Holds the releases: has them fetched, loaded and warmed one at a time, publishes those that are ready,

@@ -55,7 +55,8 @@ public:
   /// The version that has an alias, as its manifest; nullptr where there is none.
   using version_with = std::function<expected<const boost::json::object*>(const std::string& alias)>;
 
-  /// One line per bound, in the order of the file. A metric that is missing does not pass. Fails as `other`
+  /// One line per bound, in the order of the file. A metric that is missing does not pass, and
+  /// the line says why where the manifest does (`not_measured`). Fails as `other`
   /// does: what cannot be read lets nothing pass.
   expected<std::vector<std::unique_ptr<wire::GateCheckT>>>
   judge(const std::string& model, const boost::json::object& manifest, const version_with& other) const;

@@ -128,7 +128,8 @@ TEST_CASE_FIXTURE(fixture, "a run is created once, and its parameters stay as th
   CHECK(create("a")->created == made->created);
   CHECK(create("a", "0.2").error().code == ec::conflict);
   CHECK(create("").error().code == ec::invalid_argument);
-  CHECK(create("a:b").error().code == ec::invalid_argument);
+  for (auto* bad : {"a:b", "../a", "a b", "a\n", "x=0.5", ".a"})
+    CHECK_MESSAGE(create(bad).error().code == ec::invalid_argument, bad);
   reopen();
   CHECK(runs.find("a")->parameters.at(0)->text == "0.1");
   CHECK(runs.find("b").error().code == ec::not_found);
@@ -307,6 +308,22 @@ TEST_CASE_FIXTURE(fixture, "a manifest whose files have not arrived is not regis
   CHECK(models.versions("", "", 10)->versions.empty());
 }
 
+TEST_CASE_FIXTURE(fixture,
+                  "what could be registered but never be released is refused when it is registered") {
+  auto text = [&](const char* file) {
+    return fmt::format(R"({{"kind":"ease","files":{{"{}":{{"sha256":"{}","bytes":7}}}}}})", file,
+                       blob("weights"));
+  };
+  for (auto* bad : {"../x", "x=0.5", "x:1", "", ".x", "a/b", "a b", "\xc3\xa9", "a\n"})
+    CHECK_MESSAGE(add(bad, text("w")).error().code == ec::invalid_argument, bad);
+  for (auto* bad : {"/w", "../w", "a/../w", "./w", "a\\nb", "\\u007f"})
+    CHECK_MESSAGE(add("m", text(bad)).error().code == ec::invalid_argument, bad);
+  CHECK(models.versions("", "", 10)->versions.empty());
+  REQUIRE(add("m.2-b_c", text("a/w..1")).has_value());
+  for (auto* bad : {"../x", "x=0.5", "x y"})
+    CHECK_MESSAGE(alias("m.2-b_c", 1, bad).error().code == ec::invalid_argument, bad);
+}
+
 TEST_CASE_FIXTURE(fixture, "a model of a kind that no ranker serves is refused with the kinds that exist") {
   auto of_kind = [&](const char* kind) {
     return add("m", fmt::format(R"({{"kind":"{}","files":{{"w":{{"sha256":"{}","bytes":7}}}}}})", kind,
@@ -410,6 +427,28 @@ TEST_CASE_FIXTURE(fixture, "what the gate said is counted once for each new thin
   CHECK(counted.releases.stopped.value() == 1);
   CHECK(counted.releases.passed.value() == 0);
   CHECK(counted.artefact_bytes.value() == 7);
+}
+
+TEST_CASE_FIXTURE(
+    fixture,
+    "a model of which nothing was measured does not pass a gate that asks for a metric, with the reason") {
+  auto unmeasured = manifest(0.4);
+  unmeasured.insert(1, R"("not_measured":"no user has three items",)");
+  auto metrics = unmeasured.find(R"("ndcg_at_10":0.4)");
+  unmeasured.erase(metrics, std::string_view{R"("ndcg_at_10":0.4)"}.size());
+  gate("[[check]]\nmodel = 'other'\nmetric = 'ndcg_at_10'\nat_least = 0.1\n");
+  CHECK(add("m", unmeasured).has_value()); // Nothing is asked of it.
+
+  gate("[[check]]\nmetric = 'ndcg_at_10'\nat_least = 0\n");
+  auto refused = add("n", unmeasured);
+
+  REQUIRE(!refused.has_value());
+  CHECK_MESSAGE(refused.error().text.find("ndcg_at_10 was not measured: no user has three items") !=
+                    std::string::npos,
+                refused.error().text);
+  auto skipped = add("n", unmeasured, true);
+  REQUIRE(skipped.has_value());
+  CHECK(!skipped->gate.at(0)->passed);
 }
 
 TEST_CASE_FIXTURE(fixture, "the quality gate compares with production on the same split only") {

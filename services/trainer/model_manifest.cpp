@@ -93,6 +93,8 @@ expected<std::string> model_manifest(const manifest_source& from) {
   manifest["parents"] = std::move(parents);
   if (auto* metrics = find_object(from.result, "metrics"))
     manifest["metrics"] = *metrics;
+  if (auto why = text_or(from.result, "not_measured"); !why.empty())
+    manifest["not_measured"] = why;
   TROUPE_CHECK(add_files(manifest, from.model));
   add_model(manifest, from.model);
   return artefact::canonical(manifest);

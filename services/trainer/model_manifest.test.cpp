@@ -78,6 +78,13 @@ TEST_CASE("the manifest of a model says why production was not measured beside i
   CHECK(of.read().at("parents") == json::array{"ease:1"});
 }
 
+TEST_CASE("the manifest of a model of which nothing was measured says why") {
+  trained of;
+  CHECK(!of.read().contains("not_measured"));
+  of.result["not_measured"] = "no user has three items";
+  CHECK(of.read().at("not_measured") == "no user has three items");
+}
+
 TEST_CASE("a model folder without a file has no manifest") {
   trained of;
   std::filesystem::remove_all(of.model);

@@ -10,6 +10,8 @@ namespace troupe::trainer {
 
 std::map<std::string, double> binary_metrics(std::span<const float> logits, std::span<const float> labels) {
   auto count = logits.size();
+  if (count == 0)
+    return {};
   double ones = 0, probability = 0, loss = 0;
   for (std::size_t i = 0; i < count; ++i) {
     auto x = static_cast<double>(logits[i]);
@@ -30,12 +32,13 @@ std::map<std::string, double> binary_metrics(std::span<const float> logits, std:
     won += ones_here * (below + zeros_here / 2);
     below += zeros_here;
   }
-  auto n = static_cast<double>(std::max<std::size_t>(count, 1));
-  auto pairs = ones * (static_cast<double>(count) - ones);
-  return {{"auc", pairs > 0 ? won / pairs : 0.5},
-          {"log_loss", loss / n},
-          {"calibration", ones > 0 ? probability / ones : 0},
-          {"rate", ones / n}};
+  auto n = static_cast<double>(count);
+  std::map<std::string, double> out{{"log_loss", loss / n}, {"rate", ones / n}};
+  if (auto pairs = ones * (n - ones); pairs > 0)
+    out["auc"] = won / pairs;
+  if (ones > 0)
+    out["calibration"] = probability / ones;
+  return out;
 }
 
 } // namespace troupe::trainer

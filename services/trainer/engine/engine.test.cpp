@@ -49,6 +49,12 @@ TEST_CASE("metrics are those computed by hand") {
   CHECK(got["mrr"] == doctest::Approx((1 + 1 / 3.0 + 1 / 11.0 + 1 / 10.0) / 4));
 }
 
+TEST_CASE("questions in which all items have the same score are counted") {
+  std::vector<placing> placings{{0, 9, 9}, {0, 8, 9}, {3, 0, 9}, {0, 0, 0}};
+
+  CHECK(ranking_metrics(placings, cutoffs)["tied"] == doctest::Approx(0.25));
+}
+
 TEST_CASE("items with the same score count as the mean over their orders") {
   std::vector<placing> placings{{0, 1}};
 

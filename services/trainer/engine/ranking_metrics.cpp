@@ -11,18 +11,20 @@ std::map<std::string, double> ranking_metrics(std::span<const placing> placings,
                                               std::span<const std::uint32_t> cutoffs) {
   std::map<std::string, double> out;
   auto count = static_cast<double>(std::max<std::size_t>(1, placings.size()));
-  double reciprocal = 0;
-  for (auto [above, equal] : placings) {
+  double reciprocal = 0, tied = 0;
+  for (auto [above, equal, others] : placings) {
+    tied += others > 0 && equal == others ? 1 : 0;
     double sum = 0;
     for (std::uint64_t rank = above + 1; rank <= above + equal + 1; ++rank)
       sum += 1 / static_cast<double>(rank);
     reciprocal += sum / static_cast<double>(equal + 1);
   }
   out["mrr"] = reciprocal / count;
+  out["tied"] = tied / count;
   for (auto cutoff : cutoffs) {
     double hits = 0;
     double gain = 0;
-    for (auto [above, equal] : placings) {
+    for (auto [above, equal, others] : placings) {
       if (above >= cutoff)
         continue;
       auto last = std::min<std::uint64_t>(cutoff, above + equal + 1);
@@ -75,6 +77,7 @@ expected<std::map<std::string, double>> evaluate(const scorer& model, std::span<
                          not_a_number = true;
                        place.above += row[item] > wanted;
                        place.equal += row[item] == wanted;
+                       ++place.others;
                      };
                      if (!std::isfinite(wanted))
                        not_a_number = true;

@@ -8,15 +8,17 @@
 
 namespace troupe::trainer {
 
-/// Where the positive of one case came: so many items scored higher, so many the same.
+/// Where the positive of one case came: of so many others so many scored higher, so many the same.
 struct placing {
   std::uint64_t above = 0;
   std::uint64_t equal = 0;
+  std::uint64_t others = 0;
 };
 
 /// HR@k, NDCG@k and MRR of cases with one positive each, where recall@k is HR@k. Items with the same score
 /// stand in a random order, and the value is the mean over these orders, exactly: no metric depends on the
-/// order of the items. MRR looks at all places.
+/// order of the items. MRR looks at all places. `tied` is the share of cases in which all items have the same
+/// score: what the others say of those is chance.
 std::map<std::string, double> ranking_metrics(std::span<const placing> placings,
                                               std::span<const std::uint32_t> cutoffs);
 

@@ -113,6 +113,9 @@ expected<void> run_evaluate(const command_options& options, const train_config& 
   say_kernels(blas);
   auto begun = clock::now();
   TROUPE_TRY(data, load_benchmark(options.protocol, options.data));
+  if (data.test.empty())
+    return fail(ec::invalid_argument, "there is nothing to measure a model by in {}: no user has three items",
+                options.data.string());
   auto loading = seconds_since(begun);
   begun = clock::now();
   TROUPE_TRY(trained, train(options, config, data.train, data.validation));

@@ -39,11 +39,13 @@ void add_baselines(const labelled_rows& rows, std::uint64_t tested_on, std::map<
     constant.push_back(logit(rate));
   }
   auto labels = std::span{rows.labels}.subspan(tested_on);
-  to["popularity_auc"] = binary_metrics(popular, labels)["auc"];
+  auto popularity = binary_metrics(popular, labels), item_rate = binary_metrics(by_rate, labels);
   to["popularity_log_loss"] = binary_metrics(constant, labels)["log_loss"];
-  auto item_rate = binary_metrics(by_rate, labels);
-  to["item_rate_auc"] = item_rate["auc"];
   to["item_rate_log_loss"] = item_rate["log_loss"];
+  if (!item_rate.contains("auc")) // All labels are the same.
+    return;
+  to["popularity_auc"] = popularity["auc"];
+  to["item_rate_auc"] = item_rate["auc"];
 }
 
 struct fit_of_rows {
@@ -73,6 +75,14 @@ std::map<std::string, double> metrics_of(const fit_of_rows& fit, const labelled_
   if (tested_on >= rows.size())
     return {};
   return binary_metrics(fit.what->logits(tested_on, rows.size()), std::span{rows.labels}.subspan(tested_on));
+}
+
+/// Why there is no auc; empty where there is.
+std::string not_measured(const std::map<std::string, double>& metrics, std::uint64_t tested) {
+  if (tested == 0)
+    return "dcn.test holds no rows back";
+  return metrics.contains("auc") ? std::string{}
+                                 : fmt::format("all of the {} newest rows have the same label", tested);
 }
 
 expected<labelled_rows> read_rows(const train_config& config, const rows_setting& setting,
@@ -113,8 +123,13 @@ expected<neural::fitted> train_on_rows(const train_config& config, const rows_se
   auto tested_on = measured.what->tested_on();
   auto epochs = measured.loop.epochs;
   auto metrics = metrics_of(measured, rows);
-  if (!metrics.empty())
+  auto lacking = not_measured(metrics, rows.size() - tested_on);
+  if (!lacking.empty())
+    log::warn("not-evaluated", "worker cannot measure the model: {}", lacking);
+  if (!metrics.empty()) {
     add_baselines(rows, tested_on, metrics);
+    metrics["questions"] = static_cast<double>(rows.size() - tested_on);
+  }
   if (measured.what->trained_on() < rows.size() && epochs > 0) {
     if (setting.next_fit)
       setting.next_fit();
@@ -128,7 +143,7 @@ expected<neural::fitted> train_on_rows(const train_config& config, const rows_se
   model.metrics = std::move(metrics);
   model.data = fmt::format(R"({{"sha256":"{}","rows":{},"split":"by-time","tested":{},"epochs":{}}})",
                            rows.digest, rows.size(), rows.size() - tested_on, epochs);
-  return neural::fitted{std::move(model), std::move(measured.loop)};
+  return neural::fitted{std::move(model), std::move(measured.loop), std::move(lacking)};
 }
 
 expected<std::map<std::string, double>>

@@ -100,6 +100,7 @@ std::vector<ranking_case> sample(std::vector<ranking_case> cases, std::uint64_t 
 /// What is known of a run and is no property of its model.
 struct run_facts {
   measured_production production;
+  std::string not_measured;      ///< Why the model has no metrics; empty where it has some.
   std::optional<double> overlap; ///< Share of the travelling of gradients that the backward pass hid.
 };
 
@@ -115,10 +116,14 @@ public:
     auto split = leave_last_out(data, config_.evaluation.split);
     split.test = sample(std::move(split.test), config_.evaluation.users, config_.seed);
     split.validation = sample(std::move(split.validation), config_.evaluation.users, config_.seed);
-    if (split.test.empty()) {
-      log::warn("not-evaluated", "worker cannot measure the model: no user has three items");
-      return std::map<std::string, double>{};
-    }
+    if (split.test.empty())
+      return nothing_measured("no user has three items");
+    std::vector<bool> known(split.train.items.size());
+    for (auto item : split.train.item)
+      known[item] = true;
+    if (std::ranges::none_of(split.test, [&](auto& each) { return known[each.positive]; }))
+      return nothing_measured(fmt::format(
+          "none of the {} test questions is for an item that the rest of the data has", split.test.size()));
     split_ = config_.evaluation.split;
     TROUPE_TRY(list, read_production(options_.out / "production.json", config_));
     auto networks = std::ranges::count_if(
@@ -127,6 +132,13 @@ public:
     TROUPE_TRY(got, fit("measured", config_, split.train, split.validation, 0));
     epochs_ = got.loop.epochs;
     TROUPE_TRY(metrics, ask(std::move(got.model), split.test));
+    if (metrics.at("tied") == 1) {
+      speak_.fits(2);
+      speak_.next_fit();
+      return nothing_measured(fmt::format(
+          "in each of the {} test questions the model gives all items the same score", split.test.size()));
+    }
+    metrics["questions"] = static_cast<double>(split.test.size());
     if (config_.model != "popularity") {
       auto plain = config_;
       plain.model = "popularity";
@@ -149,6 +161,13 @@ public:
   }
 
   const std::string& split() const noexcept { return split_; }
+
+  /// No metrics, and why.
+  std::map<std::string, double> nothing_measured(std::string why) {
+    log::warn("not-evaluated", "worker cannot measure the model: {}", why);
+    facts_.not_measured = std::move(why);
+    return {};
+  }
 
   const run_facts& facts() const noexcept { return facts_; }
 
@@ -239,6 +258,8 @@ expected<json::object> written(const trained_model& model, const run_facts& fact
   for (auto& [name, value] : metrics)
     numbers[name] = value;
   json::object line{{"done", true}, {"metrics", std::move(numbers)}, {"model", folder.string()}};
+  if (!facts.not_measured.empty())
+    line["not_measured"] = facts.not_measured;
   if (auto record = facts.production.record(); !record.empty())
     line["beside"] = json::object{{"production", std::move(record)}};
   return line;
@@ -255,6 +276,7 @@ expected<json::object> run_on_rows(const worker_options& options, const train_co
   rows_setting setting{threads, &group, checkpoints, options.resume, [&] { speak.next_fit(); }, options.data};
   TROUPE_TRY(got, train_on_rows(config, setting, std::ref(speak)));
   run_facts facts;
+  facts.not_measured = std::move(got.not_measured);
   if (group.world() > 1)
     facts.overlap = got.loop.overlap.share();
   for (std::size_t i = 0; i < list.size(); ++i) {
@@ -318,6 +340,8 @@ expected<json::object> run_worker(const worker_options& options, const std::atom
   if (config.evaluation.split != "none") {
     TROUPE_TRY(measured, work.measure(data));
     metrics = std::move(measured);
+  } else {
+    work.nothing_measured("evaluation.split is none");
   }
   TROUPE_TRY(model, work.last_fit(data));
   if (options.rank != 0)

@@ -141,6 +141,8 @@ TEST_CASE("a worker measures its model beside popularity, trains on everything a
   CHECK(done->at("done").as_bool());
   auto& metrics = done->at("metrics").as_object();
   CHECK(metrics.at("hr_at_10").as_double() == doctest::Approx(1));
+  CHECK(metrics.at("questions").to_number<int>() == 40);
+  CHECK(!done->contains("not_measured"));
   CHECK(metrics.at("popularity_hr_at_10").as_double() < 0.9);
   auto model = load_model(std::string{done->at("model").as_string()});
   REQUIRE(model);
@@ -155,6 +157,39 @@ TEST_CASE("a worker measures its model beside popularity, trains on everything a
   for (auto* stage : {"counting", "inverting", "sorting", "evaluating"})
     CHECK_MESSAGE(said(stage), stage);
   CHECK(with.said.back().at("stage") == "sorting");
+}
+
+TEST_CASE("a model of which nothing could be measured is trained, has no metrics and says why") {
+  auto ends = [](const std::string& config, const std::vector<row>& rows) {
+    setting with{config};
+    write_parquet(with.options.data, rows);
+    auto done = with.run();
+    REQUIRE_MESSAGE(done, (done ? std::string{} : render(done.error())));
+    CHECK(done->at("metrics").as_object().empty());
+    CHECK(load_model(std::string{done->at("model").as_string()}));
+    auto& last = with.said.back();
+    if (last.at("stage") == "fitting")
+      CHECK(last.at("step") == last.at("steps_total"));
+    return std::string{done->at("not_measured").as_string()};
+  };
+  std::vector<row> alone, pairs, even;
+  for (int i = 0; i < 6; ++i)
+    alone.push_back({"u", fmt::format("i{}", i), i});
+  for (int u = 0; u < 6; ++u)
+    for (int i = 0; i < 3; ++i) {
+      if (i < 2)
+        pairs.push_back({fmt::format("u{}", u), fmt::format("i{}", i), i});
+      // In a circle: without the two newest of each user every item has been taken once.
+      even.push_back({fmt::format("u{}", u), fmt::format("i{}", (u + i) % 6), i});
+    }
+
+  CHECK(ends("model = \"ease\"\n", pairs) == "no user has three items");
+  CHECK(ends("model = \"ease\"\n", alone) ==
+        "none of the 1 test questions is for an item that the rest of the data has");
+  CHECK(ends("model = \"popularity\"\n", even) ==
+        "in each of the 6 test questions the model gives all items the same score");
+  CHECK(ends("model = \"ease\"\nevaluation.split = \"none\"\n", two_tastes()) == "evaluation.split is none");
+  CHECK(ends("model = \"bpr\"\nbpr.epochs = 3\nbpr.dimensions = 4\n", pairs) == "no user has three items");
 }
 
 TEST_CASE("the steps of the fit that is measured and of the last fit go on counting") {
@@ -341,6 +376,29 @@ TEST_CASE(
   CHECK(!not_measured->at("metrics").as_object().contains("production_auc"));
   CHECK(not_measured->at("beside").at("production").at("reason") ==
         "ease:1: it does not learn from labels, as a DCN does");
+}
+
+TEST_CASE("a DCN whose newest rows have one label has no auc and says why, as one that holds none back") {
+  troupe::testing::temp_dir set;
+  write_training_set(set.path());
+  auto ends = [&](const std::string& more) {
+    setting with{"model = \"dcn\"\n[dcn]\nepochs = 1\nbatch = 64\nhidden = 8\ntraining_set = \"s\"\n" + more};
+    with.options.data = set.path();
+    auto done = with.run();
+    REQUIRE_MESSAGE(done, (done ? std::string{} : render(done.error())));
+    return *done;
+  };
+
+  auto same = ends("test = 0.2\npositive_at_least = 9\n"), none = ends("test = 0\n"),
+       both = ends("test = 0.2\n");
+
+  CHECK(same.at("not_measured") == "all of the 80 newest rows have the same label");
+  CHECK(!same.at("metrics").as_object().contains("auc"));
+  CHECK(!same.at("metrics").as_object().contains("popularity_auc"));
+  CHECK(same.at("metrics").as_object().contains("log_loss"));
+  CHECK(none.at("not_measured") == "dcn.test holds no rows back");
+  CHECK(!both.contains("not_measured"));
+  CHECK(both.at("metrics").at("questions").to_number<int>() == 80);
 }
 
 TEST_CASE("what is in production is measured beside, and makes steps that are not those of the run") {

@@ -14,7 +14,8 @@ struct fit_setting {
 
 struct fitted {
   trained_model model;
-  loop_result loop; ///< Of networks.
+  loop_result loop;         ///< Of networks.
+  std::string not_measured; ///< Of one that is measured while it is trained: why it could not be.
 };
 
 /// Trains the model of `config`, classic or neural. Networks stop early by `validation`, which may be empty.
