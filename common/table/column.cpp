@@ -5,6 +5,7 @@
 #include <duckdb.h>
 
 #include <cmath>
+#include <cstdint>
 
 namespace troupe::table {
 
@@ -101,6 +102,7 @@ type_info describe(void* logical_type) {
     info.json = take(duckdb_logical_type_get_alias(type)) == "JSON";
     break;
   case kind::decimal:
+    info.width = duckdb_decimal_width(type);
     info.scale = duckdb_decimal_scale(type);
     info.stored = kind_of(duckdb_decimal_internal_type(type));
     break;
@@ -142,6 +144,8 @@ column_view::column_view(const type_info& type, void* vector)
       validity_{duckdb_vector_get_validity(static_cast<duckdb_vector>(vector))}, vector_{vector} {}
 
 namespace {
+
+__extension__ typedef unsigned __int128 wide;
 
 std::int64_t whole(kind of, const void* data, std::uint64_t row) noexcept {
   switch (of) {
@@ -218,6 +222,33 @@ double column_view::number(std::uint64_t row) const noexcept {
   return as_number(type_->of, data_, row);
 }
 
+void column_view::append_digits(std::uint64_t row, std::string& to) const {
+  auto of = type_->of == kind::decimal ? type_->stored : type_->of;
+  std::uint8_t scale = type_->of == kind::decimal ? type_->scale : 0;
+  wide size = 0;
+  bool negative = false;
+  if (of == kind::hugeint) {
+    auto& each = static_cast<const duckdb_hugeint*>(data_)[row];
+    size = static_cast<wide>(static_cast<std::uint64_t>(each.upper)) << 64 | each.lower;
+    negative = each.upper < 0;
+  } else {
+    auto value = whole(of, data_, row);
+    negative = value < 0 && of != kind::uint64;
+    size = (negative ? ~wide{0} << 64 : wide{0}) | static_cast<std::uint64_t>(value);
+  }
+  if (negative)
+    size = ~size + 1;
+  std::string digits; // From the last one to the first.
+  for (; size != 0 || digits.size() <= scale; size /= 10) {
+    if (scale > 0 && digits.size() == scale)
+      digits += '.', scale = 0;
+    digits += static_cast<char>('0' + static_cast<int>(size % 10));
+  }
+  if (negative)
+    to += '-';
+  to.append(digits.rbegin(), digits.rend());
+}
+
 std::string_view column_view::text(std::uint64_t row) const noexcept {
   switch (type_->of) {
   case kind::text:
@@ -247,6 +278,30 @@ timestamp column_view::time(std::uint64_t row) const noexcept {
   default:
     return from_micros(raw);
   }
+}
+
+std::optional<timestamp> column_view::instant(std::uint64_t row) const noexcept {
+  constexpr std::int64_t year_1 = -62'135'596'800, year_10000 = 253'402'300'800; // In seconds.
+  auto raw = whole(type_->of, data_, row);
+  auto within = [raw](std::int64_t first, std::int64_t end) { return raw >= first && raw < end; };
+  bool there = false;
+  switch (type_->of) { // What is infinite lies outside of these years.
+  case kind::date:
+    there = within(year_1 / 86'400, year_10000 / 86'400);
+    break;
+  case kind::timestamp_s:
+    there = within(year_1, year_10000);
+    break;
+  case kind::timestamp_ms:
+    there = within(year_1 * 1'000, year_10000 * 1'000);
+    break;
+  case kind::timestamp_ns: // 64 bits of nanoseconds do not leave them: the outermost stand for infinity.
+    there = within(-INT64_MAX + 1, INT64_MAX);
+    break;
+  default:
+    there = within(year_1 * 1'000'000, year_10000 * 1'000'000);
+  }
+  return there ? std::optional{time(row)} : std::nullopt;
 }
 
 column_view column_view::child(std::size_t index) const {

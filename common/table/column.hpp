@@ -52,6 +52,7 @@ constexpr bool is_instant(kind of) noexcept {
 struct type_info {
   kind of = kind::other;
   kind stored = kind::other;       ///< decimal and enumeration: the whole number that lies in memory.
+  std::uint8_t width = 0;          ///< decimal: digits in all.
   std::uint8_t scale = 0;          ///< decimal: digits after the point.
   bool json = false;               ///< text that is declared to be JSON.
   std::vector<std::string> names;  ///< structure: names of the fields; enumeration: its words.
@@ -80,12 +81,17 @@ public:
   bool flag(std::uint64_t row) const noexcept;
   /// Any whole number, cut to 64 bits; fractions are cut off; date and timestamp in their own unit.
   std::int64_t integer(std::uint64_t row) const noexcept;
-  /// Any number.
+  /// Any number; one that a double does not hold comes as one next to it.
   double number(std::uint64_t row) const noexcept;
+  /// Every digit of a whole number or a decimal, as DuckDB casts it to text, `12345678901234567890`, `-0.10`, but
+  /// never without one before the point.
+  void append_digits(std::uint64_t row, std::string& to) const;
   /// text, blob or enumeration; empty for others.
   std::string_view text(std::uint64_t row) const noexcept;
-  /// Any timestamp or date.
+  /// Any timestamp or date that has an instant.
   timestamp time(std::uint64_t row) const noexcept;
+  /// The same; nothing where it is infinite or outside of the years 1 to 9999.
+  std::optional<timestamp> instant(std::uint64_t row) const noexcept;
 
   /// list and map: where the row's elements lie in `child()`.
   struct range {

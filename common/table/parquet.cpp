@@ -141,6 +141,15 @@ expected<void> register_feed(const connection& at, const std::shared_ptr<feed>& 
 
 } // namespace
 
+std::string parquet_file(const std::filesystem::path& path) {
+  std::string literal; // DuckDB takes a path for a glob: its signs stand for themselves in brackets.
+  for (char each : std::filesystem::absolute(path).string())
+    literal += each == '*' || each == '?' || each == '[' ? fmt::format("[{}]", each) : std::string{each};
+  return fmt::format("read_parquet({}, binary_as_string = false, file_row_number = false, filename = false, "
+                     "hive_partitioning = false, union_by_name = false)",
+                     sql_text(literal));
+}
+
 struct parquet_writer::state {
   std::filesystem::path path;
   std::filesystem::path part;
