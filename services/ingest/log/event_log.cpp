@@ -82,7 +82,7 @@ void event_log::append(request_ptr request, done_function done) {
   for (std::size_t i = 0; i < to.records.size(); ++i) {
     auto& rec = to.records[i];
     rec.ingest_time = now;
-    to.id_hashes[i] = hash_wide(std::string_view{rec.id});
+    to.id_hashes[i] = hash_of(rec);
     to.content_hashes[i] = content_hash(rec);
     to.bytes += 128 + rec.id.size() + rec.user.size() + rec.item.size() + 64 * rec.attributes.size();
   }
@@ -230,7 +230,7 @@ expected<append_result> event_log::take(group& all, append_request& request) con
       ++result.added.duplicates;
     } else {
       auto row = request.rejected(i, "duplicate_id", "id",
-                                  fmt::format("id {} is in the log with other content", rec.id));
+                                  fmt::format("{} {} is in the log with other content", to_string(rec.kind), rec.id));
       result.rows[i] = {wire::Outcome::quarantined, row.rule, row.reason};
       refuse(all, row, result);
     }

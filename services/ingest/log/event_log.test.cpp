@@ -108,6 +108,34 @@ TEST_CASE(
   CHECK(rows[0].raw.find("4711.0") != std::string::npos);
 }
 
+TEST_CASE("an event, a user and an item of one id are three records, each known again after a reopening") {
+  testing::temp_dir dir;
+  auto log = open_log(dir);
+  append_request request;
+  for (auto kind : {record_kind::event, record_kind::user, record_kind::item}) {
+    auto& rec = request.records.emplace_back(event(1));
+    rec.kind = kind;
+    if (kind != record_kind::event)
+      rec.type.clear(), rec.value.reset();
+    (kind == record_kind::item ? rec.user : rec.item).clear();
+    if (kind == record_kind::event)
+      rec.item = "i1";
+  }
+  auto changed = request;
+  changed.records[2].attributes = {{"title", std::string{"another"}}};
+
+  auto first = log->append(request).value();
+  log.reset();
+  log = open_log(dir);
+  auto again = log->append(changed).value();
+
+  CHECK(first.added.events == 1);
+  CHECK(first.added.users == 1);
+  CHECK(first.added.items == 1);
+  CHECK(again.added.duplicates == 2);
+  CHECK(again.rows[2].reason == "item e1 is in the log with other content");
+}
+
 TEST_CASE("position, records and refused rows of a source arrive together, and a batch cannot come twice") {
   testing::temp_dir dir;
   auto log = open_log(dir);
@@ -339,4 +367,24 @@ TEST_CASE("on a full disk no request is half in the log, and appending goes on w
     CHECK(total == (taken + 1) * 1000);
   }
   ::umount((dir / "disk").c_str());
+}
+
+TEST_CASE("a record without a time that comes again is the same record, whenever it comes") {
+  testing::temp_dir dir;
+  auto log = open_log(dir);
+  auto item = [](std::int64_t at, bool untimed) {
+    append_request request;
+    record rec;
+    rec.kind = record_kind::item;
+    rec.id = "i";
+    rec.item = "i";
+    rec.event_time = from_micros(at);
+    rec.untimed = untimed;
+    request.records.push_back(rec);
+    return request;
+  };
+
+  CHECK(log->append(item(1, true)).value().added.items == 1);
+  CHECK(log->append(item(2, true)).value().added.duplicates == 1);
+  CHECK(log->append(item(1, false)).value().added.quarantined == 1);
 }

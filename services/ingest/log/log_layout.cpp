@@ -147,6 +147,13 @@ lake_segment decode_segment(std::string_view bytes) {
   return to;
 }
 
+hash128 hash_of(const record& rec) {
+  if (rec.kind == record_kind::event)
+    return hash_wide(std::string_view{rec.id});
+  // No id holds a control character: no event has this one.
+  return hash_wide(std::string_view{static_cast<char>(rec.kind) + rec.id});
+}
+
 hash128 hash_of(const rejected_row& row) {
   return hash_wide(std::string_view{store::encoder{}
                                         .big_text("quarantine")
