@@ -155,6 +155,7 @@ struct fake_fleet : served_gateway {
 TEST_CASE("a ranked answer shows its arm, keeps it, enters the log once per position and is reported to the "
           "deployer") {
   fake_fleet fleet;
+  fleet.settings->rank_timeout = 20s;
   fleet.open();
   std::map<std::string, std::string> arm_of;
   std::string request;
@@ -205,7 +206,7 @@ TEST_CASE("when the ranker goes away the answer is what was shown most, flagged,
   fleet.endpoints.pop_back();
 
   json::value answer;
-  for (auto until = deadline::in(20s); !until.passed();) {
+  for (auto until = deadline::in(60s); !until.passed();) {
     answer = fleet.good("GET", "/v1/users/u1/recommendations?n=3");
     if (!answer.at("items").as_array().empty())
       break;

@@ -74,15 +74,19 @@ struct fake_service {
                                     deadline until, net::client::done then, net::trace_context trace) {
                      question one{replica, kind, std::move(payload), until, std::move(then), trace};
                      std::function<chunk(const question&)> answer;
+                     bool over = false;
                      {
                        std::lock_guard lock{mutex};
+                       over = closed;
                        if (auto found = answers.find(kind); found != answers.end())
                          answer = found->second;
-                       else
+                       else if (!over)
                          asked.push_back(one);
                        changed.notify_all();
                      }
-                     if (answer)
+                     if (over)
+                       one.fail(ec::stopping, "the test is over");
+                     else if (answer)
                        one.answer(answer(one));
                    }};
   }
@@ -99,8 +103,20 @@ struct fake_service {
     std::lock_guard lock{mutex};
     return asked.size();
   }
+  /// Fails what waits, and whatever is asked from now on: whoever asks a next question ends, too.
+  void close() {
+    std::deque<question> left;
+    {
+      std::lock_guard lock{mutex};
+      closed = true;
+      left.swap(asked);
+    }
+    for (const auto& each : left)
+      each.fail(ec::stopping, "the test is over");
+  }
 
   std::mutex mutex;
+  bool closed = false;
   std::condition_variable changed;
   std::deque<question> asked;
   std::map<wire::Kind, std::function<chunk(const question&)>> answers;
@@ -199,8 +215,7 @@ public:
     if (deps)
       deps->outbox->stop();
     for (auto* each : {&ingest, &features, &registry, &deployer, &ranker, &gateways})
-      while (each->waiting() > 0)
-        each->next().fail(ec::stopping, "the test is over");
+      each->close();
     if (deps)
       deps->fallback_items = nullptr;
   }
@@ -208,6 +223,17 @@ public:
   void open() {
     open_deps();
     deps->fallback_items = own(spawn_fallback_items(system_, deps));
+    holders_at_rest_ = deps.use_count();
+  }
+  /// Waits until no request is at work but `others`; a request that is answered may still have a shadow to
+  /// ask.
+  void wait_for_requests(long others = 0) {
+    constexpr long holders = 2; // The exchange and the actor of a request.
+    for (auto until = deadline::in(std::chrono::seconds{20});
+         deps.use_count() > holders_at_rest_ + others * holders;) {
+      REQUIRE(!until.passed());
+      std::this_thread::yield();
+    }
   }
   void route(const std::vector<arm>& arms, const std::string& shadow = {}) {
     auto table = routing_table::read(table_bytes(1, arms, shadow)).value();
@@ -244,6 +270,7 @@ private:
   caf_config config_;
   caf::actor_system system_{config_};
   std::vector<caf::actor> actors_;
+  long holders_at_rest_ = 0; ///< Of deps.
 };
 
 } // namespace troupe::gateway

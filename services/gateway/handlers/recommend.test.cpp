@@ -46,6 +46,7 @@ struct recommending : served_gateway {
     return ask_later(request_of("GET", path, {}, std::move(headers)));
   }
   boost::json::value read(std::future<http::response> answer) {
+    REQUIRE(answer.wait_for(60s) == std::future_status::ready);
     auto given = answer.get();
     REQUIRE_MESSAGE(given.status == 200, given.body);
     return boost::json::parse(given.body);
@@ -197,13 +198,12 @@ TEST_CASE(
 
   for (int i = 0; i < 5; ++i)
     one_answer(); // Their shadows are too many.
+  gateway.wait_for_requests(1);
   shadow.answer(recommending::items("r2", {"i2", "i3"}));
-  for (auto until = deadline::in(20s); gateway.deps->shadows > 0 && !until.passed();)
-    std::this_thread::yield();
+  gateway.wait_for_requests();
   one_answer();
   gateway.ranker.next().answer(recommending::items("r1", {"i1"})); // Another release answered in its place.
-  for (auto until = deadline::in(20s); gateway.deps->shadows > 0 && !until.passed();)
-    std::this_thread::yield();
+  gateway.wait_for_requests();
 
   const auto* seen = gateway.report();
   REQUIRE(seen);
