@@ -62,7 +62,12 @@ void byte_progress::show(std::uint64_t done) {
     return;
   used_ = true;
   last_ = now;
-  auto share = total_ == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total_);
+  if (total_ == 0) {
+    fmt::print(stderr, "\r\033[K{} {:.1f} MB", what_, static_cast<double>(done) / 1e6);
+    std::fflush(stderr);
+    return;
+  }
+  auto share = static_cast<double>(done) / static_cast<double>(total_);
   fmt::print(stderr, "\r\033[K{} {} {:.1f} of {:.1f} MB", what_, bar(share, 30),
              static_cast<double>(done) / 1e6, static_cast<double>(total_) / 1e6);
   std::fflush(stderr);

@@ -32,7 +32,8 @@ private:
   double bytes_per_s_ = 0;
 };
 
-/// A bar on one line of a terminal's stderr: share of the bytes done, and how many. Wiped at the end.
+/// A bar on one line of a terminal's stderr: share of the bytes done, and how many; where `total` is 0
+/// nobody knows it, and there is no share. Wiped at the end.
 class byte_progress {
 public:
   byte_progress(bool shown, std::string what, std::uint64_t total)

@@ -7,16 +7,20 @@
 #include "common/core/file_hash.hpp"
 #include "common/core/hash.hpp"
 #include "common/core/raw_file.hpp"
+#include "common/core/time.hpp"
 #include "common/ingest_format/readers/source.hpp"
 
 #include "schemas/ingest_generated.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <random>
 
 namespace troupe::cli {
 
@@ -62,12 +66,12 @@ struct position {
 };
 
 expected<position> put(context& context, const outgoing_files& all, const file& from, std::uint64_t offset,
-                       std::string_view bytes) {
+                       std::string_view bytes, bool more = false) {
   auto request = ingest::build_message(
       [&](auto& out) {
         auto data = out.CreateVector(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
         return wire::CreateUploadPut(out, out.CreateString(all.id), out.CreateString(name_of(from)),
-                                     from.bytes, all.bytes, from.modified, offset, data);
+                                     from.bytes, all.bytes, from.modified, offset, data, more);
       },
       ingest::ingest_identifier, bytes.size() + 1024);
   TROUPE_TRY(status, ask_ingest<wire::UploadStatus>(context, wire::Kind::upload_put, request, 30s, true));
@@ -94,7 +98,68 @@ expected<void> send(context& context, const outgoing_files& all, file& from,
   return {};
 }
 
+/// Sends `bytes`, which lie behind the `before` that were sent.
+expected<void> put_more(context& context, const outgoing_files& all, std::uint64_t before,
+                        std::string_view bytes) {
+  for (position at{before, false};;) {
+    TROUPE_TRY(next, put(context, all, all.files.front(), at.next_offset,
+                         bytes.substr(at.next_offset - before), true));
+    if (next.next_offset < before || next.next_offset > before + bytes.size())
+      return fail(ec::conflict, "of what came on standard input ingest has {} bytes, not {}: start again",
+                  next.next_offset, before);
+    at = next;
+    if (at.next_offset == before + bytes.size())
+      return {};
+  }
+}
+
 } // namespace
+
+expected<outgoing_files> send_input(context& context, const std::string& extension, const std::string& mapping,
+                                    bool progress) {
+  TROUPE_TRY(by, open_mapping(mapping));
+  outgoing_files all;
+  auto& input = all.files.emplace_back(file{"/stdin." + extension, 0, micros_of(wall_now())});
+  if (!by->match(input.path, true))
+    return fail(ec::not_found, "standard input is taken as {}, which the mapping {} does not describe: it wants {}",
+                input.path.filename().string(), by->name(), by->patterns());
+  std::random_device random;
+  all.id = fmt::format("{:08x}{:08x}", random(), random());
+  all.upload = all.id + "/" + name_of(input);
+  if (::isatty(STDIN_FILENO) != 0)
+    fmt::print(stderr, "reading standard input, to its end (Ctrl-D)\n");
+  byte_progress bar{progress, "reading standard input:", 0};
+  std::string part(part_bytes, '\0');
+  std::size_t filled = 0;
+  auto sent_at = deadline::clock::now();
+  for (bool end = false; !end;) {
+    pollfd in{STDIN_FILENO, POLLIN, 0};
+    auto ready = ::poll(&in, 1, 1'000);
+    if (context::interrupted())
+      return fail(ec::canceled, "{} bytes were sent and none imported: start again", input.bytes);
+    if (ready > 0) {
+      auto got = ::read(STDIN_FILENO, part.data() + filled, part.size() - filled);
+      if (got < 0 && errno != EINTR && errno != EAGAIN)
+        return fail(errno_code(errno), "cannot read standard input: {}", errno_text(errno));
+      end = got == 0;
+      filled += static_cast<std::size_t>(std::max<ssize_t>(got, 0));
+    }
+    // Also when little comes: ingest may throw away what nobody touches, to make room.
+    if (filled == part.size() || end || deadline::clock::now() - sent_at >= 10s) {
+      auto before = input.bytes;
+      all.bytes = input.bytes = before + filled;
+      TROUPE_CHECK(put_more(context, all, before, std::string_view{part}.substr(0, filled)));
+      filled = 0;
+      sent_at = deadline::clock::now();
+    }
+    bar.show(input.bytes + filled);
+  }
+  TROUPE_TRY(whole, put(context, all, input, input.bytes, {}));
+  if (!whole.complete)
+    return fail(ec::conflict, "of what came on standard input ingest has {} bytes, not {}: start again",
+                whole.next_offset, input.bytes);
+  return all;
+}
 
 expected<outgoing_files> outgoing_files::find(const std::string& path, const std::string& mapping) {
   TROUPE_TRY(by, open_mapping(mapping));

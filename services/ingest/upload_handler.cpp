@@ -27,6 +27,7 @@ expected<chunk> take(upload_store& into, const net::request& request) {
   given.total = query->total();
   given.modified = query->modified();
   given.offset = query->offset();
+  given.more = query->more();
   if (bytes)
     given.bytes = {reinterpret_cast<const std::byte*>(bytes->data()), bytes->size()};
   TROUPE_TRY(now, into.put(given));

@@ -90,7 +90,7 @@ expected<upload_store::progress> upload_store::put(const part& given) {
   {
     TROUPE_TRY(file, raw_file::open(part_path, O_RDWR | O_CREAT));
     TROUPE_TRY(have, file.size());
-    if (have > given.size) {
+    if (have > given.size && !given.more) {
       fs::remove(part_path, missing);
       return fail(ec::conflict,
                   "{} bytes of {} had arrived, which has {}: they were thrown away, send it again", have,
@@ -103,7 +103,7 @@ expected<upload_store::progress> upload_store::put(const part& given) {
       TROUPE_CHECK(file.sync());
       have = end;
     }
-    if (have < given.size)
+    if (have < given.size || given.more)
       return progress{have, false};
   }
   TROUPE_CHECK(complete(given, part_path, to));

@@ -44,6 +44,7 @@ public:
     std::int64_t modified = 0; ///< Of the original, microseconds since 1970.
     std::uint64_t offset = 0;
     byte_view bytes;
+    bool more = false; ///< The file has no end yet: `size` and `total` are of what was sent so far.
   };
   struct progress {
     std::uint64_t next_offset = 0;

@@ -68,6 +68,25 @@ TEST_CASE("parts of an upload arrive in order, once each, and are a file when al
   CHECK(std::chrono::duration_cast<std::chrono::microseconds>(since).count() == then);
 }
 
+TEST_CASE("a file whose end nobody knows yet grows part by part, within the bound, until it has one") {
+  store made{30};
+  auto put = [&](std::string_view sent, std::size_t offset, std::string_view bytes, bool more) {
+    return made.uploads->put(
+        {upload, "stdin.jsonl", sent.size(), sent.size(), then, offset, as_bytes(bytes), more});
+  };
+
+  CHECK(put("", 0, "", true)->next_offset == 0);
+  CHECK(put("one", 0, "one", true)->next_offset == 3);
+  CHECK(put("onetwo", 3, "two", true)->next_offset == 6);
+  CHECK(put("one", 0, "one", true)->next_offset == 6); // An answer was lost, and what was asked came twice.
+  CHECK_FALSE(put("onetwo", 6, "", true)->complete);
+  CHECK(made.uploads->bytes() == 6);
+  CHECK(put(std::string(31, 'x'), 6, "y", true).error().code == ec::invalid_argument);
+  CHECK(put("onetwo", 6, "", false)->complete);
+
+  CHECK(made.read(upload + "/stdin.jsonl") == "onetwo");
+}
+
 TEST_CASE("an upload has no way out of its folder") {
   store made;
   auto refused = [](const auto& put) { return !put && put.error().code == ec::invalid_argument; };
