@@ -10,7 +10,7 @@ void config::bind(config_keys& keys) {
            "Port of the HTTP API; replica n has http_port + n on a host they share. 0: any free one.",
            between(0, 65'535));
   keys.add("http_threads", http_threads, "Threads that read and write HTTP.", between(1, 256));
-  keys.add("max_connections", max_connections, "Connections at a time; one more is closed.",
+  keys.add("max_connections", max_connections, "Connections at a time; an idle one is closed for one more.",
            between(1, 1'000'000));
   keys.add("max_body", max_body, "A larger body is answered 413.", between(1'024, 1 << 30), "bytes");
   keys.add("max_bodies", max_bodies, "All bodies at work together; of more a request is answered 503.",
