@@ -3,6 +3,7 @@
 #include "common/core/bytes.hpp"
 #include "common/core/file.hpp"
 #include "common/core/hash.hpp"
+#include "common/core/plain_name.hpp"
 
 #include <fcntl.h>
 #include <sodium.h>
@@ -32,12 +33,6 @@ std::string hash_of(std::string_view secret) {
   crypto_generichash(reinterpret_cast<unsigned char*>(out.data()), out.size(),
                      reinterpret_cast<const unsigned char*>(secret.data()), secret.size(), nullptr, 0);
   return to_hex(byte_view{out});
-}
-
-bool plain_name(std::string_view name) {
-  return !name.empty() && name.size() <= 64 && std::ranges::all_of(name, [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-  });
 }
 
 /// One writer at a time, over read, change and replace.
@@ -174,7 +169,7 @@ expected<std::string> create_api_key(const std::filesystem::path& file, std::str
                                      double rate) {
   if (::sodium_init() < 0)
     return fail(ec::internal, "libsodium does not start");
-  if (!plain_name(name))
+  if (!is_plain_name(name) || name.size() > 64)
     return fail(ec::invalid_argument, "'{}' is no name of a key: 1 to 64 letters, digits, - _ .", name);
   if (!(rate >= 0 && rate <= 1e9))
     return fail(ec::invalid_argument, "a rate is 0 to 1000000000 requests a second");

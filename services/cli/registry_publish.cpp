@@ -7,6 +7,7 @@
 #include "common/artefact/transfer.hpp"
 #include "common/command_line/command_line.hpp"
 #include "common/core/file.hpp"
+#include "common/core/plain_name.hpp"
 #include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 
@@ -57,6 +58,11 @@ void print_version(context& with, const wire::ModelVersionT& version) {
 }
 
 expected<void> register_model(context& with, const register_options& options) {
+  if (!is_plain_name(options.name)) // Before the files are sent.
+    return with.wrong_usage(
+        fmt::format("a model is not called '{}': 1 to 128 letters, digits, - _ and ., the first "
+                    "no dot",
+                    options.name));
   fs::path folder{options.folder};
   TROUPE_TRY(manifest, read_json_object(folder / "model.json"));
   TROUPE_TRY(client, with.client("registry"));

@@ -2,6 +2,7 @@
 
 #include "common/artefact/canonical.hpp"
 #include "common/core/hash.hpp"
+#include "common/core/plain_name.hpp"
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
 #include "common/json/fields.hpp"
@@ -99,8 +100,9 @@ expected<void> model_ledger::check_files(const json::object& manifest) const {
                 "the manifest names no files: it needs \"files\": {{path: {{sha256, bytes}}}}");
   for (auto& [path, value] : files->get_object()) {
     auto name = std::string_view{path};
-    if (name.starts_with('/') || name.find("..") != name.npos)
-      return fail(ec::invalid_argument, "file '{}' of the manifest leaves the folder", name);
+    if (!stays_inside(name) || holds_control(name))
+      return fail(ec::invalid_argument,
+                  "file '{}' of the manifest leaves the folder, or holds a control character", name);
     auto* fields = value.if_object();
     auto* number = fields != nullptr ? fields->if_contains("bytes") : nullptr;
     json::error_code failed;
@@ -157,7 +159,7 @@ expected<wire::ModelVersionT> model_ledger::version(std::string_view name, std::
 
 expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegister& ask) {
   std::string name{text_of(ask.name())};
-  TROUPE_CHECK(check_name("model name", name));
+  TROUPE_CHECK(check_name("model", name));
   TROUPE_TRY(manifest, manifest_of(text_of(ask.manifest()), fmt::format("model '{}'", name)));
   TROUPE_TRY(known, db_->find(model_hashes, joined(name, manifest.sha256)));
   if (known)
@@ -196,7 +198,7 @@ expected<wire::ModelVersionT> model_ledger::add_version(const wire::ModelRegiste
   made.manifest_sha256 = manifest.sha256;
   made.created = micros_of(wall_now());
   for (flatbuffers::uoffset_t i = 0; ask.tags() != nullptr && i < ask.tags()->size(); ++i) {
-    TROUPE_CHECK(check_name("tag", text_of(ask.tags()->Get(i)->name())));
+    TROUPE_CHECK(check_label("tag", text_of(ask.tags()->Get(i)->name())));
     set_tag(made, text_of(ask.tags()->Get(i)->name()), text_of(ask.tags()->Get(i)->text()));
   }
   auto& verdict = passed(lines) ? seen_.models.passed : seen_.models.skipped;
@@ -266,7 +268,7 @@ expected<wire::ModelVersionT> model_ledger::change(const wire::ModelChange& ask)
   }
   for (flatbuffers::uoffset_t i = 0; ask.set_tags() != nullptr && i < ask.set_tags()->size(); ++i) {
     auto* tag = ask.set_tags()->Get(i);
-    TROUPE_CHECK(check_name("tag", text_of(tag->name())));
+    TROUPE_CHECK(check_label("tag", text_of(tag->name())));
     if (text_of(tag->name()) == "gate")
       return fail(ec::invalid_argument, "the tag 'gate' is the registry's own");
     set_tag(to, text_of(tag->name()), text_of(tag->text()));
@@ -329,7 +331,7 @@ expected<wire::ReleaseT> model_ledger::add_release(const wire::ReleaseRegister& 
   made.name =
       text_of(ask.name()).empty() ? text_or(manifest.fields, "name") : std::string{text_of(ask.name())};
   made.created = micros_of(wall_now());
-  TROUPE_CHECK(check_name("release name", made.name));
+  TROUPE_CHECK(check_name("release", made.name));
   TROUPE_CHECK(check_files(manifest.fields));
   TROUPE_CHECK(check_models(manifest.fields, made));
   if (!passed(made.gate) && !ask.skip_gate()) {

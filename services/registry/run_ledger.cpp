@@ -41,7 +41,7 @@ expected<void> add_for_ever(named_texts& to, const wire_texts* from, std::string
   for (flatbuffers::uoffset_t i = 0; from != nullptr && i < from->size(); ++i) {
     auto name = text_of(from->Get(i)->name());
     auto text = text_of(from->Get(i)->text());
-    TROUPE_CHECK(check_name(kind, name));
+    TROUPE_CHECK(check_label(kind, name));
     if (auto* there = find(to, name); there != nullptr && there->text != text)
       return fail(ec::conflict, "{} '{}' of run {} is '{}' and stays so; '{}' was not taken", kind, name,
                   run_id, there->text, text);
@@ -52,7 +52,7 @@ expected<void> add_for_ever(named_texts& to, const wire_texts* from, std::string
 
 expected<void> add_tags(named_texts& to, const wire_texts* from) {
   for (flatbuffers::uoffset_t i = 0; from != nullptr && i < from->size(); ++i) {
-    TROUPE_CHECK(check_name("tag", text_of(from->Get(i)->name())));
+    TROUPE_CHECK(check_label("tag", text_of(from->Get(i)->name())));
     set(to, text_of(from->Get(i)->name()), text_of(from->Get(i)->text()));
   }
   return {};
@@ -98,7 +98,7 @@ bool is_over(wire::RunState state) {
 
 expected<wire::RunT> run_ledger::create(const wire::RunCreate& ask) {
   auto id = text_of(ask.run_id());
-  TROUPE_CHECK(check_name("run id", id));
+  TROUPE_CHECK(check_name("run", id));
   TROUPE_TRY(there, db_->find(runs, id));
   if (there) {
     TROUPE_TRY(run, unpacked<wire::Run>(*there, id));
@@ -112,6 +112,8 @@ expected<wire::RunT> run_ledger::create(const wire::RunCreate& ask) {
   run.run_id = id;
   run.experiment = text_of(ask.experiment()).empty() ? "default" : text_of(ask.experiment());
   run.name = text_of(ask.name());
+  if (!run.name.empty())
+    TROUPE_CHECK(check_name("run", run.name));
   run.created = micros_of(wall_now());
   TROUPE_CHECK(check_name("experiment", run.experiment));
   TROUPE_CHECK(add_for_ever(run.parameters, ask.parameters(), "parameter", id));
@@ -134,7 +136,7 @@ expected<void> run_ledger::take_points(wire::RunT& run, const wire::RunUpdate& a
   std::set<std::string> new_keys;
   for (auto* point : *given) {
     auto name = text_of(point->name());
-    TROUPE_CHECK(check_name("metric", name));
+    TROUPE_CHECK(check_label("metric", name));
     auto& summary = summary_of(run, name);
     auto key = point_key(run.run_id, name, point->step());
     bool is_new = summary.points == 0 || point->step() > summary.last_step;

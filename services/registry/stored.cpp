@@ -1,6 +1,7 @@
 #include "services/registry/stored.hpp"
 
-#include <algorithm>
+#include "common/core/plain_name.hpp"
+#include "common/event/record.hpp"
 
 namespace troupe::registry {
 
@@ -15,13 +16,20 @@ expected<std::shared_ptr<store::database>> open_database(const std::filesystem::
   return std::shared_ptr<store::database>{std::move(opened)};
 }
 
-expected<void> check_name(std::string_view kind, std::string_view name) {
-  if (name.empty() || name.size() > 200)
-    return fail(ec::invalid_argument, "a {} needs 1 to 200 bytes, got {}", kind, name.size());
-  if (std::ranges::any_of(name,
-                          [](char each) { return static_cast<unsigned char>(each) < 0x20 || each == ':'; }))
-    return fail(ec::invalid_argument, "a {} cannot hold control characters or a colon: '{}'", kind, name);
+expected<void> check_label(std::string_view kind, std::string_view label) {
+  if (label.empty() || label.size() > 200)
+    return fail(ec::invalid_argument, "a {} needs 1 to 200 bytes, got {}", kind, label.size());
+  if (holds_control(label) || label.find(':') != label.npos)
+    return fail(ec::invalid_argument, "a {} cannot hold control characters or a colon: '{}'", kind, label);
   return {};
+}
+
+expected<void> check_name(std::string_view kind, std::string_view name) {
+  if (is_plain_name(name))
+    return {};
+  return fail(ec::invalid_argument,
+              "{} '{}' cannot be called so: a name has 1 to 128 letters, digits, - _ and ., the first no dot",
+              kind, name.substr(0, 128));
 }
 
 } // namespace troupe::registry

@@ -29,8 +29,11 @@ expected<std::shared_ptr<store::database>> open_database(const std::filesystem::
 using store::packed;
 using store::unpacked;
 
-/// What a person may call a run, a model, an alias, a metric: 1 to 200 bytes without control characters and
-/// `:`.
+/// What a person may call a metric, a parameter, a tag: 1 to 200 bytes without control characters and `:`.
+expected<void> check_label(std::string_view kind, std::string_view label);
+
+/// What a person may call a run, an experiment, a model, an alias, a release: `is_plain_name`. A model of
+/// another name could be registered and never be released.
 expected<void> check_name(std::string_view kind, std::string_view name);
 
 } // namespace troupe::registry

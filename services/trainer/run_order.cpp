@@ -61,6 +61,9 @@ expected<run_order> read_order(std::string id, std::string config, std::string p
     return fail(ec::invalid_argument, "the configuration names no model; say model = \"ease\"");
   if (!is_plain_name(order.model_name))
     return fail(ec::invalid_argument, "run.name = \"{}\": letters, digits, - _ and . only", order.model_name);
+  if (!is_plain_name(order.run.experiment))
+    return fail(ec::invalid_argument, "run.experiment = \"{}\": letters, digits, - _ and . only",
+                order.run.experiment);
   if (auto seed = section.values.find("seed"); seed != section.values.end())
     if (auto* number = std::get_if<std::int64_t>(&seed->second))
       order.seed = static_cast<std::uint64_t>(*number);

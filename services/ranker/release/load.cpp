@@ -3,6 +3,7 @@
 #include "common/core/file.hpp"
 #include "common/core/file_hash.hpp"
 #include "common/core/hash.hpp"
+#include "common/core/plain_name.hpp"
 #include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 #include "common/model/load.hpp"

@@ -1,6 +1,7 @@
 #include "services/ranker/release/manifest.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/core/plain_name.hpp"
 #include "common/json/fields.hpp"
 #include "common/json/parse.hpp"
 
@@ -9,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
 
 namespace troupe::ranker {
 
@@ -47,12 +47,6 @@ expected<void> check_signature(const json::object& root) {
 }
 
 } // namespace
-
-bool stays_inside(std::string_view path) {
-  std::filesystem::path parts{path};
-  return !path.empty() && !parts.is_absolute() &&
-         std::none_of(parts.begin(), parts.end(), [](auto& part) { return part == ".." || part == "."; });
-}
 
 expected<release_manifest> parse_manifest(std::string_view text) {
   auto parsed = parse_json(text);

@@ -43,7 +43,4 @@ struct warmup_request {
 /// Reads `warmup.jsonl`: a request a line.
 expected<std::vector<warmup_request>> parse_warmup(std::string_view text);
 
-/// True for a path that stays in the folder it is relative to.
-bool stays_inside(std::string_view path);
-
 } // namespace troupe::ranker
