@@ -78,7 +78,7 @@ std::map<std::string, double> metrics_of(const fit_of_rows& fit, const labelled_
 }
 
 /// Why there is no auc; empty where there is.
-std::string not_measured(const std::map<std::string, double>& metrics, std::uint64_t tested) {
+std::string lacking_auc(const std::map<std::string, double>& metrics, std::uint64_t tested) {
   if (tested == 0)
     return "dcn.test holds no rows back";
   return metrics.contains("auc") ? std::string{}
@@ -123,7 +123,7 @@ expected<neural::fitted> train_on_rows(const train_config& config, const rows_se
   auto tested_on = measured.what->tested_on();
   auto epochs = measured.loop.epochs;
   auto metrics = metrics_of(measured, rows);
-  auto lacking = not_measured(metrics, rows.size() - tested_on);
+  auto lacking = lacking_auc(metrics, rows.size() - tested_on);
   if (!lacking.empty())
     log::warn("not-evaluated", "worker cannot measure the model: {}", lacking);
   if (!metrics.empty()) {
