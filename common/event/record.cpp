@@ -30,6 +30,21 @@ expected<void> check_identity(std::string_view field, std::string_view text, std
   return {};
 }
 
+/// Attributes of users and items that mean something to the services: flags, whoever wrote them.
+bool is_reserved_flag(std::string_view name) noexcept {
+  return name == "hidden" || name == "deleted";
+}
+
+std::optional<bool> flag_in(const attribute_value& value) noexcept {
+  if (auto* flag = std::get_if<bool>(&value))
+    return *flag;
+  if (auto* number = std::get_if<double>(&value); number && (*number == 0 || *number == 1))
+    return *number == 1;
+  if (auto* text = std::get_if<std::string>(&value))
+    return read_flag(std::string_view{*text});
+  return std::nullopt;
+}
+
 expected<void> check_attribute(const attribute& each) {
   TROUPE_CHECK(check_text("the name of an attribute", each.name, max_name, true));
   constexpr auto any_size = std::size_t{16} << 20;
@@ -87,6 +102,7 @@ flatbuffers::Offset<wire::Record> build(builder& out, const record& from) {
     rec.add_value(*from.value);
   rec.add_request_id(request);
   rec.add_attributes(attributes);
+  rec.add_untimed(from.untimed);
   return rec.Finish();
 }
 
@@ -167,8 +183,25 @@ std::string_view text_attribute(const wire::Record& from, std::string_view name)
   return found ? text_of(found->text()) : std::string_view{};
 }
 
+std::optional<bool> read_flag(std::string_view text) noexcept {
+  auto is = [text](std::string_view word) {
+    return std::ranges::equal(text, word,
+                              [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a | 0x20 : a) == b; });
+  };
+  if (is("true") || is("yes") || is("1"))
+    return true;
+  if (is("false") || is("no") || is("0"))
+    return false;
+  return std::nullopt;
+}
+
 void normalise(record& rec) {
   auto& all = rec.attributes;
+  if (rec.kind != record_kind::event)
+    for (auto& each : all)
+      if (is_reserved_flag(each.name))
+        if (auto flag = flag_in(each.value))
+          each.value = *flag;
   std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.name < b.name; });
   auto kept = all.begin();
   for (auto each = all.begin(); each != all.end(); ++each) {
@@ -197,9 +230,21 @@ expected<void> check(const record& rec) {
   constexpr std::int64_t year_1 = -62135596800000000, year_10000 = 253402300800000000;
   if (auto at = micros_of(rec.event_time); at < year_1 || at >= year_10000)
     return fail(ec::invalid_argument, "event_time {} us lies outside the years 1 to 9999", at);
-  for (auto& each : rec.attributes)
+  for (auto& each : rec.attributes) {
     TROUPE_CHECK(check_attribute(each));
+    if (!event && is_reserved_flag(each.name) && !std::holds_alternative<bool>(each.value))
+      return fail(ec::invalid_argument, "{} is no flag: true or false, 1 or 0, yes or no are read as one",
+                  each.name);
+  }
   return {};
+}
+
+std::optional<std::string> too_far_ahead(timestamp event_time, timestamp accepted,
+                                         std::chrono::microseconds max_ahead) {
+  if (event_time - accepted <= max_ahead)
+    return std::nullopt;
+  return fmt::format("event_time {} is more than {} ahead of {}, when the row came", to_rfc3339(event_time),
+                     to_duration_text(max_ahead), to_rfc3339(accepted));
 }
 
 chunk encode_batch(std::span<const record* const> records, std::uint32_t partition,
@@ -246,6 +291,7 @@ record to_record(const wire::Record& from) {
   if (from.attributes())
     for (auto* each : *from.attributes())
       to.attributes.push_back(to_attribute(*each));
+  to.untimed = from.untimed();
   return to;
 }
 

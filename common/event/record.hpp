@@ -44,6 +44,8 @@ struct record {
   std::optional<double> value;
   std::string request_id;
   std::vector<attribute> attributes; ///< Sorted by name, each name once: `normalise` makes it so.
+  bool untimed =
+      false; ///< Users and items: whoever wrote it gave no time, event_time is that of its arrival.
 
   friend bool operator==(const record&, const record&) = default;
 
@@ -51,8 +53,12 @@ struct record {
   std::string_view partition_key() const noexcept { return kind == record_kind::item ? item : user; }
 };
 
-/// Sorts the attributes by name; of a name that stands twice the later one stays.
+/// Sorts the attributes by name; of a name that stands twice the later one stays. `hidden` and `deleted` of
+/// users and items become flags where they are numbers 1 or 0, or texts that `read_flag` reads.
 void normalise(record& rec);
+
+/// `true`, `yes`, `1` or `false`, `no`, `0`, in any case, as a flag; nothing for any other text.
+std::optional<bool> read_flag(std::string_view text) noexcept;
 
 /// The partition of a key, 0 <= p < `partitions`: the same for ever for the same two arguments.
 std::uint32_t partition_of(std::string_view key, std::uint32_t partitions) noexcept;
@@ -66,8 +72,17 @@ bool holds_control(std::string_view text) noexcept;
 
 /// Says what is wrong with a record by itself: an id of 1 to 256 bytes, the fields its kind needs (events:
 /// type, user, item; users: user; items: item) of 1 to 1,024 bytes, valid UTF-8, no control characters in
-/// these and in the request id, finite numbers, an event time in years 1 to 9999.
+/// these and in the request id, finite numbers, an event time in years 1 to 9999, and of users and items
+/// flags where `normalise` wants them.
 expected<void> check(const record& rec);
+
+/// How far ahead of the clock a record may be dated where neither a mapping nor a schema says so.
+inline constexpr std::chrono::microseconds default_max_ahead = std::chrono::hours{1};
+
+/// Why a record is dated too far ahead of the clock that was shown when it was `accepted`; nothing where it
+/// is not.
+std::optional<std::string> too_far_ahead(timestamp event_time, timestamp accepted,
+                                         std::chrono::microseconds max_ahead);
 
 /// Builds the bytes of one `wire::Batch`.
 chunk encode_batch(std::span<const record> records, std::uint32_t partition = 0,

@@ -30,6 +30,7 @@ TEST_CASE("a record survives the way through its bytes") {
   records[1].kind = record_kind::item;
   records[1].value.reset();
   records[1].user.clear();
+  records[1].untimed = true;
 
   auto bytes = encode_batch(records, 7, 42);
   auto opened = batch::open(bytes);
@@ -92,6 +93,33 @@ TEST_CASE("of an attribute that is named twice the later one stays") {
   normalise(rec);
 
   CHECK(rec.attributes == std::vector<attribute>{{"a", 2.0}, {"b", 3.0}});
+}
+
+TEST_CASE(
+    "hidden and deleted of users and items are flags however they are written, or the record is refused") {
+  auto kept = [](record_kind kind, const char* name,
+                 attribute_value value) -> std::optional<attribute_value> {
+    record rec;
+    rec.kind = kind;
+    rec.id = "1", rec.user = "u", rec.item = "i", rec.type = "view";
+    rec.attributes = {{name, std::move(value)}};
+    normalise(rec);
+    if (!check(rec))
+      return std::nullopt;
+    return rec.attributes[0].value;
+  };
+  for (const char* name : {"hidden", "deleted"})
+    for (auto kind : {record_kind::user, record_kind::item}) {
+      for (auto& yes : {attribute_value{true}, {1.0}, {"true"}, {"TRUE"}, {"Yes"}, {"1"}})
+        CHECK(kept(kind, name, yes) == attribute_value{true});
+      for (auto& no : {attribute_value{false}, {0.0}, {"False"}, {"no"}, {"0"}})
+        CHECK(kept(kind, name, no) == attribute_value{false});
+      for (auto& bad : {attribute_value{2.0}, {0.5}, {"soon"}, {""}, {" true"}, {text_list{"true"}}})
+        CHECK(!kept(kind, name, bad));
+    }
+  CHECK(kept(record_kind::event, "hidden", "soon") ==
+        attribute_value{"soon"}); // Of an event it says what it likes.
+  CHECK(kept(record_kind::item, "Hidden", "soon") == attribute_value{"soon"});
 }
 
 TEST_CASE("the partition of a key never changes") {

@@ -58,6 +58,13 @@ public:
 
   bound_record record(const record_rule& rule) {
     bound_record made;
+    made.native = rule.native;
+    if (rule.native) {
+      column("kind", false);
+      for (auto& each : columns_)
+        if (auto known = row_fields(); std::find(known.begin(), known.end(), each) == known.end())
+          strange_.push_back(each);
+    }
     made.kind = rule.kind;
     made.kind_from = source(rule.kind_from, "kind");
     made.position = rule.id.position;
@@ -80,6 +87,7 @@ public:
   }
 
   const std::vector<std::string>& missing() const noexcept { return missing_; }
+  const std::vector<std::string>& strange() const noexcept { return strange_; }
 
 private:
   std::string path_part(std::size_t depth) const {
@@ -95,6 +103,7 @@ private:
   const std::vector<std::string>& columns_;
   std::filesystem::path path_;
   std::vector<std::string> missing_;
+  std::vector<std::string> strange_; ///< Columns that Troupe's own layout does not have.
 };
 
 } // namespace
@@ -109,6 +118,10 @@ expected<bound_file> bind_rules(const file_rule& rule, std::string_view mapping,
   if (!at.missing().empty())
     return fail(ec::invalid_argument, "mapping {} does not fit {}: it lacks {}; its columns are {}", mapping,
                 path.string(), fmt::join(at.missing(), ", "), fmt::join(columns, ", "));
+  if (!at.strange().empty())
+    return fail(ec::invalid_argument,
+                "mapping {} does not fit {}: rows of Troupe's own layout have no {}; they have {}", mapping,
+                path.string(), fmt::join(at.strange(), ", "), fmt::join(row_fields(), ", "));
   made.format = format;
   made.options = rule.options;
   made.columns = columns;

@@ -37,6 +37,7 @@ struct bound_condition {
 };
 
 struct bound_record {
+  bool native = false;
   std::optional<record_kind> kind;
   std::optional<bound_source> kind_from;
   bool position = false;

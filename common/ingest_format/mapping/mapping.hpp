@@ -74,6 +74,11 @@ public:
   /// How the files of that [[file]] are read.
   const source_options& options(std::size_t file) const { return files_[file].options; }
 
+  /// How far ahead of the clock that [[file]] lets records be dated, where it says so.
+  std::optional<std::chrono::microseconds> max_ahead(std::size_t file) const {
+    return files_[file].max_ahead;
+  }
+
   /// Makes the mapper for one file. Fails with ec::invalid_argument when the file lacks columns, naming them
   /// and those it has.
   expected<row_mapper> bind(std::size_t file, const std::filesystem::path& path,

@@ -334,8 +334,8 @@ pattern = "*.jsonl"
   CHECK(attribute_of(first, "o") == attribute_value{R"({"k":1})"});
   REQUIRE(all.refused.size() == 4);
   CHECK(all.refused[0].why.rule == "required");
-  CHECK(all.refused[1].why.reason.starts_with("the row is not JSON"));
-  CHECK(all.refused[2].why.reason == "the row is not a JSON object");
+  CHECK(all.refused[1].why.reason.starts_with("no JSON"));
+  CHECK(all.refused[2].why.reason == "a row is an array, not an object");
   CHECK(all.refused[3].why.rule == "parse");
 }
 
@@ -373,6 +373,69 @@ TEST_CASE("the native layout needs no mapping, as JSON lines and as Parquet") {
   CHECK(rows.records[0] == lines.records[0]);
 }
 
+TEST_CASE("what has no exact text is no user, item, type or id; what has one keeps every digit") {
+  testing::temp_dir dir;
+  auto by = parsed(R"(
+[[file]]
+pattern = "*.jsonl"
+  [[file.record]]
+  kind = "event"
+  id = { column = "id" }
+  type = { column = "type", map = { true = "click", false = "view" } }
+  user = "user"
+  item = { template = "{shop}/{item}" }
+  event_time = { constant = 5, format = "unix_s" }
+    [file.record.attributes]
+    whole = { column = "user", type = "text" }
+)");
+  auto one = [&](std::string_view field, std::string_view value) {
+    std::string row = "{";
+    for (auto each : {"id", "type", "user", "shop", "item"})
+      row += fmt::format("{}\"{}\":{}", row.size() > 1 ? "," : "", each, each == field ? value : "\"x\"");
+    write(dir / "a.jsonl", row + "}\n");
+    return import(*by, dir / "a.jsonl");
+  };
+  CHECK(one("user", "123456789012345678901234567890").records.at(0).user == "123456789012345678901234567890");
+  CHECK(one("item", "007").refused.size() == 1); // Which is no JSON.
+  CHECK(one("item", "7").records.at(0).item == "x/7");
+  CHECK(one("type", "true").records.at(0).type == "click");
+  for (auto field : {"id", "type", "user", "shop", "item"})
+    for (auto value : {"1.5", "1e17", "10.0", "[1]", "{\"a\":1}"}) {
+      auto all = one(field, value);
+      REQUIRE_MESSAGE(all.refused.size() == 1, field, value);
+      CHECK(all.refused[0].why.rule == "parse");
+      CHECK(all.refused[0].why.reason.starts_with(fmt::format("column {}: ", field)));
+    }
+}
+
+TEST_CASE(
+    "rows of Troupe's own layout may come in a table of texts; a column that it does not have is refused") {
+  testing::temp_dir dir;
+  auto by =
+      parsed("[[file]]\npattern = \"*.csv\"\nnull = [\"NA\"]\n  [[file.record]]\n  layout = \"native\"\n");
+  write(dir / "a.csv", "kind,id,user,item,type,event_time,value,attributes\n"
+                       "event,1,u,i,view,1709294400,4.5,\n"
+                       "item,1,NA,i,,,,\"{\"\"title\"\":\"\"x\"\",\"\"hidden\"\":\"\"no\"\"}\"\n"
+                       "item,2,u,i,,,,\n");
+  write(dir / "b.csv", "kind,user,colour\nuser,u,red\n");
+  auto all = import(*by, dir / "a.csv");
+
+  REQUIRE(all.records.size() == 2);
+  CHECK(all.records[0].value == 4.5);
+  CHECK(to_rfc3339(all.records[0].event_time) == "2024-03-01T12:00:00Z");
+  CHECK(all.records[1].untimed);
+  CHECK(attribute_of(all.records[1], "hidden") == attribute_value{false});
+  REQUIRE(all.refused.size() == 1);
+  CHECK(all.refused[0].why == refusal{"parse", "user", "there is no field 'user' in a row of items"});
+  auto strange = import(*by, dir / "b.csv");
+  REQUIRE(strange.failure);
+  CHECK(strange.failure->text.find("have no colour") != std::string::npos);
+  CHECK(wrong("[[file]]\npattern = \"*\"\n[[file.record]]\nlayout = \"native\"\nkind = \"item\"\n")
+            .find("line 5: unknown key kind in [[file.record]] with a layout") != std::string::npos);
+  CHECK(wrong("[[file]]\npattern = \"*\"\n[[file.record]]\nlayout = \"foreign\"\n")
+            .find("line 4: layout must be") != std::string::npos);
+}
+
 TEST_CASE("a quarantined row can be mapped again once it is mended") {
   testing::temp_dir dir;
   write(dir / "a.csv", "user,item,rating,time\nu1,i1,five,10\n");
@@ -408,8 +471,75 @@ TEST_CASE("times are read in each format and never outside the years 1 to 9999")
   CHECK(read("%Y-%m-%d %H:%M:%S.%f%z", "2019-11-24 00:03:13.442+0100") == "2019-11-23T23:03:13.442000Z");
   CHECK(read("auto", "1577836800000000") == "2020-01-01T00:00:00Z");
   CHECK(read("auto", "2020-01-01") == "2020-01-01T00:00:00Z");
+  CHECK(read("unix_s", "-62135596801") == "none");
+  CHECK(read("unix_ms", "1e3") == "1970-01-01T00:00:01Z");
   CHECK(!time_format::parse("%d-%b"));
   CHECK(!time_format::parse("%"));
+}
+
+TEST_CASE("a time of format auto is what its size says: seconds, milliseconds, microseconds, with a "
+          "fraction, or text") {
+  testing::temp_dir dir;
+  std::ofstream{dir / "a.csv"} << "customer,sku,bought_at\nc1,s1,1709294400\nc2,s2,1709294400000\nc3,s3,"
+                                  "1709294400000000\nc4,s4,2024-03-01T12:00:00Z\nc5,s5,1709294400.5\nc6,s6,"
+                                  "1709294400000000000\nc7,s7,yesterday\n";
+  std::ofstream{dir / "b.jsonl"} << R"({"customer":"c1","sku":"s1","bought_at":1709294400})"
+                                    "\n"
+                                    R"({"customer":"c2","sku":"s2","bought_at":1709294400.5})"
+                                    "\n"
+                                    R"({"customer":"c3","sku":"s3","bought_at":"1709294400000"})"
+                                    "\n";
+  auto by = mapping::parse("[[file]]\npattern = [\"*.csv\", \"*.jsonl\"]\n[[file.record]]\nkind = \"event\"\n"
+                           "type = { constant = \"purchase\" }\nuser = \"customer\"\nitem = \"sku\"\n"
+                           "event_time = { column = \"bought_at\", format = \"auto\" }\n",
+                           "auto");
+  REQUIRE_MESSAGE(by, by.error().text);
+
+  auto all = import(**by, dir.path());
+
+  std::vector<std::string> times;
+  for (auto& each : all.records)
+    times.push_back(each.user + " " + to_rfc3339(each.event_time));
+  CHECK(times == std::vector<std::string>{
+                     "c1 2024-03-01T12:00:00Z", "c2 2024-03-01T12:00:00Z", "c3 2024-03-01T12:00:00Z",
+                     "c4 2024-03-01T12:00:00Z", "c5 2024-03-01T12:00:00.500000Z", "c6 2024-03-01T12:00:00Z",
+                     "c1 2024-03-01T12:00:00Z", "c2 2024-03-01T12:00:00.500000Z", "c3 2024-03-01T12:00:00Z"});
+  REQUIRE(all.refused.size() == 1);
+  CHECK(all.refused[0].why.rule == "parse");
+}
+
+TEST_CASE("a user or item may have no time, and its record says so; an event without one is refused") {
+  testing::temp_dir dir;
+  std::ofstream{dir / "items.csv"} << "item,title,at\ni1,One,\ni2,Two,2024-03-01\n";
+  auto by =
+      mapping::parse("[[file]]\npattern = \"*.csv\"\n[[file.record]]\nkind = \"item\"\nitem = \"item\"\n"
+                     "event_time = \"at\"\n[file.record.attributes]\ntitle = \"title\"\n"
+                     "[[file.record]]\nkind = \"user\"\nuser = \"title\"\n",
+                     "items");
+  REQUIRE_MESSAGE(by, by.error().text);
+
+  auto all = import(**by, dir.path());
+
+  REQUIRE(all.records.size() == 4);
+  CHECK(all.records[0].untimed);
+  CHECK(all.records[1].untimed);
+  CHECK_FALSE(all.records[2].untimed);
+  CHECK(to_rfc3339(all.records[2].event_time) == "2024-03-01T00:00:00Z");
+}
+
+TEST_CASE("how far ahead of the clock rows may be dated is a [[file]]'s to say") {
+  const std::string rest = "[[file.record]]\nkind = \"user\"\nuser = \"u\"\n";
+  auto by = mapping::parse("[[file]]\npattern = \"*.csv\"\nmax_ahead = \"2d\"\n" + rest +
+                               "[[file]]\npattern = \"*.tsv\"\n" + rest,
+                           "m");
+  REQUIRE_MESSAGE(by, by.error().text);
+  auto wrong = mapping::parse("[[file]]\npattern = \"*.csv\"\nmax_ahead = \"soon\"\n" + rest, "m");
+
+  CHECK((*by)->max_ahead(0) == std::chrono::hours{48});
+  CHECK_FALSE((*by)->max_ahead(1).has_value());
+  REQUIRE_FALSE(wrong);
+  CHECK(wrong.error().text.find("line 3") != std::string::npos);
+  CHECK(wrong.error().text.find("soon") != std::string::npos);
 }
 
 TEST_CASE("MovieLens 100K has 100,000 ratings, 1,682 items and 943 users") {

@@ -239,7 +239,7 @@ id_rule read_id(context& at, const toml::table& table, bool trim) {
     if (each.value_exact<std::string>() == "position")
       made.position = true;
     else
-      made.parts.push_back(read_source(at, each, "id", trim));
+      made.parts.emplace_back(read_source(at, each, "id", trim)).identity = true;
   };
   if (auto* list = node->as_array()) {
     for (auto& each : *list)
@@ -248,6 +248,7 @@ id_rule read_id(context& at, const toml::table& table, bool trim) {
       at.fail_at(node->source(), "id must name columns or be \"position\"");
   } else if (node->is_table()) {
     made.given = read_source(at, *node, "id", trim);
+    made.given->identity = true;
     made.position = true;
   } else {
     add(*node);
@@ -257,12 +258,20 @@ id_rule read_id(context& at, const toml::table& table, bool trim) {
 
 record_rule read_record(context& at, const toml::table& table, bool trim) {
   record_rule made;
+  if (auto* layout = table.get("layout")) {
+    at.known(table, "[[file.record]] with a layout", {"layout"});
+    if (layout->value_exact<std::string>() != "native")
+      at.fail_at(layout->source(), "layout must be \"native\": rows as they are sent over HTTP");
+    made.native = made.id.position = true;
+    return made;
+  }
   at.known(table, "[[file.record]]",
-           {"kind", "id", "type", "user", "item", "event_time", "value", "request_id", "when", "attributes",
-            "attributes_from"});
+           {"layout", "kind", "id", "type", "user", "item", "event_time", "value", "request_id", "when",
+            "attributes", "attributes_from"});
   auto field = [&](std::string_view key, std::optional<source>& to, value_type type = value_type::text) {
     if (auto* node = table.get(key)) {
       to = read_source(at, *node, key, trim, type);
+      to->identity = type == value_type::text;
       if (to->type != type)
         at.fail_at(node->source(), "{} cannot have that type", key);
     }
@@ -316,11 +325,42 @@ record_rule read_record(context& at, const toml::table& table, bool trim) {
   return made;
 }
 
+/// Says to the reader which columns the records are made of, and which of them are names.
+void name_columns(file_rule& of) {
+  auto& wanted = of.options.wanted.emplace();
+  auto add = [&](const source& from) {
+    for (auto& each : from.parts)
+      if (each.of == part::from::column) {
+        wanted.push_back(each.text);
+        if (from.identity)
+          of.options.identities.push_back(each.text);
+      }
+    wanted.insert(wanted.end(), from.flags.begin(), from.flags.end());
+  };
+  for (auto& rule : of.records) {
+    if (rule.native) {
+      wanted.insert(wanted.end(), row_fields().begin(), row_fields().end());
+      of.options.identities.insert(of.options.identities.end(), {"id", "type", "user", "item", "request_id"});
+    }
+    for (auto& each : rule.id.parts)
+      add(each);
+    for (auto* each : {&rule.kind_from, &rule.id.given, &rule.type, &rule.user, &rule.item, &rule.event_time,
+                       &rule.value, &rule.request_id})
+      if (*each)
+        add(**each);
+    for (auto& [name, each] : rule.attributes)
+      add(each);
+    wanted.insert(wanted.end(), rule.attribute_maps.begin(), rule.attribute_maps.end());
+    for (auto& each : rule.when)
+      wanted.push_back(each.column);
+  }
+}
+
 file_rule read_file(context& at, const toml::table& table) {
   file_rule made;
   at.known(table, "[[file]]",
            {"pattern", "format", "delimiter", "quote", "header", "columns", "encoding", "null", "trim",
-            "skip_rows", "max_row_bytes", "record"});
+            "skip_rows", "max_row_bytes", "max_ahead", "record"});
   if (auto* pattern = table.get("pattern"))
     made.patterns = at.texts(*pattern, "pattern");
   if (made.patterns.empty())
@@ -376,6 +416,13 @@ file_rule read_file(context& at, const toml::table& table) {
     made.null_tokens.emplace_back("");
   }
   made.trim = at.flag(table, "trim");
+  if (auto* node = table.get("max_ahead")) {
+    auto span = parse_duration(at.text(table, "max_ahead"));
+    if (span)
+      made.max_ahead = *span;
+    else
+      at.fail_at(node->source(), "max_ahead: {}", span.error().text);
+  }
   auto* records = table.get("record");
   if (!records || !records->is_array() || records->as_array()->empty()) {
     at.fail_at(table.source(), "[[file]] needs one [[file.record]] or more");
@@ -387,6 +434,7 @@ file_rule read_file(context& at, const toml::table& table) {
     else
       at.fail_at(each.source(), "[[file.record]] must be a table");
   }
+  name_columns(made);
   return made;
 }
 

@@ -14,7 +14,9 @@ using namespace rules;
 struct row_mapper::state : row_values {
   bound_file file;
   row_decoder decoder;
-  dom::parser parser, inner_parser;
+  exact_document document, inner_document;
+  row_reader native_rows;
+  std::vector<std::pair<std::string_view, std::string_view>> cells;
 
   explicit state(bound_file from) : file{std::move(from)}, decoder{file.options.csv, file.options.encoding} {
     format = file.format;
@@ -46,7 +48,7 @@ struct row_mapper::state : row_values {
     case value_type::natural:
       if (format != file_format::csv && from.parts.size() == 1 && from.parts[0].of == part::from::column)
         if (auto found = look(from.parts[0].column, from.rule.trim); found.is == cell::state::json) {
-          value = natural(found.json);
+          value = natural(from.name, *found.json);
           break;
         }
       [[fallthrough]];
@@ -63,15 +65,15 @@ struct row_mapper::state : row_values {
     auto found = look(from, true);
     if (found.is == cell::state::missing)
       return;
-    dom::object members;
-    auto bad = found.is == cell::state::text
-                   ? inner_parser.parse(found.text.data(), found.text.size()).get(members)
-                   : found.json.get(members);
-    if (bad != simdjson::SUCCESS)
+    auto members = found.json;
+    if (found.is == cell::state::text)
+      if (auto inner = inner_document.read(found.text))
+        members = *inner;
+    if (!members || !members->is(exact_value::kind::object))
       return refuse("parse", from.name, fmt::format("{} is not a JSON object", from.name));
-    for (auto [key, value] : members)
-      if (auto natural_value = natural(value))
-        to.attributes.push_back({std::string{key}, std::move(*natural_value)});
+    for (auto each : *members)
+      if (auto value = natural(each.key(), each))
+        to.attributes.push_back({std::string{each.key()}, std::move(*value)});
   }
 
   bool holds(const bound_condition& each) {
@@ -143,6 +145,25 @@ struct row_mapper::state : row_values {
                          from ? described(*from) + " is empty" : "no column gives it"));
   }
 
+  /// The row at hand as an object, where it has columns.
+  exact_value columns_as_object() {
+    cells.clear();
+    for (std::size_t i = 0; i < file.columns.size() && i < row->fields.size(); ++i) {
+      auto text = file.trim ? trimmed(row->fields[i]) : row->fields[i];
+      cells.emplace_back(file.columns[i], is_null(text) ? std::string_view{} : text);
+    }
+    return document.of_texts(cells);
+  }
+
+  void make_native(const bound_record& rule, std::size_t index, record& to) {
+    bool timed = false;
+    wrong = native_rows.read(object ? *object : columns_as_object(), std::nullopt, to, timed);
+    if (!wrong && !timed && to.kind == record_kind::event)
+      refuse("required", "event_time", "event_time is missing");
+    if (!wrong && to.id.empty())
+      make_id(rule, index, to);
+  }
+
   /// Fills a record from the row at hand; what is wrong is in `wrong`.
   void make(const bound_record& rule, std::size_t index, record& to) {
     if (rule.kind) {
@@ -180,6 +201,8 @@ struct row_mapper::state : row_values {
       refuse("required", "event_time",
              fmt::format("event_time is missing: {}",
                          rule.event_time ? described(*rule.event_time) + " is empty" : "no column gives it"));
+    else
+      to.untimed = true;
     if (rule.value)
       to.value = number_of(*rule.value);
     for (auto& each : rule.attributes)
@@ -194,16 +217,20 @@ struct row_mapper::state : row_values {
     row = &from;
     wrong = from.refused;
     auto before = out.size();
-    if (!wrong && format != file_format::csv)
-      if (auto bad = parser.parse(from.text.data(), from.text.size()).get(object); bad != simdjson::SUCCESS)
-        refuse("parse", "",
-               bad == simdjson::INCORRECT_TYPE
-                   ? std::string{"the row is not a JSON object"}
-                   : fmt::format("the row is not JSON: {}", simdjson::error_message(bad)));
+    object.reset();
+    if (!wrong && format != file_format::csv) {
+      auto read = document.read(from.text);
+      if (!read)
+        refuse("parse", "", std::move(read.error().text));
+      else if (!read->is(exact_value::kind::object))
+        refuse("parse", "", fmt::format("a row is {}, not an object", kind_name(*read)));
+      else
+        object = *read;
+    }
     for (std::size_t i = 0; !wrong && i < file.records.size(); ++i) {
       auto& rule = file.records[i];
       if (std::all_of(rule.when.begin(), rule.when.end(), [&](auto& each) { return holds(each); }))
-        make(rule, i, out.emplace_back());
+        rule.native ? make_native(rule, i, out.emplace_back()) : make(rule, i, out.emplace_back());
     }
     if (wrong) {
       out.resize(before);

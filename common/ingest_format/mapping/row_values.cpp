@@ -1,6 +1,7 @@
 #include "common/ingest_format/mapping/row_values.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/json/identity.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -13,25 +14,6 @@ std::string_view trimmed(std::string_view text) noexcept {
   if (first == std::string_view::npos)
     return {};
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
-void append_element(dom::element from, std::string& to) {
-  switch (from.type()) {
-  case dom::element_type::STRING: {
-    std::string_view text;
-    if (from.get(text) == simdjson::SUCCESS)
-      to += text;
-    break;
-  }
-  case dom::element_type::DOUBLE: {
-    double number = 0;
-    if (from.get(number) == simdjson::SUCCESS)
-      fmt::format_to(std::back_inserter(to), "{}", number);
-    break;
-  }
-  default:
-    to += simdjson::minify(from);
-  }
 }
 
 std::string described(const bound_source& from) {
@@ -64,29 +46,24 @@ cell row_values::look(const bound_column& column, bool trims) const {
       text = trimmed(text);
     return is_null(text) ? cell{} : cell{cell::state::text, text, {}};
   }
-  dom::element at;
-  auto found = object.at_key(column.path.front()).get(at);
-  for (std::size_t i = 1; i < column.path.size() && found == simdjson::SUCCESS; ++i) {
-    dom::array list;
-    std::size_t index = 0;
+  auto at = object->find(column.path.front());
+  for (std::size_t i = 1; i < column.path.size() && at; ++i) {
     auto& step = column.path[i];
-    if (at.get(list) == simdjson::SUCCESS) {
-      auto [stop, bad] = std::from_chars(step.data(), step.data() + step.size(), index);
-      bool number = bad == std::errc{} && stop == step.data() + step.size();
-      found = number ? list.at(index).get(at) : simdjson::NO_SUCH_FIELD;
-    } else {
-      found = at.at_key(step).get(at);
+    if (!at->is(exact_value::kind::list)) {
+      at = at->find(step);
+      continue;
     }
+    std::size_t index = 0;
+    auto [stop, bad] = std::from_chars(step.data(), step.data() + step.size(), index);
+    at = bad == std::errc{} && stop == step.data() + step.size() ? at->find(index) : std::nullopt;
   }
-  if (found != simdjson::SUCCESS && column.path.size() > 1)
-    found = object.at_key(column.name).get(at);
-  if (found != simdjson::SUCCESS || at.is_null())
+  if (!at && column.path.size() > 1)
+    at = object->find(column.name);
+  if (!at || at->is(exact_value::kind::null))
     return {};
-  std::string_view text;
-  if (at.get(text) != simdjson::SUCCESS)
+  if (!at->is(exact_value::kind::text))
     return {cell::state::json, {}, at};
-  if (trims)
-    text = trimmed(text);
+  auto text = trims ? trimmed(at->text()) : at->text();
   return is_null(text) ? cell{} : cell{cell::state::text, text, {}};
 }
 
@@ -94,7 +71,7 @@ void row_values::append(const cell& from, std::string& to) {
   if (from.is == cell::state::text)
     to += from.text;
   else
-    append_element(from.json, to);
+    append_word(to, *from.json);
 }
 
 bool row_values::text_of(const bound_source& from, std::string& to) {
@@ -109,6 +86,15 @@ bool row_values::text_of(const bound_source& from, std::string& to) {
     there = found.is != cell::state::missing;
     if (!there)
       break;
+    if (from.rule.identity && found.is == cell::state::json) {
+      auto exact = identity_of(*found.json);
+      if (!exact) {
+        refuse("parse", from.name, fmt::format("column {}: {}", each.column.name, exact.error().text));
+        return false;
+      }
+      to += *exact;
+      continue;
+    }
     append(found, to);
   }
   if (!there) {
@@ -125,18 +111,16 @@ bool row_values::text_of(const bound_source& from, std::string& to) {
 }
 
 std::optional<double> row_values::number_of(const bound_source& from) {
-  double number = 0;
   if (from.parts.size() == 1 && from.parts[0].of == part::from::column && from.rule.words.empty()) {
     auto found = look(from.parts[0].column, from.rule.trim);
-    if (found.is == cell::state::json && found.json.get(number) == simdjson::SUCCESS)
-      return number * from.rule.scale + from.rule.offset;
+    if (auto exact = found.is == cell::state::json ? found.json->number() : std::nullopt)
+      return *exact * from.rule.scale + from.rule.offset;
   }
   if (!text_of(from, scratch))
     return std::nullopt;
-  auto text = trimmed(scratch);
-  auto [stop, bad] = std::from_chars(text.data() + text.starts_with('+'), text.data() + text.size(), number);
-  number = number * from.rule.scale + from.rule.offset;
-  if (bad != std::errc{} || stop != text.data() + text.size() || !std::isfinite(number)) {
+  auto read = read_number(scratch);
+  auto number = read.value_or(0) * from.rule.scale + from.rule.offset;
+  if (!read || !std::isfinite(number)) {
     refuse("parse", from.name,
            fmt::format("{} of {} is not a finite number", shown(scratch), described(from)));
     return std::nullopt;
@@ -147,12 +131,12 @@ std::optional<double> row_values::number_of(const bound_source& from) {
 std::optional<bool> row_values::flag_of(const bound_source& from) {
   if (!text_of(from, scratch))
     return std::nullopt;
-  for (auto word : {"1", "true", "True", "TRUE", "t", "yes", "Y", "y"})
+  if (auto flag = read_flag(scratch))
+    return flag;
+  for (auto [word, flag] :
+       {std::pair{"t", true}, {"y", true}, {"Y", true}, {"f", false}, {"n", false}, {"N", false}})
     if (scratch == word)
-      return true;
-  for (auto word : {"0", "false", "False", "FALSE", "f", "no", "N", "n"})
-    if (scratch == word)
-      return false;
+      return flag;
   refuse("parse", from.name, fmt::format("{} of {} is not a flag", shown(scratch), described(from)));
   return std::nullopt;
 }
@@ -173,14 +157,6 @@ const std::string& row_values::word_of(const bound_source& from, const std::stri
   return known == from.rule.words.end() ? word : known->second;
 }
 
-text_list row_values::list_of(dom::array from) {
-  text_list words;
-  for (auto each : from)
-    if (!each.is_null())
-      append_element(each, words.emplace_back());
-  return words;
-}
-
 std::optional<text_list> row_values::list_of(const bound_source& from) {
   text_list words;
   if (!from.flags.empty()) {
@@ -190,20 +166,23 @@ std::optional<text_list> row_values::list_of(const bound_source& from) {
       if (found.is == cell::state::missing)
         continue;
       append(found, scratch);
-      if (scratch == "1" || scratch == "true")
-        words.push_back(word);
-      else if (scratch != "0" && scratch != "false")
+      auto flag = read_flag(scratch);
+      if (!flag)
         refuse("parse", from.name, fmt::format("{} of column {} is not 0 or 1", shown(scratch), column.name));
+      else if (*flag)
+        words.push_back(word);
     }
     return words;
   }
   if (from.parts.size() == 1 && from.parts[0].of == part::from::column) {
     auto found = look(from.parts[0].column, from.rule.trim);
-    dom::array list;
-    if (found.is == cell::state::json && found.json.get(list) == simdjson::SUCCESS) {
-      words = list_of(list);
-      for (auto& each : words)
-        each = word_of(from, each);
+    if (found.is == cell::state::json && found.json->is(exact_value::kind::list)) {
+      for (auto each : *found.json)
+        if (!each.is(exact_value::kind::null)) {
+          std::string word;
+          append_word(word, each);
+          words.push_back(word_of(from, word));
+        }
       return words;
     }
   }
@@ -221,26 +200,13 @@ std::optional<text_list> row_values::list_of(const bound_source& from) {
   }
 }
 
-std::optional<attribute_value> row_values::natural(dom::element from) {
-  switch (from.type()) {
-  case dom::element_type::NULL_VALUE:
+std::optional<attribute_value> row_values::natural(std::string_view name, exact_value from) {
+  if (from.is(exact_value::kind::null))
     return std::nullopt;
-  case dom::element_type::BOOL:
-    return from.get_bool().value_unsafe();
-  case dom::element_type::INT64:
-    return static_cast<double>(from.get_int64().value_unsafe());
-  case dom::element_type::UINT64:
-    return static_cast<double>(from.get_uint64().value_unsafe());
-  case dom::element_type::DOUBLE:
-    return from.get_double().value_unsafe();
-  case dom::element_type::ARRAY:
-    return list_of(from.get_array().value_unsafe());
-  default: {
-    std::string text;
-    append_element(from, text);
-    return text;
-  }
-  }
+  auto value = read_attribute(from);
+  if (!value)
+    refuse("parse", name, fmt::format("{} of {} is not a finite number", shown(from.text()), name));
+  return value;
 }
 
 } // namespace troupe::ingest_format::rules

@@ -4,8 +4,6 @@
 #include "common/ingest_format/mapping/bound.hpp"
 #include "common/ingest_format/readers/source.hpp"
 
-#include <simdjson.h>
-
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,20 +11,15 @@
 
 namespace troupe::ingest_format::rules {
 
-namespace dom = simdjson::dom;
-
 /// What a column of one row holds.
 struct cell {
   enum class state : std::uint8_t { missing, text, json } is = state::missing;
   std::string_view text{};
-  dom::element json{};
+  std::optional<exact_value> json{};
 };
 
 /// Spaces and line ends cut off both ends.
 std::string_view trimmed(std::string_view text) noexcept;
-
-/// A scalar as text, anything else as JSON.
-void append_element(dom::element from, std::string& to);
 
 /// `column rating`: where a value comes from, for messages.
 std::string described(const bound_source& from);
@@ -40,7 +33,7 @@ struct row_values {
   std::vector<std::string> null_tokens;
   bool only_empty_is_null = false;
   const raw_row* row = nullptr;
-  dom::object object; // JSON lines and Parquet.
+  std::optional<exact_value> object; // JSON lines and Parquet.
   std::optional<refusal> wrong;
   std::string scratch;
 
@@ -54,10 +47,9 @@ struct row_values {
   std::optional<bool> flag_of(const bound_source& from);
   std::optional<timestamp> time_of(const bound_source& from);
   const std::string& word_of(const bound_source& from, const std::string& word) const;
-  static text_list list_of(dom::array from);
   std::optional<text_list> list_of(const bound_source& from);
-  /// A value of JSON in the type it has there.
-  static std::optional<attribute_value> natural(dom::element from);
+  /// A value of JSON in the type it has there; nothing where it is null, or refused.
+  std::optional<attribute_value> natural(std::string_view name, exact_value from);
 };
 
 } // namespace troupe::ingest_format::rules

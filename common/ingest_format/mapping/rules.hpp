@@ -36,6 +36,7 @@ struct source {
   bool trim = false;
   bool hash = false;     ///< The text's 128-bit hash in its place: short and still one per text.
   bool optional = false; ///< The column may be absent from the file.
+  bool identity = false; ///< Names a user, an item, a record or a type: what has no exact text is refused.
 };
 
 /// A record is made only where all of its conditions hold.
@@ -53,6 +54,7 @@ struct id_rule {
 };
 
 struct record_rule {
+  bool native = false; ///< The row is one of Troupe's own layout, and nothing else is said.
   std::optional<record_kind> kind{};
   std::optional<source> kind_from{};
   id_rule id{};
@@ -67,6 +69,7 @@ struct file_rule {
   source_options options{};
   std::vector<std::string> null_tokens{""};
   bool trim = false;
+  std::optional<std::chrono::microseconds> max_ahead{}; ///< How far ahead of the clock a record may be dated.
   std::vector<record_rule> records;
 };
 

@@ -1,9 +1,5 @@
 #include "common/ingest_format/mapping/time_format.hpp"
 
-#include <algorithm>
-#include <charconv>
-#include <cmath>
-
 namespace troupe::ingest_format {
 
 namespace {
@@ -12,25 +8,6 @@ constexpr std::int64_t year_1 = -62135596800000000, year_10000 = 253402300800000
 
 std::optional<timestamp> bounded(std::int64_t micros) {
   return micros >= year_1 && micros < year_10000 ? std::optional{from_micros(micros)} : std::nullopt;
-}
-
-std::optional<timestamp> unix_time(std::string_view text, std::int64_t micros_each) {
-  std::int64_t whole = 0;
-  auto end = text.data() + text.size();
-  auto [stop, wrong] = std::from_chars(text.data(), end, whole);
-  if (wrong == std::errc{} && stop == end) {
-    if (whole < year_1 / micros_each || whole > year_10000 / micros_each)
-      return std::nullopt;
-    return bounded(whole * micros_each);
-  }
-  double number = 0;
-  auto [stop2, wrong2] = std::from_chars(text.data(), end, number);
-  if (wrong2 != std::errc{} || stop2 != end || !std::isfinite(number))
-    return std::nullopt;
-  number = std::round(number * static_cast<double>(micros_each));
-  if (std::abs(number) > 3e17)
-    return std::nullopt;
-  return bounded(static_cast<std::int64_t>(number));
 }
 
 bool is_digit(char each) noexcept {
@@ -116,16 +93,15 @@ expected<time_format> time_format::parse(std::string_view text) {
 std::optional<timestamp> time_format::read(std::string_view text) const {
   switch (style_) {
   case style::seconds:
-    return unix_time(text, 1'000'000);
+    return parse_epoch(text, epoch_unit::seconds);
   case style::milliseconds:
-    return unix_time(text, 1'000);
+    return parse_epoch(text, epoch_unit::milliseconds);
   case style::microseconds:
-    return unix_time(text, 1);
+    return parse_epoch(text, epoch_unit::microseconds);
   case style::either:
-    if (!text.empty() && is_digit(text.back()) &&
-        std::all_of(text.begin() + (text.front() == '-'), text.end(), is_digit))
-      return unix_time(text, 1);
-    [[fallthrough]];
+    if (auto at = parse_time(text))
+      return *at;
+    return std::nullopt;
   case style::rfc3339:
     if (auto at = parse_rfc3339(text))
       return *at;

@@ -1,7 +1,10 @@
 #pragma once
 
 #include "common/core/error.hpp"
+#include "common/core/time.hpp"
+#include "common/event/row.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <filesystem>
@@ -35,6 +38,13 @@ struct source_options {
   csv_dialect csv{};                            ///< For CSV.
   text_encoding encoding = text_encoding::utf8; ///< For CSV and JSON lines; rows come out in UTF-8.
   std::size_t max_row_bytes = 1 << 20;          ///< A longer row is refused.
+  /// The columns that are wanted, by name or JSON path; nothing: all. Of Parquet no others are read.
+  std::optional<std::vector<std::string>> wanted{};
+  /// Those of them that name users, items and records. A row of Parquet whose value there has no exact digits
+  /// (float32 and float64 beyond their whole numbers) is refused.
+  std::vector<std::string> identities{};
+  /// True: nobody wants the rows any more, and reading fails with ec::canceled. Set from any thread.
+  std::shared_ptr<const std::atomic<bool>> stop{};
 };
 
 /// Where reading goes on: behind the last row that was taken.
@@ -43,16 +53,6 @@ struct source_position {
   std::uint64_t offset = 0; ///< Byte of the next row in the uncompressed file; 0 for Parquet.
 
   friend bool operator==(const source_position&, const source_position&) = default;
-};
-
-/// Why a row was not taken: the rule that refused it ("parse", "required", "mapping"), the field (may be
-/// empty) and a sentence.
-struct refusal {
-  std::string rule;
-  std::string field;
-  std::string reason;
-
-  friend bool operator==(const refusal&, const refusal&) = default;
 };
 
 /// A row as it stands in the file.
@@ -116,8 +116,11 @@ expected<std::unique_ptr<source_reader>>
 open_reader(const std::filesystem::path& path, const source_options& how = {}, source_position from = {});
 
 /// The files behind a path: the file itself, all files below a folder (hidden ones left out), or those a glob
-/// matches; sorted. Fails with ec::not_found when there is none.
-expected<std::vector<std::filesystem::path>> expand_paths(const std::string& path);
+/// matches; sorted. Folders and globs give regular files alone; anything else that is named itself is refused
+/// by what it is. Fails with ec::not_found when there is none, and with ec::too_late when looking for them
+/// takes longer than `until`.
+expected<std::vector<std::filesystem::path>>
+expand_paths(const std::string& path, deadline until = deadline{deadline::clock::time_point::max()});
 
 /// `u.data.gz` becomes `u.data`.
 std::string without_compression(const std::filesystem::path& path);

@@ -1,12 +1,12 @@
 #include "services/gateway/http/request_body.hpp"
 
 #include "common/core/hash.hpp"
-#include "common/json/fields.hpp"
-#include "common/json/parse.hpp"
-
-#include <boost/json.hpp>
+#include "common/event/row.hpp"
+#include "common/json/exact.hpp"
+#include "common/json/identity.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <random>
@@ -15,71 +15,69 @@ namespace troupe::gateway {
 
 namespace {
 
-namespace json = boost::json;
+using kind_of = exact_value::kind;
 
 constexpr std::size_t max_list = 10'000;
+constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 
-std::string_view view(const json::string& text) {
-  return {text.data(), text.size()};
-}
-
-expected<json::value> parse(std::string_view text) {
-  return parse_json(text, 16);
-}
-
-expected<std::string> text_in(std::string_view field, const json::value& value) {
-  if (!value.is_string())
+expected<std::string> text_in(std::string_view field, exact_value value) {
+  if (!value.is(kind_of::text))
     return fail(ec::invalid_argument, "{} is {}, not a text", field, kind_name(value));
-  return std::string{view(value.get_string())};
+  return std::string{value.text()};
 }
 
-expected<double> number_in(std::string_view field, const json::value& value) {
-  if (!value.is_number())
+/// The name of a user or an item: one that no record may have is refused before an impression bears it.
+expected<std::string> name_in(std::string_view field, exact_value value) {
+  auto name = identity_of(value);
+  if (!name)
+    return fail(ec::invalid_argument, "{}: {}", field, name.error().text);
+  if (name->size() > 1'024)
+    return fail(ec::invalid_argument, "{} has {} bytes, more than 1024", field, name->size());
+  if (holds_control(*name))
+    return fail(ec::invalid_argument, "{} holds a control character (a line end, a tab...)", field);
+  return std::string{*name};
+}
+
+expected<double> number_in(std::string_view field, exact_value value) {
+  if (!value.is(kind_of::number))
     return fail(ec::invalid_argument, "{} is {}, not a number", field, kind_name(value));
-  return value.to_number<double>();
+  if (auto number = value.number())
+    return *number;
+  return fail(ec::invalid_argument, "{} is {}, more than a number can be", field, value.text().substr(0, 64));
 }
 
-expected<bool> flag_in(std::string_view field, const json::value& value) {
-  if (!value.is_bool())
+expected<bool> flag_in(std::string_view field, exact_value value) {
+  if (!value.is(kind_of::flag))
     return fail(ec::invalid_argument, "{} is {}, not true or false", field, kind_name(value));
-  return value.get_bool();
+  return value.text() == "true";
 }
 
-expected<std::vector<std::string>> texts_in(std::string_view field, const json::value& value) {
-  if (!value.is_array())
+using read_one = expected<std::string> (*)(std::string_view field, exact_value value);
+
+expected<std::vector<std::string>> list_in(std::string_view field, exact_value value, read_one read) {
+  if (!value.is(kind_of::list))
     return fail(ec::invalid_argument, "{} is {}, not an array of texts", field, kind_name(value));
-  if (value.get_array().size() > max_list)
-    return fail(ec::invalid_argument, "{} has {} entries, more than {}", field, value.get_array().size(),
-                max_list);
   std::vector<std::string> out;
-  for (const auto& each : value.get_array()) {
-    TROUPE_TRY(text, text_in(field, each));
+  for (auto each : value) {
+    if (out.size() == max_list)
+      return fail(ec::invalid_argument, "{} has more than {} entries", field, max_list);
+    TROUPE_TRY(text, read(field, each));
     out.push_back(std::move(text));
   }
   return out;
 }
 
-expected<std::vector<attribute>> attributes_in(std::string_view field, const json::value& value) {
-  if (!value.is_object())
+expected<std::vector<attribute>> attributes_in(std::string_view field, exact_value value) {
+  if (!value.is(kind_of::object))
     return fail(ec::invalid_argument, "{} is {}, not an object", field, kind_name(value));
   std::vector<attribute> out;
-  for (const auto& [key, each] : value.get_object()) {
-    auto name = std::string{key.data(), key.size()};
-    auto where = fmt::format("{}.{}", field, name);
-    if (each.is_null())
+  for (auto each : value) {
+    if (each.is(kind_of::null))
       continue;
-    if (each.is_string())
-      out.push_back({std::move(name), std::string{view(each.get_string())}});
-    else if (each.is_number())
-      out.push_back({std::move(name), each.to_number<double>()});
-    else if (each.is_bool())
-      out.push_back({std::move(name), each.get_bool()});
-    else if (each.is_array()) {
-      TROUPE_TRY(list, texts_in(where, each));
-      out.push_back({std::move(name), std::move(list)});
-    } else
-      return fail(ec::invalid_argument, "{} is an object; a text, number, flag or array of texts can be kept",
-                  where);
+    auto read = read_attribute(each);
+    if (!read)
+      return fail(ec::invalid_argument, "{}.{} is not a finite number", field, each.key().substr(0, 64));
+    out.push_back({std::string{each.key()}, std::move(*read)});
   }
   return out;
 }
@@ -115,49 +113,6 @@ std::string content_of(const record& rec, bool with_time) {
   return out;
 }
 
-expected<void> fill(record& rec, bool& timed, const json::object& from, record_kind kind) {
-  for (const auto& [key, value] : from) {
-    std::string_view name{key.data(), key.size()};
-    if (value.is_null())
-      continue;
-    auto take = [&name, &given = value](std::string& to) -> expected<void> {
-      TROUPE_TRY(text, text_in(name, given));
-      to = std::move(text);
-      return {};
-    };
-    if (name == "id")
-      TROUPE_CHECK(take(rec.id));
-    else if (name == "kind") {
-      TROUPE_TRY(said, text_in(name, value));
-      if (said != to_string(kind))
-        return fail(ec::invalid_argument, "kind is {}, only {} is taken here", said, to_string(kind));
-    } else if (name == "user" && kind != record_kind::item)
-      TROUPE_CHECK(take(rec.user));
-    else if (name == "item" && kind != record_kind::user)
-      TROUPE_CHECK(take(rec.item));
-    else if (name == "type" && kind == record_kind::event)
-      TROUPE_CHECK(take(rec.type));
-    else if (name == "request_id" && kind == record_kind::event)
-      TROUPE_CHECK(take(rec.request_id));
-    else if (name == "event_time") {
-      TROUPE_TRY(text, text_in(name, value));
-      TROUPE_TRY(at, parse_rfc3339(text));
-      rec.event_time = at;
-      timed = true;
-    } else if (name == "value" && kind == record_kind::event) {
-      TROUPE_TRY(number, number_in(name, value));
-      rec.value = number;
-    } else if (name == "attributes" || (name == "context" && kind == record_kind::event)) {
-      TROUPE_TRY(list, attributes_in(name, value));
-      rec.attributes.insert(rec.attributes.end(), std::make_move_iterator(list.begin()),
-                            std::make_move_iterator(list.end()));
-    } else
-      return fail(ec::invalid_argument, "there is no field '{}' in a row of {}s", name.substr(0, 64),
-                  to_string(kind));
-  }
-  return {};
-}
-
 void name_row(row& out, std::size_t number, const row_rules& rules) {
   if (!out.what.id.empty())
     return;
@@ -175,21 +130,21 @@ void name_row(row& out, std::size_t number, const row_rules& rules) {
   }
 }
 
-row read_row(const json::value& from, std::size_t number, const row_rules& rules) {
+/// `named`: the user or item that the address names, where it does.
+row read_row(row_reader& by, exact_value from, std::size_t number, const row_rules& rules,
+             std::string_view named = {}) {
   row out;
-  out.what.kind = rules.kind;
-  out.timed = false;
-  if (!from.is_object()) {
-    out.refused = fmt::format("a row is {}, not an object", kind_name(from));
+  auto& name = rules.kind == record_kind::item ? out.what.item : out.what.user;
+  name = named;
+  out.what.event_time = rules.now;
+  if (auto wrong = by.read(from, rules.kind, out.what, out.timed)) {
+    out.refused = std::move(wrong->reason);
     return out;
   }
-  if (auto filled = fill(out.what, out.timed, from.get_object(), rules.kind); !filled) {
-    out.refused = filled.error().text;
+  if (!named.empty() && name != named) {
+    out.refused = fmt::format("{} in the body is not that of the address", to_string(rules.kind));
     return out;
   }
-  if (!out.timed)
-    out.what.event_time = rules.now;
-  normalise(out.what);
   name_row(out, number, rules);
   if (auto good = check(out.what); !good)
     out.refused = good.error().text;
@@ -199,27 +154,31 @@ row read_row(const json::value& from, std::size_t number, const row_rules& rules
 } // namespace
 
 expected<std::vector<row>> parse_rows(std::string_view body, const row_rules& rules) {
+  if (body.starts_with(byte_order_mark))
+    body.remove_prefix(byte_order_mark.size());
   auto first = body.find_first_not_of(" \t\r\n");
   if (first == std::string_view::npos)
     return fail(ec::invalid_argument, "the body is empty: a JSON array or JSON lines are expected");
+  exact_document document;
+  row_reader by;
   std::vector<row> out;
   auto too_many = [&] {
     return fail(ec::overloaded, "the body has more than the {} rows that one request may have",
                 rules.max_rows);
   };
   if (body[first] == '[') {
-    TROUPE_TRY(all, parse(body));
-    const auto& list = all.get_array();
-    if (list.size() > rules.max_rows)
-      return too_many();
-    for (std::size_t i = 0; i < list.size(); ++i)
-      out.push_back(read_row(list[i], i, rules));
+    TROUPE_TRY(all, document.read(body));
+    for (auto each : all) {
+      if (out.size() == rules.max_rows)
+        return too_many();
+      out.push_back(read_row(by, each, out.size(), rules));
+    }
     return out;
   }
   if (body[first] != '{')
     return fail(ec::invalid_argument, "the body is neither a JSON array nor JSON lines");
-  if (auto whole = parse(body)) {
-    out.push_back(read_row(*whole, 0, rules));
+  if (auto whole = document.read(body)) {
+    out.push_back(read_row(by, *whole, 0, rules));
     return out;
   }
   bool any = false;
@@ -231,10 +190,10 @@ expected<std::vector<row>> parse_rows(std::string_view body, const row_rules& ru
       continue;
     if (out.size() == rules.max_rows)
       return too_many();
-    auto value = parse(line);
+    auto value = document.read(line);
     any |= value.has_value();
     if (value)
-      out.push_back(read_row(*value, number, rules));
+      out.push_back(read_row(by, *value, number, rules));
     else
       out.emplace_back().refused = value.error().text;
     ++number;
@@ -245,16 +204,12 @@ expected<std::vector<row>> parse_rows(std::string_view body, const row_rules& ru
 }
 
 expected<row> parse_entity(std::string_view body, std::string_view id, const row_rules& rules) {
-  TROUPE_TRY(value, parse(body));
-  if (!value.is_object())
+  exact_document document;
+  row_reader by;
+  TROUPE_TRY(value, document.read(body));
+  if (!value.is(kind_of::object))
     return fail(ec::invalid_argument, "the body is {}, not an object", kind_name(value));
-  const auto* name = rules.kind == record_kind::item ? "item" : "user";
-  auto& object = value.get_object();
-  if (auto* given = object.if_contains(name);
-      given && (!given->is_string() || view(given->get_string()) != id))
-    return fail(ec::invalid_argument, "{} in the body is not that of the address", name);
-  object[name] = json::string{id.data(), id.size()};
-  auto made = read_row(value, 0, rules);
+  auto made = read_row(by, value, 0, rules, id);
   if (!made.refused.empty())
     return fail(ec::invalid_argument, "{}", made.refused);
   return made;
@@ -280,14 +235,14 @@ expected<std::uint8_t> op_of(std::string_view text) {
   return static_cast<std::uint8_t>(found - ops.begin());
 }
 
-expected<filter> filter_in(const json::value& from) {
-  if (!from.is_object())
+expected<filter> filter_in(exact_value from) {
+  if (!from.is(kind_of::object))
     return fail(ec::invalid_argument, "a filter is {}, not an object", kind_name(from));
   filter out;
   bool op = false, given = false;
   std::string_view kind;
-  for (const auto& [key, value] : from.get_object()) {
-    std::string_view name{key.data(), key.size()};
+  for (auto value : from) {
+    auto name = value.key();
     if (name == "attribute") {
       TROUPE_TRY(text, text_in(name, value));
       out.attribute = std::move(text);
@@ -301,12 +256,13 @@ expected<filter> filter_in(const json::value& from) {
       out.negated = flag;
     } else if (name == "value") {
       given = true;
-      if (value.is_number())
-        out.number = value.to_number<double>();
-      else if (value.is_bool())
-        out.number = value.get_bool() ? 1 : 0;
-      else if (value.is_array()) {
-        TROUPE_TRY(list, texts_in(name, value));
+      if (value.is(kind_of::number)) {
+        TROUPE_TRY(number, number_in(name, value));
+        out.number = number;
+      } else if (value.is(kind_of::flag))
+        out.number = value.text() == "true" ? 1 : 0;
+      else if (value.is(kind_of::list)) {
+        TROUPE_TRY(list, list_in(name, value, text_in));
         out.list = std::move(list);
       } else {
         TROUPE_TRY(text, text_in(name, value));
@@ -362,27 +318,28 @@ expected<filter> parse_filter(std::string_view text) {
 }
 
 expected<recommend_request> parse_recommend_request(std::string_view body) {
-  TROUPE_TRY(value, parse(body));
-  if (!value.is_object())
+  exact_document document;
+  TROUPE_TRY(value, document.read(body));
+  if (!value.is(kind_of::object))
     return fail(ec::invalid_argument, "the body is {}, not an object", kind_name(value));
   recommend_request out;
-  for (const auto& [key, each] : value.get_object()) {
-    std::string_view name{key.data(), key.size()};
-    if (each.is_null())
+  for (auto each : value) {
+    auto name = each.key();
+    if (each.is(kind_of::null))
       continue;
     if (name == "user") {
-      TROUPE_TRY(text, text_in(name, each));
+      TROUPE_TRY(text, name_in(name, each));
       out.user = std::move(text);
     } else if (name == "session" || name == "exclude" || name == "candidates") {
-      TROUPE_TRY(list, texts_in(name, each));
+      TROUPE_TRY(list, list_in(name, each, name_in));
       (name == "session" ? out.session : name == "exclude" ? out.exclude : out.candidates) = std::move(list);
     } else if (name == "context") {
       TROUPE_TRY(list, attributes_in(name, each));
       out.context = std::move(list);
     } else if (name == "filters") {
-      if (!each.is_array() || each.get_array().size() > 100)
+      if (!each.is(kind_of::list) || each.find(100))
         return fail(ec::invalid_argument, "filters is no array of at most 100");
-      for (const auto& one : each.get_array()) {
+      for (auto one : each) {
         TROUPE_TRY(made, filter_in(one));
         out.filters.push_back(std::move(made));
       }
@@ -398,20 +355,19 @@ expected<recommend_request> parse_recommend_request(std::string_view body) {
       return fail(ec::invalid_argument, "there is no field '{}' in a request for recommendations",
                   name.substr(0, 64));
   }
-  if (out.user.size() > 1'024)
-    return fail(ec::invalid_argument, "user has {} bytes, more than 1024", out.user.size());
   return out;
 }
 
 expected<std::string> parse_reason(std::string_view body) {
   if (body.find_first_not_of(" \t\r\n") == std::string_view::npos)
     return std::string{};
-  TROUPE_TRY(value, parse(body));
-  if (!value.is_object())
+  exact_document document;
+  TROUPE_TRY(value, document.read(body));
+  if (!value.is(kind_of::object))
     return fail(ec::invalid_argument, "the body is {}, not an object", kind_name(value));
   std::string out;
-  for (const auto& [key, each] : value.get_object()) {
-    if (key != "reason")
+  for (auto each : value) {
+    if (each.key() != "reason")
       return fail(ec::invalid_argument, "there is no field but reason here");
     TROUPE_TRY(text, text_in("reason", each));
     out = std::move(text);

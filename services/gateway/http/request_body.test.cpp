@@ -40,13 +40,13 @@ TEST_CASE("a number arrives as it was sent") {
 }
 
 TEST_CASE("a wrong row says why and does not take the others with it") {
-  auto rows = parse_rows(R"([{"type":"click","user":"u","item":"i"},{"user":7},17,{"colour":"red"}])",
+  auto rows = parse_rows(R"([{"type":"click","user":"u","item":"i"},{"user":[7]},17,{"colour":"red"}])",
                          rules_of(record_kind::event));
 
   REQUIRE(rows);
   REQUIRE(rows->size() == 4);
   CHECK((*rows)[0].refused.empty());
-  CHECK((*rows)[1].refused == "user is a number, not a text");
+  CHECK((*rows)[1].refused == "user: it is an array, and a name is a text or a whole number");
   CHECK((*rows)[2].refused == "a row is a number, not an object");
   CHECK((*rows)[3].refused == "there is no field 'colour' in a row of events");
 }
@@ -62,6 +62,15 @@ TEST_CASE("a body that is no JSON, empty or too long is refused as a whole") {
   REQUIRE(!rows);
   CHECK(rows.error().code == ec::overloaded);
   CHECK(!parse_rows(std::string(100'000, '['), rules));
+}
+
+TEST_CASE("a byte order mark before rows is skipped") {
+  auto rules = rules_of(record_kind::event);
+  for (auto body : {std::string{"["} + click + "]", std::string{click}, std::string{click} + "\n" + click}) {
+    auto rows = parse_rows("\xef\xbb\xbf" + body, rules);
+    REQUIRE(rows);
+    CHECK((*rows)[0].refused.empty());
+  }
 }
 
 TEST_CASE("a broken line of JSON lines is a row that says so") {
@@ -97,7 +106,18 @@ TEST_CASE("the body of an entity may name it, but no other one") {
   CHECK(good->what.attributes.size() == 3);
   CHECK(parse_entity(R"({"item":"i1"})", "i1", rules));
   CHECK(!parse_entity(R"({"item":"i2"})", "i1", rules));
-  CHECK(!parse_entity(R"({"attributes":{"a":{"b":1}}})", "i1", rules));
+  CHECK(parse_entity(R"({"item":1})", "1", rules));
+  CHECK(parse_entity("\xef\xbb\xbf{\"item\":\"i1\"}", "i1", rules));
+  for (auto hidden : {"true", "1", "\"true\"", "\"Yes\""}) {
+    auto made = parse_entity(fmt::format(R"({{"attributes":{{"hidden":{}}}}})", hidden), "i1", rules);
+    REQUIRE(made);
+    CHECK(made->what.attributes == std::vector<attribute>{{"hidden", true}});
+  }
+  CHECK(parse_entity(R"({"attributes":{"hidden":"soon"}})", "i1", rules)
+            .error()
+            .text.starts_with("hidden is no"));
+  CHECK(!parse_entity(R"({"attributes":{"a":1},"attributes":{"b":1}})", "i1", rules));
+  CHECK(!parse_entity("{}", "a\nb", rules));
   CHECK(!parse_entity("[]", "i1", rules));
 }
 
@@ -109,19 +129,32 @@ TEST_CASE("a request for recommendations is read with its filters, or refused wi
   REQUIRE(good);
   CHECK(good->n == 3);
   CHECK(good->explain);
+  CHECK(parse_recommend_request(R"({"user":99999999999999999999})")->user == "99999999999999999999");
   REQUIRE(good->filters.size() == 2);
   CHECK(good->filters[0].negated);
   CHECK(good->filters[1].number == 1990);
 
-  for (const char* bad :
-       {"[]", R"({"n":0})", R"({"n":2.5})", R"({"n":1001})", R"({"n":"3"})", R"({"user":7})",
-        R"({"session":"a"})", R"({"filters":[{"attribute":"a"}]})",
-        R"({"filters":[{"attribute":"a","op":"like","value":1}]})",
-        R"({"filters":[{"attribute":"a","op":"at_most","value":"x"}]})",
-        R"({"filters":[{"attribute":"a","value":"10","op":"at_least"}]})",
-        R"({"filters":[{"attribute":"a","value":"x","op":"one_of"}]})",
-        R"({"filters":[{"attribute":"a","value":3,"op":"contains"}]})",
-        R"({"filters":[{"attribute":"a","value":["x"],"op":"equals"}]})", R"({"limit":3})"}) {
+  for (const char* bad : {"[]",
+                          R"({"n":0})",
+                          R"({"n":2.5})",
+                          R"({"n":1001})",
+                          R"({"n":"3"})",
+                          R"({"user":[7]})",
+                          R"({"user":1.5})",
+                          R"({"user":"a\nb"})",
+                          R"({"candidates":["a\u0000"]})",
+                          R"({"exclude":[{}]})",
+                          R"({"session":["a","b\t"]})",
+                          R"({"n":3,"n":4})",
+                          R"({"session":"a"})",
+                          R"({"filters":[{"attribute":"a"}]})",
+                          R"({"filters":[{"attribute":"a","op":"like","value":1}]})",
+                          R"({"filters":[{"attribute":"a","op":"at_most","value":"x"}]})",
+                          R"({"filters":[{"attribute":"a","value":"10","op":"at_least"}]})",
+                          R"({"filters":[{"attribute":"a","value":"x","op":"one_of"}]})",
+                          R"({"filters":[{"attribute":"a","value":3,"op":"contains"}]})",
+                          R"({"filters":[{"attribute":"a","value":["x"],"op":"equals"}]})",
+                          R"({"limit":3})"}) {
     auto read = parse_recommend_request(bad);
     REQUIRE_MESSAGE(!read, bad);
     CHECK(read.error().code == ec::invalid_argument);
@@ -160,4 +193,27 @@ TEST_CASE("a filter in an address says attribute, op and value as one in a body 
   for (const char* bad : {"", "genres", "genres:contains", ":equals:x", "genres:like:x", "year:at_most:old",
                           "year:at_least:nan", "not:genres"})
     CHECK_MESSAGE(!parse_filter(bad), bad);
+}
+
+TEST_CASE("a time is RFC 3339 or a number since 1970, as in a file; a user or item without one says so") {
+  auto read = [](const std::string& time, record_kind kind = record_kind::event) {
+    std::string what =
+        kind == record_kind::event ? R"("type":"click","user":"u","item":"i")" : R"("item":"i")";
+    auto rows = parse_rows("{" + what + time + "}", rules_of(kind));
+    REQUIRE(rows);
+    return (*rows)[0];
+  };
+  for (auto noon : {"1709294400", "1709294400000", "1709294400000000", "1709294400000000000", "1709294400.0",
+                    "1.7092944e9", "\"1709294400\"", "\"2024-03-01T12:00:00Z\""})
+    CHECK_MESSAGE(to_rfc3339(read(std::string{",\"event_time\":"} + noon).what.event_time) ==
+                      "2024-03-01T12:00:00Z",
+                  noon);
+  CHECK(to_rfc3339(read(",\"event_time\":1709294400.5").what.event_time) == "2024-03-01T12:00:00.500000Z");
+  for (auto bad : {"\"yesterday\"", "true", "[1]", "1e30", "-99999999999"})
+    CHECK_MESSAGE(!read(std::string{",\"event_time\":"} + bad).refused.empty(), bad);
+
+  CHECK_FALSE(read("").what.untimed);
+  CHECK(read("", record_kind::item).what.untimed);
+  CHECK(micros_of(read("", record_kind::item).what.event_time) == 1'700'000'000'000'000);
+  CHECK_FALSE(read(",\"event_time\":1709294400", record_kind::item).what.untimed);
 }

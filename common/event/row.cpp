@@ -1,0 +1,227 @@
+#include "common/event/row.hpp"
+
+#include "common/json/identity.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+
+namespace troupe {
+
+namespace {
+
+using kind_of = exact_value::kind;
+
+constexpr std::array<std::string_view, 14> fields{
+    "kind",       "id",         "type",    "user",    "item",      "event_time", "value",
+    "request_id", "attributes", "context", "untimed", "partition", "offset",     "ingest_time"};
+
+/// What rows of the lake say of their place in another log.
+constexpr std::array<std::string_view, 3> of_the_lake{"partition", "offset", "ingest_time"};
+
+template <class Names>
+bool among(const Names& names, std::string_view name) noexcept {
+  return std::ranges::find(names, name) != names.end();
+}
+
+bool belongs(std::string_view field, record_kind kind) noexcept {
+  if (field == "user")
+    return kind != record_kind::item;
+  if (field == "item")
+    return kind != record_kind::user;
+  if (field == "type" || field == "value" || field == "request_id" || field == "context")
+    return kind == record_kind::event;
+  return among(fields, field);
+}
+
+std::optional<record_kind> kind_named(std::string_view name) noexcept {
+  for (auto kind : {record_kind::event, record_kind::user, record_kind::item})
+    if (name == to_string(kind))
+      return kind;
+  return std::nullopt;
+}
+
+bool is_empty(exact_value from) noexcept {
+  return from.is(kind_of::null) || (from.is(kind_of::text) && from.text().empty());
+}
+
+std::string shown(std::string_view text) {
+  return fmt::format("`{}{}`", text.substr(0, 60), text.size() > 60 ? "..." : "");
+}
+
+refusal unreadable(std::string_view field, std::string reason) {
+  return {"parse", std::string{field}, std::move(reason)};
+}
+
+std::optional<refusal> read_kind(exact_value row, std::optional<record_kind> only, record& to) {
+  auto given = row.find("kind");
+  if (!given || is_empty(*given)) {
+    if (!only)
+      return refusal{"required", "kind", "kind is missing"};
+    to.kind = *only;
+    return std::nullopt;
+  }
+  auto text = identity_of(*given);
+  if (!text)
+    return unreadable("kind", fmt::format("kind: {}", text.error().text));
+  auto named = kind_named(*text);
+  if (!named)
+    return unreadable("kind", fmt::format("{} is not event, user or item", shown(*text)));
+  if (only && *named != *only)
+    return unreadable("kind",
+                      fmt::format("kind is {}, only {} is taken here", to_string(*named), to_string(*only)));
+  to.kind = *named;
+  return std::nullopt;
+}
+
+} // namespace
+
+std::optional<double> read_number(std::string_view text) noexcept {
+  constexpr std::string_view spaces = " \t\r\n";
+  text.remove_prefix(std::min(text.find_first_not_of(spaces), text.size()));
+  text = text.substr(0, text.find_last_not_of(spaces) + 1);
+  if (text.starts_with('+'))
+    text.remove_prefix(1);
+  double number = 0;
+  auto [stop, wrong] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (wrong != std::errc{} || stop != text.data() + text.size() || !std::isfinite(number))
+    return std::nullopt;
+  return number;
+}
+
+void append_word(std::string& to, exact_value from) {
+  if (from.is(kind_of::list) || from.is(kind_of::object))
+    append_json(to, from);
+  else
+    to += from.text();
+}
+
+std::optional<attribute_value> read_attribute(exact_value from) {
+  switch (from.is()) {
+  case kind_of::flag:
+    return from.text() == "true";
+  case kind_of::number:
+    if (auto number = from.number())
+      return *number;
+    return std::nullopt;
+  case kind_of::list: {
+    text_list words;
+    for (auto each : from)
+      if (!each.is(kind_of::null))
+        append_word(words.emplace_back(), each);
+    return words;
+  }
+  default: {
+    std::string text;
+    append_word(text, from);
+    return text;
+  }
+  }
+}
+
+std::span<const std::string_view> row_fields() noexcept {
+  return fields;
+}
+
+std::optional<refusal> row_reader::read(exact_value row, std::optional<record_kind> kind, record& to,
+                                        bool& timed) {
+  timed = false;
+  if (!row.is(kind_of::object))
+    return unreadable("", fmt::format("a row is {}, not an object", kind_name(row)));
+  if (auto wrong = read_kind(row, kind, to))
+    return wrong;
+  bool untimed = false;
+  std::optional<exact_value> context;
+  for (auto each : row) {
+    auto name = each.key();
+    if (is_empty(each) || name == "kind" || among(of_the_lake, name))
+      continue;
+    if (!belongs(name, to.kind))
+      return unreadable(name, fmt::format("there is no field '{}' in a row of {}s", name.substr(0, 64),
+                                          to_string(to.kind)));
+    if (name == "untimed") {
+      auto text = identity_of(each);
+      auto flag = text ? read_flag(*text) : std::nullopt;
+      if (!flag)
+        return unreadable(name, "untimed is neither true nor false");
+      untimed = *flag;
+    } else if (name == "context") {
+      context = each; // Behind `attributes`, wherever it stands: of a name in both the later one stays.
+    } else if (auto wrong = read_field(name, each, to, timed)) {
+      return wrong;
+    }
+  }
+  if (context)
+    if (auto wrong = read_attributes("context", *context, to))
+      return wrong;
+  timed = timed && !untimed;
+  if (to.kind != record_kind::event)
+    to.untimed = !timed;
+  bool event = to.kind == record_kind::event;
+  for (auto [name, text, needed] : {std::tuple{"type", &to.type, event},
+                                    {"user", &to.user, to.kind != record_kind::item},
+                                    {"item", &to.item, to.kind != record_kind::user}})
+    if (needed && text->empty())
+      return refusal{"required", name, fmt::format("{} is missing", name)};
+  normalise(to);
+  return std::nullopt;
+}
+
+std::optional<refusal> row_reader::read_field(std::string_view name, exact_value from, record& to,
+                                              bool& timed) {
+  if (name == "attributes")
+    return read_attributes(name, from, to);
+  if (name == "value") {
+    to.value = from.is(kind_of::text) ? read_number(from.text()) : from.number();
+    if (to.value)
+      return std::nullopt;
+    bool scalar = from.is(kind_of::text) || from.is(kind_of::number);
+    return unreadable(name, fmt::format("value is {}, not a finite number",
+                                        scalar ? shown(from.text()) : std::string{kind_name(from)}));
+  }
+  if (name == "event_time") {
+    if (!from.is(kind_of::text) && !from.is(kind_of::number))
+      return unreadable(name, fmt::format("event_time is {}, not a time", kind_name(from)));
+    auto at = parse_time(from.text());
+    if (!at)
+      return unreadable(name, at.error().text);
+    to.event_time = *at;
+    timed = true;
+    return std::nullopt;
+  }
+  auto text = identity_of(from);
+  if (!text)
+    return unreadable(name, fmt::format("{}: {}", name, text.error().text));
+  (name == "id"     ? to.id
+   : name == "type" ? to.type
+   : name == "user" ? to.user
+   : name == "item" ? to.item
+                    : to.request_id) = *text;
+  return std::nullopt;
+}
+
+std::optional<refusal> row_reader::read_attributes(std::string_view name, exact_value from, record& to) {
+  if (from.is(kind_of::text)) {
+    auto inner = inner_.read(from.text());
+    if (!inner)
+      return unreadable(name, fmt::format("{} is a text that is {}", name, inner.error().text));
+    if (inner->is(kind_of::text))
+      return unreadable(name, fmt::format("{} is a text, not an object", name));
+    return read_attributes(name, *inner, to);
+  }
+  if (!from.is(kind_of::object))
+    return unreadable(name, fmt::format("{} is {}, not an object", name, kind_name(from)));
+  for (auto each : from) {
+    if (each.is(kind_of::null))
+      continue;
+    auto value = read_attribute(each);
+    if (!value)
+      return unreadable(name, fmt::format("{}.{} is {}, not a finite number", name, each.key().substr(0, 64),
+                                          shown(each.text())));
+    to.attributes.push_back({std::string{each.key()}, std::move(*value)});
+  }
+  return std::nullopt;
+}
+
+} // namespace troupe
