@@ -19,8 +19,9 @@ TEST_CASE("a name is the text or the digits that stand there, and what has no ex
   CHECK(named("100000000000000000") == "100000000000000000");
   CHECK(named("true") == "true");
   CHECK(named("null").empty());
-  CHECK(named("1e17") == "! 1e17 is no name: of numbers only whole ones without an exponent are; write it as a "
-                         "text");
+  CHECK(named("1e17") ==
+        "! 1e17 is no name: of numbers only whole ones without an exponent are; write it as a "
+        "text");
   CHECK(named("1.0").starts_with("! 1.0 is no name"));
   CHECK(named("[1]") == "! it is an array, and a name is a text or a whole number");
   CHECK(named("{}") == "! it is an object, and a name is a text or a whole number");

@@ -83,8 +83,8 @@ public:
   std::int64_t integer(std::uint64_t row) const noexcept;
   /// Any number; one that a double does not hold comes as one next to it.
   double number(std::uint64_t row) const noexcept;
-  /// Every digit of a whole number or a decimal, as DuckDB casts it to text, `12345678901234567890`, `-0.10`, but
-  /// never without one before the point.
+  /// Every digit of a whole number or a decimal, as DuckDB casts it to text, `12345678901234567890`, `-0.10`,
+  /// but never without one before the point.
   void append_digits(std::uint64_t row, std::string& to) const;
   /// text, blob or enumeration; empty for others.
   std::string_view text(std::uint64_t row) const noexcept;

@@ -7,9 +7,9 @@
 
 namespace troupe::table {
 
-/// `read_parquet(...)` for a statement: this one file, whatever signs its path has, its own columns and no others.
-/// Every option that DuckDB would guess by the path or the columns is stated. Bytes that are not declared to be
-/// text come as kind::blob.
+/// `read_parquet(...)` for a statement: this one file, whatever signs its path has, its own columns and no
+/// others. Every option that DuckDB would guess by the path or the columns is stated. Bytes that are not
+/// declared to be text come as kind::blob.
 std::string parquet_file(const std::filesystem::path& path);
 
 struct parquet_options {

@@ -159,19 +159,22 @@ TEST_CASE("a Parquet file is written row by row and read back equal") {
 TEST_CASE("whole numbers and decimals of every width give all of their digits") {
   auto base = memory();
   constexpr std::string_view least = "(-170141183460469231731687303715884105728)::HUGEINT";
-  for (std::string type : {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-                           "HUGEINT", "DECIMAL(1, 0)", "DECIMAL(4, 2)", "DECIMAL(4, 4)", "DECIMAL(9, 3)",
-                           "DECIMAL(18, 18)", "DECIMAL(18, 1)", "DECIMAL(38, 0)", "DECIMAL(38, 10)",
-                           "DECIMAL(38, 38)"}) {
+  for (std::string type :
+       {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT",
+        "DECIMAL(1, 0)", "DECIMAL(4, 2)", "DECIMAL(4, 4)", "DECIMAL(9, 3)", "DECIMAL(18, 18)",
+        "DECIMAL(18, 1)", "DECIMAL(38, 0)", "DECIMAL(38, 10)", "DECIMAL(38, 38)"}) {
     CAPTURE(type);
     // A digit more or less each row, both signs, the outermost ones: what the type does not hold is NULL.
-    auto rows = base.query(fmt::format(
-        "SELECT c, regexp_replace(c::VARCHAR, '^(-?)[.]', '\\10.') FROM (SELECT TRY_CAST(x AS {}) AS c FROM (SELECT ('-1234567890123456789012345678901234"
-        "56789'[i % 2 + 1:2 + i // 2] || '.' || '98765432109876543210987654321098765432'[1:j]) AS x FROM range(78) "
-        "a(i), range(39) b(j) UNION ALL VALUES ('0'), ('-1'), ('0.05'), ('-0.05'), ('-128'), ('255'), ('65535'), "
-        "('9223372036854775807'), ('-9223372036854775808'), ('18446744073709551615'), "
-        "('170141183460469231731687303715884105727'), ({}::VARCHAR)))",
-        type, least));
+    auto rows =
+        base.query(fmt::format("SELECT c, regexp_replace(c::VARCHAR, '^(-?)[.]', '\\10.') FROM (SELECT "
+                               "TRY_CAST(x AS {}) AS c FROM (SELECT ('-1234567890123456789012345678901234"
+                               "56789'[i % 2 + 1:2 + i // 2] || '.' || "
+                               "'98765432109876543210987654321098765432'[1:j]) AS x FROM range(78) "
+                               "a(i), range(39) b(j) UNION ALL VALUES ('0'), ('-1'), ('0.05'), ('-0.05'), "
+                               "('-128'), ('255'), ('65535'), "
+                               "('9223372036854775807'), ('-9223372036854775808'), ('18446744073709551615'), "
+                               "('170141183460469231731687303715884105727'), ({}::VARCHAR)))",
+                               type, least));
     REQUIRE_MESSAGE(rows, rows.error().text);
     int seen = 0;
     while (*rows->next())
@@ -188,10 +191,12 @@ TEST_CASE("whole numbers and decimals of every width give all of their digits") 
 
 TEST_CASE("dates and timestamps have an instant in the years 1 to 9999") {
   auto base = memory();
-  for (std::string type : {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMPTZ"}) {
+  for (std::string type :
+       {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMPTZ"}) {
     CAPTURE(type);
     auto rows = base.query(fmt::format(
-        "SELECT c, CASE WHEN good THEN epoch_us(c::TIMESTAMP) END, good FROM (SELECT c, isfinite(c) AND year({}) BETWEEN 1 "
+        "SELECT c, CASE WHEN good THEN epoch_us(c::TIMESTAMP) END, good FROM (SELECT c, isfinite(c) AND "
+        "year({}) BETWEEN 1 "
         "AND 9999 AS good FROM (SELECT TRY_CAST(x AS {}) "
         "AS c FROM (VALUES ('infinity'), ('-infinity'), ('0001-01-01'), ('0001-01-01 (BC)'), ('9999-12-31'), "
         "('10000-01-01'), ('5877642-06-25 (BC)'), ('5881580-07-10'), ('290000-01-01'), ('1970-01-01'), "
@@ -212,8 +217,8 @@ TEST_CASE("dates and timestamps have an instant in the years 1 to 9999") {
 TEST_CASE("a Parquet file is read by its path alone, whatever signs that has, and with its own columns") {
   testing::temp_dir dir;
   auto base = memory();
-  for (std::string name : {"plain", "at=2024-01-01/user=999/x", "[a]*?", "a[!b]]", "it's", "~", "a{b,c}", "back\\slash",
-                           ".hidden/[x]", "new\nline", "s3://bucket/x"}) {
+  for (std::string name : {"plain", "at=2024-01-01/user=999/x", "[a]*?", "a[!b]]", "it's", "~", "a{b,c}",
+                           "back\\slash", ".hidden/[x]", "new\nline", "s3://bucket/x"}) {
     CAPTURE(name);
     auto path = dir / (name + ".parquet");
     std::filesystem::create_directories(path.parent_path());
