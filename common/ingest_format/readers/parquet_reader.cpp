@@ -1,10 +1,14 @@
 #include "common/ingest_format/readers/parquet_reader.hpp"
 
-#include "common/table/connection.hpp"
+#include "common/core/raw_file.hpp"
+#include "common/event/record.hpp"
+#include "common/json/quote.hpp"
+#include "common/table/parquet.hpp"
 
-#include <array>
+#include <fcntl.h>
+
+#include <algorithm>
 #include <cmath>
-#include <fstream>
 
 namespace troupe::ingest_format {
 
@@ -12,47 +16,142 @@ namespace {
 
 using table::column_view;
 using table::kind;
+using table::type_info;
 
-void append_text(std::string& out, std::string_view text) {
-  out += '"';
-  for (char each : text) {
-    auto code = static_cast<unsigned char>(each);
-    if (each == '"' || each == '\\')
-      (out += '\\') += each;
-    else if (code < 0x20)
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", code);
-    else
-      out += each;
+/// The size up to which every whole number is one of its own in a float.
+constexpr double exact_float32 = 1 << 24, exact_float64 = 9007199254740992; // 2^53
+
+/// What can be read of a column and all below it: what has no kind of its own comes as its text.
+std::string readable(const type_info& type) {
+  switch (type.of) {
+  case kind::boolean:
+    return "BOOLEAN";
+  case kind::int8:
+    return "TINYINT";
+  case kind::int16:
+    return "SMALLINT";
+  case kind::int32:
+    return "INTEGER";
+  case kind::int64:
+    return "BIGINT";
+  case kind::uint8:
+    return "UTINYINT";
+  case kind::uint16:
+    return "USMALLINT";
+  case kind::uint32:
+    return "UINTEGER";
+  case kind::uint64:
+    return "UBIGINT";
+  case kind::hugeint:
+    return "HUGEINT";
+  case kind::float32:
+    return "FLOAT";
+  case kind::float64:
+    return "DOUBLE";
+  case kind::decimal:
+    return fmt::format("DECIMAL({}, {})", type.width, type.scale);
+  case kind::blob:
+    return "BLOB";
+  case kind::date:
+    return "DATE";
+  case kind::timestamp:
+    return "TIMESTAMP";
+  case kind::timestamp_s:
+    return "TIMESTAMP_S";
+  case kind::timestamp_ms:
+    return "TIMESTAMP_MS";
+  case kind::timestamp_ns:
+    return "TIMESTAMP_NS";
+  case kind::timestamp_tz:
+    return "TIMESTAMP WITH TIME ZONE";
+  case kind::list:
+    return readable(type.children[0]) + "[]";
+  case kind::map: {
+    auto& pair = type.children[0].children;
+    return fmt::format("MAP({}, {})", readable(pair[0]), readable(pair[1]));
   }
-  out += '"';
+  case kind::structure: {
+    std::string fields;
+    for (std::size_t i = 0; i < type.children.size(); ++i)
+      fields += fmt::format("{}{} {}", i > 0 ? ", " : "", table::sql_name(type.names[i]),
+                            readable(type.children[i]));
+    return fmt::format("STRUCT({})", fields);
+  }
+  case kind::null:
+  case kind::text:
+  case kind::enumeration:
+  case kind::other:
+    break;
+  }
+  return "VARCHAR";
 }
 
-/// Writes the values of one column, or of a part of one, as JSON.
+bool holds_other(const type_info& type) {
+  return type.of == kind::other || std::any_of(type.children.begin(), type.children.end(), holds_other);
+}
+
+/// What is behind the first dot of `path`; nothing where that does not begin with `name`.
+std::optional<std::string_view> below(std::string_view path, std::string_view name) {
+  auto dot = path.find('.');
+  if (path.substr(0, dot) != name)
+    return std::nullopt;
+  return dot == std::string_view::npos ? std::string_view{} : path.substr(dot + 1);
+}
+
+/// A row in the making, and the first value of it that cannot be said.
+struct row_in_work {
+  std::string text;
+  std::optional<refusal> wrong;
+
+  void refuse(const std::string& column, std::string reason) {
+    if (!wrong)
+      wrong = refusal{"parse", column, std::move(reason)};
+  }
+};
+
+/// Writes the values of one column, or of a part of one, as JSON with every digit they have.
 struct printer {
   column_view view;
+  std::string name; // As in a mapping: `who.id`.
+  bool identity = false;
   std::vector<printer> parts;
   std::vector<std::string> keys; // Of a structure.
 
-  explicit printer(const column_view& of) : view{of} {
+  printer(const column_view& of, std::string called) : view{of}, name{std::move(called)} {
     auto& type = of.type();
     if (type.of == kind::structure)
       for (std::size_t i = 0; i < type.children.size(); ++i) {
-        parts.emplace_back(of.child(i));
-        append_text(keys.emplace_back(), type.names[i]);
+        parts.emplace_back(of.child(i), name + '.' + type.names[i]);
+        append_json_string(keys.emplace_back(), type.names[i]);
       }
     else if (type.of == kind::list || type.of == kind::map)
-      parts.emplace_back(of.child());
+      parts.emplace_back(of.child(), name);
   }
 
-  void print_number(std::string& out, double value) const {
-    if (std::isfinite(value))
-      fmt::format_to(std::back_inserter(out), "{}", value);
-    else
-      append_text(out,
-                  fmt::format("{}", value)); // Not a JSON number: whoever wants a number refuses the text.
+  /// Marks what lies at `path` below this as an identity.
+  void mark(std::string_view path) {
+    auto first = path.substr(0, path.find('.'));
+    auto rest = path.substr(std::min(first.size() + 1, path.size()));
+    switch (view.type().of) {
+    case kind::structure: {
+      for (std::size_t i = 0; i < parts.size(); ++i)
+        if (view.type().names[i] == first)
+          parts[i].mark(rest);
+      break;
+    }
+    case kind::list:
+      parts[0].mark(rest);
+      break;
+    case kind::map:
+      parts[0].parts[1].mark(rest);
+      break;
+    default:
+      identity = path.empty();
+    }
   }
 
-  void print(std::string& out, std::uint64_t row) const {
+  void print(row_in_work& to, std::uint64_t row) const {
+    auto& out = to.text;
     if (view.is_null(row)) {
       out += "null";
       return;
@@ -61,19 +160,14 @@ struct printer {
     case kind::boolean:
       out += view.flag(row) ? "true" : "false";
       break;
-    case kind::float32:
-      if (auto value = view.data<float>()[row]; std::isfinite(value))
-        fmt::format_to(std::back_inserter(out), "{}", value); // The digits of the float, not of its double.
-      else
-        print_number(out, static_cast<double>(value));
+    case kind::float32: // The digits of the float, not of its double.
+      print_float(to, view.data<float>()[row], exact_float32);
       break;
     case kind::float64:
-    case kind::decimal:
-    case kind::hugeint:
-      print_number(out, view.number(row));
+      print_float(to, view.data<double>()[row], exact_float64);
       break;
-    case kind::uint64:
-      fmt::format_to(std::back_inserter(out), "{}", view.data<std::uint64_t>()[row]);
+    case kind::decimal:
+      print_decimal(out, row);
       break;
     case kind::date:
     case kind::timestamp:
@@ -81,81 +175,137 @@ struct printer {
     case kind::timestamp_ms:
     case kind::timestamp_ns:
     case kind::timestamp_tz:
-      append_text(out, to_rfc3339(view.time(row)));
+      print_time(to, row);
       break;
     case kind::text:
-    case kind::blob:
     case kind::enumeration:
-      append_text(out, view.text(row));
+      append_json_string(out, view.text(row));
+      break;
+    case kind::blob:
+      print_bytes(to, row);
       break;
     case kind::list:
-      print_list(out, row);
+      print_list(to, row);
       break;
     case kind::map:
-      print_map(out, row);
+      print_map(to, row);
       break;
     case kind::structure:
-      print_structure(out, row);
+      print_structure(to, row);
       break;
     case kind::null:
-    case kind::other:
+    case kind::other: // `readable` has made a text of it.
       out += "null";
       break;
     default:
-      fmt::format_to(std::back_inserter(out), "{}", view.integer(row));
+      view.append_digits(row, out);
     }
   }
 
-  void print_list(std::string& out, std::uint64_t row) const {
+  template <class Float>
+  void print_float(row_in_work& to, Float value, double exact) const {
+    auto text = fmt::format("{}", value);
+    if (identity && !(value == std::trunc(value) && std::abs(value) <= static_cast<Float>(exact)))
+      to.refuse(name,
+                fmt::format("{} of column {} is no name of a user, an item or a record: the column is of "
+                            "type {}, which holds whole numbers exactly up to {:.0f} alone; write it as a "
+                            "text or a whole number",
+                            text, name, to_string(view.type().of), exact));
+    if (std::isfinite(value))
+      to.text += text;
+    else
+      append_json_string(to.text, text); // Not a JSON number: whoever wants a number refuses the text.
+  }
+
+  /// A name with a point in it is a text: as a number of JSON it would be none.
+  void print_decimal(std::string& out, std::uint64_t row) const {
+    bool text = identity && view.type().scale > 0;
+    if (text)
+      out += '"';
+    view.append_digits(row, out);
+    if (text)
+      out += '"';
+  }
+
+  void print_time(row_in_work& to, std::uint64_t row) const {
+    if (auto at = view.instant(row)) {
+      auto text = to_rfc3339(*at);
+      if (view.type().of == kind::timestamp_ns) // Which has three digits more.
+        if (auto below = ((view.integer(row) % 1'000) + 1'000) % 1'000; below != 0) {
+          text.pop_back();
+          text += fmt::format("{}{:03}Z", text.find('.') == std::string::npos ? ".000000" : "", below);
+        }
+      return append_json_string(to.text, text);
+    }
+    auto text = no_instant(row);
+    to.refuse(name,
+              fmt::format("column {} holds no instant: {}, outside of the years 1 to 9999", name, text));
+    append_json_string(to.text, text);
+  }
+
+  std::string no_instant(std::uint64_t row) const {
+    bool date = view.type().of == kind::date;
+    std::int64_t value = view.integer(row), last = date ? INT32_MAX : INT64_MAX;
+    if (value == last || value == -last)
+      return value > 0 ? "infinity" : "-infinity";
+    return fmt::format("{} {} since 1970", value, date ? "days" : to_string(view.type().of));
+  }
+
+  /// Many writers do not say that their bytes are text.
+  void print_bytes(row_in_work& to, std::uint64_t row) const {
+    if (auto text = view.text(row); valid_utf8(text))
+      return append_json_string(to.text, text);
+    to.refuse(name, fmt::format("column {} holds bytes that are no text: they are not valid UTF-8", name));
+    to.text += "null";
+  }
+
+  void print_list(row_in_work& to, std::uint64_t row) const {
     auto [first, length] = view.elements(row);
-    out += '[';
+    to.text += '[';
     for (std::uint64_t i = 0; i < length; ++i) {
       if (i > 0)
-        out += ',';
-      parts[0].print(out, first + i);
+        to.text += ',';
+      parts[0].print(to, first + i);
     }
-    out += ']';
+    to.text += ']';
   }
 
-  void print_map(std::string& out, std::uint64_t row) const {
+  void print_map(row_in_work& to, std::uint64_t row) const {
     auto [first, length] = view.elements(row);
     auto &key = parts[0].parts[0], &value = parts[0].parts[1];
-    out += '{';
+    to.text += '{';
     for (std::uint64_t i = 0; i < length; ++i) {
       if (i > 0)
-        out += ',';
-      std::string name;
-      key.print(name, first + i);
-      out += name.starts_with('"') ? name : '"' + name + '"';
-      out += ':';
-      value.print(out, first + i);
+        to.text += ',';
+      row_in_work called;
+      key.print(called, first + i);
+      if (called.wrong)
+        to.refuse(name, called.wrong->reason);
+      if (called.text.starts_with('"'))
+        to.text += called.text;
+      else
+        append_json_string(to.text, called.text);
+      to.text += ':';
+      value.print(to, first + i);
     }
-    out += '}';
+    to.text += '}';
   }
 
-  void print_structure(std::string& out, std::uint64_t row) const {
-    out += '{';
+  void print_structure(row_in_work& to, std::uint64_t row) const {
+    to.text += '{';
     bool any = false;
     for (std::size_t i = 0; i < parts.size(); ++i) {
       if (parts[i].view.is_null(row))
         continue;
       if (std::exchange(any, true))
-        out += ',';
-      out += keys[i];
-      out += ':';
-      parts[i].print(out, row);
+        to.text += ',';
+      to.text += keys[i];
+      to.text += ':';
+      parts[i].print(to, row);
     }
-    out += '}';
+    to.text += '}';
   }
 };
-
-/// DuckDB takes a path for a glob: its signs stand for themselves in brackets.
-std::string literal_path(const std::filesystem::path& path) {
-  std::string out;
-  for (char each : path.string())
-    out += each == '*' || each == '?' || each == '[' ? fmt::format("[{}]", each) : std::string{each};
-  return table::sql_text(out);
-}
 
 class parquet_reader final : public source_reader {
 public:
@@ -177,8 +327,8 @@ public:
       at_ = 0;
       rows_in_chunk_ = *more ? rows_->rows() : 0;
       printers_.clear();
-      for (std::size_t i = 0; *more && i < rows_->columns(); ++i)
-        printers_.emplace_back(rows_->column(i));
+      for (std::size_t i = 0; *more && i < read_columns_.size(); ++i)
+        mark(printers_.emplace_back(rows_->column(i), read_columns_[i]));
     }
     for (; at_ < rows_in_chunk_ && batch_.rows.size() < max_rows; ++at_)
       take(at_);
@@ -197,8 +347,7 @@ private:
   expected<void> try_start(source_position from) {
     TROUPE_TRY(base, table::connection::open({.threads = 1}));
     base_.emplace(std::move(base));
-    auto file =
-        fmt::format("read_parquet({}, binary_as_string=true, file_row_number=true)", literal_path(path_));
+    auto file = table::parquet_file(path_);
     TROUPE_TRY(total, base_->integer("SELECT count(*) FROM " + file));
     total_ = static_cast<std::uint64_t>(total.value_or(0));
     if (from.rows > total_)
@@ -206,23 +355,39 @@ private:
                   from.rows, total_);
     std::string list;
     {
-      TROUPE_TRY(shape,
-                 base_->query(fmt::format("SELECT * EXCLUDE (file_row_number) FROM {} LIMIT 0", file)));
+      TROUPE_TRY(shape, base_->query(fmt::format("SELECT * FROM {} LIMIT 0", file)));
       for (std::size_t i = 0; i < shape.columns(); ++i) {
         columns_.emplace_back(shape.name(i));
-        auto name = table::sql_name(shape.name(i));
-        list += i > 0 ? ", " : "";
-        list += shape.type(i).of == kind::other ? fmt::format("CAST({} AS VARCHAR) AS {}", name, name) : name;
+        if (!is_wanted(columns_.back()))
+          continue;
+        read_columns_.push_back(columns_.back());
+        append_json_string(keys_.emplace_back(), columns_.back());
+        auto name = table::sql_name(columns_.back());
+        list += list.empty() ? "" : ", ";
+        list +=
+            holds_other(shape.type(i)) ? fmt::format("CAST({} AS {})", name, readable(shape.type(i))) : name;
       }
-      keys_.resize(columns_.size());
-      for (std::size_t i = 0; i < columns_.size(); ++i)
-        append_text(keys_[i], columns_[i]);
     }
-    TROUPE_TRY(rows, base_->query(fmt::format("SELECT {} FROM {} WHERE file_row_number >= {}", list, file,
+    // One thread reads the rows in their order.
+    TROUPE_TRY(rows, base_->query(fmt::format("SELECT {} FROM {} OFFSET {}", list.empty() ? "1" : list, file,
                                               from.rows)));
     rows_.emplace(std::move(rows));
     read_ = from.rows;
     return {};
+  }
+
+  bool is_wanted(const std::string& column) const {
+    return !how_.wanted || std::any_of(how_.wanted->begin(), how_.wanted->end(),
+                                       [&](auto& each) { return each == column || below(each, column); });
+  }
+
+  void mark(printer& column) const {
+    for (auto& each : how_.identities) {
+      if (each == column.name)
+        column.mark({});
+      else if (auto path = below(each, column.name))
+        column.mark(*path);
+    }
   }
 
   unexpected<error> broken(const error& why) const {
@@ -232,22 +397,26 @@ private:
   }
 
   void take(std::uint64_t at) {
-    auto& text = batch_.made.emplace_back("{");
+    row_in_work made;
+    made.text = "{";
     for (std::size_t i = 0; i < printers_.size(); ++i) {
       if (printers_[i].view.is_null(at))
         continue;
-      if (text.size() > 1)
-        text += ',';
-      text += keys_[i];
-      text += ':';
-      printers_[i].print(text, at);
+      if (made.text.size() > 1)
+        made.text += ',';
+      made.text += keys_[i];
+      made.text += ':';
+      printers_[i].print(made, at);
     }
-    text += '}';
+    made.text += '}';
+    auto& text = batch_.made.emplace_back(std::move(made.text));
     auto& row = batch_.rows.emplace_back();
     row.number = ++read_;
     if (text.size() > how_.max_row_bytes) {
       text.resize(4096);
       row.refused = refusal{"parse", "", fmt::format("the row is longer than {} bytes", how_.max_row_bytes)};
+    } else if (made.wrong) {
+      row.refused = std::move(made.wrong);
     } else {
       row.text = text;
     }
@@ -258,7 +427,8 @@ private:
   source_options how_;
   std::optional<table::connection> base_;
   std::optional<table::result> rows_;
-  std::vector<std::string> keys_;
+  std::vector<std::string> read_columns_; // Those of all that are wanted.
+  std::vector<std::string> keys_;         // Their names as JSON.
   std::vector<printer> printers_;
   std::uint64_t at_ = 0, rows_in_chunk_ = 0, read_ = 0, total_ = 0;
   row_batch batch_;
@@ -268,19 +438,13 @@ private:
 
 expected<std::unique_ptr<source_reader>> open_parquet(const std::filesystem::path& path,
                                                       const source_options& how, source_position from) {
-  std::ifstream file{path, std::ios::binary};
-  std::error_code why;
-  auto bytes = std::filesystem::file_size(path, why);
-  if (!file || why)
-    return fail(why ? errno_code(why.value()) : ec::io_failed, "cannot open {}: {}", path.string(),
-                why ? why.message() : "it cannot be read");
-  std::array<char, 4> head{}, tail{};
-  file.read(head.data(), 4);
-  if (bytes >= 12)
-    file.seekg(-4, std::ios::end).read(tail.data(), 4);
-  if (std::string_view{head.data(), 4} != "PAR1")
+  TROUPE_TRY(file, raw_file::open(path, O_RDONLY));
+  TROUPE_TRY(bytes, file.size());
+  TROUPE_TRY(head, file.read(0, 4));
+  TROUPE_TRY(tail, file.read(bytes - std::min<std::uint64_t>(bytes, 4), 4));
+  if (head != "PAR1")
     return fail(ec::corrupt, "cannot read {}: it does not begin like a Parquet file", path.string());
-  if (bytes < 12 || std::string_view{tail.data(), 4} != "PAR1")
+  if (bytes < 12 || tail != "PAR1")
     return fail(
         ec::corrupt,
         "{} is cut off: a Parquet file ends with its table of contents, and the last of these {} bytes "

@@ -1,15 +1,18 @@
 #include "common/ingest_format/readers/row_text.hpp"
 #include "common/ingest_format/readers/source.hpp"
+#include "common/json/exact.hpp"
 #include "common/table/parquet.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 #include <zlib.h>
 #include <zstd.h>
 
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <set>
 
 using namespace troupe;
 using namespace troupe::ingest_format;
@@ -291,9 +294,289 @@ TEST_CASE("Parquet rows come as JSON with lists, structures, times and without N
   REQUIRE_MESSAGE(!all.failure, all.failure->text);
   REQUIRE(all.rows.size() == 1);
   CHECK(all.rows[0].text ==
-        R"({"a":1,"c":"x\"\u000a","d":[1,null],"s":{"e":2.5,"f":true},"m":{"k":"v"},)"
+        R"({"a":1,"c":"x\"\n","d":[1,null],"s":{"e":2.5,"f":true},"m":{"k":"v"},)"
         R"("t":"2020-01-01T00:00:00.500000Z","day":"2020-01-02T00:00:00Z","x":0.1,"y":"nan",)"
         R"("money":1.25,"tod":"01:02:03"})");
+}
+
+namespace {
+
+/// A table of one column `c` of that type, and the same value in a structure, a list, maps and deep below.
+void write_nested(const fs::path& path, const std::string& type, const std::string& value) {
+  auto base = table::connection::open({.threads = 1});
+  REQUIRE(base);
+  auto done = base->run(fmt::format("CREATE TYPE colour AS ENUM ('red', 'it''s', 'grün'); CREATE TABLE t AS "
+                                    "SELECT i, CASE WHEN i % 10 = 9 THEN NULL "
+                                    "ELSE CAST({} AS {}) END AS c FROM range(400) r(i); COPY (SELECT c, "
+                                    "{{'v': c}} AS s, [c, NULL, c] AS l, "
+                                    "MAP {{'k': c}} AS m, CASE WHEN c IS NULL THEN NULL ELSE MAP {{c: 1}} "
+                                    "END AS k, [{{'v': [c]}}] AS d FROM t ORDER "
+                                    "BY i) TO {} (FORMAT parquet, ROW_GROUP_SIZE 2048)",
+                                    value, type, table::sql_text(path.string())));
+  REQUIRE_MESSAGE(done, done.error().text);
+}
+
+/// What DuckDB's own cast makes of the same values, and whether an instant is one.
+struct cast_row {
+  std::optional<std::string> text;
+  bool instant = true;
+};
+
+std::vector<cast_row> cast_of(const fs::path& path) {
+  auto base = table::connection::open({.threads = 1});
+  REQUIRE(base);
+  auto shape = base->query("SELECT c FROM " + table::parquet_file(path) + " LIMIT 0");
+  REQUIRE(shape);
+  bool instants = is_instant(shape->type(0).of);
+  auto rows = base->query(fmt::format("SELECT c::VARCHAR, {} FROM {}",
+                                      instants ? "isfinite(c) AND year(c) BETWEEN 1 AND 9999" : "true",
+                                      table::parquet_file(path)));
+  REQUIRE_MESSAGE(rows, rows.error().text);
+  std::vector<cast_row> out;
+  while (*rows->next())
+    for (std::uint64_t row = 0; row < rows->rows(); ++row) {
+      auto& to = out.emplace_back();
+      if (rows->column(0).is_null(row))
+        continue;
+      to.text = rows->column(0).text(row);
+      to.instant = rows->column(1).flag(row);
+    }
+  return out;
+}
+
+/// The same value in one way of writing: RFC 3339 as DuckDB writes the same instant, the fewest digits of a
+/// float.
+std::string told(std::string text, const std::string& type) {
+  auto cut = [&](std::string_view tail) {
+    if (text.ends_with(tail))
+      text.resize(text.size() - tail.size());
+  };
+  if (type.ends_with("HUGEINT")) // Parquet has none: DuckDB writes doubles.
+    return told(std::move(text), "DOUBLE");
+  if (type == "FLOAT")
+    return fmt::format("{}", std::strtof(text.c_str(), nullptr));
+  if (type == "DOUBLE")
+    return fmt::format("{}", std::strtod(text.c_str(), nullptr));
+  if (auto point = text.starts_with('-') ? 1 : 0; type.starts_with("DECIMAL") && text[point] == '.')
+    text.insert(point, "0"); // JSON wants a digit before the point.
+  if (!type.starts_with("TIMESTAMP") && type != "DATE")
+    return text;
+  cut("Z");
+  cut("+00");
+  if (text.size() > 10 && text[10] == 'T')
+    text[10] = ' ';
+  if (text.find('.') != std::string::npos)
+    text.resize(text.find_last_not_of('0') + 1);
+  cut(" 00:00:00");
+  return text;
+}
+
+std::string text_of_value(std::optional<exact_value> from) {
+  if (!from || from->is(exact_value::kind::null))
+    return "NULL";
+  return std::string{from->text()};
+}
+
+} // namespace
+
+TEST_CASE(
+    "random values of every type, also in structures, lists and maps, come out as DuckDB casts them or are "
+    "refused by column") {
+  // Of i: spread over the whole range of the type.
+  const std::pair<std::string, std::string> types[] = {
+      {"BOOLEAN", "hash(i) % 2 = 0"},
+      {"TINYINT", "(hash(i) % 256)::INT - 128"},
+      {"SMALLINT", "(hash(i) % 65536)::INT - 32768"},
+      {"INTEGER", "(hash(i) % 4294967296)::BIGINT - 2147483648"},
+      {"BIGINT", "(hash(i)::HUGEINT - 9223372036854775808)"},
+      {"UTINYINT", "hash(i) % 256"},
+      {"USMALLINT", "hash(i) % 65536"},
+      {"UINTEGER", "hash(i) % 4294967296"},
+      {"UBIGINT", "hash(i)"},
+      {"HUGEINT", "(hash(i)::HUGEINT - 9223372036854775808) * (hash(i + 1) // 4)"},
+      {"UHUGEINT", "hash(i)::UHUGEINT * hash(i + 1)"},
+      {"BIGNUM", "hash(i)::VARCHAR || hash(i + 1)::VARCHAR || hash(i + 2)::VARCHAR"},
+      {"FLOAT", "((hash(i) % 2000003)::DOUBLE - 1000001) * pow(10, i % 60 - 30) / (1 + i % 7)"},
+      {"DOUBLE",
+       "CASE i % 100 WHEN 1 THEN 'nan' WHEN 2 THEN 'inf' WHEN 3 THEN '-inf' WHEN 4 THEN '-0' ELSE "
+       "((((hash(i) % "
+       "9007199254740993)::DOUBLE - 4503599627370496) * pow(10, i % 300 - 150)) / (1 + i % 7))::VARCHAR END"},
+      {"DECIMAL(4,1)", "((hash(i) % 19999)::INT - 9999) / 10"},
+      {"DECIMAL(9,9)", "('0.' || (hash(i) % 1000000000)::VARCHAR)"},
+      {"DECIMAL(18,3)",
+       "left(((hash(i) % 1000000000000000000)::HUGEINT - 500000000000000000)::VARCHAR, 15) || '.25'"},
+      {"DECIMAL(20,0)", "(hash(i)::HUGEINT * (i % 5)) - hash(i + 1)"},
+      {"DECIMAL(38,10)",
+       "CASE WHEN i % 2 = 0 THEN '-' ELSE '' END || hash(i)::VARCHAR || '.' || (hash(i + 1) % "
+       "10000000000)::VARCHAR"},
+      {"VARCHAR",
+       "CASE i % 5 WHEN 0 THEN '\"\\' || chr((i % 32)::INT) || 'x' WHEN 1 THEN 'é' || chr((i * 97 % 50000 + "
+       "1000)::INT) WHEN 2 THEN '' ELSE repeat('long ', (i % 40)::INT) || i END"},
+      {"BLOB", "CASE i % 3 WHEN 0 THEN '\\xFF'::BLOB || unhex(hex(hash(i))) ELSE ('text ' || i)::BLOB END"},
+      {"UUID", "md5(i::VARCHAR)"},
+      {"colour", "(['red', 'it''s', 'grün'])[i % 3 + 1]"},
+      {"JSON", "'{\"a\":' || i || '}'"},
+      {"BIT", "(hash(i) % 1048576)::INT::BIT"},
+      {"DATE",
+       "CASE i % 50 WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity' WHEN 3 THEN '10000-01-01' WHEN 4 THEN "
+       "'5881580-07-10' WHEN 5 THEN '0044-03-15 (BC)' ELSE (DATE '0001-01-01' + (hash(i) % 3652059)::INT)::"
+       "VARCHAR END"},
+      {"TIME",
+       "make_time((hash(i) % 24)::BIGINT, (hash(i + 1) % 60)::BIGINT, (hash(i + 2) % 60) + (i % 7) / 7)"},
+      {"TIMETZ",
+       "make_time((hash(i) % 24)::BIGINT, (hash(i + 1) % 60)::BIGINT, 1.25)::VARCHAR || '+0' || (i % 9) || "
+       "':30'"},
+      {"TIMESTAMP",
+       "CASE i % 50 WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity' WHEN 3 THEN '290000-01-01' ELSE "
+       "make_timestamp((hash(i) % 315537897600000000)::BIGINT - 62135596800000000)::VARCHAR END"},
+      {"TIMESTAMP_S", "make_timestamp((hash(i) % 315537897600)::BIGINT * 1000000 - 62135596800000000)"},
+      {"TIMESTAMP_MS", "make_timestamp((hash(i) % 315537897600000)::BIGINT * 1000 - 62135596800000000)"},
+      {"TIMESTAMP_NS",
+       "CASE i % 50 WHEN 1 THEN 'infinity' ELSE make_timestamp_ns(((hash(i) % 18000000000000000000)::"
+       "HUGEINT - 9000000000000000000)::BIGINT)::VARCHAR END"},
+      {"TIMESTAMPTZ",
+       "CASE i % 50 WHEN 1 THEN 'infinity' ELSE make_timestamp((hash(i) % 315537897600000000)::BIGINT - "
+       "62135596800000000)::VARCHAR END"},
+      {"INTERVAL",
+       "to_months((i % 100)::INT) + to_days((i % 17)::INT) + to_milliseconds((hash(i) % 1000000)::BIGINT)"},
+  };
+  testing::temp_dir dir;
+  exact_document document;
+  for (auto& [type, value] : types) {
+    CAPTURE(type);
+    write_nested(dir / "t.parquet", type, value);
+    auto casts = cast_of(dir / "t.parquet");
+    auto reader = open_reader(dir / "t.parquet");
+    REQUIRE_MESSAGE(reader, reader.error().text);
+    std::size_t at = 0, refused = 0;
+    for (;;) {
+      auto batch = (*reader)->next(97);
+      REQUIRE_MESSAGE(batch, batch.error().text);
+      if ((*batch)->rows.empty())
+        break;
+      for (auto& row : (*batch)->rows) {
+        auto& cast = casts.at(at++);
+        CAPTURE(row.bytes);
+        auto all = document.read(row.bytes); // Whole JSON also where the row is refused.
+        REQUIRE_MESSAGE(all, all.error().text);
+        if (row.refused) {
+          ++refused;
+          CHECK(row.refused->field == "c");
+          CHECK(row.refused->reason.find("column c holds") != std::string::npos);
+          CHECK((type == "BLOB" || !cast.instant));
+          continue;
+        }
+        REQUIRE(cast.instant);
+        auto wanted = cast.text ? told(*cast.text, type) : "NULL";
+        if (type == "BLOB" && cast.text)
+          wanted = "text " + std::to_string(at - 1);
+        auto same = [&](std::optional<exact_value> found) {
+          auto text = text_of_value(found);
+          CHECK((text == "NULL" ? text : told(text, type)) == wanted);
+        };
+        same(all->find("c"));
+        same(all->find("s")->find("v"));
+        same(all->find("l")->find(0));
+        CHECK(all->find("l")->find(1)->is(exact_value::kind::null));
+        same(all->find("l")->find(2));
+        same(all->find("m")->find("k"));
+        same(all->find("d")->find(0)->find("v")->find(0));
+        if (cast.text)
+          CHECK(told(std::string{(*all->find("k")->begin()).key()}, type) == wanted);
+      }
+    }
+    CHECK(at == 400);
+    const std::set<std::string> some{"BLOB", "DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMPTZ"};
+    CHECK((refused > 0) == some.contains(type));
+  }
+}
+
+TEST_CASE("of Parquet only the columns that are wanted are read, and names keep every digit") {
+  testing::temp_dir dir;
+  auto base = table::connection::open({.threads = 1});
+  REQUIRE(base);
+  fs::create_directories(dir / "at=2024-01-01" / "user=999");
+  auto path = dir / "at=2024-01-01" / "user=999" / "part[1]*.parquet";
+  REQUIRE(base->run(
+      "COPY (SELECT 12345678901234567890123::DECIMAL(25,0) AS \"user\", 1.50::DECIMAL(20,2) AS item, 7 AS "
+      "file_row_number, 3.0::DOUBLE AS whole, {'id': CASE i WHEN 0 THEN 9007199254740992 WHEN 1 THEN 1e17 "
+      "ELSE 0.5 END, "
+      "'n': 1.5} AS who, [{'sku': 16777216::FLOAT}] AS lines, 'x' AS \"who.id\", '\\xFF'::BLOB AS bad, "
+      "TIMESTAMP "
+      "'2024-03-01 12:00:00' AS at FROM range(3) t(i)) TO " +
+      table::sql_text((dir / "made.parquet").string()) + " (FORMAT parquet)"));
+  fs::rename(dir / "made.parquet", path);
+  source_options how;
+  how.wanted = {"user", "item", "whole", "who.id", "lines.0.sku", "at", "file_row_number", "absent"};
+  how.identities = {"user", "item", "whole", "who.id", "lines.0.sku"};
+
+  auto all = read_all(path, how);
+  auto rest = read_all(path, how, {2, 0});
+  how.wanted = std::vector<std::string>{};
+  auto none = read_all(path, how);
+
+  REQUIRE_MESSAGE(!all.failure, all.failure->text);
+  REQUIRE(all.rows.size() == 3);
+  CHECK(all.rows[0].text ==
+        R"({"user":12345678901234567890123,"item":"1.50","file_row_number":7,"whole":3,)"
+        R"("who":{"id":9007199254740992,"n":1.5},"lines":[{"sku":16777216}],"who.id":"x",)"
+        R"("at":"2024-03-01T12:00:00Z"})");
+  CHECK(all.rows[1].reason ==
+        "1e+17 of column who.id is no name of a user, an item or a record: the column is of type float64, "
+        "which holds "
+        "whole numbers exactly up to 9007199254740992 alone; write it as a text or a whole number");
+  CHECK(all.rows[2].reason.starts_with("0.5 of column who.id is no name"));
+  REQUIRE(rest.rows.size() == 1);
+  CHECK(rest.rows[0] == all.rows[2]);
+  REQUIRE(none.rows.size() == 3);
+  CHECK(none.rows[0].text == "{}");
+}
+
+TEST_CASE("a Parquet file without rows, with empty row groups or of dictionaries is read like any other") {
+  testing::temp_dir dir;
+  auto base = table::connection::open({.threads = 1});
+  REQUIRE(base);
+  auto write_rows = [&](const std::string& from) {
+    auto done = base->run("COPY (" + from + ") TO " + table::sql_text((dir / "t.parquet").string()) +
+                          " (FORMAT parquet, ROW_GROUP_SIZE 2048)");
+    REQUIRE_MESSAGE(done, done.error().text);
+    return read_all(dir / "t.parquet");
+  };
+
+  auto none = write_rows("SELECT 'u' AS \"user\" WHERE false");
+  auto many = write_rows("SELECT ['u1', 'u2', NULL][i % 3 + 1] AS \"user\", i FROM range(10000) t(i)");
+
+  CHECK(!none.failure);
+  CHECK(none.rows.empty());
+  REQUIRE(many.rows.size() == 10'000);
+  CHECK(many.rows[9'998].text == R"({"i":9998})");
+  CHECK(many.rows[9'999].text == R"({"user":"u1","i":9999})");
+}
+
+TEST_CASE("the timestamps of 96 bits that older writers make are instants, also those of long ago") {
+  // A file of pyarrow with 2024-03-10 02:30:00.123456, 1970-01-01, 1600-01-01 and 2262-04-11.
+  constexpr std::string_view hex = "504152311500156c156c2c15081500150615061c000000020000000801005a29812f08000"
+                                   "0dc8a250000000000000000008c3d250000"
+                                   "00000000000000a82d230000000000000000008bde26001504192c35001806736368656d6"
+                                   "11502001506250218026174001608191c19"
+                                   "1c26001c1506192506001918026174150016081692011692012608491c150015001502003"
+                                   "c2906192600080000001692011608260816"
+                                   "9201002820706172717565742d6370702d6172726f772076657273696f6e2032362e302e3"
+                                   "1191c1c0000008000000050415231";
+  testing::temp_dir dir;
+  std::string bytes;
+  for (std::size_t i = 0; i < hex.size(); i += 2)
+    bytes += static_cast<char>(std::stoi(std::string{hex.substr(i, 2)}, nullptr, 16));
+  write(dir / "int96.parquet", bytes);
+
+  auto all = read_all(dir / "int96.parquet");
+
+  REQUIRE_MESSAGE(!all.failure, all.failure->text);
+  REQUIRE(all.rows.size() == 4);
+  CHECK(all.rows[0].text == R"({"at":"2024-03-10T02:30:00.123456Z"})");
+  CHECK(all.rows[1].text == R"({"at":"1970-01-01T00:00:00Z"})");
+  CHECK(all.rows[2].text == R"({"at":"1600-01-01T00:00:00Z"})");
+  CHECK(all.rows[3].text == R"({"at":"2262-04-11T00:00:00Z"})");
 }
 
 TEST_CASE("text of other encodings comes out as UTF-8, its bytes as they are") {
@@ -344,6 +627,52 @@ TEST_CASE("the format is told by the name and then by the content") {
   CHECK(detect_format(dir / "e") == file_format::json_lines);
   CHECK(read_all(dir / "e").rows.size() == 1);
   CHECK(without_compression("x/u.data.gz") == "u.data");
+}
+
+TEST_CASE("what is no regular file is refused when it is named, and left out of folders and globs") {
+  testing::temp_dir dir;
+  write(dir / "a.csv", "a\n1\n");
+  auto pipe = (dir / "b.csv").string();
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+
+  CHECK(expand_paths(pipe).error().text ==
+        "cannot open " + pipe + ": it is a named pipe, not a regular file");
+  CHECK(expand_paths("/dev/zero").error().code == ec::invalid_argument);
+  CHECK(*expand_paths(dir.path().string()) == std::vector<fs::path>{dir / "a.csv"});
+  CHECK(*expand_paths((dir / "*.csv").string()) == std::vector<fs::path>{dir / "a.csv"});
+  // It may become one after it was found.
+  for (auto name : {"c.csv", "c.jsonl", "c.parquet", "c", "c.csv.gz"}) {
+    REQUIRE(::mkfifo((dir / name).c_str(), 0600) == 0);
+    CHECK(open_reader(dir / name).error().text ==
+          "cannot open " + (dir / name).string() + ": it is a named pipe, not a regular file");
+  }
+}
+
+TEST_CASE("looking for files ends when the time is over") {
+  testing::temp_dir dir;
+  fs::create_directories(dir / "x" / "y");
+  write(dir / "x" / "y" / "a.csv", "a\n1\n");
+  auto over = deadline::in({});
+
+  CHECK(expand_paths(dir.path().string(), over).error().code == ec::too_late);
+  CHECK(expand_paths((dir / "*/*/*").string(), over).error().code == ec::too_late);
+  CHECK(expand_paths((dir / "*/*/*").string(), deadline::in(std::chrono::minutes{1}))->size() == 1);
+}
+
+TEST_CASE("a file that nobody wants any more is read no further, also where a row has no end") {
+  testing::temp_dir dir;
+  write(dir / "a.csv.gz", gzipped("a,b\n1,2\n" + std::string(40 << 20, 'x')));
+  auto stop = std::make_shared<std::atomic<bool>>(false);
+  source_options how;
+  how.stop = stop;
+  auto reader = open_reader(dir / "a.csv.gz", how);
+  REQUIRE(reader);
+  REQUIRE((*reader)->next(1));
+
+  *stop = true;
+
+  CHECK((*reader)->next(1).error().code == ec::canceled);
+  CHECK(open_reader(dir / "a.csv.gz", how).error().code == ec::canceled);
 }
 
 TEST_CASE("a file, a folder or a glob becomes a sorted list of files") {
