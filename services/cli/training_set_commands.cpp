@@ -54,6 +54,12 @@ expected<feature_store::training_check> fetch(context& with, net::client& client
   return check;
 }
 
+std::string matches(const feature_store::training_manifest& of) {
+  if (of.unmatched_rows == 0)
+    return "each of an entity that the log knows";
+  return fmt::format("{} of them match no entity that the log knows by then", of.unmatched_rows);
+}
+
 expected<void> build(context& with, const training_options& options) {
   TROUPE_TRY(text, read_file(options.spec));
   TROUPE_TRY(spec, feature_store::parse_training_spec(text, options.spec));
@@ -90,10 +96,10 @@ expected<void> build(context& with, const training_options& options) {
     return fail(ec::canceled, "the training set was canceled; the same command resumes it");
   if (done->state() == wire::TrainingState::failed)
     return fail(ec::internal, "{}", text_of(done->error()));
+  TROUPE_TRY(manifest, feature_store::parse_training_manifest(std::string{text_of(done->manifest())},
+                                                              "the feature store's answer"));
   auto where = fmt::format("kept by the feature store as {}", spec.name);
   if (!options.out.empty()) {
-    TROUPE_TRY(manifest, feature_store::parse_training_manifest(std::string{text_of(done->manifest())},
-                                                                "the feature store's answer"));
     where = "in " + std::filesystem::absolute(options.out).string();
     TROUPE_TRY(check, fetch(with, *client, manifest, options.out));
     static_cast<void>(check);
@@ -101,7 +107,7 @@ expected<void> build(context& with, const training_options& options) {
   if (with.json)
     std::cout << text_of(done->manifest());
   else
-    std::cout << fmt::format("{} rows {}\n", done->rows(), where);
+    std::cout << fmt::format("{} rows {}, {}\n", manifest.rows, where, matches(manifest));
   return {};
 }
 
@@ -198,7 +204,9 @@ void add_training_set_commands(command_line::command& app, context& with) {
   auto* build_command = training->add_command(
       "build",
       "Build or resume a training set; the feature store keeps it by the name in the specification, in "
-      "the place of an earlier one. One that is there and up to date is found done");
+      "the place of an earlier one. One that is there and up to date is found done. Says how many rows match "
+      "no "
+      "entity that the log knew by their instant, and fails where that is more than max_unmatched_share");
   build_command->add_option("spec", options->spec, "Specification in TOML")
       ->required()
       ->check(command_line::existing_file());

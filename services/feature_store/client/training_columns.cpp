@@ -1,5 +1,7 @@
 #include "services/feature_store/client/training_columns.hpp"
 
+#include "common/table/parquet.hpp"
+
 #include <array>
 
 namespace troupe::feature_store {
@@ -38,7 +40,7 @@ table::cell cell_of(column_type type) noexcept {
 expected<std::string> hash_part(const std::filesystem::path& file,
                                 const std::vector<training_column>& columns, std::uint64_t& rows) {
   TROUPE_TRY(db, table::connection::open());
-  TROUPE_TRY(found, db.query("SELECT * FROM read_parquet(" + table::sql_text(file.string()) + ")"));
+  TROUPE_TRY(found, db.query("SELECT * FROM " + table::parquet_file(file)));
   if (found.columns() != columns.size())
     return fail(ec::corrupt, "{} has {} columns, the manifest says {}", file.string(), found.columns(),
                 columns.size());

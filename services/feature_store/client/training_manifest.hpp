@@ -19,6 +19,7 @@ struct training_manifest {
   std::string identity;       ///< What it was made by, see `training_set_identity`.
   std::string content_sha256; ///< Of the values, part by part. 64 hexadecimal digits.
   std::uint64_t rows = 0;
+  std::uint64_t unmatched_rows = 0; ///< Those whose entities no view knew at their instant.
   std::vector<training_column> columns;
   std::vector<std::string> parts;         ///< Plain names of files, in the order of the rows.
   std::vector<std::uint64_t> log_offsets; ///< By partition, one past the last record used.

@@ -68,9 +68,10 @@ expected<training_spec> parse_training_spec(std::string_view toml, std::string_v
     return fail(ec::invalid_argument, "cannot read {}: line {}, column {}: {}", origin,
                 err.source().begin.line, err.source().begin.column, err.description());
   }
-  TROUPE_CHECK(check_keys(
-      root, {"name", "labels", "features", "boundary", "knowledge", "offsets", "rows_per_part", "ages"},
-      origin));
+  TROUPE_CHECK(check_keys(root,
+                          {"name", "labels", "features", "boundary", "knowledge", "offsets", "rows_per_part",
+                           "max_unmatched_share", "ages"},
+                          origin));
   training_spec spec;
   TROUPE_TRY(name, text_key(root, "name", origin));
   spec.name = name.value_or("training-set");
@@ -113,6 +114,12 @@ expected<training_spec> parse_training_spec(std::string_view toml, std::string_v
       return fail(ec::invalid_argument, "{}: rows_per_part is 1 to 100,000,000", origin);
     spec.rows_per_part = static_cast<std::uint64_t>(*rows);
   }
+  if (auto node = root.get("max_unmatched_share")) {
+    auto share = node->is_number() ? node->value<double>() : std::nullopt;
+    if (!share || !(*share >= 0 && *share <= 1))
+      return fail(ec::invalid_argument, "{}: max_unmatched_share is a number of 0 to 1", origin);
+    spec.max_unmatched_share = *share;
+  }
   if (auto node = root.get("ages")) {
     auto ages = node->value_exact<bool>();
     if (!ages)
@@ -136,6 +143,8 @@ std::string training_spec::canonical() const {
   out += fmt::format("features={}\nboundary={}\nknowledge={}\nrows_per_part={}\nages={}\n",
                      fmt::join(features, ","), boundary == boundary::before ? "before" : "at",
                      knowledge == knowledge::event_time ? "event_time" : "ingest_time", rows_per_part, ages);
+  if (max_unmatched_share)
+    out += fmt::format("max_unmatched_share={}\n", *max_unmatched_share);
   if (!offsets.empty())
     out += fmt::format("offsets={}\n", fmt::join(offsets, ","));
   return out;

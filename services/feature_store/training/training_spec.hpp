@@ -32,6 +32,9 @@ struct training_spec {
   std::vector<std::uint64_t>
       offsets; ///< By partition, one past the last record used. Empty: all there is at the start.
   std::uint64_t rows_per_part = 100'000;
+  /// The share of rows whose entities no view knows at their instant, above which the build fails. Nothing:
+  /// it fails where that is all of them.
+  std::optional<double> max_unmatched_share;
   bool ages = false; ///< A column "view.feature.age_us" beside each feature.
 
   /// The specification with every default written out.
