@@ -35,6 +35,34 @@ TEST_CASE("times are read and written as RFC 3339") {
     CHECK_MESSAGE(!parse_rfc3339(bad), bad);
 }
 
+TEST_CASE("a time that a source writes as it likes is a number since 1970 by its size, or RFC 3339") {
+  auto read = [](std::string_view text) {
+    auto at = parse_time(text);
+    return at ? to_rfc3339(*at) : std::string{"none"};
+  };
+  for (auto noon : {"1709294400", "1709294400000", "1709294400000000", "1709294400000000000", "1709294400.0",
+                    "1.7092944e9", "1.7092944E+18", "17092944000e-1", "2024-03-01T12:00:00Z",
+                    "2024-03-01 13:00:00+01:00", "1709294399.9999996", "1709294400000000499"})
+    CHECK_MESSAGE(read(noon) == "2024-03-01T12:00:00Z", noon);
+  CHECK(read("1709294400.5") == "2024-03-01T12:00:00.500000Z");
+  CHECK(read("1709294400123.456") == "2024-03-01T12:00:00.123456Z");
+  CHECK(read("1709294400123456789") == "2024-03-01T12:00:00.123457Z");
+  CHECK(read("0") == "1970-01-01T00:00:00Z");
+  CHECK(read("-0.000001") == "1969-12-31T23:59:59.999999Z");
+  CHECK(read("1e-30") == "1970-01-01T00:00:00Z");
+  CHECK(read("99999999999") == "5138-11-16T09:46:39Z");
+  CHECK(read("100000000000") == "1973-03-03T09:46:40Z");
+  CHECK(read("99999999999999") == "5138-11-16T09:46:39.999000Z");
+  CHECK(read("100000000000000") == "1973-03-03T09:46:40Z");
+  CHECK(read("99999999999999999") == "5138-11-16T09:46:39.999999Z");
+  CHECK(read("100000000000000000") == "1973-03-03T09:46:40Z");
+  CHECK(read("-99999999999") == "none");
+  CHECK(read("253402300800000000000") == "none");
+  for (auto bad : {"", "-", ".", "e5", "1e", "1e99999", "nan", "inf", "12x", " 12", "0x10", "+5", "1_000",
+                   "1,5", "12:00", "99999999999999999999999999"})
+    CHECK_MESSAGE(read(bad) == "none", bad);
+}
+
 TEST_CASE("durations are a whole number and a unit") {
   CHECK(*parse_duration("150ms") == 150ms);
   CHECK(*parse_duration("7d") == 168h);

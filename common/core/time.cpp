@@ -62,6 +62,73 @@ bool take_zone(std::string_view& text, minutes& out) {
   return text.empty();
 }
 
+/// A decimal as it is written: digits * 10^exponent. Behind the first 18 digits nothing is a microsecond.
+struct decimal {
+  bool negative = false;
+  std::int64_t digits = 0;
+  int exponent = 0;
+};
+
+constexpr int most_digits = 18;
+
+constexpr std::int64_t power_of_ten(int n) noexcept {
+  std::int64_t power = 1;
+  while (n-- > 0)
+    power *= 10;
+  return power;
+}
+
+std::optional<decimal> read_decimal(std::string_view text) noexcept {
+  decimal out;
+  out.negative = take_char(text, "-");
+  bool any = false;
+  auto take_digits = [&](int each_counts) {
+    for (; !text.empty() && std::isdigit(static_cast<unsigned char>(text.front())); text.remove_prefix(1)) {
+      any = true;
+      if (out.digits < power_of_ten(most_digits - 1)) {
+        out.digits = out.digits * 10 + (text.front() - '0');
+        out.exponent -= each_counts;
+      } else {
+        out.exponent += 1 - each_counts;
+      }
+    }
+  };
+  take_digits(0);
+  if (take_char(text, "."))
+    take_digits(1);
+  if (any && take_char(text, "eE")) {
+    text.remove_prefix(text.starts_with('+'));
+    int power = 0;
+    auto [end, err] = std::from_chars(text.data(), text.data() + text.size(), power);
+    if (err != std::errc{} || power < -1'000 || power > 1'000)
+      return std::nullopt;
+    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+    out.exponent += power;
+  }
+  return any && text.empty() ? std::optional{out} : std::nullopt;
+}
+
+/// Whether it is below 10^power, sign aside.
+bool below(const decimal& each, int power) noexcept {
+  auto left = power - each.exponent;
+  return left >= most_digits || each.digits < power_of_ten(std::max(left, 0));
+}
+
+/// Microseconds of a unit, as a power of ten.
+int power_of(epoch_unit unit, const decimal& number) noexcept {
+  switch (unit) {
+  case epoch_unit::seconds:
+    return 6;
+  case epoch_unit::milliseconds:
+    return 3;
+  case epoch_unit::microseconds:
+    return 0;
+  case epoch_unit::by_size:
+    break;
+  }
+  return below(number, 11) ? 6 : below(number, 14) ? 3 : below(number, 17) ? 0 : -3;
+}
+
 struct unit {
   std::string_view name;
   std::int64_t micros;
@@ -111,6 +178,34 @@ expected<timestamp> parse_rfc3339(std::string_view text) {
   if (!take_fraction(rest, fraction) || !take_zone(rest, zone) || h > 23 || mi > 59 || s > 60)
     return wrong();
   return timestamp{sys_days{date}} + hours{h} + minutes{mi} + seconds{s} + fraction - zone;
+}
+
+std::optional<timestamp> parse_epoch(std::string_view text, epoch_unit unit) noexcept {
+  auto number = read_decimal(text);
+  if (!number)
+    return std::nullopt;
+  number->exponent += power_of(unit, *number);
+  if (!below(*number, most_digits))
+    return std::nullopt;
+  auto at = number->digits;
+  if (number->exponent < -most_digits || at == 0)
+    at = 0;
+  else if (number->exponent < 0)
+    at = (at + power_of_ten(-number->exponent) / 2) / power_of_ten(-number->exponent);
+  else
+    at *= power_of_ten(number->exponent);
+  at = number->negative ? -at : at;
+  constexpr std::int64_t year_1 = -62135596800000000, year_10000 = 253402300800000000;
+  return at >= year_1 && at < year_10000 ? std::optional{from_micros(at)} : std::nullopt;
+}
+
+expected<timestamp> parse_time(std::string_view text) {
+  if (auto at = parse_epoch(text, epoch_unit::by_size))
+    return *at;
+  if (auto at = parse_rfc3339(text))
+    return *at;
+  return fail(ec::invalid_argument,
+              "'{}' is no time: RFC 3339 is one, and a number since 1970, in the years 1 to 9999", text);
 }
 
 expected<microseconds> parse_duration(std::string_view text) {

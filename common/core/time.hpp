@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -30,6 +32,22 @@ std::string to_rfc3339(timestamp at);
 
 /// Reads RFC 3339 and its common loosenings: a space for the T, no zone (UTC), a date alone. Years 1 to 9999.
 expected<timestamp> parse_rfc3339(std::string_view text);
+
+/// What a number since 1970 counts.
+enum class epoch_unit : std::uint8_t {
+  by_size, ///< Below 1e11 either way from 1970 seconds, below 1e14 milliseconds, below 1e17 microseconds,
+           ///< else nanoseconds: 1e11 is a second of the year 5138 and a millisecond of 1973.
+  seconds,
+  milliseconds,
+  microseconds
+};
+
+/// Reads a number since 1970, which may have a sign, a fraction and an exponent: exact to the microsecond, to
+/// which it is rounded. Nothing where it is none, or lies outside the years 1 to 9999.
+std::optional<timestamp> parse_epoch(std::string_view number, epoch_unit unit) noexcept;
+
+/// Reads a time that a source writes as it likes: a number since 1970 by its size, or RFC 3339 as above.
+expected<timestamp> parse_time(std::string_view text);
 
 /// Reads `150ms`, `30s`, `5m`, `12h`, `7d`, `2w`: a whole number and a unit (us, ms, s, m, h, d, w). Never
 /// negative.

@@ -116,6 +116,7 @@ inline std::vector<record> generated_users(std::size_t count, unsigned seed) {
       each.attributes.push_back({"deleted", true});
     else if (i % 3 == 0)
       each.attributes.push_back({"languages", text_list{"de", "it"}});
+    each.untimed = i % 7 == 0;
     normalise(each);
   }
   return all;
@@ -138,18 +139,23 @@ inline std::string record_text(const record& of) {
 inline table::connection database(const ingest::memory_stream& stream) {
   auto db = table::connection::open();
   REQUIRE(db);
-  REQUIRE(db->run("CREATE TABLE ev(entity BOOLEAN, record VARCHAR, type VARCHAR, usr VARCHAR, itm VARCHAR, "
-                  "val DOUBLE, et BIGINT, it BIGINT, "
-                  "part BIGINT, off BIGINT, "
+  REQUIRE(db->run("CREATE TABLE rows(entity BOOLEAN, replaces BOOLEAN, record VARCHAR, type VARCHAR, usr "
+                  "VARCHAR, itm VARCHAR, val DOUBLE, et BIGINT, it BIGINT, part BIGINT, off BIGINT, "
                   "device VARCHAR)"));
-  auto rows = db->append_to("ev");
+  auto rows = db->append_to("rows");
   REQUIRE(rows);
   for (auto& partition : stream.batches())
     for (auto& each : partition)
       for (std::size_t i = 0; i < each.size(); ++i) {
         auto rec = to_record(each[i]);
         bool entity = rec.kind != record_kind::event;
-        rows->add(entity).add(entity ? record_text(rec) : "").add(rec.type).add(rec.user).add(rec.item);
+        auto text = entity ? record_text(rec) : "";
+        rows->add(entity)
+            .add(entity && (rec.untimed || text.empty()))
+            .add(text)
+            .add(rec.type)
+            .add(rec.user)
+            .add(rec.item);
         rec.value ? rows->add(*rec.value) : rows->add_null();
         rows->add(micros_of(rec.event_time))
             .add(micros_of(rec.ingest_time))
@@ -163,6 +169,10 @@ inline table::connection database(const ingest::memory_stream& stream) {
         REQUIRE(rows->end_row());
       }
   REQUIRE(rows->flush());
+  REQUIRE(db->run("CREATE TABLE ev AS SELECT e.*, coalesce(s.since, 0) AS since FROM rows e LEFT JOIN ("
+                  "SELECT e.part, e.off, max(b.off) + 1 AS since FROM rows e JOIN rows b ON e.entity AND "
+                  "b.replaces AND b.usr = e.usr AND b.itm = e.itm AND b.part = e.part AND b.off <= e.off AND "
+                  "b.et <= e.et GROUP BY e.part, e.off) s USING (part, off)"));
   return std::move(*db);
 }
 

@@ -47,7 +47,7 @@ expected<void> open_log(service_context& context, wiring& made) {
 expected<validate_function> open_validation(service_context& context) {
   auto& settings = context.config<config>();
   if (settings.validation != "validator")
-    return validate_nothing();
+    return validate_alone();
   TROUPE_TRY(validator, net::open_client(context, "validator"));
   return validate_by_service(validator, settings.validation_timeout);
 }

@@ -86,9 +86,9 @@ bool refresh(planned_file& file) {
 }
 
 expected<import_plan> make_plan(std::string_view id, std::string_view path, std::string_view mapping,
-                                std::string_view mapping_name) {
+                                std::string_view mapping_name, deadline until) {
   TROUPE_TRY(rules, open_mapping(mapping, mapping_name));
-  TROUPE_TRY(files, ingest_format::expand_paths(std::string{path}));
+  TROUPE_TRY(files, ingest_format::expand_paths(std::string{path}, until));
   import_plan plan;
   plan.id = id;
   plan.path = path;

@@ -61,9 +61,9 @@ expected<std::shared_ptr<const ingest_format::mapping>> open_mapping(std::string
                                                                      std::string_view name);
 
 /// Finds the files and checks that the mapping describes at least one of them; those that it does not are
-/// left out.
+/// left out. Looks for files until then.
 expected<import_plan> make_plan(std::string_view id, std::string_view path, std::string_view mapping,
-                                std::string_view mapping_name);
+                                std::string_view mapping_name, deadline until);
 
 /// Fills in size and time of a file as it is now; false when it has changed since.
 bool refresh(planned_file& file);

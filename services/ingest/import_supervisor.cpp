@@ -158,12 +158,12 @@ private:
           {ec::overloaded, fmt::format("import {} is being started by somebody else", id)},
           std::chrono::milliseconds{200});
     bool anew = found != runs_.end() && found->second.plan.state == wire::ImportState::done;
-    auto before = found != runs_.end() ? found->second.plan.files : std::vector<planned_file>{};
+    auto before = found != runs_.end() ? found->second.plan : import_plan{};
     deps_.uploads->store().hold(path);
     planning_.emplace(id, asked_import{request, path});
     auto posted = deps_.servers->post([log = deps_.log, self = import_supervisor_actor{self_}, request, path,
                                        mapping, mapping_name, id, anew, before] {
-      auto plan = whole(make_plan(id, path, mapping, mapping_name), *request);
+      auto plan = whole(make_plan(id, path, mapping, mapping_name, request->until), *request);
       auto record = prepare(*log, std::move(plan), anew, before);
       caf::anon_send(self, planned_atom::value, id,
                      planned_ptr{std::make_shared<const expected<import_record>>(std::move(record))});
@@ -189,17 +189,23 @@ private:
   }
 
   /// Forgets what must be read anew (all, when the last run came to its end; otherwise files that have
-  /// changed) and keeps the plan.
+  /// changed) and keeps the plan. One that goes on where it was began when it did: records without a time are
+  /// of that instant.
   static expected<import_record> prepare(event_log& log, expected<import_plan> plan, bool anew,
-                                         const std::vector<planned_file>& before) {
+                                         const import_plan& before) {
     if (!plan)
       return unexpected{plan.error()};
     if (anew)
       TROUPE_CHECK(log.positions().forget(source_prefix(plan->id)));
+    bool goes_on = !anew && !before.files.empty();
     for (auto& each : plan->files)
-      for (auto& old : before)
-        if (old.path == each.path && (old.bytes != each.bytes || old.modified != each.modified))
+      for (auto& old : before.files)
+        if (old.path == each.path && (old.bytes != each.bytes || old.modified != each.modified)) {
+          goes_on = false;
           TROUPE_CHECK(log.positions().forget(source_key(plan->id, each.path)));
+        }
+    if (goes_on)
+      plan->started = before.started;
     TROUPE_CHECK(log.metadata().put(import_key(plan->id), encode(*plan)));
     return record_of(log, std::move(*plan));
   }
@@ -271,8 +277,10 @@ private:
       options.key = source_key(import, options.path);
       options.rules = file.rules;
       options.named = options.path == run.plan.path;
+      options.arrival = run.plan.started;
       options.batch_rows = deps_.settings->batch_rows;
       source_deps with;
+      options.stop = with.stop;
       with.log = deps_.log;
       with.readers = deps_.readers;
       with.validate = deps_.validate;

@@ -9,6 +9,8 @@
 #include <caf/exit_reason.hpp>
 #include <caf/send.hpp>
 #include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <zlib.h>
 
 #include <atomic>
 #include <fstream>
@@ -43,7 +45,7 @@ struct house {
   metrics::gauge lag = numbers.gauge("lag", "Of the imports.");
   std::optional<import_supervisor_actor> imports;
 
-  explicit house(std::vector<import_record> known = {}, validate_function validate = validate_nothing()) {
+  explicit house(std::vector<import_record> known = {}, validate_function validate = validate_alone()) {
     imports =
         spawn_import_supervisor(system,
                                 {log, pool.get(), pool.get(), std::move(validate), uploads,
@@ -159,6 +161,57 @@ TEST_CASE("what lies between the positions of running imports and the ends of th
   CHECK(home.lag.value() == 0);
 }
 
+TEST_CASE("what a user names holds no reader: a pipe is refused, and a stopped import lets go of its file") {
+  house home;
+  auto begin = [&](const std::filesystem::path& path) {
+    return home.ask(wire::Kind::import_start, build_message([&](auto& out) {
+                      return wire::CreateImportStart(out, out.CreateString(path.string()));
+                    }));
+  };
+  auto id_of = [](const message<wire::ImportStatus>& status) { return status->import_id()->str(); };
+  for (auto name : {"one.jsonl", "two.jsonl", "three.jsonl"}) {
+    auto pipe = home.dir / name;
+    REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+    auto refused = begin(pipe);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ec::invalid_argument);
+    CHECK(refused.error().text.find("it is a named pipe") != std::string::npos);
+  }
+  // One row of 16 GiB in each: much longer to read than the test takes.
+  const std::string x(8 << 20, 'x');
+  std::string packed(compressBound(x.size()) + 64, '\0');
+  z_stream state{};
+  deflateInit2(&state, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
+  state.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(x.data()));
+  state.avail_in = static_cast<uInt>(x.size());
+  state.next_out = reinterpret_cast<Bytef*>(packed.data());
+  state.avail_out = static_cast<uInt>(packed.size());
+  REQUIRE(deflate(&state, Z_FINISH) == Z_STREAM_END);
+  packed.resize(state.total_out);
+  deflateEnd(&state);
+  for (auto name : {"long.jsonl.gz", "longer.jsonl.gz"}) { // As many as there are readers.
+    std::ofstream out{home.dir / name, std::ios::binary};
+    for (int i = 0; i < 2048; ++i)
+      out << packed;
+    out.close();
+    auto begun = begin(home.dir / name);
+    REQUIRE_MESSAGE(begun, begun.error().text);
+    auto query = build_message(
+        [&](auto& out_) { return wire::CreateImportQuery(out_, out_.CreateString(id_of(*begun))); });
+    REQUIRE(home.ask(wire::Kind::import_cancel, query));
+  }
+  auto path = home.dir / "ordinary.jsonl";
+  std::ofstream{path} << row_of_one;
+  auto soon = deadline::in(std::chrono::seconds{8});
+
+  auto begun = begin(path);
+
+  REQUIRE_MESSAGE(begun, begun.error().text);
+  CHECK(home.end_of(id_of(*begun)) == wire::ImportState::done);
+  CHECK_FALSE(soon.passed());
+  CHECK(home.log->state().total.events == 1);
+}
+
 TEST_CASE("an import that waits for the validator says so until it goes on") {
   std::atomic<bool> back = false;
   house home{{}, [&](const validation_request&, const validation_done& done) {
@@ -240,4 +293,69 @@ TEST_CASE("an import that is canceled half-way ends, and is found canceled") {
                  }))
             .error()
             .code == ec::not_found);
+}
+
+TEST_CASE("records without a time are of the instant at which their import began, though it was stopped and "
+          "went on") {
+  import_plan plan;
+  plan.id = "x";
+  plan.started = from_micros(1'700'000'000'000'000);
+  troupe::testing::temp_dir files;
+  plan.path = (files / "items.jsonl").string();
+  std::ofstream{plan.path} << R"({"kind":"item","id":"1","item":"i"})"
+                           << "\n";
+  plan.files.push_back({plan.path, 0, 0, {}});
+  refresh(plan.files.back());
+
+  house again{{{plan, {}}}};
+  CHECK(again.end_of("x") == wire::ImportState::done);
+  auto kept = again.log->fetch(partition_of("i", again.log->partitions()), 0, 1000).value();
+  REQUIRE(kept.batches.size() == 1);
+  auto item = to_record(batch::open(kept.batches[0]).value()[0]);
+  CHECK(item.untimed);
+  CHECK(item.event_time == plan.started);
+
+  // One that failed and is started anew goes on, too.
+  house failed;
+  auto path = failed.dir / "more.jsonl";
+  std::ofstream{path} << R"({"kind":"item","id":"2","item":"i"})"
+                      << "\n";
+  import_plan before = plan;
+  before.id = import_id(path.string(), "");
+  before.path = path.string();
+  before.state = wire::ImportState::canceled;
+  before.files = {{path.string(), 0, 0, {}}};
+  refresh(before.files.back());
+  failed.stop();
+  house third{{{before, {}}}};
+  auto begun = third.ask(wire::Kind::import_start, build_message([&](auto& out) {
+                           return wire::CreateImportStart(out, out.CreateString(path.string()));
+                         }));
+  REQUIRE_MESSAGE(begun, begun.error().text);
+  CHECK(third.end_of(before.id) == wire::ImportState::done);
+  kept = third.log->fetch(partition_of("i", third.log->partitions()), 0, 1000).value();
+  REQUIRE(kept.batches.size() == 1);
+  CHECK(to_record(batch::open(kept.batches[0]).value()[0]).event_time == plan.started);
+}
+
+TEST_CASE("an event of a file that is dated ahead of the clock goes to quarantine and moves no watermark") {
+  house home;
+  auto path = home.dir / "a.jsonl";
+  std::ofstream{path}
+      << row_of_one
+      << R"({"kind":"event","id":"2","type":"click","user":"u","item":"i","event_time":"2999-01-01T00:00:00Z"})"
+      << "\n";
+
+  auto begun = home.ask(wire::Kind::import_start, build_message([&](auto& out) {
+                          return wire::CreateImportStart(out, out.CreateString(path.string()));
+                        }));
+  REQUIRE_MESSAGE(begun, begun.error().text);
+  CHECK(home.end_of(std::string{(*begun)->import_id()->string_view()}) == wire::ImportState::done);
+
+  auto refused = home.log->quarantine().list({}).value();
+  REQUIRE(refused.size() == 1);
+  CHECK(refused[0].rule == "max_ahead");
+  CHECK(refused[0].row == 2);
+  for (auto& each : home.log->state().partitions)
+    CHECK(each.watermark < micros_of(wall_now()));
 }

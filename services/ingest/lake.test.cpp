@@ -17,6 +17,10 @@ TEST_CASE("the lake reads back equal to the log, and a seal can be repeated afte
   append_request request;
   for (int i = 0; i < 5000; ++i)
     request.records.push_back(event(i, "u" + std::to_string(i % 7)));
+  for (int i = 0; i < 5000; i += 100) {
+    request.records[static_cast<std::size_t>(i)].kind = record_kind::user;
+    request.records[static_cast<std::size_t>(i)].untimed = i % 200 == 0;
+  }
   REQUIRE(log->append(request).has_value());
   lake into{log, dir / "lake", 300};
   // What a crash between the file and its record leaves.

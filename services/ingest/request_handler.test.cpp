@@ -22,8 +22,7 @@ struct handling {
   std::unique_ptr<blocking_pool> pool =
       std::make_unique<blocking_pool>(blocking_pool::options{"server", 1, 1}, numbers);
 
-  explicit handling(std::optional<validate_function> validate = validate_nothing(),
-                    log_options options = {}) {
+  explicit handling(std::optional<validate_function> validate = validate_alone(), log_options options = {}) {
     log = event_log::open(dir / "log", options).value();
     auto uploads =
         std::make_shared<upload_handler>(log, upload_store::open({dir / "uploads"}).value(), numbers);
@@ -102,7 +101,7 @@ TEST_CASE("an append tells where the partitions end that it touched, and only th
 }
 
 TEST_CASE("an append is refused where the log or the pool is full") {
-  handling full{validate_nothing(), {.queue_bytes = 1}};
+  handling full{validate_alone(), {.queue_bytes = 1}};
   std::promise<void> begun, go_on;
   full.log->on_append([&] {
     begun.set_value();

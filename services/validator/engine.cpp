@@ -128,6 +128,10 @@ expected<chunk> engine::validate(const chunk& payload) {
                 text_of(request->source()));
   auto rows = batch::trusted(std::move(inner));
   batch_place place{text_of(request->source()), request->first_row()};
+  if (request->accepted() != 0)
+    place.accepted = from_micros(request->accepted());
+  if (request->max_ahead() >= 0)
+    place.max_ahead = std::chrono::microseconds{request->max_ahead()};
   TROUPE_TRY(judged, folder_.rules()->validate(rows, place, unique_.get()));
   if (profiles_) {
     // A profile that cannot be written costs no answer: it stays in memory and is written with a later batch.

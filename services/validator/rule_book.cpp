@@ -48,7 +48,8 @@ std::string choices(const List& all, Show&& show) {
 /// One batch being judged.
 class judging {
 public:
-  judging(validation& out, batch_place place) : out_{out}, claims_{place.source, place.first_row} {}
+  judging(validation& out, batch_place place)
+      : out_{out}, place_{place}, claims_{place.source, place.first_row} {}
 
   void refuse(std::string_view rule, std::string_view field, std::string reason) {
     out_.lines.push_back({row_, std::string{rule}, std::string{field}, std::move(reason)});
@@ -74,6 +75,18 @@ public:
       refuse("record", "event_time", fmt::format("event_time {} us lies outside the years 1 to 9999", at));
     if (rec.attributes())
       hold_attributes(*rec.attributes());
+  }
+
+  void hold_against_clock(const compiled_schema* by, const wire::Record& rec) {
+    if (!place_.accepted)
+      return;
+    auto most = by ? by->from.max_ahead : std::nullopt;
+    if (place_.max_ahead)
+      most = std::min(most.value_or(*place_.max_ahead), *place_.max_ahead);
+    auto why =
+        too_far_ahead(from_micros(rec.event_time()), *place_.accepted, most.value_or(default_max_ahead));
+    if (why)
+      refuse("max_ahead", "event_time", std::move(*why));
   }
 
   void hold_against(const compiled_schema& by, const wire::Record& rec, std::span<cell> cells,
@@ -348,6 +361,7 @@ private:
   }
 
   validation& out_;
+  batch_place place_;
   unique_claims claims_;
   std::uint32_t row_ = 0;
   bool good_ = true;
@@ -427,6 +441,8 @@ expected<validation> rule_book::validate(const batch& rows, batch_place place, u
         plan_nulls = std::span{counts}.subspan(1);
       }
     }
+    if (in.good())
+      in.hold_against_clock(by, rec);
     if (!by || !in.good()) // A record the log cannot take is not worth more words.
       continue;
     ++*seen;

@@ -13,8 +13,8 @@
 
 namespace troupe::validator {
 
-/// Why a record is refused. `rule` is one of record, required, type, range, length, set, pattern, unique,
-/// compare, unknown.
+/// Why a record is refused. `rule` is one of record, max_ahead, required, type, range, length, set, pattern,
+/// unique, compare, unknown.
 struct row_violation {
   std::uint32_t record = 0; ///< Index in the batch.
   std::string rule;
@@ -39,17 +39,21 @@ struct validation {
   std::size_t refused_records = 0;
 };
 
-/// Where a batch stands in its source.
+/// Where a batch stands in its source, and when it came.
 struct batch_place {
   std::string_view source;
   std::uint64_t first_row = 0;
+  std::optional<timestamp> accepted{}; ///< The clock that max_ahead counts from; without it none is held.
+  std::optional<std::chrono::microseconds> max_ahead{}; ///< What the mapping of the source says.
 };
 
 /// Schemas made ready to validate rows. Immutable, safe from any thread.
 ///
 /// Every record, with or without a schema, is held against what the log can take: id, the fields its kind
-/// needs, UTF-8, finite numbers, years 1 to 9999, attributes sorted by name (rule "record"); so no schema
-/// means no other rule. Reads the batch in place; allocates for refused records only.
+/// needs, UTF-8, finite numbers, years 1 to 9999, attributes sorted by name (rule "record"); and against the
+/// clock (rule "max_ahead"): by what its mapping and its schema say, the stricter of both, else
+/// default_max_ahead. No schema means no other rule. Reads the batch in place; allocates for refused records
+/// only.
 class rule_book {
 public:
   rule_book();

@@ -297,3 +297,33 @@ TEST_CASE("a pattern made to backtrack takes linear time") {
 TEST_CASE("an empty batch is judged to nothing") {
   CHECK(rule_book{}.validate(batch_of({}), {"s", 0})->refused.empty());
 }
+
+TEST_CASE(
+    "a row dated too far ahead of the clock is refused: by schema and mapping, the stricter, else 1 h") {
+  auto ahead_by = [](std::string_view schema, std::optional<std::chrono::microseconds> of_mapping,
+                     std::chrono::microseconds by) {
+    auto row = rating(3);
+    auto judged = (schema.empty() ? rule_book{} : book(fields("name = \"value\"", schema)))
+                      .validate(batch_of({row}), {"s", 0, row.event_time - by, of_mapping});
+    REQUIRE(judged);
+    return judged->lines.empty() ? std::string{} : judged->lines[0].rule + ": " + judged->lines[0].reason;
+  };
+  using std::chrono::hours;
+  constexpr std::chrono::microseconds one{1};
+
+  CHECK(ahead_by("", {}, hours{1}).empty());
+  CHECK(
+      ahead_by("", {}, hours{1} + one) ==
+      "max_ahead: event_time 2020-05-01T10:00:00Z is more than 1h ahead of 2020-05-01T08:59:59.999999Z, when "
+      "the row came");
+  CHECK(ahead_by("", hours{3}, hours{3}).empty());
+  CHECK(!ahead_by("", hours{3}, hours{3} + one).empty());
+  CHECK(ahead_by("max_ahead = \"5h\"", {}, hours{5}).empty());
+  CHECK(!ahead_by("max_ahead = \"5h\"", {}, hours{5} + one).empty());
+  CHECK(!ahead_by("max_ahead = \"5h\"", hours{3}, hours{3} + one).empty());
+  CHECK(!ahead_by("max_ahead = \"2h\"", hours{3}, hours{2} + one).empty());
+  CHECK(!ahead_by("max_ahead = \"0s\"", {}, one).empty());
+  CHECK(ahead_by("", {}, -hours{100'000}).empty());
+  // Who does not say when the rows came does not ask.
+  CHECK(rule_book{}.validate(batch_of({rating(3)}), {"s", 0})->lines.empty());
+}

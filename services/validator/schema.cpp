@@ -1,12 +1,13 @@
 #include "services/validator/schema.hpp"
 
+#include "common/core/file.hpp"
+
 #include <re2/re2.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <fstream>
 #include <initializer_list>
 #include <sstream>
 
@@ -302,7 +303,7 @@ expected<void> read_tables(const reading& in, std::string_view key, Into& into, 
 
 expected<schema> read_schema(std::string_view origin, const toml::table& table) {
   reading in{origin, table, "[[schema]]"};
-  TROUPE_CHECK(in.allow({"name", "kind", "type", "closed", "field", "compare"}));
+  TROUPE_CHECK(in.allow({"name", "kind", "type", "closed", "max_ahead", "field", "compare"}));
   TROUPE_TRY(kind, in.find<std::string>("kind", "event, user or item"));
   schema to;
   if (!kind || (*kind != "event" && *kind != "user" && *kind != "item"))
@@ -318,6 +319,13 @@ expected<schema> read_schema(std::string_view origin, const toml::table& table) 
   in.what = fmt::format("schema {}", to.name);
   TROUPE_TRY(closed, in.find<bool>("closed", "true or false"));
   to.closed = closed.value_or(false);
+  TROUPE_TRY(ahead, in.find<std::string>("max_ahead", "a duration such as \"1h\""));
+  if (ahead) {
+    auto span = parse_duration(*ahead);
+    if (!span)
+      return fail(ec::invalid_argument, "{}: max_ahead of {}: {}", in.at(), in.what, span.error().text);
+    to.max_ahead = *span;
+  }
   TROUPE_CHECK(
       read_tables(in, "field", to.fields, [&](auto& each) { return read_field(origin, each, to.name); }));
   TROUPE_CHECK(read_tables(in, "compare", to.compares,
@@ -372,11 +380,10 @@ expected<std::vector<schema>> parse_schemas(std::string_view text, std::string_v
 }
 
 expected<std::vector<schema>> read_schemas(const std::filesystem::path& file) {
-  std::ifstream in{file, std::ios::binary};
-  std::ostringstream text;
-  if (!in || !(text << in.rdbuf()))
-    return fail(ec::not_found, "cannot read schema file {}: {}", file.string(), errno_text(errno));
-  return parse_schemas(text.str(), file.string());
+  auto text = read_file(file);
+  if (!text)
+    return with_context("reading a schema file", text.error());
+  return parse_schemas(*text, file.string());
 }
 
 } // namespace troupe::validator

@@ -60,6 +60,7 @@ struct schema {
   record_kind kind = record_kind::event;
   std::optional<std::string> type; ///< Events only. Absent: every type without a schema of its own.
   bool closed = false;             ///< Refuse attributes that no field names.
+  std::optional<std::chrono::microseconds> max_ahead; ///< How far ahead of the clock a record may be dated.
   std::vector<field_rule> fields;
   std::vector<compare_rule> compares;
 };

@@ -148,3 +148,14 @@ TEST_CASE("the schemas that come with the program are read") {
     CHECK(made->size() >= 1);
   }
 }
+
+TEST_CASE("how far ahead of the clock a record may be dated is a duration, and written back as one") {
+  auto made = parse_schemas("[[schema]]\nkind = \"item\"\nmax_ahead = \"2w\"\n", "s.toml");
+  REQUIRE(made);
+
+  CHECK((*made)[0].max_ahead == std::chrono::hours{14 * 24});
+  CHECK(parse_schemas(to_toml(*made), "again").value()[0].max_ahead == (*made)[0].max_ahead);
+  CHECK(error_of("[[schema]]\nkind = \"item\"\nmax_ahead = 3600\n") ==
+        "s.toml:3: max_ahead of schema item must be a duration such as \"1h\"");
+  CHECK(error_of("[[schema]]\nkind = \"item\"\nmax_ahead = \"1y\"\n").find("1y") != std::string::npos);
+}

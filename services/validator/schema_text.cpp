@@ -75,6 +75,8 @@ std::string to_toml(const std::vector<schema>& schemas) {
       out += fmt::format("type = {}\n", toml_text(*each.type));
     if (each.closed)
       out += "closed = true\n";
+    if (each.max_ahead)
+      out += fmt::format("max_ahead = \"{}\"\n", to_duration_text(*each.max_ahead));
     for (auto& field : each.fields)
       write_field(out, field);
     for (auto& rule : each.compares)

@@ -232,11 +232,10 @@ void fill(const fleet& services, const sizes& workload) {
   services.troupe({"rollouts", "start", "--release", "bench", "--follow"});
   // The features have everything when they have what was written last, in every partition.
   troupe::http::client client{{"127.0.0.1", services.port()}};
-  std::string body = "[";
+  std::string body = "[", now = troupe::to_rfc3339(troupe::wall_now());
   for (int i = 0; i < 500; ++i)
-    body += fmt::format(
-        R"({}{{"id":"last{}","type":"view","user":"u{}","item":"i1","event_time":"2027-01-01T00:00:00Z"}})",
-        i == 0 ? "" : ",", i, i);
+    body += fmt::format(R"({}{{"id":"last{}","type":"view","user":"u{}","item":"i1","event_time":"{}"}})",
+                        i == 0 ? "" : ",", i, i, now);
   auto wrote = client.call("POST", "/v1/events", body + "]", troupe::deadline::in(30s));
   if (!wrote || wrote->status != 200)
     die("cannot write the last events");

@@ -99,7 +99,8 @@ private:
       look(to, user);
       auto id = "load:" + std::to_string(round_) + ":" + std::to_string(number) + ":" + std::to_string(turn);
       auto body = R"([{"id":")" + id + R"(","type":"click","user":")" + user + R"(","item":"i)" +
-                  std::to_string(source() % items) + R"(","event_time":"2027-01-01T00:00:00Z"}])";
+                  std::to_string(source() % items) + R"(","event_time":")" +
+                  troupe::to_rfc3339(troupe::wall_now()) + R"("}])";
       auto began = clock_type::now();
       while (!tell(to, id, body, began) && !stop_)
         std::this_thread::sleep_for(20ms);

@@ -1,6 +1,8 @@
 #include "tests/support/input.hpp"
 #include "tests/support/known_release.hpp"
 
+#include "common/core/time.hpp"
+
 #include <boost/json/serialize.hpp>
 #include <doctest/doctest.h>
 #include <signal.h>
@@ -66,12 +68,10 @@ TEST_CASE("a registered release is fetched, verified and served; live items chan
 
   // A title that is hidden, and a click: both change the next answers.
   auto news = services.temp() / "news.jsonl";
-  write_file(
-      news,
-      R"({"kind":"item","id":"n1","item":"i99","event_time":"2027-01-01T00:00:00Z","attributes":{"title":"T","hidden":true}})"
-      "\n"
-      R"({"kind":"event","id":"n2","type":"click","user":"nobody","item":"i98","event_time":"2027-01-01T00:00:00Z"})"
-      "\n");
+  write_file(news, R"({"kind":"item","id":"n1","item":"i99","attributes":{"title":"T","hidden":true}})"
+                   "\n"
+                   R"({"kind":"event","id":"n2","type":"click","user":"nobody","item":"i98","event_time":")" +
+                       troupe::to_rfc3339(troupe::wall_now()) + "\"}\n");
   ingest(services, news);
   CHECK(wait_until(
       [&] {

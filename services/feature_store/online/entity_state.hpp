@@ -15,7 +15,8 @@ inline constexpr std::uint8_t state_format = 3;
 
 /// What one view knows about one entity. A function of the SET of records applied: their order does not
 /// matter, so that a replay from any interleaving of partitions ends in the same bytes (see
-/// feature_operator).
+/// feature_operator); but records of the entity itself, which lie in one partition, come in the order of the
+/// log or of their times: one that `replaces` does so with what lies before it.
 ///
 /// The same record must not be applied twice: the log holds each once. Not thread-safe, reading included (it
 /// remembers the last window it added up).

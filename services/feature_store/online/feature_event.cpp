@@ -55,6 +55,7 @@ feature_event feature_event_of(const wire::Record& rec, std::uint32_t partition,
   out.attributes = rec.attributes();
   out.partition = partition;
   out.offset = offset;
+  out.replaces = out.kind != record_kind::event && (rec.untimed() || deletes(out));
   return out;
 }
 
@@ -138,19 +139,22 @@ std::optional<text_list> list_of(const feature_event& from, const field& what) {
   return text_list{std::move(*text)};
 }
 
+bool deletes(const feature_event& from) {
+  static const field what{field::part::context, "deleted"};
+  auto number = number_of(from, what);
+  return number ? *number != 0 : feature_store::text_of(from, what) == "true";
+}
+
 std::string attributes_json(const feature_event& from) {
+  if (deletes(from))
+    return {};
   auto quoted = [](std::string_view text) { return boost::json::serialize(boost::json::string{text}); };
   std::string out = "{";
   for (std::uint32_t i = 0; from.attributes && i < from.attributes->size(); ++i) {
     auto* each = from.attributes->Get(i);
     auto name = troupe::text_of(each->name());
-    field what{field::part::context, std::string{name}};
-    if (name == "deleted") {
-      auto number = number_of(from, what);
-      if (number ? *number != 0 : feature_store::text_of(from, what) == "true")
-        return {};
+    if (name == "deleted")
       continue;
-    }
     out += (out.size() > 1 ? "," : "") + quoted(name) + ":";
     switch (each->kind()) {
     case wire::ValueKind::number:

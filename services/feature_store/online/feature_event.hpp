@@ -32,6 +32,10 @@ struct feature_event {
   const flatbuffers::Vector<flatbuffers::Offset<wire::Attribute>>* attributes = nullptr;
   std::uint32_t partition = 0;
   std::uint64_t offset = 0;
+  /// Of a user's or an item's own records: it takes the place of all that lie before it in the log, whatever
+  /// their times, because it has no time of its own, or deletes. A clock that was wrong is so wrong no
+  /// longer.
+  bool replaces = false;
 
   order_key key() const noexcept { return {event_time, partition, offset}; }
   std::string_view entity(entity_kind kind_of) const noexcept {
@@ -53,7 +57,10 @@ std::optional<std::string> text_of(const feature_event& from, const field& what)
 /// A part of a record as words.
 std::optional<text_list> list_of(const feature_event& from, const field& what);
 
-/// The attributes of a record as a JSON object; empty where its attribute `deleted` says that the entity is.
+/// Whether the attribute `deleted` of a record says that the user or item is.
+bool deletes(const feature_event& from);
+
+/// The attributes of a record as a JSON object; empty where it `deletes`.
 std::string attributes_json(const feature_event& from);
 
 bool holds(const feature_event& from, const field_predicate& rule);

@@ -152,7 +152,8 @@ TEST_CASE("the state of an entity is a function of the set of its records, whate
     CHECK(!entity_state::decode(views[0], std::string_view{first}.substr(0, cut)));
 }
 
-TEST_CASE("a record is the whole of an item: an attribute that the newest does not name is gone, and stays so") {
+TEST_CASE(
+    "a record is the whole of an item: an attribute that the newest does not name is gone, and stays so") {
   auto views = views_of("[[view]]\nname='card'\nentity='item'\n[[view.feature]]\nname='hidden'\noperator="
                         "'attribute'\nof='attribute.hidden'\ntype='number'\n"
                         "[[view.feature]]\nname='title'\noperator='attribute'\nof='attribute.title'\n"
@@ -451,7 +452,7 @@ TEST_CASE("the newest record of an entity comes back whole, whatever the order o
       entity_record(
           record_kind::item, "i", 3'000'000,
           {{"genres", text_list{"a\"b", "c"}}, {"hidden", false}, {"title", "H\xc3\xa9"}, {"year", 1995.0}}),
-      entity_record(record_kind::item, "i", 2'000'000, {{"deleted", true}}),
+      entity_record(record_kind::item, "i", 2'000'000, {{"title", "late"}}),
       entity_record(record_kind::user, "u", 1'000'000, {})};
   apply_all(*engine, ingest::memory_stream{records, 1});
 
@@ -535,4 +536,58 @@ TEST_CASE("the shipped views can be read together, and those for serving are amo
   REQUIRE_MESSAGE(views, (views ? std::string{} : views.error().text));
   for (std::string name : {"user_history", "item_card", "item_trend"})
     CHECK(std::any_of(views->begin(), views->end(), [&](auto& view) { return view.name == name; }));
+}
+
+TEST_CASE(
+    "a deletion, and a record without a time, is newer than what is there, though that is dated ahead") {
+  auto views =
+      views_of("[[view]]\nname='card'\nentity='item'\n[[view.feature]]\nname='title'\noperator="
+               "'attribute'\nof='attribute.title'\n[[view.feature]]\nname='all'\noperator='record'\n");
+  testing::temp_dir folder;
+  auto engine = open(folder / "s", views);
+  std::uint64_t offset = 0;
+  auto apply = [&](std::int64_t at, const std::string& title, bool untimed) {
+    record one;
+    one.kind = record_kind::item;
+    one.id = fmt::format("{}", offset);
+    one.item = "i";
+    one.event_time = from_micros(at);
+    one.untimed = untimed;
+    if (title.empty())
+      one.attributes = {{"deleted", true}};
+    else
+      one.attributes = {{"title", title}};
+    REQUIRE(engine->apply(all_views(*engine), batch::trusted(encode_batch({&one, 1}, 0, offset++))));
+  };
+  auto read = [&] {
+    std::vector<std::string_view> names{"card.title", "card.all"}, ids{"i"};
+    auto plan = plan_read(*engine, entity_kind::item, names);
+    REQUIRE(plan);
+    auto columns = read_features(*engine, *plan, ids, 1'000);
+    REQUIRE(columns);
+    return (*columns)[0].texts[0] + (*columns)[1].texts[0];
+  };
+
+  apply(2030, "preorder", false);
+  apply(10, "", true);
+  CHECK(read() == "");
+  apply(9, "older than the deletion", false);
+  CHECK(read() == "");
+  REQUIRE(engine->flush());
+  engine.reset();
+  engine = open(folder / "s", views);
+  apply(20, "back", true);
+  CHECK(read() == "back{\"title\":\"back\"}");
+  apply(2031, "wrong clock", false);
+  apply(30, "", false); // A deletion has its own time, and is none the less newer.
+  CHECK(read() == "");
+  apply(31, "again", false);
+  CHECK(read() == "again{\"title\":\"again\"}");
+  apply(2031, "wrong clock", false);
+  apply(15, "a file of the night", true);
+  CHECK(read() == "a file of the night{\"title\":\"a file of the night\"}");
+  apply(14, "late", false);
+  CHECK(read() == "a file of the night{\"title\":\"a file of the night\"}");
+  apply(16, "newer", false);
+  CHECK(read() == "newer{\"title\":\"newer\"}");
 }

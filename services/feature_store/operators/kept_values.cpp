@@ -24,20 +24,46 @@ void kept_values_operator::apply(const feature_definition& def, const feature_ev
                                  slot& into) const {
   auto& values = into.must_have_more().values;
   auto key = from.key();
-  if (values.size() == limit(def) && key < values.front().key)
+  if (!of_entity() && values.size() == limit(def) && key < values.front().key)
     return;
   auto value = value_in(def, from);
   if (!value && !counts_without_value())
     return;
+  kept_value kept{key, 0, {}};
+  if (value)
+    std::visit([&](auto& each) { kept.value = std::move(each); }, *value);
+  if (of_entity())
+    return keep_newest_record(from, std::move(kept), into);
   into.touch(from.event_time);
   auto at =
       std::upper_bound(values.begin(), values.end(), key, [](auto& k, auto& each) { return k < each.key; });
-  kept_value kept{key, {}};
-  if (value)
-    std::visit([&](auto& each) { kept.value = std::move(each); }, *value);
   values.insert(at, std::move(kept));
   if (values.size() > limit(def))
     values.erase(values.begin());
+}
+
+/// What a log says of an entity is read in its order: a record that replaces wins against all before it, any
+/// other where its time is not before that of the one that stands. All lie in one partition. They are given
+/// in that order, or in that of their times (training sets): both end the same, since what replaces and what
+/// came before it are told apart by offset, and what stands is never older than what has replaced.
+void kept_values_operator::keep_newest_record(const feature_event& from, kept_value kept, slot& into) const {
+  auto& values = into.must_have_more().values;
+  auto* stands = values.empty() ? nullptr : &values.front();
+  kept.since = from.replaces ? from.offset + 1 : stands ? stands->since : 0;
+  if (stands) {
+    if (from.offset + 1 < stands->since)
+      return;
+    bool later = from.replaces ? stands->key.offset > from.offset && stands->key.time >= from.event_time
+                               : kept.key < stands->key;
+    if (later) {
+      stands->since = kept.since;
+      return;
+    }
+    values.clear();
+  }
+  into.newest = from.event_time;
+  into.memo_first = never;
+  values.push_back(std::move(kept));
 }
 
 bool kept_values_operator::fold(const feature_definition&, slot& from, std::int64_t, std::int64_t,
@@ -69,6 +95,8 @@ void kept_values_operator::encode(const feature_definition&, const slot& from, s
     if (as == form::stored) {
       out.whole(each.key.partition);
       out.whole(each.key.offset);
+      if (of_entity())
+        out.whole(each.since);
     }
     bool has = !std::holds_alternative<std::monostate>(each.value);
     if (counts_without_value())
@@ -99,6 +127,8 @@ bool kept_values_operator::decode(const feature_definition& def, slot& into, std
     each.key.time = base - in.signed_whole();
     each.key.partition = static_cast<std::uint32_t>(in.whole());
     each.key.offset = in.whole();
+    if (of_entity())
+      each.since = in.whole();
     if (counts_without_value() && in.octet() == 0) {
       values.push_back(std::move(each));
       continue;

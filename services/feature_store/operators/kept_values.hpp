@@ -28,6 +28,9 @@ protected:
   /// The value that a record brings, if any.
   virtual std::optional<std::variant<double, std::string, text_list>>
   value_in(const feature_definition& def, const feature_event& from) const;
+
+private:
+  void keep_newest_record(const feature_event& from, kept_value kept, slot& into) const;
 };
 
 } // namespace troupe::feature_store

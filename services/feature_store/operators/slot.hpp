@@ -39,6 +39,8 @@ struct distinct_tile {
 
 struct kept_value {
   order_key key;
+  std::uint64_t since =
+      0; ///< Of a record of the entity: one past the offset of the last that replaced all before.
   std::variant<std::monostate, double, std::string, text_list> value; ///< Nothing: the record has none.
 };
 

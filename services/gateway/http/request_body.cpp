@@ -322,10 +322,12 @@ expected<recommend_request> parse_recommend_request(std::string_view body) {
   TROUPE_TRY(value, document.read(body));
   if (!value.is(kind_of::object))
     return fail(ec::invalid_argument, "the body is {}, not an object", kind_name(value));
+  static constexpr std::array<std::string_view, 8> fields{"user",    "session",    "context", "filters",
+                                                          "exclude", "candidates", "n",       "explain"};
   recommend_request out;
   for (auto each : value) {
     auto name = each.key();
-    if (each.is(kind_of::null))
+    if (each.is(kind_of::null) && std::ranges::find(fields, name) != fields.end())
       continue;
     if (name == "user") {
       TROUPE_TRY(text, name_in(name, each));

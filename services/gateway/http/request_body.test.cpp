@@ -147,6 +147,7 @@ TEST_CASE("a request for recommendations is read with its filters, or refused wi
                           R"({"session":["a","b\t"]})",
                           R"({"n":3,"n":4})",
                           R"({"session":"a"})",
+                          R"({"limit":null})",
                           R"({"filters":[{"attribute":"a"}]})",
                           R"({"filters":[{"attribute":"a","op":"like","value":1}]})",
                           R"({"filters":[{"attribute":"a","op":"at_most","value":"x"}]})",

@@ -31,7 +31,7 @@ void admission::refuse(const row_origin& origin, std::string rule, std::string f
 }
 
 validation_request admission::validation() const {
-  return {stream_, first_record_, request_->joined()};
+  return {stream_, first_record_, request_->joined(), accepted_, max_ahead_};
 }
 
 void admission::take_out(const std::vector<row_violation>& violations) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -25,6 +26,9 @@ public:
 
   /// Source, import, position and number of the batch are the caller's to fill in.
   const std::shared_ptr<append_request>& request() const noexcept { return request_; }
+
+  /// How far ahead of the clock records may be dated, where the mapping of their source says so.
+  void let_ahead(std::optional<std::chrono::microseconds> max_ahead) noexcept { max_ahead_ = max_ahead; }
 
   /// Takes a record. One that the log cannot keep is refused by rule `record`.
   void add(record rec, row_origin origin);
@@ -49,6 +53,8 @@ public:
 private:
   std::string stream_;
   std::uint64_t first_record_ = 0;
+  timestamp accepted_ = wall_now();
+  std::optional<std::chrono::microseconds> max_ahead_;
   std::shared_ptr<append_request> request_ = std::make_shared<append_request>();
   std::set<std::uint64_t> refused_rows_; ///< By number in the quarantine.
 };

@@ -13,24 +13,33 @@ namespace troupe::ingest {
 
 namespace {
 
-/// The mappers of the sources that rows come from, made once each.
+/// How the rows of one source are read again.
+struct source_rows {
+  ingest_format::row_mapper mapper;
+  std::optional<std::chrono::microseconds> max_ahead; ///< What the mapping says.
+  std::optional<timestamp> arrival;                   ///< Of records without a time: when their import began.
+};
+
+/// Of the sources that rows come from, made once each.
 class mappers {
 public:
   mappers(event_log& log, std::string mapping) : log_{log}, mapping_{std::move(mapping)} {}
 
-  expected<ingest_format::row_mapper*> find(const quarantined_row& row) {
+  expected<source_rows*> find(const quarantined_row& row) {
     auto key = row.import + '\n' + row.source;
     if (auto known = known_.find(key); known != known_.end())
       return &known->second;
     auto toml = mapping_;
     std::string name = "the given mapping";
     bool named = true;
+    std::optional<timestamp> arrival;
     if (!row.import.empty()) {
       TROUPE_TRY(kept, log_.metadata().list(import_key(row.import)));
       if (kept.empty())
         return fail(ec::not_found, "the log does not know import {} of row {}", row.import, row.number);
       auto plan = decode_plan(kept.front().second);
       named = plan.path == row.source;
+      arrival = plan.started;
       if (toml.empty()) {
         toml = plan.mapping;
         name = plan.mapping_name;
@@ -44,34 +53,39 @@ public:
       return fail(ec::invalid_argument, "{} does not describe {}", rules->name(), path);
     if (row.import.empty()) {
       TROUPE_TRY(mapper, rules->bind(*file, path, ingest_format::file_format::json_lines, {}));
-      return &known_.emplace(key, std::move(mapper)).first->second;
+      return &known_.emplace(key, source_rows{std::move(mapper), {}, {}}).first->second;
     }
     TROUPE_TRY(reader, ingest_format::open_reader(path, rules->options(*file)));
     TROUPE_TRY(mapper, rules->bind(*file, path, *reader));
-    return &known_.emplace(key, std::move(mapper)).first->second;
+    return &known_.emplace(key, source_rows{std::move(mapper), rules->max_ahead(*file), arrival})
+                .first->second;
   }
 
 private:
   event_log& log_;
   std::string mapping_;
-  std::map<std::string, ingest_format::row_mapper> known_;
+  std::map<std::string, source_rows> known_;
 };
 
 /// One row out of the quarantine; a row is taken whole or not at all.
 void map_row(mappers& from, const quarantined_row& row, admission& into) {
   row_origin origin{row.row, row.byte_offset, row.raw, row.number};
-  auto mapper = from.find(row);
-  if (!mapper)
-    return into.refuse(origin, "mapping", {}, mapper.error().text);
+  auto by = from.find(row);
+  if (!by)
+    return into.refuse(origin, "mapping", {}, by.error().text);
+  into.let_ahead((*by)->max_ahead);
   std::vector<record> records;
   std::vector<ingest_format::refused_row> refusals;
-  auto outcome = (*mapper)->replay(row.raw, row.row, records, refusals);
+  auto outcome = (*by)->mapper.replay(row.raw, row.row, records, refusals);
   for (auto& each : refusals)
     into.refuse(origin, each.why.rule, each.why.field, each.why.reason);
   if (outcome != ingest_format::row_mapper::outcome::mapped || records.empty())
     return into.refuse(origin, "mapping", {}, "the row gives no record");
-  for (auto& rec : records)
+  for (auto& rec : records) {
+    if (rec.untimed)
+      rec.event_time = (*by)->arrival.value_or(row.at); // What was sent came when it was refused.
     into.add(std::move(rec), origin);
+  }
 }
 
 /// Counts rows, not records.

@@ -1,8 +1,12 @@
 #include "services/ingest/admission/replay.hpp"
 
+#include "services/ingest/import_plan.hpp"
 #include "services/ingest/testing/requests.hpp"
 
 #include "common/testing/temp_dir.hpp"
+
+#include <fstream>
+#include <map>
 
 using namespace troupe;
 using namespace troupe::ingest;
@@ -21,8 +25,7 @@ struct refused_rows {
     request.refused.push_back({source, "", row, 0, "range", "value", "too large", raw});
     REQUIRE(log->append(request).has_value());
   }
-  replay_result replay(const validate_function& validate = validate_nothing(),
-                       const replay_query& query = {}) {
+  replay_result replay(const validate_function& validate = validate_alone(), const replay_query& query = {}) {
     auto result = replay_quarantine(*log, validate, query, deadline::in(20s));
     REQUIRE_MESSAGE(result, result.error().text);
     return *result;
@@ -99,8 +102,8 @@ TEST_CASE("only the rows that were asked for are replayed, of every source") {
   w.add("b", 1, to_json(event(2)));
   w.add("b", 2, to_json(event(3)));
 
-  CHECK(w.replay(validate_nothing(), {.numbers = {2}}).accepted == 1);
-  CHECK(w.replay(validate_nothing(), {.source = "a"}).accepted == 1);
+  CHECK(w.replay(validate_alone(), {.numbers = {2}}).accepted == 1);
+  CHECK(w.replay(validate_alone(), {.source = "a"}).accepted == 1);
   CHECK(w.replay().accepted == 1);
   CHECK(w.open() == 0);
 }
@@ -112,11 +115,87 @@ TEST_CASE("a replay ends with its deadline, and when the validator is away, with
     done(fail(ec::unavailable, "nobody listens"));
   };
 
-  auto late = replay_quarantine(*w.log, validate_nothing(), {}, deadline::in(0s));
+  auto late = replay_quarantine(*w.log, validate_alone(), {}, deadline::in(0s));
   auto failed = replay_quarantine(*w.log, away, {}, deadline::in(20s));
 
   CHECK(late.error().code == ec::too_late);
   CHECK(failed.error().code == ec::unavailable);
   CHECK(w.open() == 1);
   CHECK(w.replay().accepted == 1);
+}
+
+TEST_CASE(
+    "a row dated ahead of the clock waits in quarantine until its time has come, or its mapping lets it in") {
+  refused_rows w;
+  auto ahead = event(1);
+  ahead.event_time = wall_now() + std::chrono::hours{24};
+  auto near = event(2);
+  near.event_time = wall_now() + std::chrono::minutes{30};
+  w.add("http", 1, to_json(ahead));
+  w.add("http", 2, to_json(near));
+  import_plan plan;
+  plan.id = "x";
+  plan.path = (w.dir / "a.csv").string();
+  plan.mapping =
+      "[[file]]\npattern = \"*.csv\"\nmax_ahead = \"2d\"\n[[file.record]]\nkind = \"event\"\ntype = { "
+      "constant = \"t\" }\nuser = \"u\"\nitem = \"i\"\nevent_time = \"at\"\n";
+  std::ofstream{plan.path} << "u,i,at\n";
+  REQUIRE(w.log->metadata().put(import_key("x"), encode(plan)));
+  append_request request;
+  request.source = plan.path;
+  request.import = "x";
+  request.refused.push_back(
+      {plan.path, "x", 1, 0, "max_ahead", "event_time", "too far", "u,i," + to_rfc3339(ahead.event_time)});
+  REQUIRE(w.log->append(request).has_value());
+
+  auto result = w.replay();
+
+  CHECK(result.accepted == 2);
+  CHECK(result.refused == 1);
+  auto open = w.log->quarantine().list({.open_only = true}).value();
+  REQUIRE(open.size() == 1);
+  CHECK(open[0].row == 1);
+  CHECK(open[0].source == "http");
+}
+
+TEST_CASE("a record without a time is of the instant of its import when it is replayed, too; one that was "
+          "sent, of its refusal") {
+  refused_rows w;
+  import_plan plan;
+  plan.id = "x";
+  plan.path = (w.dir / "items.jsonl").string();
+  plan.started = from_micros(1'700'000'000'000'000);
+  std::ofstream{plan.path} << "";
+  REQUIRE(w.log->metadata().put(import_key("x"), encode(plan)));
+  append_request request;
+  request.source = plan.path;
+  request.import = "x";
+  request.refused.push_back(
+      {plan.path, "x", 1, 0, "range", "value", "too large", R"({"kind":"item","id":"n1","item":"i1"})"});
+  REQUIRE(w.log->append(request).has_value());
+  record sent;
+  sent.kind = record_kind::item;
+  sent.id = "n2";
+  sent.item = "i2";
+  sent.untimed = true;
+  sent.event_time = from_micros(7);
+  auto before = wall_now();
+  w.add("http", 1, to_json(sent));
+
+  CHECK(w.replay().accepted == 2);
+
+  std::map<std::string, record> found;
+  for (std::uint32_t p = 0; p < w.log->partitions(); ++p) {
+    auto page = w.log->fetch(p, 0, 1 << 20).value();
+    for (auto& bytes : page.batches) {
+      auto block = batch::open(bytes).value();
+      for (std::size_t i = 0; i < block.size(); ++i)
+        found[std::string{text_of(block[i].item())}] = to_record(block[i]);
+    }
+  }
+  REQUIRE(found.size() == 2);
+  CHECK(found["i1"].untimed);
+  CHECK(found["i1"].event_time == plan.started);
+  CHECK(found["i2"].untimed);
+  CHECK(found["i2"].event_time >= before);
 }

@@ -38,7 +38,8 @@ validate_function validate_by_service(std::shared_ptr<net::client> validator,
           auto batch = out.CreateVector(reinterpret_cast<const std::uint8_t*>(request.batch.data()),
                                         request.batch.size());
           auto source = out.CreateString(request.source);
-          return wire::CreateValidate(out, source, request.first_record, batch);
+          return wire::CreateValidate(out, source, request.first_record, batch, micros_of(request.accepted),
+                                      request.max_ahead ? request.max_ahead->count() : -1);
         },
         validator_identifier, request.batch.size() + 256);
     validator->call_async(wire::Kind::validate, std::move(payload), deadline::in(timeout),
@@ -50,8 +51,16 @@ validate_function validate_by_service(std::shared_ptr<net::client> validator,
   };
 }
 
-validate_function validate_nothing() {
-  return [](const validation_request&, const validation_done& done) { done(std::vector<row_violation>{}); };
+validate_function validate_alone() {
+  return [](const validation_request& request, const validation_done& done) {
+    auto rows = batch::trusted(request.batch);
+    auto most = request.max_ahead.value_or(default_max_ahead);
+    std::vector<row_violation> found;
+    for (std::uint32_t i = 0; i < rows.size(); ++i)
+      if (auto why = too_far_ahead(from_micros(rows[i].event_time()), request.accepted, most))
+        found.push_back({i, "max_ahead", "event_time", std::move(*why)});
+    done(std::move(found));
+  };
 }
 
 validation_result validate_now(const validate_function& validate, validation_request request) {

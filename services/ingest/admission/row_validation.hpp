@@ -2,11 +2,13 @@
 
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
+#include "common/core/time.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,8 @@ struct validation_request {
   std::string source;             ///< Stable name.
   std::uint64_t first_record = 0; ///< Position of the first record in the source.
   chunk batch;                    ///< A wire::Batch.
+  timestamp accepted{};           ///< The clock when the rows came: none may be dated much further ahead...
+  std::optional<std::chrono::microseconds> max_ahead{}; ///< ...than so, where their mapping says it.
 };
 
 /// What a record breaks.
@@ -41,8 +45,9 @@ using validate_function = std::function<void(validation_request, validation_done
 validate_function validate_by_service(std::shared_ptr<net::client> validator,
                                       std::chrono::milliseconds timeout);
 
-/// Takes everything.
-validate_function validate_nothing();
+/// Without a validator: refuses what is dated too far ahead of the clock (rule `max_ahead`), and takes the
+/// rest.
+validate_function validate_alone();
 
 /// Waits for the answer. Not on a thread that delivers answers.
 validation_result validate_now(const validate_function& validate, validation_request request);

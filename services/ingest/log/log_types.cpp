@@ -54,7 +54,10 @@ std::uint64_t content_hash(const record& rec) {
   text += static_cast<char>(rec.kind);
   for (auto* field : {&rec.type, &rec.user, &rec.item, &rec.request_id})
     add_text(text, *field);
-  add_number(text, static_cast<std::uint64_t>(micros_of(rec.event_time)));
+  if (rec.untimed)
+    text += 'u';
+  else
+    add_number(text, static_cast<std::uint64_t>(micros_of(rec.event_time)));
   text += rec.value ? '1' : '0';
   add_number(text, std::bit_cast<std::uint64_t>(rec.value.value_or(0)));
   for (auto& each : rec.attributes) {
@@ -104,7 +107,8 @@ std::string to_json(const record& rec) {
   add("type", rec.type);
   add("user", rec.user);
   add("item", rec.item);
-  add("event_time", to_rfc3339(rec.event_time));
+  if (!rec.untimed)
+    add("event_time", to_rfc3339(rec.event_time));
   if (rec.value)
     out += ",\"value\":" + number_text(*rec.value);
   add("request_id", rec.request_id);

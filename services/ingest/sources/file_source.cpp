@@ -13,12 +13,15 @@ namespace {
 class file_source final : public batch_source {
 public:
   file_source(file_source_options options, std::unique_ptr<ingest_format::source_reader> reader,
-              ingest_format::row_mapper mapper, const source_state& from)
-      : options_{std::move(options)}, reader_{std::move(reader)}, mapper_{std::move(mapper)}, state_{from} {}
+              ingest_format::row_mapper mapper, std::optional<std::chrono::microseconds> max_ahead,
+              const source_state& from)
+      : options_{std::move(options)}, reader_{std::move(reader)}, mapper_{std::move(mapper)},
+        max_ahead_{max_ahead}, state_{from} {}
 
   expected<admission_ptr> next() override {
     TROUPE_TRY(rows, reader_->next(options_.batch_rows));
     auto into = std::make_shared<admission>(options_.key, state_.records);
+    into->let_ahead(max_ahead_);
     auto& request = *into->request();
     request.source = options_.path;
     request.import = options_.import;
@@ -50,14 +53,18 @@ private:
     auto outcome = mapper_.apply(row, records_, refusals_);
     for (auto& each : refusals_)
       into.refuse(origin, each.why.rule, each.why.field, each.why.reason);
-    for (auto& rec : records_)
+    for (auto& rec : records_) {
+      if (rec.untimed)
+        rec.event_time = options_.arrival;
       into.add(std::move(rec), origin);
+    }
     return outcome == ingest_format::row_mapper::outcome::skipped;
   }
 
   file_source_options options_;
   std::unique_ptr<ingest_format::source_reader> reader_;
   ingest_format::row_mapper mapper_;
+  std::optional<std::chrono::microseconds> max_ahead_;
   std::vector<record> records_;
   std::vector<ingest_format::refused_row> refusals_;
   source_state state_;
@@ -77,9 +84,12 @@ expected<std::unique_ptr<batch_source>> open_file_source(const file_source_optio
     position.rows = in.big();
     position.offset = in.big();
   }
-  TROUPE_TRY(reader, ingest_format::open_reader(options.path, options.rules->options(*file), position));
+  auto how = options.rules->options(*file);
+  how.stop = options.stop;
+  TROUPE_TRY(reader, ingest_format::open_reader(options.path, how, position));
   TROUPE_TRY(mapper, options.rules->bind(*file, options.path, *reader));
-  return std::unique_ptr<batch_source>{new file_source{options, std::move(reader), std::move(mapper), from}};
+  return std::unique_ptr<batch_source>{
+      new file_source{options, std::move(reader), std::move(mapper), options.rules->max_ahead(*file), from}};
 }
 
 } // namespace troupe::ingest

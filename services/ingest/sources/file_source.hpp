@@ -2,6 +2,7 @@
 
 #include "services/ingest/sources/batch_source.hpp"
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -18,7 +19,9 @@ struct file_source_options {
   std::string key; ///< Where its position is kept.
   std::shared_ptr<const ingest_format::mapping> rules;
   bool named = false; ///< The user named this very file.
+  timestamp arrival{}; ///< Of records without a time: when the import began.
   std::size_t batch_rows = 2000;
+  std::shared_ptr<const std::atomic<bool>> stop{}; ///< True: reading ends, with ec::canceled.
 };
 
 /// A file read by its format and turned into records by a mapping.

@@ -177,6 +177,7 @@ private:
     if (!failure_)
       failure_ = std::move(why);
     ended_ = abandoned_ = true;
+    *deps_->stop = true;
     maybe_finish();
   }
 

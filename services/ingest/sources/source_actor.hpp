@@ -5,6 +5,7 @@
 
 #include "common/actor/blocking_pool.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -28,6 +29,8 @@ struct source_deps {
   std::size_t file = 0;
   std::size_t window = 4;
   std::chrono::milliseconds longest_backoff{5000};
+  /// Set when the source is stopped, so that what is being read meanwhile ends early.
+  std::shared_ptr<std::atomic<bool>> stop = std::make_shared<std::atomic<bool>>(false);
 };
 
 source_actor spawn_source(caf::actor_system& system, source_deps deps);

@@ -100,7 +100,7 @@ struct world {
 TEST_CASE("a source is taken to its end, and once only") {
   world w;
 
-  auto report = w.run(validate_nothing());
+  auto report = w.run(validate_alone());
 
   CHECK_FALSE(report.failure.has_value());
   CHECK(report.state.done);
@@ -111,8 +111,8 @@ TEST_CASE("a source is taken to its end, and once only") {
 TEST_CASE("a source that was stopped goes on where it was, with the same result") {
   world w;
 
-  auto first = w.run(validate_nothing(), 1000, 1'000'000, ec::corrupt, 200);
-  auto second = w.run(validate_nothing());
+  auto first = w.run(validate_alone(), 1000, 1'000'000, ec::corrupt, 200);
+  auto second = w.run(validate_alone());
 
   REQUIRE(first.failure.has_value());
   CHECK(first.failure->code == ec::canceled);
@@ -125,7 +125,7 @@ TEST_CASE("a source that was stopped goes on where it was, with the same result"
 TEST_CASE("a broken file fails after everything before the broken place was kept") {
   world w;
 
-  auto report = w.run(validate_nothing(), 1000, 505, ec::corrupt);
+  auto report = w.run(validate_alone(), 1000, 505, ec::corrupt);
 
   REQUIRE(report.failure.has_value());
   CHECK(report.failure->code == ec::corrupt);
