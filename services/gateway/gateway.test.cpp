@@ -24,29 +24,38 @@ struct lonely : served_gateway {
 } // namespace
 
 TEST_CASE("the OpenAPI document lists every route with method, scope, parameters and problems") {
-  auto document = json::parse(openapi());
-  std::size_t count = 0;
-  std::set<std::string> ids;
+  for (bool keys : {false, true}) {
+    auto text = openapi(keys);
+    auto document = json::parse(text);
+    std::size_t count = 0;
+    std::set<std::string> ids;
 
-  for (const auto& each : routes()) {
-    std::string method = each.method;
-    for (auto& c : method)
-      c = static_cast<char>(std::tolower(c));
-    const auto& entry = document.at("paths").at(each.pattern).at(method);
-    CHECK(entry.at("responses").as_object().contains("default"));
-    CHECK(entry.as_object().contains("x-scope") == (each.scope != 0));
-    CHECK(entry.as_object().contains("requestBody") == (each.body != nullptr));
-    CHECK(ids.insert(json::value_to<std::string>(entry.at("operationId"))).second);
-    ++count;
-  }
+    for (const auto& each : routes()) {
+      std::string method = each.method;
+      for (auto& c : method)
+        c = static_cast<char>(std::tolower(c));
+      const auto& entry = document.at("paths").at(each.pattern).at(method).as_object();
+      const auto& responses = entry.at("responses").as_object();
+      CHECK(responses.contains("default"));
+      CHECK(responses.contains("401") == (keys && each.scope != 0));
+      CHECK(entry.contains("security") == (keys && each.scope == 0));
+      CHECK(entry.contains("x-scope") == (each.scope != 0));
+      CHECK(entry.contains("requestBody") == (each.body != nullptr));
+      CHECK(entry.at("parameters").as_array().size() ==
+            words_in(each.headers).size() + words_in(each.parameters).size() +
+                static_cast<std::size_t>(std::ranges::count(std::string_view{each.pattern}, '{')));
+      CHECK(ids.insert(json::value_to<std::string>(entry.at("operationId"))).second);
+      ++count;
+    }
 
-  CHECK(count == routes().size());
-  CHECK(document.at("paths").as_object().size() > 15);
-  auto text = openapi();
-  for (auto at = text.find("#/components/schemas/"); at != std::string::npos;
-       at = text.find("#/components/schemas/", at + 1)) {
-    auto name = text.substr(at + 21, text.find('"', at) - at - 21);
-    CHECK_MESSAGE(document.at("components").at("schemas").as_object().contains(name), name);
+    CHECK(count == routes().size());
+    CHECK(document.as_object().contains("security") == keys);
+    CHECK(document.at("paths").as_object().size() > 15);
+    for (auto at = text.find("#/components/schemas/"); at != std::string::npos;
+         at = text.find("#/components/schemas/", at + 1)) {
+      auto name = text.substr(at + 21, text.find('"', at) - at - 21);
+      CHECK_MESSAGE(document.at("components").at("schemas").as_object().contains(name), name);
+    }
   }
 }
 
@@ -69,6 +78,9 @@ TEST_CASE("wrong addresses, methods and bodies are answered by problem documents
   CHECK(problem_of(gateway.ask("GET", "/v1/users/%4/recommendations"), "invalid_argument") == 400);
   CHECK(problem_of(gateway.ask("GET", "/v1/items/" + std::string(1'025, 'x')), "invalid_argument") == 400);
   CHECK(problem_of(gateway.ask("HEAD", "/v1/users/u/recommendations"), "invalid_argument") == 405);
+  for (const char* bad : {"", "0", "60001", "5s"})
+    CHECK(problem_of(gateway.ask("GET", "/v1/users/u/recommendations", {}, {{"X-Deadline-Ms", bad}}),
+                     "invalid_argument") == 400);
   CHECK(problem_of(gateway.ask("GET", "/v1/users/u", {}, {{"X-Consistency-Token", "1"}}),
                    "invalid_argument") == 400);
   CHECK(problem_of(gateway.ask("POST", "/v1/events", "x", {{"Content-Encoding", "gzip"}}),
@@ -319,7 +331,7 @@ TEST_CASE("the root says what this is and where to go, to programs and to browse
   REQUIRE(program.status == 200);
   auto read = json::parse(program.body);
   CHECK(text_of(read.at("service")) == "troupe-gateway");
-  auto known = json::parse(openapi()).at("paths").as_object();
+  auto known = json::parse(openapi(false)).at("paths").as_object();
   for (const auto& each : read.at("paths").as_object())
     CHECK(known.contains(each.key()));
   CHECK(browser.status == 200);

@@ -37,7 +37,8 @@ expected<std::shared_ptr<gateway_deps>> gateway_deps::open(options how) {
       made->fallback.set(std::make_shared<const fallback_list>(std::move(*read)));
   for (const auto& each : routes())
     made->router.add(each.method, each.pattern, !each.get_only);
-  made->openapi = gateway::openapi();
+  made->openapi = gateway::openapi(false);
+  made->openapi_with_keys = gateway::openapi(true);
   return made;
 }
 

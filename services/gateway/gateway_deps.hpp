@@ -58,7 +58,7 @@ struct gateway_deps {
   std::unique_ptr<key_ring> keys;
   std::unique_ptr<request_metrics> seen;
   http::router router;
-  std::string openapi;
+  std::string openapi, openapi_with_keys;
   published<routing_table> routing{std::make_shared<const routing_table>()};
   published<fallback_list> fallback{std::make_shared<const fallback_list>()};
   arm_counts arms;

@@ -96,6 +96,21 @@ TEST_CASE(
     CHECK(http.bad("GET", "/v1/items/i1?colour=red") == 400);
     CHECK(http.ask("HEAD", "/health/live").body.empty());
     CHECK(http.ask("HEAD", "/v1/users/u/recommendations").status == 405);
+    auto raw = [&](std::string_view request) {
+      bare one{http.port};
+      one.send(request);
+      return status_of(one.rest());
+    };
+    CHECK(raw("GET http://localhost/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") ==
+          200);
+    CHECK(
+        raw("GET http://evil.example/v1/items/i1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") ==
+        403);
+    CHECK(raw("\r\nGET /health/live HTTP/1.0\r\n\r\n") == 200);
+    CHECK(raw("OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 204);
+    CHECK(raw("POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
+              "9\r\n\r\n") == 404);
+    CHECK(raw("POST /v1/events HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n[]") == 200);
     // Somebody nobody knows gets an answer; slash, percent, quotes and other alphabets are part of an id.
     auto odd = http.good("GET", "/v1/users/a%2Fb%25%22%E2%98%83%00/recommendations?n=1");
     CHECK(odd.at("user") == boost::json::string{"a/b%\"\xe2\x98\x83\0", 9});

@@ -67,7 +67,7 @@ http::response answer_metrics(const gateway_deps& deps, const http::request&) {
 }
 
 http::response answer_openapi(const gateway_deps& deps, const http::request&) {
-  return {200, "application/json", deps.openapi};
+  return {200, "application/json", deps.keys->guarded() ? deps.openapi_with_keys : deps.openapi};
 }
 
 } // namespace troupe::gateway

@@ -28,9 +28,11 @@ std::string random_request_id() {
 expected<deadline> rank_deadline(const http::request& asked, std::uint64_t spent_us,
                                  std::chrono::milliseconds longest) {
   auto until = deadline::in(longest);
-  auto given = asked.header("x-deadline-ms");
-  if (given.empty())
+  constexpr std::string_view name = "x-deadline-ms";
+  if (std::ranges::none_of(asked.headers,
+                           [&](const auto& each) { return http::same_name(each.first, name); }))
     return until;
+  auto given = asked.header(name);
   std::uint32_t ms = 0;
   auto [end, err] = std::from_chars(given.data(), given.data() + given.size(), ms);
   if (err != std::errc{} || end != given.data() + given.size() || ms < 1 || ms > 60'000)

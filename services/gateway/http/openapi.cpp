@@ -11,37 +11,179 @@ namespace {
 
 namespace json = boost::json;
 
+// What a schema says is what the code does, in both directions: tests/clients asks everything that the
+// document allows and much that it does not. Where JSON Schema has no words for a bound, `description` has.
 constexpr std::string_view schemas = R"j({
 "Text":{"type":"string"},
+"Welcome":{"type":"object","required":["service","paths"],"properties":{"service":{"type":"string"},"replica":{"type":"string"},"what":{"type":"string"},
+  "keys":{"type":"string"},"paths":{"$ref":"#/components/schemas/Texts"}}},
 "Document":{"type":"object"},
-"Health":{"type":"object","properties":{"ready":{"type":"boolean"},"state":{"type":"string"}}},
-"Value":{"oneOf":[{"type":"string"},{"type":"number"},{"type":"boolean"},{"type":"array","items":{"type":"string"}}]},
+"Health":{"type":"object","required":["ready"],"properties":{"ready":{"type":"boolean"},"state":{"type":"string"}}},
+"Name":{"description":"A text without control characters of at most 1,024 bytes of UTF-8, or a whole number in digits alone: 7 is the same as \"7\"",
+  "type":["string","integer","boolean","null"],"maxLength":1024,"pattern":"^[^\\u0000-\\u001f\\u007f]*$"},
+"RecordId":{"description":"A Name of at most 256 bytes. Without one a row has one by Idempotency-Key, or by its content where it has an event time",
+  "type":["string","integer","boolean","null"],"maxLength":256,"pattern":"^[^\\u0000-\\u001f\\u007f]*$"},
 "Attribute":{"description":"A text, a number, a flag, or an array, whose values are kept as texts; an object is kept as the text of its JSON; null is left out"},
+"Flag":{"anyOf":[{"type":["boolean","null"]},{"enum":[0,1]},
+  {"type":"string","pattern":"^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[Yy][Ee][Ss]|[Nn][Oo]|0|1)$"}]},
 "Map":{"type":"object","additionalProperties":{"$ref":"#/components/schemas/Attribute"}},
-"Record":{"description":"Attributes. Of a user or an item all of them: what is left out they have no more. hidden (items) and deleted are flags: true or false, 1 or 0, yes or no","anyOf":[{"$ref":"#/components/schemas/Map"},{"type":"string","description":"The same as JSON in a text"}]},
-"Identity":{"description":"A text without control characters, or a whole number in digits alone: 7 is the same as \"7\"","type":["string","integer","boolean"],"maxLength":1024},
-"Row":{"type":"object","additionalProperties":false,"properties":{"id":{"$ref":"#/components/schemas/Identity"},"kind":{"enum":["event","user","item"]},"type":{"$ref":"#/components/schemas/Identity"},"user":{"$ref":"#/components/schemas/Identity"},"item":{"$ref":"#/components/schemas/Identity"},"event_time":{"$ref":"#/components/schemas/Time"},"value":{"type":["number","string"],"description":"A number, or a text that is one"},"request_id":{"type":["string","integer","boolean"],"description":"Of the answer that a click follows: what a rollout judges click rates by"},"attributes":{"$ref":"#/components/schemas/Record"},"context":{"$ref":"#/components/schemas/Record"}}},
-"Time":{"description":"RFC 3339, or a number since 1970 whose size says what it counts: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds; a fraction is allowed. A row dated more than max_ahead (1 h, or what a schema says) ahead of the clock is quarantined. An event without a time is of the instant of its acceptance; so is a user or an item, whose record then is newer than all there is of it","anyOf":[{"type":"string","format":"date-time"},{"type":"string","pattern":"^[0-9]{1,20}([.][0-9]+)?$"},{"type":"number","minimum":-62135596800,"maximum":1e20}]},
-"Rows":{"oneOf":[{"type":"array","items":{"$ref":"#/components/schemas/Row"}},{"$ref":"#/components/schemas/Row"}]},
-"Entity":{"type":"object","properties":{"attributes":{"$ref":"#/components/schemas/Record"},"event_time":{"$ref":"#/components/schemas/Time"}}},
-"Verdicts":{"type":"object","properties":{"token":{"type":"string"},"added":{"type":"integer"},"duplicate":{"type":"integer"},"refused":{"type":"integer"},"rows":{"type":"array","items":{"type":"object","properties":{"row":{"type":"integer"},"id":{"type":"string"},"outcome":{"enum":["added","duplicate","quarantined","invalid"]},"rule":{"type":"string"},"reason":{"type":"string"}}}}}},
-"Attributes":{"type":"object","properties":{"id":{"type":"string"},"attributes":{"$ref":"#/components/schemas/Map"},"age_us":{"type":"integer"}}},
-"Filter":{"type":"object","additionalProperties":false,"required":["attribute","op","value"],"properties":{"attribute":{"type":"string"},"op":{"enum":["equals","contains","at_least","at_most","one_of"]},"not":{"type":"boolean"},"value":{"$ref":"#/components/schemas/Value"}}},
-"RecommendRequest":{"type":"object","additionalProperties":false,"properties":{"user":{"$ref":"#/components/schemas/Identity"},"session":{"type":"array","items":{"$ref":"#/components/schemas/Identity"}},"context":{"$ref":"#/components/schemas/Map"},"filters":{"type":"array","maxItems":100,"items":{"$ref":"#/components/schemas/Filter"}},"exclude":{"type":"array","items":{"$ref":"#/components/schemas/Identity"}},"candidates":{"type":"array","items":{"$ref":"#/components/schemas/Identity"}},"n":{"type":"integer","minimum":1,"maximum":1000,"default":10},"explain":{"type":"boolean","default":false}}},
-"Recommendations":{"type":"object","properties":{"request_id":{"type":"string"},"user":{"type":"string"},"arm":{"type":"string"},"release":{"type":"string"},"degraded":{"type":"array","items":{"type":"string"}},"items":{"type":"array","items":{"type":"object","properties":{"item":{"type":"string"},"position":{"type":"integer"},"title":{"type":"string"},"score":{"type":"number"},"propensity":{"type":"number"},"sources":{"type":"array","items":{"type":"string"}},"because":{"type":"array","items":{"type":"string"}}}}},"short_page":{"$ref":"#/components/schemas/ShortPage"}}},
+"Attributes":{"description":"Of a user or an item all of them: what is left out they have no more. The same as JSON in a text is taken, too. A name has 1 to 1,024 bytes",
+  "type":["object","null"],"propertyNames":{"minLength":1,"maxLength":1024},
+  "properties":{"hidden":{"$ref":"#/components/schemas/Flag"},"deleted":{"$ref":"#/components/schemas/Flag"}},
+  "additionalProperties":{"$ref":"#/components/schemas/Attribute"}},
+"Time":{"description":"RFC 3339, or a number since 1970 whose size says what it counts: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds; a fraction is allowed. A row dated more than max_ahead (1 h, or what a schema says) ahead of the clock is quarantined. An event without a time is of the instant of its acceptance; so is a user or an item, whose record then is newer than all there is of it",
+  "anyOf":[{"type":"string","format":"date-time"},{"type":"string","pattern":"^[0-9]{1,20}([.][0-9]{1,9})?$"},{"type":"string","maxLength":0},{"type":"null"},
+  {"type":"number","minimum":-62135596800,"exclusiveMaximum":253402300800000000000},{"type":"number","minimum":-62135596800000,"maximum":-100000000000},
+  {"type":"number","minimum":-62135596800000000,"maximum":-100000000000000},{"type":"number","minimum":-62135596800000000000,"maximum":-100000000000000000}]},
+"Row":{"description":"Events have type, user and item; users have user; items have item. The fields of rows of the lake (partition, offset, ingest_time, untimed) are taken, too",
+  "type":"object","additionalProperties":false,"properties":{"id":{"$ref":"#/components/schemas/RecordId"},"kind":{"enum":["event","user","item"]},
+  "type":{"$ref":"#/components/schemas/Name"},"user":{"$ref":"#/components/schemas/Name"},"item":{"$ref":"#/components/schemas/Name"},
+  "event_time":{"$ref":"#/components/schemas/Time"},"value":{"type":["number","string","null"],"description":"A number, or a text that is one"},
+  "request_id":{"$ref":"#/components/schemas/Name","description":"Of the answer that a click follows: what a rollout judges click rates by"},
+  "attributes":{"$ref":"#/components/schemas/Attributes"},"context":{"$ref":"#/components/schemas/Attributes"}}},
+"AnyRow":{"description":"Each row is judged by itself: what is no Row has a verdict that says why, and the others are taken",
+  "anyOf":[{"$ref":"#/components/schemas/Row"},{}]},
+"Rows":{"description":"At most max_rows (10,000)","anyOf":[{"type":"array","items":{"$ref":"#/components/schemas/AnyRow"}},{"$ref":"#/components/schemas/Row"},{"type":"object"}]},
+"Entity":{"description":"The whole of it. kind, and user or item, may be there, too; they are those of the address. A field that is null or an empty text is not there",
+  "type":"object","additionalProperties":{"enum":[null,""]},"properties":{"id":{"$ref":"#/components/schemas/RecordId"},
+  "attributes":{"$ref":"#/components/schemas/Attributes"},"event_time":{"$ref":"#/components/schemas/Time"}}},
+"Verdicts":{"type":"object","required":["token","added","duplicate","refused","rows"],"properties":{"token":{"type":"string"},"added":{"type":"integer"},
+  "duplicate":{"type":"integer"},"refused":{"type":"integer"},"rows":{"type":"array","items":{"type":"object","required":["row","id","outcome"],
+  "properties":{"row":{"type":"integer"},"id":{"type":"string"},"outcome":{"enum":["added","duplicate","quarantined","invalid"]},"rule":{"type":"string"},
+  "reason":{"type":"string"}}}}}},
+"EntityRead":{"type":"object","required":["id","attributes","age_us"],"properties":{"id":{"type":"string"},"attributes":{"$ref":"#/components/schemas/Map"},
+  "age_us":{"type":"integer"}}},
+"AttributeName":{"type":"string","minLength":1,"description":"Of an attribute of items that rankers read: one that they do not is refused"},
+"Filter":{"anyOf":[
+  {"type":"object","additionalProperties":false,"required":["attribute","op","value"],"properties":{"attribute":{"$ref":"#/components/schemas/AttributeName"},
+   "op":{"enum":["equals"]},"not":{"type":"boolean"},"value":{"type":["string","number","boolean"]}}},
+  {"type":"object","additionalProperties":false,"required":["attribute","op","value"],"properties":{"attribute":{"$ref":"#/components/schemas/AttributeName"},
+   "op":{"enum":["contains"]},"not":{"type":"boolean"},"value":{"type":"string"}}},
+  {"type":"object","additionalProperties":false,"required":["attribute","op","value"],"properties":{"attribute":{"$ref":"#/components/schemas/AttributeName"},
+   "op":{"enum":["at_least","at_most"]},"not":{"type":"boolean"},"value":{"type":"number"}}},
+  {"type":"object","additionalProperties":false,"required":["attribute","op","value"],"properties":{"attribute":{"$ref":"#/components/schemas/AttributeName"},
+   "op":{"enum":["one_of"]},"not":{"type":"boolean"},"value":{"type":"array","items":{"type":"string"},"maxItems":10000}}}]},
+"Names":{"type":["array","null"],"items":{"$ref":"#/components/schemas/Name"},"maxItems":10000},
+"RecommendRequest":{"type":"object","additionalProperties":false,"properties":{"user":{"$ref":"#/components/schemas/Name"},
+  "session":{"$ref":"#/components/schemas/Names"},"context":{"type":["object","null"],"additionalProperties":{"$ref":"#/components/schemas/Attribute"}},
+  "filters":{"type":["array","null"],"maxItems":100,"items":{"$ref":"#/components/schemas/Filter"}},
+  "exclude":{"$ref":"#/components/schemas/Names"},"candidates":{"$ref":"#/components/schemas/Names"},
+  "n":{"type":["integer","null"],"minimum":1,"maximum":1000,"default":10},"explain":{"type":["boolean","null"],"default":false}}},
+"Item":{"type":"object","required":["item","position"],"properties":{"item":{"type":"string"},"position":{"type":"integer"},"title":{"type":"string"},
+  "score":{"type":["number","null"]},"propensity":{"type":["number","null"]},"sources":{"type":"array","items":{"type":"string"}},
+  "because":{"type":"array","items":{"type":"string"}},"models":{"type":"object","additionalProperties":{"type":["number","null"]}},
+  "notes":{"type":"array","items":{"type":"string"}}}},
+"Stages":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"us":{"type":"integer"},"count":{"type":"integer"}}}},
+"Features":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"status":{"enum":["missing","present","stale"]},
+  "age_us":{"type":"integer"},"value":{"type":"string"}}}},
+"Recommendations":{"type":"object","required":["request_id","arm","release","degraded","items"],"properties":{"request_id":{"type":"string"},
+  "user":{"type":"string"},"arm":{"type":"string"},"release":{"type":"string"},"degraded":{"type":"array","items":{"type":"string"}},
+  "items":{"type":"array","items":{"$ref":"#/components/schemas/Item"}},"short_page":{"$ref":"#/components/schemas/ShortPage"},
+  "stages":{"$ref":"#/components/schemas/Stages"},"features":{"$ref":"#/components/schemas/Features"}}},
 "ShortPage":{"type":"object","description":"Why there are fewer items than were asked for; absent where there are as many. considered: items that sources had to give; left_out: how many of them were left out, by reason","properties":{"considered":{"type":"integer"},"left_out":{"type":"object","properties":{"excluded":{"type":"integer"},"seen":{"type":"integer"},"deleted":{"type":"integer"},"hidden":{"type":"integer"},"expired":{"type":"integer"},"filter":{"type":"integer"},"rule":{"type":"integer"},"cap":{"type":"integer"}}}}},
-"Inspection":{"type":"object","properties":{"request_id":{"type":"string"},"at":{"type":"string","format":"date-time"},"route":{"type":"string"},"trace_id":{"type":"string"},"user":{"type":"string"},"item":{"type":"string"},"arm":{"type":"string"},"release":{"type":"string"},"routing_version":{"type":"integer"},"rollout":{"type":"string"},"gateway_us":{"type":"integer"},"degraded":{"type":"array","items":{"type":"string"}},"stages":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"us":{"type":"integer"},"count":{"type":"integer"}}}},"features":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"status":{"enum":["missing","present","stale"]},"age_us":{"type":"integer"},"value":{"type":"string"}}}},"items":{"type":"array","items":{"type":"object"}},"short_page":{"$ref":"#/components/schemas/ShortPage"}}},
+"Inspection":{"type":"object","required":["request_id","at","route"],"properties":{"request_id":{"type":"string"},"at":{"type":"string","format":"date-time"},
+  "route":{"type":"string"},"trace_id":{"type":"string"},"user":{"type":"string"},"item":{"type":"string"},"arm":{"type":"string"},
+  "release":{"type":"string"},"routing_version":{"type":"integer"},"rollout":{"type":"string"},"gateway_us":{"type":"integer"},
+  "degraded":{"type":"array","items":{"type":"string"}},"stages":{"$ref":"#/components/schemas/Stages"},"features":{"$ref":"#/components/schemas/Features"},
+  "items":{"type":"array","items":{"$ref":"#/components/schemas/Item"}},"short_page":{"$ref":"#/components/schemas/ShortPage"}}},
+"Key":{"type":"string","pattern":"^[^\\u0000-\\u001f\\u007f]*$"},
+"Instant":{"type":["string","null"],"format":"date-time"},
+"Number":{"type":["number","null"]},
+"Texts":{"type":"object","additionalProperties":{"type":"string"}},
+"Gate":{"type":"array","items":{"type":"object","properties":{"metric":{"type":"string"},"value":{"$ref":"#/components/schemas/Number"},
+  "bound":{"$ref":"#/components/schemas/Number"},"against":{"type":"string"},"passed":{"type":"boolean"},"reason":{"type":"string"}}}},
+"Run":{"type":"object","required":["run_id","state"],"properties":{"run_id":{"type":"string"},"experiment":{"type":"string"},"name":{"type":"string"},
+  "state":{"enum":["running","done","failed","canceled"]},"error":{"type":"string"},"created":{"$ref":"#/components/schemas/Instant"},
+  "ended":{"$ref":"#/components/schemas/Instant"},"parameters":{"$ref":"#/components/schemas/Texts"},"tags":{"$ref":"#/components/schemas/Texts"},
+  "artefacts":{"$ref":"#/components/schemas/Texts"},"metrics":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},
+  "points":{"type":"integer"},"last":{"$ref":"#/components/schemas/Number"},"least":{"$ref":"#/components/schemas/Number"},
+  "most":{"$ref":"#/components/schemas/Number"}}}}}},
+"Model":{"type":"object","required":["name","version","manifest_sha256"],"properties":{"name":{"type":"string"},"version":{"type":"integer"},
+  "manifest_sha256":{"type":"string"},"manifest":{},"created":{"$ref":"#/components/schemas/Instant"},"aliases":{"type":"array","items":{"type":"string"}},
+  "tags":{"$ref":"#/components/schemas/Texts"},"gate":{"$ref":"#/components/schemas/Gate"}}},
+"Release":{"type":"object","required":["id","name"],"properties":{"id":{"type":"string"},"name":{"type":"string"},"manifest":{},
+  "created":{"$ref":"#/components/schemas/Instant"},"gate":{"$ref":"#/components/schemas/Gate"}}},
+"Rollout":{"type":"object","required":["rollout_id","state"],"properties":{"rollout_id":{"type":"string"},"strategy":{"type":"string"},
+  "release":{"type":"string"},"from_release":{"type":"string"},
+  "state":{"enum":["pending","preparing","running","paused","promoting","done","aborting","rolled_back","failed"]},"step":{"type":"integer"},
+  "steps":{"type":"integer"},"weight":{"$ref":"#/components/schemas/Number"},"reason":{"type":"string"},"started":{"$ref":"#/components/schemas/Instant"},
+  "ended":{"$ref":"#/components/schemas/Instant"},"decisions":{"type":"array","items":{"type":"object","properties":{
+  "at":{"$ref":"#/components/schemas/Instant"},"step":{"type":"integer"},"metric":{"type":"string"},"arm":{"type":"string"},"against":{"type":"string"},
+  "window_us":{"type":"integer"},"value":{"$ref":"#/components/schemas/Number"},"bound":{"$ref":"#/components/schemas/Number"},"n":{"type":"integer"},
+  "verdict":{"enum":["not_enough_data","pass","fail"]},"action":{"type":"string"},"reason":{"type":"string"}}}}}},
+"Runs":{"type":"object","required":["runs","last"],"properties":{"runs":{"type":"array","items":{"$ref":"#/components/schemas/Run"}},"last":{"type":"boolean","description":"There are no more"}}},
+"Models":{"type":"object","required":["models","last"],"properties":{"models":{"type":"array","items":{"$ref":"#/components/schemas/Model"}},"last":{"type":"boolean","description":"There are no more"}}},
+"Releases":{"type":"object","required":["releases","last"],"properties":{"releases":{"type":"array","items":{"$ref":"#/components/schemas/Release"}},"last":{"type":"boolean","description":"There are no more"}}},
+"Rollouts":{"type":"object","required":["rollouts","last"],"properties":{"rollouts":{"type":"array","items":{"$ref":"#/components/schemas/Rollout"}},"last":{"type":"boolean","description":"There are no more"}}},
 "Reason":{"type":"object","additionalProperties":false,"properties":{"reason":{"type":"string"}}},
-"Problem":{"type":"object","required":["type","title","status"],"properties":{"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},"detail":{"type":"string"},"code":{"type":"string"}}}
+"Problem":{"description":"RFC 9457","type":"object","required":["type","title","status","code","detail"],"properties":{"type":{"type":"string"},"title":{"type":"string"},
+  "status":{"type":"integer"},"detail":{"type":"string"},"code":{"type":"string","description":"The name of the error; it stays the same"}}}
 })j";
 
+/// Every parameter that a route may name, by that name.
+constexpr std::string_view parameters = R"j({
+"Idempotency-Key":{"in":"header","description":"Names rows that have no id: sent again with the same key they add nothing","schema":{"type":"string"}},
+"X-Deadline-Ms":{"in":"header","description":"The answer is wanted within so many milliseconds; a fallback where need be","schema":{"type":"integer","minimum":1,"maximum":60000}},
+"X-Consistency-Token":{"in":"header","description":"That of the answer to a write, which this answer must have seen; where it cannot, `degraded` says features or items_behind",
+  "schema":{"type":"string","pattern":"^([0-9]{1,9}:[0-9]{1,19}(,[0-9]{1,9}:[0-9]{1,19})*(;[!+]?([A-Za-z0-9._~-]|%[0-9A-F]{2})+)*(;[*])?)?$"}},
+"{id}":{"in":"path","required":true,"description":"Percent-encoded UTF-8 of at most 1,024 bytes, without control characters",
+  "schema":{"type":"string","minLength":1,"maxLength":1024,"pattern":"^[^\\u0000-\\u001f\\u007f]+$"}},
+"n":{"in":"query","schema":{"type":"integer","minimum":1,"maximum":1000,"default":10}},
+"limit":{"in":"query","schema":{"type":"integer","minimum":1,"maximum":1000,"default":100}},
+"explain":{"in":"query","description":"With the scores of each model, stages and features; 1 and 0 are taken, too, and the name alone","allowEmptyValue":true,
+  "schema":{"type":"boolean","default":false}},
+"exclude[]":{"in":"query","description":"An item that is not wanted; may be repeated","schema":{"type":"array","items":{"type":"string","pattern":"^[^\\u0000-\\u001f\\u007f]*$"}}},
+"filter[]":{"in":"query","description":"attribute:op:value, with not: before it for the contrary; op is equals, contains, at_least, at_most or one_of (values parted by commas). May be repeated, 100 times at most. An attribute that rankers do not read is refused",
+  "schema":{"type":"array","maxItems":100,"items":{"type":"string","pattern":"^(not:)?[^:]+:((equals|contains|one_of):.*|(at_least|at_most):-?[0-9]{1,15}([.][0-9]{1,15})?)$"}}},
+"experiment":{"in":"query","description":"Only its runs","schema":{"$ref":"#/components/schemas/Key"}},
+"name":{"in":"query","description":"Only its versions","schema":{"$ref":"#/components/schemas/Key"}},
+"version":{"in":"query","description":"A number, an alias or a hash","schema":{"$ref":"#/components/schemas/Key"}},
+"before":{"in":"query","description":"The id of the last one of the page before","schema":{"$ref":"#/components/schemas/Key"}},
+"after":{"in":"query","description":"The last one of the page before: name:version","schema":{"type":"string","pattern":"^([^\\u0000-\\u001f\\u007f]+:[0-9]{1,19})?$"}}
+})j";
+
+/// What an answer that is no success means, and the header that it has.
+struct refusal {
+  const char* status;
+  const char* meaning;
+  const char* header = nullptr;
+  const char* header_type = nullptr;
+};
+
+constexpr refusal refusals[] = {
+    {"400", "The request is wrong: its address, a parameter, a header or its body. `detail` says what is"},
+    {"401", "No API key, or one that is not known", "WWW-Authenticate", "string"},
+    {"403", "The API key lacks the scope; without any keys: not asked from this machine"},
+    {"404", "There is none of this id"},
+    {"409", "Its state does not allow it"},
+    {"413", "The body is larger than max_body, or has more than max_rows rows"},
+    {"415", "The body has a Content-Encoding", "Accept-Encoding", "string"},
+    {"422", "A rule refuses the record: it is in the quarantine"},
+    {"429", "More requests a second than this caller may have", "Retry-After", "integer"},
+    {"503", "A service behind the gateway is away, or there are too many requests at work", "Retry-After",
+     "integer"},
+    {"504", "A service behind the gateway did not answer in time"},
+};
+
+json::value parsed(std::string_view text) {
+  return json::parse(json::string_view{text.data(), text.size()});
+}
+
+json::object schema_of(std::string_view name) {
+  return {{"$ref", "#/components/schemas/" + std::string{name}}};
+}
+
 json::object content(std::string_view schema) {
-  bool text = schema == "Text";
-  json::object out{{text ? "text/plain" : "application/json",
-                    {{"schema", {{"$ref", "#/components/schemas/" + std::string{schema}}}}}}};
+  json::object out{{schema == "Text" ? "text/plain" : "application/json", {{"schema", schema_of(schema)}}}};
   if (schema == "Rows")
-    out["application/x-ndjson"] = {{"schema", {{"$ref", "#/components/schemas/Row"}}}};
+    out["application/x-ndjson"] = {{"schema", schema_of("Row")}};
+  if (schema == "Welcome")
+    out["text/html"] = {{"schema", schema_of("Text")}};
   return out;
+}
+
+json::object problem_content() {
+  return {{"application/problem+json", {{"schema", schema_of("Problem")}}}};
 }
 
 /// `get_v1_users_id_recommendations`.
@@ -57,86 +199,77 @@ std::string operation_id(const route& from) {
   return out;
 }
 
-struct known_header {
-  std::string_view name, type, meaning;
-};
-
-constexpr known_header known_headers[] = {
-    {"Idempotency-Key", "string",
-     "Names rows that have no id: sent again with the same key they add nothing"},
-    {"X-Deadline-Ms", "integer",
-     "The answer is wanted within so many milliseconds; a fallback where need be"},
-    {"X-Consistency-Token", "string",
-     "That of the answer to a write, which this answer must have seen; where it cannot, `degraded` says "
-     "features or items_behind"},
-};
-
-/// The first of the words, and leaves the others.
-std::string_view take_word(std::string_view& words) {
-  auto word = words.substr(0, words.find(' '));
-  words.remove_prefix(std::min(words.size(), word.size() + 1));
-  return word;
+json::array parameters_of(const route& from, const json::object& known) {
+  json::array out;
+  auto add = [&](std::string_view key, std::string_view name) {
+    auto made = known.at(json::string_view{key.data(), key.size()}).as_object();
+    made["name"] = name;
+    out.push_back(std::move(made));
+  };
+  for (auto name : words_in(from.headers))
+    add(name, name);
+  std::string_view pattern = from.pattern;
+  for (auto open = pattern.find('{'); open != std::string_view::npos; open = pattern.find('{', open + 1))
+    add("{id}", pattern.substr(open + 1, pattern.find('}', open) - open - 1));
+  for (auto name : words_in(from.parameters))
+    add(name, name.substr(0, name.find('[')));
+  return out;
 }
 
-json::array parameters_of(const route& from) {
-  json::array out;
-  for (std::string_view names = from.headers; !names.empty();) {
-    auto name = take_word(names);
-    for (const auto& each : known_headers)
-      if (each.name == name)
-        out.push_back({{"name", each.name},
-                       {"in", "header"},
-                       {"description", each.meaning},
-                       {"schema", {{"type", each.type}}}});
+/// Whether a route may answer so. What every route may answer, and what nobody should count on, is `default`.
+bool may_answer(const route& from, std::string_view status, bool keys) {
+  std::string_view method = from.method;
+  bool named = std::string_view{from.pattern}.find('{') != std::string_view::npos;
+  if (status == "400")
+    return true;
+  if (from.scope == 0)
+    return !keys && status == "403";
+  if (status == "401")
+    return keys;
+  if (status == "404")
+    return named && (method == "GET" || method == "POST");
+  if (status == "409")
+    return named && method == "POST";
+  if (status == "413" || status == "415")
+    return from.body != nullptr;
+  if (status == "422")
+    return method == "PUT" || method == "DELETE";
+  return true;
+}
+
+json::object responses_of(const route& from, bool keys) {
+  json::object out{{"200", {{"description", from.summary}, {"content", content(from.result)}}}};
+  for (const auto& each : refusals) {
+    if (!may_answer(from, each.status, keys))
+      continue;
+    json::object made{{"description", each.meaning}, {"content", problem_content()}};
+    if (each.header)
+      made["headers"] = {{each.header, {{"schema", {{"type", each.header_type}}}}}};
+    out[each.status] = std::move(made);
   }
-  std::string_view pattern = from.pattern;
-  for (auto open = pattern.find('{'); open != std::string_view::npos; open = pattern.find('{', open + 1)) {
-    std::string name{pattern.substr(open + 1, pattern.find('}', open) - open - 1)};
-    out.push_back({{"name", name}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}});
-  }
-  std::string_view names = from.parameters;
-  while (!names.empty()) {
-    auto name = take_word(names);
-    bool list = name.ends_with("[]");
-    json::object schema{{"type", name == "n" || name == "limit" ? "integer"
-                                 : name == "explain"            ? "boolean"
-                                                                : "string"}};
-    if (list)
-      schema = {{"type", "array"}, {"items", {{"type", "string"}}}};
-    json::object made{{"name", std::string{list ? name.substr(0, name.size() - 2) : name}},
-                      {"in", "query"},
-                      {"schema", schema}};
-    if (name == "filter[]")
-      made["description"] =
-          "attribute:op:value, with not: before it for the contrary; op is equals, contains, "
-          "at_least, at_most or one_of (values parted by commas)";
-    out.push_back(std::move(made));
-  }
+  if (std::string_view{from.result} == "Health")
+    out["503"] = {{"description", "It is not ready"}, {"content", content(from.result)}};
+  out["default"] = {{"description", "Anything else that goes wrong"}, {"content", problem_content()}};
   return out;
 }
 
 } // namespace
 
-std::string openapi() {
+std::string openapi(bool keys) {
+  auto known = parsed(parameters).as_object();
   json::object paths;
   for (const auto& each : routes()) {
-    json::object out{
-        {"summary", each.summary},
-        {"operationId", operation_id(each)},
-        {"parameters", parameters_of(each)},
-        {"responses",
-         {{"200", {{"description", each.summary}, {"content", content(each.result)}}},
-          {"default",
-           {{"description", "A problem document (RFC 9457)"},
-            {"content",
-             {{"application/problem+json", {{"schema", {{"$ref", "#/components/schemas/Problem"}}}}}}}}}}}};
+    json::object out{{"summary", each.summary},
+                     {"operationId", operation_id(each)},
+                     {"parameters", parameters_of(each, known)},
+                     {"responses", responses_of(each, keys)}};
     if (each.body)
       out["requestBody"] = {{"required", std::string_view{each.body} != "Reason"},
                             {"content", content(each.body)}};
-    if (each.scope == 0)
-      out["security"] = json::array{};
-    else
+    if (each.scope != 0)
       out["x-scope"] = security::scopes_text(each.scope);
+    else if (keys)
+      out["security"] = json::array{};
     std::string method = each.method;
     for (auto& c : method)
       c = static_cast<char>(c | 0x20);
@@ -145,13 +278,23 @@ std::string openapi() {
       path = json::object{};
     path.get_object()[method] = std::move(out);
   }
-  json::object components{{"schemas", json::parse(json::string_view{schemas.data(), schemas.size()})},
-                          {"securitySchemes", {{"key", {{"type", "http"}, {"scheme", "bearer"}}}}}};
   json::object all{{"openapi", "3.1.0"},
-                   {"info", {{"title", "Troupe gateway"}, {"version", "1"}}},
-                   {"security", json::array{json::object{{"key", json::array{}}}}},
+                   {"info",
+                    {{"title", "Troupe gateway"},
+                     {"version", "1"},
+                     {"description", "Bodies are JSON. A query parameter, or a field of a body, that is not "
+                                     "named here or that comes twice is "
+                                     "refused. An address that has other methods answers 405 and names them "
+                                     "in Allow, as OPTIONS does."}}},
                    {"paths", std::move(paths)},
-                   {"components", std::move(components)}};
+                   {"components", {{"schemas", parsed(schemas)}}}};
+  if (keys) {
+    all["security"] =
+        json::array{json::object{{"bearer", json::array{}}}, json::object{{"header", json::array{}}}};
+    all["components"].as_object()["securitySchemes"] = {
+        {"bearer", {{"type", "http"}, {"scheme", "bearer"}}},
+        {"header", {{"type", "apiKey"}, {"in", "header"}, {"name", "X-Api-Key"}}}};
+  }
   return json::serialize(all);
 }
 

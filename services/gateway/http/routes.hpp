@@ -38,7 +38,7 @@ std::span<const route> routes() noexcept;
 /// The words of a route's `parameters` or `headers`.
 std::vector<std::string_view> words_in(std::string_view text);
 
-/// The OpenAPI 3.1 document of them.
-std::string openapi();
+/// The OpenAPI 3.1 document of them, as they are where `keys` are needed or where there are none.
+std::string openapi(bool keys);
 
 } // namespace troupe::gateway
