@@ -224,7 +224,7 @@ std::uint32_t client::impl::choose(const pending_call& call, std::chrono::millis
       note(each, ec::unauthorized, "our key is not on its allow-list");
     else if (!each.link.connected()) {
       wait = std::max(wait, each.link.refused() ? options.connect_wait : patience);
-      note(each, ec::unavailable, each.link.why());
+      note(each, each.link.denied() ? ec::unauthorized : ec::unavailable, each.link.why());
     } else if (!each.breaker.allows(now)) {
       if (each.breaker.state(now) == breaker_state::half_open)
         wait = std::max(wait, options.connect_wait);

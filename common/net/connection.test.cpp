@@ -55,7 +55,7 @@ TEST_CASE("a socket is for the user of its service, and another one is told whos
 
   if (root)
     REQUIRE(::seteuid(0) == 0);
-  CHECK(answer.error().code == ec::unavailable);
+  CHECK(answer.error().code == ec::unauthorized);
   CHECK(answer.error().text.find("permission denied: " + socket + " belongs to the user ") !=
         std::string::npos);
   CHECK(answer.error().text.find("nobody listens") == std::string::npos);

@@ -30,14 +30,13 @@ std::string name_of(uid_t user) {
   return fmt::format("number {}", user);
 }
 
-/// Of an address that takes no connection.
-std::string why_refused(const std::string& address) {
-  std::string nobody = "nobody listens there";
+/// Why the system lets us not connect to this address; empty where it does.
+std::string why_denied(const std::string& address) {
   if (!address.starts_with("ipc://"))
-    return nobody;
+    return {};
   fs::path at{address.substr(6)};
   if (::faccessat(AT_FDCWD, at.c_str(), R_OK | W_OK, AT_EACCESS) == 0 || errno != EACCES)
-    return nobody;
+    return {};
   // The folder that hides it, or the socket itself.
   struct stat about {};
   while (::stat(at.c_str(), &about) != 0 && at.has_relative_path())
@@ -103,7 +102,7 @@ bool replica_link::next(link_change& change) {
   case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
     std::ignore = socket_.get(zmq::sockopt::events); // Brings the connection into the socket.
     connected_ = true;
-    refused_ = unauthorized_ = false;
+    refused_ = unauthorized_ = denied_ = false;
     change = link_change::up;
     break;
   case ZMQ_EVENT_DISCONNECTED:
@@ -116,8 +115,12 @@ bool replica_link::next(link_change& change) {
     change = link_change::unauthorized;
     break;
   case ZMQ_EVENT_CLOSED:
-    if (!connected_)
-      why_ = why_refused(address_);
+    if (!connected_) {
+      why_ = why_denied(address_);
+      denied_ = !why_.empty();
+      if (!denied_)
+        why_ = "nobody listens there";
+    }
     if (!connected_ && !std::exchange(refused_, true))
       change = link_change::refused;
     break;

@@ -41,6 +41,8 @@ public:
   bool connected() const noexcept { return connected_; }
   bool refused() const noexcept { return refused_; }
   bool unauthorized() const noexcept { return unauthorized_; }
+  /// The system does not let us connect: the socket is another user's.
+  bool denied() const noexcept { return denied_; }
   /// Why it is not connected.
   const std::string& why() const noexcept { return why_; }
 
@@ -50,6 +52,7 @@ private:
   bool connected_ = false;
   bool refused_ = false;
   bool unauthorized_ = false;
+  bool denied_ = false;
   std::string why_ = "not connected yet";
 };
 
