@@ -6,9 +6,9 @@ using namespace troupe::testing;
 
 namespace {
 
-constexpr int rising_items = 100;
+constexpr int items_served = 100;
 
-std::string first_item(const json& answer) {
+std::string item_on_top(const json& answer) {
   return std::string{answer.at("items").at(0).at("item").as_string()};
 }
 
@@ -42,8 +42,8 @@ TEST_CASE("a click changes the next answer: at once with the token of the write,
   fleet services{"scenario-http-own-writes", quick_rollouts};
   configure(services, "serving");
   services.up();
-  std::vector<float> scores(rising_items);
-  for (int i = 0; i < rising_items; ++i)
+  std::vector<float> scores(items_served);
+  for (int i = 0; i < items_served; ++i)
     scores[static_cast<std::size_t>(i)] = static_cast<float>(i);
   popularity_release(services, "rising", scores);
   services.ask({"rollouts", "start", "--release", "rising"});
@@ -54,18 +54,18 @@ TEST_CASE("a click changes the next answer: at once with the token of the write,
   REQUIRE(wait_until([&] { return page("nobody").at("degraded").as_array().empty(); }, 30s));
 
   for (int i = 0; i < 30; ++i) {
-    auto best = first_item(page("careful"));
+    auto best = item_on_top(page("careful"));
     auto wrote = http.good("POST", "/v1/events", click("careful", best, i));
     http.headers = {{"X-Consistency-Token", boost::json::value_to<std::string>(wrote.at("token"))}};
     auto next = page("careful");
     http.headers = {};
     CHECK(next.at("degraded").as_array().empty());
-    CHECK(first_item(next) == "i" + std::to_string(rising_items - 2 - i));
+    CHECK(item_on_top(next) == "i" + std::to_string(items_served - 2 - i));
   }
   for (int i = 0; i < 5; ++i) {
-    auto best = first_item(page("patient"));
+    auto best = item_on_top(page("patient"));
     http.good("POST", "/v1/events", click("patient", best, i));
-    CHECK(wait_until([&] { return first_item(page("patient")) != best; }, 5s));
+    CHECK(wait_until([&] { return item_on_top(page("patient")) != best; }, 5s));
   }
 
   auto inspected =
@@ -83,8 +83,8 @@ TEST_CASE(
   fleet services{"scenario-http-deleted", quick_rollouts};
   configure(services, "serving");
   services.up();
-  std::vector<float> scores(rising_items);
-  for (int i = 0; i < rising_items; ++i)
+  std::vector<float> scores(items_served);
+  for (int i = 0; i < items_served; ++i)
     scores[static_cast<std::size_t>(i)] = static_cast<float>(i);
   popularity_release(services, "rising", scores);
   services.ask({"rollouts", "start", "--release", "rising"});
@@ -99,7 +99,7 @@ TEST_CASE(
     auto wrote = http.good(method, path, body);
     http.headers = {{"X-Consistency-Token", boost::json::value_to<std::string>(wrote.at("token"))}};
   };
-  auto best = "i" + std::to_string(rising_items - 1), second = "i" + std::to_string(rising_items - 2);
+  auto best = "i" + std::to_string(items_served - 1), second = "i" + std::to_string(items_served - 2);
 
   // Attributes that no view names, of every kind.
   write("PUT", "/v1/users/anna",
@@ -111,10 +111,10 @@ TEST_CASE(
   CHECK(http.good("GET", "/v1/users/anna").at("attributes") == boost::json::parse(R"({"city":"Oslo"})"));
 
   write("POST", "/v1/events", click("anna", best, 0));
-  CHECK(first_item(page("anna")) == second);
+  CHECK(item_on_top(page("anna")) == second);
   write("DELETE", "/v1/users/anna");
   CHECK(http.bad("GET", "/v1/users/anna") == 404);
-  CHECK(first_item(page("anna")) == best); // No history.
+  CHECK(item_on_top(page("anna")) == best); // No history.
   auto explained = http.good("GET", "/v1/users/anna/recommendations?explain=1");
   auto inspected = http.good("GET", "/v1/requests/" + std::string{explained.at("request_id").as_string()});
   REQUIRE(!inspected.at("features").as_array().empty());
@@ -122,7 +122,7 @@ TEST_CASE(
     CHECK(each.at("status").as_string() == "missing");
   write("PUT", "/v1/users/anna", R"({"attributes":{"city":"Rome"}})");
   CHECK(http.good("GET", "/v1/users/anna").at("attributes") == boost::json::parse(R"({"city":"Rome"})"));
-  CHECK(first_item(page("anna")) == second);
+  CHECK(item_on_top(page("anna")) == second);
 
   write("PUT", "/v1/items/" + best, R"({"attributes":{"title":"Heat","year":1995}})");
   CHECK(http.good("GET", "/v1/items/" + best).at("attributes") ==
@@ -130,14 +130,14 @@ TEST_CASE(
   write("DELETE", "/v1/items/" + best);
   CHECK(http.bad("GET", "/v1/items/" + best) == 404);
   CHECK(http.bad("GET", "/v1/items/" + best + "/similar") == 404);
-  CHECK(first_item(page("nobody")) == second);
+  CHECK(item_on_top(page("nobody")) == second);
   // Without the token too, when rankers have heard of it.
   http.headers = {};
-  CHECK(wait_until([&] { return first_item(page("nobody")) == second; }, 20s));
+  CHECK(wait_until([&] { return item_on_top(page("nobody")) == second; }, 20s));
   CHECK(wait_until([&] { return http.ask("GET", "/v1/items/" + best + "/similar").status == 404; }, 20s));
   write("PUT", "/v1/items/" + best, R"({"attributes":{"title":"Ronin"}})");
   http.headers = {};
-  CHECK(wait_until([&] { return first_item(page("nobody")) == best; }, 20s));
+  CHECK(wait_until([&] { return item_on_top(page("nobody")) == best; }, 20s));
   CHECK(services.down());
 }
 
@@ -147,8 +147,8 @@ TEST_CASE(
   fleet services{"scenario-http-own-items", blind_rankers};
   configure(services, "serving");
   services.up();
-  std::vector<float> scores(rising_items);
-  for (int i = 0; i < rising_items; ++i)
+  std::vector<float> scores(items_served);
+  for (int i = 0; i < items_served; ++i)
     scores[static_cast<std::size_t>(i)] = static_cast<float>(i);
   popularity_release(services, "rising", scores);
   services.ask({"rollouts", "start", "--release", "rising"});
@@ -163,7 +163,7 @@ TEST_CASE(
   };
 
   for (int turn = 0; turn < 10; ++turn) {
-    auto item = "i" + std::to_string(rising_items - 1 - turn), address = "/v1/items/" + item;
+    auto item = "i" + std::to_string(items_served - 1 - turn), address = "/v1/items/" + item;
     INFO(item);
     write("DELETE", address);
     auto gone = page();
@@ -190,7 +190,7 @@ TEST_CASE(
   auto behind = page();
   CHECK(std::string_view{behind.at("degraded").at(0).as_string()}.starts_with("items_behind:"));
   CHECK(behind.at("items").as_array().empty());
-  CHECK(number(behind.at("short_page").at("left_out"), "excluded") == rising_items);
+  CHECK(number(behind.at("short_page").at("left_out"), "excluded") == items_served);
   CHECK(services.down());
 }
 
