@@ -15,8 +15,8 @@ constexpr double share_for_bounds = 0.75;
 /// they have: on a smaller disk they would hardly begin.
 constexpr std::uint64_t least_disk = std::uint64_t{64} << 20;
 
-/// A store, the connections of the fleet and of the metrics, and some to spare: ZeroMQ ends a process that has none
-/// left for the next caller on an ipc:// socket.
+/// A store, the connections of the fleet and of the metrics, and some to spare: ZeroMQ ends a process that
+/// has none left for the next caller on an ipc:// socket.
 constexpr std::uint64_t least_descriptors = 256;
 
 /// So few descriptors are none: each request takes some for a moment.
@@ -41,18 +41,20 @@ std::vector<std::string> misfits(std::string_view service, const resource_bounds
   std::vector<std::string> out;
   if (there.memory_bytes &&
       static_cast<double>(bounds.memory_bytes) > share_for_bounds * static_cast<double>(*there.memory_bytes))
-    out.push_back(fmt::format("{} may hold {} MiB in its caches and queues, and its control group leaves it {} "
-                              "MiB in all: make them smaller, or the kernel may end it",
-                              service, mebibytes(bounds.memory_bytes), mebibytes(*there.memory_bytes)));
+    out.push_back(
+        fmt::format("{} may hold {} MiB in its caches and queues, and its control group leaves it {} "
+                    "MiB in all: make them smaller, or the kernel may end it",
+                    service, mebibytes(bounds.memory_bytes), mebibytes(*there.memory_bytes)));
   if (there.disk_bytes && *there.disk_bytes < std::max(bounds.disk_bytes, least_disk))
-    out.push_back(fmt::format("{} may keep {} MiB and more, and the disk of its state has {} MiB: writes will be "
-                              "refused before that",
-                              service, mebibytes(std::max(bounds.disk_bytes, least_disk)),
-                              mebibytes(*there.disk_bytes)));
+    out.push_back(fmt::format(
+        "{} may keep {} MiB and more, and the disk of its state has {} MiB: writes will be "
+        "refused before that",
+        service, mebibytes(std::max(bounds.disk_bytes, least_disk)), mebibytes(*there.disk_bytes)));
   if (there.descriptors && *there.descriptors < least_descriptors)
-    out.push_back(fmt::format("{} may open {} files and sockets at a time, and needs {} to be safe: raise that limit "
-                              "(ulimit -Hn, LimitNOFILE)",
-                              service, *there.descriptors, least_descriptors));
+    out.push_back(
+        fmt::format("{} may open {} files and sockets at a time, and needs {} to be safe: raise that limit "
+                    "(ulimit -Hn, LimitNOFILE)",
+                    service, *there.descriptors, least_descriptors));
   return out;
 }
 
@@ -66,8 +68,8 @@ void descriptor_watch::look() {
   if (!report_)
     report_ = health::add(of_, "descriptors");
   report_->not_ready(fmt::format("{} of {} file descriptors are in use", used, most));
-  log::warn("no-descriptors", "{} of {} file descriptors are in use: connections and files wait for one", used,
-            most);
+  log::warn("no-descriptors", "{} of {} file descriptors are in use: connections and files wait for one",
+            used, most);
 }
 
 } // namespace troupe

@@ -18,12 +18,14 @@ TEST_CASE("bounds that do not fit memory or disk are told with what there is, ot
 
   auto memory = misfits("ingest", {192 * mib, 0}, {200 * mib, std::nullopt, std::nullopt});
   REQUIRE(memory.size() == 1);
-  CHECK(memory[0] == "ingest may hold 192 MiB in its caches and queues, and its control group leaves it 200 MiB in "
-                     "all: make them smaller, or the kernel may end it");
+  CHECK(memory[0] ==
+        "ingest may hold 192 MiB in its caches and queues, and its control group leaves it 200 MiB in "
+        "all: make them smaller, or the kernel may end it");
   auto disk = misfits("ingest", {0, 5 * 1024 * mib}, {std::nullopt, 1024 * mib, std::nullopt});
   REQUIRE(disk.size() == 1);
-  CHECK(disk[0] == "ingest may keep 5120 MiB and more, and the disk of its state has 1024 MiB: writes will be "
-                   "refused before that");
+  CHECK(disk[0] ==
+        "ingest may keep 5120 MiB and more, and the disk of its state has 1024 MiB: writes will be "
+        "refused before that");
   CHECK(misfits("ranker", {}, {std::nullopt, 16 * mib, 400}).size() == 1); // No store works on so little.
   CHECK(misfits("ranker", {}, {std::nullopt, std::nullopt, 100}).size() == 1);
 }

@@ -40,8 +40,9 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
 /// or SIGINT, stops them in reverse within the drain budget.
 ///
 /// The process takes as many file descriptors as its hard limit allows, is not ready while there are none
-/// left, and says at the start what its settings may hold (`C::holds()`, where there is one) and its container
-/// does not give it. What it makes is for its user alone: the state of a service holds what people did.
+/// left, and says at the start what its settings may hold (`C::holds()`, where there is one) and its
+/// container does not give it. What it makes is for its user alone: the state of a service holds what people
+/// did.
 ///
 /// Gives the exit code: 0 after a clean stop, else one of exit_codes.hpp.
 ///

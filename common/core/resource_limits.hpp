@@ -6,7 +6,8 @@
 
 namespace troupe {
 
-/// What the settings of a service let it hold: its caches, buffers and queues, and its bounded stores on disk.
+/// What the settings of a service let it hold: its caches, buffers and queues, and its bounded stores on
+/// disk.
 struct resource_bounds {
   std::uint64_t memory_bytes = 0;
   std::uint64_t disk_bytes = 0;

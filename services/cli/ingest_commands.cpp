@@ -495,8 +495,10 @@ void add_ingest_commands(command_line::command& app, context& context) {
       "Take a file, a folder or a glob into the event log: CSV, JSON lines, Parquet; plain, gzip, zstd");
   auto how = std::make_shared<ingest_options>();
   auto cancel = std::make_shared<bool>(false);
-  sub->add_option("path", how->path, "File, folder or glob, sent to ingest where that is on another machine; -: standard input, sent "
-                  "as it comes and imported when it ends")
+  sub->add_option(
+         "path", how->path,
+         "File, folder or glob, sent to ingest where that is on another machine; -: standard input, sent "
+         "as it comes and imported when it ends")
       ->required();
   sub->add_option("--format", how->format, "Of standard input; jsonl where it is not given")
       ->check(command_line::one_of({"jsonl", "csv", "parquet"}));

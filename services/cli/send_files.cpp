@@ -115,13 +115,14 @@ expected<void> put_more(context& context, const outgoing_files& all, std::uint64
 
 } // namespace
 
-expected<outgoing_files> send_input(context& context, const std::string& extension, const std::string& mapping,
-                                    bool progress) {
+expected<outgoing_files> send_input(context& context, const std::string& extension,
+                                    const std::string& mapping, bool progress) {
   TROUPE_TRY(by, open_mapping(mapping));
   outgoing_files all;
   auto& input = all.files.emplace_back(file{"/stdin." + extension, 0, micros_of(wall_now())});
   if (!by->match(input.path, true))
-    return fail(ec::not_found, "standard input is taken as {}, which the mapping {} does not describe: it wants {}",
+    return fail(ec::not_found,
+                "standard input is taken as {}, which the mapping {} does not describe: it wants {}",
                 input.path.filename().string(), by->name(), by->patterns());
   std::random_device random;
   all.id = fmt::format("{:08x}{:08x}", random(), random());

@@ -29,10 +29,10 @@ struct outgoing_files {
 /// `progress`.
 expected<void> send_files(context& context, outgoing_files& files, bool progress);
 
-/// Sends what comes on standard input, to its end, as one file of the format that `extension` names (`jsonl`),
-/// and gives what was sent. Holds one part of it at a time, and nothing on our disk. The mapping must describe
-/// such a file.
-expected<outgoing_files> send_input(context& context, const std::string& extension, const std::string& mapping,
-                                    bool progress);
+/// Sends what comes on standard input, to its end, as one file of the format that `extension` names
+/// (`jsonl`), and gives what was sent. Holds one part of it at a time, and nothing on our disk. The mapping
+/// must describe such a file.
+expected<outgoing_files> send_input(context& context, const std::string& extension,
+                                    const std::string& mapping, bool progress);
 
 } // namespace troupe::cli
