@@ -1,5 +1,7 @@
 #include "common/ingest_format/readers/byte_stream.hpp"
 
+#include "common/core/regular_file.hpp"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,28 +18,30 @@ namespace {
 
 class disk_file {
 public:
-  disk_file(std::string path, int fd, std::uint64_t size) : path_{std::move(path)}, fd_{fd}, size_{size} {}
+  disk_file(std::string path, int fd, std::shared_ptr<const std::atomic<bool>> stop)
+      : path_{std::move(path)}, fd_{fd}, stop_{std::move(stop)} {}
   disk_file(disk_file&& other) noexcept
-      : path_{std::move(other.path_)}, fd_{std::exchange(other.fd_, -1)}, size_{other.size_},
-        read_{other.read_} {}
+      : path_{std::move(other.path_)}, fd_{std::exchange(other.fd_, -1)}, stop_{std::move(other.stop_)},
+        size_{other.size_}, read_{other.read_} {}
   ~disk_file() {
     if (fd_ >= 0)
       ::close(fd_);
   }
 
-  static expected<disk_file> open(const std::filesystem::path& path) {
-    int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-      return fail(errno_code(errno), "cannot open {}: {}", path.string(), errno_text(errno));
+  static expected<disk_file> open(const std::filesystem::path& path,
+                                  std::shared_ptr<const std::atomic<bool>> stop) {
+    TROUPE_TRY(fd, open_regular(path, O_RDONLY));
+    disk_file file{path.string(), fd, std::move(stop)};
     struct stat about {};
-    if (::fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) {
-      ::close(fd);
-      return fail(ec::invalid_argument, "cannot read {}: it is not a regular file", path.string());
-    }
-    return disk_file{path.string(), fd, static_cast<std::uint64_t>(about.st_size)};
+    if (::fstat(fd, &about) != 0)
+      return fail(errno_code(errno), "cannot read the size of {}: {}", path.string(), errno_text(errno));
+    file.size_ = static_cast<std::uint64_t>(about.st_size);
+    return file;
   }
 
   expected<std::size_t> read(std::span<char> to) {
+    if (stop_ && *stop_)
+      return fail(ec::canceled, "reading {} was stopped at byte {}", path_, read_);
     while (true) {
       auto got = ::read(fd_, to.data(), to.size());
       if (got >= 0) {
@@ -67,7 +71,8 @@ public:
 private:
   std::string path_;
   int fd_;
-  std::uint64_t size_;
+  std::shared_ptr<const std::atomic<bool>> stop_;
+  std::uint64_t size_ = 0;
   std::uint64_t read_ = 0;
 };
 
@@ -196,8 +201,9 @@ private:
 
 } // namespace
 
-expected<std::unique_ptr<byte_stream>> open_stream(const std::filesystem::path& path) {
-  TROUPE_TRY(file, disk_file::open(path));
+expected<std::unique_ptr<byte_stream>> open_stream(const std::filesystem::path& path,
+                                                   std::shared_ptr<const std::atomic<bool>> stop) {
+  TROUPE_TRY(file, disk_file::open(path, std::move(stop)));
   std::array<char, 4> first{};
   TROUPE_TRY(got, file.read(first));
   TROUPE_CHECK(file.seek(0));

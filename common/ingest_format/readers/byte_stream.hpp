@@ -3,6 +3,7 @@
 #include "common/core/error.hpp"
 #include "common/ingest_format/readers/source.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -27,7 +28,8 @@ public:
 };
 
 /// Opens a regular file; whether it is compressed is told by its first bytes. A file named .gz or .zst that
-/// is not compressed so is an error.
-expected<std::unique_ptr<byte_stream>> open_stream(const std::filesystem::path& path);
+/// is not compressed so is an error. Where `stop` becomes true, reads fail with ec::canceled.
+expected<std::unique_ptr<byte_stream>> open_stream(const std::filesystem::path& path,
+                                                   std::shared_ptr<const std::atomic<bool>> stop = {});
 
 } // namespace troupe::ingest_format

@@ -1,13 +1,17 @@
 #include "common/ingest_format/readers/source.hpp"
 
+#include "common/core/regular_file.hpp"
 #include "common/ingest_format/readers/byte_stream.hpp"
 #include "common/ingest_format/readers/parquet_reader.hpp"
 #include "common/ingest_format/readers/text_reader.hpp"
 
+#include <dirent.h>
 #include <glob.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 namespace troupe::ingest_format {
 
@@ -75,14 +79,16 @@ bool hidden(const fs::path& path) {
   return path.filename().string().starts_with('.');
 }
 
-expected<void> add_files(const fs::path& path, std::vector<fs::path>& to) {
+unexpected<error> too_many(const std::string& path) {
+  return fail(ec::too_late, "{} holds too much to look through in time: name a smaller part of it", path);
+}
+
+expected<void> add_folder(const fs::path& path, deadline until, std::vector<fs::path>& to) {
   std::error_code why;
-  if (!fs::is_directory(path, why)) {
-    to.push_back(path);
-    return {};
-  }
   auto all = fs::recursive_directory_iterator{path, why};
   for (; !why && all != fs::recursive_directory_iterator{}; all.increment(why)) {
+    if (until.passed())
+      return too_many(path.string());
     if (hidden(all->path()))
       all.disable_recursion_pending();
     else if (std::error_code other; all->is_regular_file(other))
@@ -93,20 +99,53 @@ expected<void> add_files(const fs::path& path, std::vector<fs::path>& to) {
   return {};
 }
 
+/// Until when the glob of this thread may look: glob(3) hands nothing on to what it calls.
+thread_local deadline glob_until{deadline::clock::time_point::max()};
+
+/// What a glob matches. It ends early, with what it has, when the time is over: every folder on its way is
+/// opened by us.
+std::vector<fs::path> matches_of(const std::string& pattern, deadline until) {
+  ::glob_t found{};
+  found.gl_opendir = [](const char* folder) -> void* {
+    if (glob_until.passed()) {
+      errno = ETIME;
+      return nullptr;
+    }
+    return ::opendir(folder);
+  };
+  found.gl_readdir = [](void* folder) {
+    return glob_until.passed() ? nullptr : ::readdir(static_cast<DIR*>(folder));
+  };
+  found.gl_closedir = [](void* folder) { ::closedir(static_cast<DIR*>(folder)); };
+  found.gl_lstat = [](const char* path, struct stat* into) { return ::lstat(path, into); };
+  found.gl_stat = [](const char* path, struct stat* into) { return ::stat(path, into); };
+  glob_until = until;
+  int code = ::glob(pattern.c_str(), GLOB_NOSORT | GLOB_ALTDIRFUNC, nullptr, &found);
+  std::vector<fs::path> matches(found.gl_pathv, found.gl_pathv + (code == 0 ? found.gl_pathc : 0));
+  ::globfree(&found);
+  return matches;
+}
+
 } // namespace
 
-expected<std::vector<fs::path>> expand_paths(const std::string& path) {
+expected<std::vector<fs::path>> expand_paths(const std::string& path, deadline until) {
   std::vector<fs::path> files;
   std::error_code why;
-  if (fs::exists(path, why)) {
-    TROUPE_CHECK(add_files(path, files));
+  auto is = fs::status(path, why);
+  if (is.type() == fs::file_type::directory) {
+    TROUPE_CHECK(add_folder(path, until, files));
+  } else if (is.type() == fs::file_type::not_found) {
+    for (auto& each : matches_of(path, until)) {
+      if (fs::is_directory(each, why))
+        TROUPE_CHECK(add_folder(each, until, files));
+      else if (fs::is_regular_file(each, why))
+        files.push_back(each);
+    }
+    if (until.passed())
+      return too_many(path);
   } else {
-    ::glob_t found{};
-    int code = ::glob(path.c_str(), GLOB_NOSORT, nullptr, &found);
-    std::vector<fs::path> matches(found.gl_pathv, found.gl_pathv + (code == 0 ? found.gl_pathc : 0));
-    ::globfree(&found);
-    for (auto& each : matches)
-      TROUPE_CHECK(add_files(each, files));
+    TROUPE_CHECK(check_regular(path)); // It may also be that we may not look there.
+    files.emplace_back(path);
   }
   if (files.empty())
     return fail(ec::not_found, "there is no file at {}", path);

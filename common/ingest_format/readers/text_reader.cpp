@@ -241,7 +241,7 @@ expected<std::unique_ptr<source_reader>> open_text(const std::filesystem::path& 
   if (how.csv.delimiter.empty() || how.csv.delimiter.find('\n') != std::string::npos)
     return fail(ec::invalid_argument, "cannot read {}: the delimiter must not be empty or hold a line feed",
                 path.string());
-  TROUPE_TRY(stream, open_stream(path));
+  TROUPE_TRY(stream, open_stream(path, how.stop));
   auto reader = std::make_unique<text_reader>(path, format, how, std::move(stream));
   TROUPE_CHECK(reader->start(from));
   return reader;
