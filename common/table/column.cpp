@@ -195,6 +195,17 @@ double as_number(kind of, const void* data, std::uint64_t row) noexcept {
   }
 }
 
+/// In parts that 64 bits hold: dividing 128 bits is slow.
+void append_wide(std::string& to, wide number) {
+  constexpr std::uint64_t part = 10'000'000'000'000'000'000u;
+  if (auto low = static_cast<std::uint64_t>(number); low == number) {
+    fmt::format_to(std::back_inserter(to), "{}", low);
+    return;
+  }
+  append_wide(to, number / part);
+  fmt::format_to(std::back_inserter(to), "{:019}", static_cast<std::uint64_t>(number % part));
+}
+
 } // namespace
 
 bool column_view::flag(std::uint64_t row) const noexcept {
@@ -237,16 +248,14 @@ void column_view::append_digits(std::uint64_t row, std::string& to) const {
     size = (negative ? ~wide{0} << 64 : wide{0}) | static_cast<std::uint64_t>(value);
   }
   if (negative)
-    size = ~size + 1;
-  std::string digits; // From the last one to the first.
-  for (; size != 0 || digits.size() <= scale; size /= 10) {
-    if (scale > 0 && digits.size() == scale)
-      digits += '.', scale = 0;
-    digits += static_cast<char>('0' + static_cast<int>(size % 10));
-  }
-  if (negative)
-    to += '-';
-  to.append(digits.rbegin(), digits.rend());
+    size = ~size + 1, to += '-';
+  auto first = to.size();
+  append_wide(to, size);
+  if (scale == 0)
+    return;
+  if (auto digits = to.size() - first; digits <= scale)
+    to.insert(first, scale + 1 - digits, '0');
+  to.insert(to.size() - scale, 1, '.');
 }
 
 std::string_view column_view::text(std::uint64_t row) const noexcept {

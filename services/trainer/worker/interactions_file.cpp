@@ -1,7 +1,7 @@
 #include "services/trainer/worker/interactions_file.hpp"
 
 #include "common/core/file_hash.hpp"
-#include "common/table/connection.hpp"
+#include "common/table/parquet.hpp"
 
 #include <algorithm>
 #include <numeric>
@@ -39,21 +39,24 @@ private:
 
 expected<file_rows> read_parquet(const std::filesystem::path& file, const progress_sink& sink) {
   TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = interactions_memory, .threads = 1}));
-  TROUPE_TRY(found, db.query(fmt::format("SELECT * FROM read_parquet({})", table::sql_text(file.string()))));
-  auto user_column = found.find("user");
-  auto item_column = found.find("item");
-  auto time_column = found.find("event_time");
-  if (!user_column || !item_column || !time_column)
-    return fail(ec::invalid_argument,
-                "{} lacks the column {}: a file of interactions has user, item and event_time", file.string(),
-                !user_column   ? "user"
-                : !item_column ? "item"
-                               : "event_time");
-  for (auto column : {*user_column, *item_column})
+  {
+    TROUPE_TRY(shape, db.query(fmt::format("SELECT * FROM {} LIMIT 0", table::parquet_file(file))));
+    for (auto* name : {"user", "item", "event_time"})
+      if (!shape.find(name))
+        return fail(ec::invalid_argument,
+                    "{} lacks the column {}: a file of interactions has user, item and event_time",
+                    file.string(), name);
+  }
+  TROUPE_TRY(found,
+             db.query(fmt::format("SELECT \"user\", item, event_time FROM {}", table::parquet_file(file))));
+  for (std::size_t column : {0, 1})
     if (found.type(column).of != table::kind::text)
       return fail(ec::invalid_argument, "column {} of {} holds {}, not text", found.name(column),
                   file.string(), to_string(found.type(column).of));
-  bool whole = found.type(*time_column).of == table::kind::int64;
+  bool whole = found.type(2).of == table::kind::int64;
+  if (!whole && !is_instant(found.type(2).of))
+    return fail(ec::invalid_argument, "column event_time of {} holds {}, neither times nor int64",
+                file.string(), to_string(found.type(2).of));
   file_rows out;
   numbering user_number{out.users};
   numbering item_number{out.items};
@@ -61,17 +64,21 @@ expected<file_rows> read_parquet(const std::filesystem::path& file, const progre
     TROUPE_TRY(more, found.next());
     if (!more)
       return out;
-    auto& user = found.column(*user_column);
-    auto& item = found.column(*item_column);
-    auto& time = found.column(*time_column);
+    auto& user = found.column(0);
+    auto& item = found.column(1);
+    auto& time = found.column(2);
     for (std::uint64_t i = 0; i < found.rows(); ++i) {
       if (user.is_null(i) || item.is_null(i) || time.is_null(i) || user.text(i).empty() ||
           item.text(i).empty())
         return fail(ec::invalid_argument, "row {} of {} lacks its user, item or event_time",
                     out.user.size() + 1, file.string());
+      auto at = whole ? std::optional{from_micros(time.integer(i))} : time.instant(i);
+      if (!at)
+        return fail(ec::invalid_argument, "row {} of {} has an event_time that is no instant",
+                    out.user.size() + 1, file.string());
       out.user.push_back(user_number(user.text(i)));
       out.item.push_back(item_number(item.text(i)));
-      out.time.push_back(whole ? time.integer(i) : micros_of(time.time(i)));
+      out.time.push_back(micros_of(*at));
     }
     if (sink && !sink({"loading", out.user.size()}))
       return fail(ec::canceled, "reading {} was canceled", file.string());

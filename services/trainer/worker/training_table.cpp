@@ -2,7 +2,7 @@
 
 #include "common/core/file.hpp"
 #include "common/core/hash.hpp"
-#include "common/table/connection.hpp"
+#include "common/table/parquet.hpp"
 
 #include <boost/json.hpp>
 
@@ -112,8 +112,8 @@ expected<labelled_rows> read_training_set(const std::filesystem::path& folder,
   }
   TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = rows_memory, .threads = 1}));
   for (auto& part : about.parts) {
-    TROUPE_TRY(found, db.query(fmt::format("SELECT {} FROM read_parquet({})", columns,
-                                           table::sql_text((folder / part).string()))));
+    TROUPE_TRY(found,
+               db.query(fmt::format("SELECT {} FROM {}", columns, table::parquet_file(folder / part))));
     for (;;) {
       TROUPE_TRY(more, found.next());
       if (!more)

@@ -439,6 +439,31 @@ TEST_CASE("rows make steps as they are read, and reading ends where it is asked 
   CHECK(stopped.error().code == ec::canceled);
 }
 
+TEST_CASE("interactions are read from their own three columns, and a time that is none is refused") {
+  setting with{""};
+  auto path = with.dir / "user=999" / "event_time=2024-01-01" / "[x].parquet";
+  std::filesystem::create_directories(path.parent_path());
+  auto read = [&](const std::string& columns) -> std::string {
+    auto base = table::connection::open({.threads = 1});
+    auto made = with.dir / "made.parquet";
+    auto done =
+        base->run("COPY (SELECT " + columns + ") TO " + table::sql_text(made.string()) + " (FORMAT parquet)");
+    REQUIRE_MESSAGE(done, done.error().text);
+    std::filesystem::rename(made, path);
+    auto found = read_interactions_file(path);
+    return found ? found->users.at(0) : found.error().text;
+  };
+
+  CHECK(read("'u1' AS \"user\", 'i1' AS item, 5::BIGINT AS event_time, '\\xFF'::BLOB AS unread") == "u1");
+  CHECK(read("'u1' AS \"user\", 'i1' AS item, DATE '2024-01-01' AS event_time") == "u1");
+  CHECK(read("'u1' AS \"user\", 'i1' AS item, 'infinity'::DATE AS event_time").find("is no instant") !=
+        std::string::npos);
+  CHECK(read("'u1' AS \"user\", 'i1' AS item, '2024-01-01' AS event_time").find("event_time of") !=
+        std::string::npos);
+  CHECK(read("1e17::DOUBLE AS \"user\", 'i1' AS item, 5::BIGINT AS event_time")
+            .find("holds float64, not text") != std::string::npos);
+}
+
 TEST_CASE("a rank computes with the threads of its configuration, or with its share of the machine's") {
   setting with{"threads = 3\n"};
   setting without{""};
