@@ -228,8 +228,9 @@ TEST_CASE("training: at each label a user is what their newest record says, and 
                               "SELECT \"r.device\", \"r.record\" FROM read_parquet(" +
                                   table::sql_text((folder / "out" / "part-00000.parquet").string()) + ")",
                               0);
-  REQUIRE(db.run("CREATE TABLE lab AS SELECT row_number() OVER (ORDER BY et, part, off) - 1 AS n, usr AS ent, "
-                 "et AS t FROM ev WHERE type = 'rating'"));
+  REQUIRE(
+      db.run("CREATE TABLE lab AS SELECT row_number() OVER (ORDER BY et, part, off) - 1 AS n, usr AS ent, "
+             "et AS t FROM ev WHERE type = 'rating'"));
   auto theirs = oracle::rows_of(db, oracle::query(features, "lab", "user", "e.et < l.t"), 1);
   oracle::compare(ours, theirs, features);
   CHECK(std::ranges::count_if(ours, [](auto& row) { return row[0].index() == 0; }) > 100);

@@ -436,6 +436,28 @@ TEST_CASE(
             .find("line 4: layout must be") != std::string::npos);
 }
 
+TEST_CASE("a row of the lake, or of the quarantine, is the row that it was") {
+  testing::temp_dir dir;
+  write(
+      dir / "a.jsonl",
+      R"({"partition":3,"offset":17,"kind":"item","id":"1","item":"i","event_time":"2024-03-01T12:00:00Z","ingest_time":"2024-03-01T12:00:01Z","attributes":"{\"n\":1.0}","untimed":true}
+{"partition":3,"offset":18,"kind":"item","id":"2","item":"i","event_time":"2024-03-01T12:00:00Z","untimed":false}
+)"
+      "\xef\xbb\xbf" // Two files with a byte order mark each, in one.
+      R"({"kind":"user","id":"3","user":"u"}
+{"kind":"item","id":"4","item":"i","context":{"a":1}}
+)");
+  auto all = import(*mapping::native(), dir / "a.jsonl");
+
+  REQUIRE(all.records.size() == 3);
+  CHECK(all.records[0].untimed);
+  CHECK(attribute_of(all.records[0], "n") == attribute_value{1.0});
+  CHECK_FALSE(all.records[1].untimed);
+  CHECK(all.records[2].user == "u");
+  REQUIRE(all.refused.size() == 1);
+  CHECK(all.refused[0].why.reason == "there is no field 'context' in a row of items");
+}
+
 TEST_CASE("a quarantined row can be mapped again once it is mended") {
   testing::temp_dir dir;
   write(dir / "a.csv", "user,item,rating,time\nu1,i1,five,10\n");

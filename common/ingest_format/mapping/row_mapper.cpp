@@ -185,8 +185,9 @@ struct row_mapper::state : row_values {
     text_field(rule.type, to.type, "type", event);
     text_field(rule.user, to.user, "user", to.kind != record_kind::item);
     text_field(rule.item, to.item, "item", to.kind != record_kind::user);
-    text_field(rule.request_id, to.request_id, "request_id", false);
-    if (!event)
+    if (event)
+      text_field(rule.request_id, to.request_id, "request_id", false);
+    else
       to.type.clear();
     if (to.kind == record_kind::user)
       to.item.clear();
@@ -203,7 +204,7 @@ struct row_mapper::state : row_values {
                          rule.event_time ? described(*rule.event_time) + " is empty" : "no column gives it"));
     else
       to.untimed = true;
-    if (rule.value)
+    if (rule.value && event)
       to.value = number_of(*rule.value);
     for (auto& each : rule.attributes)
       add_attribute(each, to);

@@ -6,8 +6,8 @@ namespace troupe::feature_store {
 
 namespace {
 
-/// An attribute of the newest record of the user or item: a record is the whole of it, so an attribute that it
-/// does not name is one that the user or item has no more.
+/// An attribute of the newest record of the user or item: a record is the whole of it, so an attribute that
+/// it does not name is one that the user or item has no more.
 class attribute_class final : public kept_values_operator {
 public:
   std::string_view name() const noexcept override { return "attribute"; }

@@ -229,8 +229,9 @@ expected<append_result> event_log::take(group& all, append_request& request) con
       result.rows[i].outcome = wire::Outcome::duplicate;
       ++result.added.duplicates;
     } else {
-      auto row = request.rejected(i, "duplicate_id", "id",
-                                  fmt::format("{} {} is in the log with other content", to_string(rec.kind), rec.id));
+      auto row = request.rejected(
+          i, "duplicate_id", "id",
+          fmt::format("{} {} is in the log with other content", to_string(rec.kind), rec.id));
       result.rows[i] = {wire::Outcome::quarantined, row.rule, row.reason};
       refuse(all, row, result);
     }

@@ -46,8 +46,8 @@ quarantined_row decode_row(std::string_view bytes);
 std::string encode(const lake_segment& from);
 lake_segment decode_segment(std::string_view bytes);
 
-/// By which a record is kept once: its kind and id, so that order 1, user 1 and item 1 are three. Of an event it is
-/// the id alone, as in the logs of all versions before.
+/// By which a record is kept once: its kind and id, so that order 1, user 1 and item 1 are three. Of an event
+/// it is the id alone, as in the logs of all versions before.
 hash128 hash_of(const record& rec);
 
 /// By which a refused row is kept once: source, row, rule and bytes.
