@@ -9,6 +9,11 @@ namespace {
 constexpr std::size_t most_attributions = 3; // An item.
 constexpr std::size_t long_answer = 50;
 
+bool may_be_named(const ranking_state& state, const std::string& item) {
+  auto* about = state.items.find(item);
+  return !state.eligible.excludes(item) && !(about && (about->hidden || about->deleted));
+}
+
 } // namespace
 
 void attribute_to_history(ranking_state& state) {
@@ -28,7 +33,8 @@ void attribute_to_history(ranking_state& state) {
     auto found = model.scorer->attributions(state.models.user(m), rows, most_attributions);
     for (std::size_t i = 0; i < found.size(); ++i)
       for (auto& each : found[i])
-        open[i]->because.push_back(model.items->id(each.item));
+        if (auto& item = model.items->id(each.item); may_be_named(state, item))
+          open[i]->because.push_back(item);
   }
 }
 

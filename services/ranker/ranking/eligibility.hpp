@@ -16,6 +16,7 @@ public:
   eligibility(const ruleset& rules, const query& asked, bool leave_out_seen);
 
   void exclude(std::string_view item) { excluded_.insert(item); }
+  bool excludes(std::string_view item) const { return excluded_.contains(item); }
 
   /// Why the item may not be in the answer, as answers name it; empty where it may. `about`: nullptr where
   /// the snapshot does not have the item.
