@@ -15,8 +15,7 @@ constexpr double share_for_bounds = 0.75;
 /// they have: on a smaller disk they would hardly begin.
 constexpr std::uint64_t least_disk = std::uint64_t{64} << 20;
 
-/// A store, the connections of the fleet and of the metrics, and some to spare: ZeroMQ ends a process that
-/// has none left for the next caller on an ipc:// socket.
+/// A store, the connections of the fleet and of the metrics, and some to spare.
 constexpr std::uint64_t least_descriptors = 256;
 
 /// So few descriptors are none: each request takes some for a moment.

@@ -25,6 +25,10 @@ std::uint64_t raise_descriptor_limit() noexcept {
   return descriptor_limit();
 }
 
+std::uint64_t descriptors_kept() noexcept {
+  return std::min<std::uint64_t>(descriptor_limit() / 4, 320);
+}
+
 std::uint64_t descriptors_in_use() noexcept {
   auto* folder = ::opendir("/proc/self/fd");
   if (folder == nullptr)

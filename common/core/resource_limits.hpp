@@ -19,6 +19,10 @@ std::uint64_t raise_descriptor_limit() noexcept;
 /// How many file descriptors this process may have at a time.
 std::uint64_t descriptor_limit() noexcept;
 
+/// How many of them are kept for its own files and sockets, whoever else would connect: a quarter of few, 320
+/// of many.
+std::uint64_t descriptors_kept() noexcept;
+
 /// How many it has now; the limit where none is left to look with.
 std::uint64_t descriptors_in_use() noexcept;
 

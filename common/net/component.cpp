@@ -1,5 +1,6 @@
 #include "common/net/component.hpp"
 
+#include "common/log/log.hpp"
 #include "common/metrics/metrics.hpp"
 #include "common/security/keys.hpp"
 
@@ -97,6 +98,12 @@ expected<component> endpoint_component(service_context& context, handler_map han
     handlers[wire::Kind::status] = [health = context.health()](request req) {
       req.respond.reply(health->status_reply());
     };
+  options.accept_fails = [report = context.report()](const std::string& why) {
+    if (why.empty())
+      return report.ready();
+    report.not_ready(why);
+    log::warn("accept-fails", "{}", why);
+  };
   TROUPE_TRY(opened, endpoint::open(std::move(options), std::move(handlers)));
   std::shared_ptr<endpoint> shared{std::move(opened)};
   using c = endpoint_counters;

@@ -1,15 +1,21 @@
+#include "common/core/resource_limits.hpp"
 #include "common/net/testing/peers.hpp"
 #include "common/security/keys.hpp"
 
 #include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
+#include <cstring>
+#include <thread>
 
 extern char** environ;
 
@@ -59,6 +65,49 @@ TEST_CASE("a socket is for the user of its service, and another one is told whos
   CHECK(answer.error().text.find("permission denied: " + socket + " belongs to the user ") !=
         std::string::npos);
   CHECK(answer.error().text.find("nobody listens") == std::string::npos);
+}
+
+TEST_CASE("an endpoint stops listening while descriptors are short, serves those it has, and listens again") {
+  troupe::testing::temp_dir dir;
+  std::atomic<int> fails{0}, works{0};
+  auto how = at(ipc(dir));
+  how.accept_fails = [&](const std::string& why) { ++(why.empty() ? works : fails); };
+  auto server = *endpoint::open(std::move(how), {{Kind::validate, echo()}});
+  auto asker = *client::open(towards({ipc(dir)}));
+  auto serves = [&] {
+    auto answer = asker->call(Kind::validate, chunk::copy(as_bytes("x")), deadline::in(10s));
+    return answer && answer->payload.text() == "x";
+  };
+  REQUIRE(serves());
+  auto path = ipc(dir).substr(6);
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::strncpy(to.sun_path, path.c_str(), sizeof to.sun_path - 1);
+  std::vector<int> strangers;
+  for (int i = 0; i < 100; ++i) // Before there are fewer: connecting takes one of the server's alone.
+    strangers.push_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit few{descriptors_in_use() + 64, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+
+  int connected = 0;
+  for (int fd : strangers) {
+    connected += ::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0 ? 1 : 0;
+    std::this_thread::sleep_for(2ms);
+  }
+
+  CHECK(fails >= 1);
+  CHECK(connected < 64);
+  CHECK(serves());
+  for (int fd : strangers)
+    ::close(fd);
+  for (int i = 0; i < 1000 && works == 0; ++i)
+    std::this_thread::sleep_for(10ms);
+  CHECK(works >= 1);
+  auto late = *client::open(towards({ipc(dir)}));
+  CHECK(late->call(Kind::validate, {}, deadline::in(10s)));
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
 }
 
 TEST_CASE("a service that is there but busy is waited for longer than one that is not there") {

@@ -1,12 +1,15 @@
 #include "common/net/endpoint.hpp"
 
+#include "common/core/resource_limits.hpp"
 #include "common/core/thread_name.hpp"
 #include "common/net/socket_pump.hpp"
 
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <condition_variable>
+#include <cstring>
 #include <filesystem>
 #include <set>
 #include <thread>
@@ -48,6 +51,8 @@ private:
   std::string identity_;
 };
 
+constexpr std::chrono::milliseconds listen_pause{250};
+
 std::string raw_key(const std::string& z85) {
   std::string raw(32, '\0');
   return z85.size() == 40 &&
@@ -72,7 +77,10 @@ struct endpoint::impl {
               bool later, count& counter);
   void send_answer(outgoing& item);
   void answer_zap();
-  void watch_handshakes();
+  expected<void> listen();
+  void watch_connections();
+  void stop_listening(const std::string& why);
+  void try_to_listen();
   void end();
 
   endpoint_options options;
@@ -81,6 +89,8 @@ struct endpoint::impl {
   std::set<std::string> allowed;
   std::shared_ptr<zmq::context_t> context;
   zmq::socket_t router, zap, monitor;
+  bool listening = true;
+  deadline listen_again = deadline::in({}); ///< Where it does not listen.
   std::shared_ptr<endpoint_sink> sink;
   live_endpoint_counters counters;
   std::atomic<std::size_t> in_flight{0};
@@ -136,21 +146,31 @@ expected<void> endpoint::impl::bind() {
       router.set(zmq::sockopt::heartbeat_timeout, 20000);
       auto watch = fmt::format("inproc://troupe.endpoint.{}", static_cast<const void*>(this));
       zmq_socket_monitor(router.handle(), watch.c_str(),
-                         ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL);
+                         ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                             ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED);
       monitor = zmq::socket_t{*context, zmq::socket_type::pair};
       monitor.set(zmq::sockopt::linger, 0);
       monitor.connect(watch);
     }
     if (options.curve)
       TROUPE_CHECK(bind_curve());
-    router.bind(options.address);
-    address = router.get(zmq::sockopt::last_endpoint);
-    // Whoever may write to it may ask for everything that we do; the umask is not to decide that.
-    if (address.starts_with("ipc://") && ::chmod(address.c_str() + 6, 0600) != 0)
-      return fail(errno_code(errno), "cannot keep others from {}: {}", address, errno_text(errno));
+    address = options.address;
+    return listen();
   } catch (const zmq::error_t& err) {
     return detail::zmq_failure("listen on", options.address, err);
   }
+}
+
+expected<void> endpoint::impl::listen() {
+  try {
+    router.bind(address);
+    address = router.get(zmq::sockopt::last_endpoint);
+  } catch (const zmq::error_t& err) {
+    return detail::zmq_failure("listen on", address, err);
+  }
+  // Whoever may write to it may ask for everything that we do; the umask is not to decide that.
+  if (address.starts_with("ipc://") && ::chmod(address.c_str() + 6, 0600) != 0)
+    return fail(errno_code(errno), "cannot keep others from {}: {}", address, errno_text(errno));
   return {};
 }
 
@@ -162,8 +182,10 @@ void endpoint::impl::run() {
                              {zap.handle(), 0, ZMQ_POLLIN, 0}};
   int used = zap.handle() != nullptr ? 4 : monitor.handle() != nullptr ? 3 : 2;
   while (!stopping) {
-    if (zmq_poll(items, used, -1) < 0 && errno != EINTR)
+    if (zmq_poll(items, used, listening ? -1 : static_cast<long>(listen_pause.count())) < 0 && errno != EINTR)
       break;
+    if (!listening && listen_again.passed())
+      try_to_listen();
     if (items[0].revents != 0) {
       sink->outbox.take(answers);
       for (auto& each : answers) {
@@ -183,7 +205,7 @@ void endpoint::impl::run() {
         take_request(std::move(frames));
       }
     if (used > 2 && items[2].revents != 0)
-      watch_handshakes();
+      watch_connections();
     if (used > 3 && items[3].revents != 0)
       answer_zap();
   }
@@ -297,9 +319,52 @@ void endpoint::impl::answer_zap() {
   }
 }
 
-void endpoint::impl::watch_handshakes() {
-  for (int i = 0; i < detail::messages_a_turn && !detail::receive(monitor).empty(); ++i)
-    ++counters.refused_handshake;
+void endpoint::impl::watch_connections() {
+  for (int i = 0; i < detail::messages_a_turn; ++i) {
+    auto frames = detail::receive(monitor);
+    if (frames.empty() || frames[0].size() < 6)
+      return;
+    std::uint16_t event = 0;
+    std::uint32_t value = 0; // The descriptor, or the errno.
+    std::memcpy(&event, frames[0].data(), sizeof event);
+    std::memcpy(&value, frames[0].data<char>() + sizeof event, sizeof value);
+    if (event == ZMQ_EVENT_ACCEPTED) {
+      // The system gives the lowest that is free.
+      if (value + descriptors_kept() >= descriptor_limit())
+        stop_listening(fmt::format("{} file descriptors are in use, and the rest of {} is for our own files",
+                                   value, descriptor_limit()));
+    } else if (event == ZMQ_EVENT_ACCEPT_FAILED) {
+      auto number = static_cast<int>(value);
+      if (number == EMFILE || number == ENFILE || number == ENOBUFS || number == ENOMEM)
+        stop_listening(errno_text(number));
+    } else {
+      ++counters.refused_handshake;
+    }
+  }
+}
+
+void endpoint::impl::stop_listening(const std::string& why) {
+  if (!listening)
+    return;
+  try {
+    router.unbind(address);
+  } catch (const zmq::error_t&) {
+    return; // It is asked for again with the next connection.
+  }
+  listening = false;
+  listen_again = deadline::in(listen_pause);
+  if (options.accept_fails)
+    options.accept_fails("no connection is taken: " + why);
+}
+
+void endpoint::impl::try_to_listen() {
+  constexpr std::uint64_t some = 8; // So that it does not stop again at once.
+  listen_again = deadline::in(listen_pause);
+  if (descriptors_in_use() + descriptors_kept() + some >= descriptor_limit() || !listen())
+    return;
+  listening = true;
+  if (options.accept_fails)
+    options.accept_fails({});
 }
 
 void endpoint::impl::end() {

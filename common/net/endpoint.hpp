@@ -21,6 +21,8 @@ struct endpoint_options {
   std::chrono::milliseconds retry_after{50};              ///< Told to callers that are refused.
   std::optional<curve_server> curve;                      ///< Needed on tcp beyond loopback.
   std::function<void()> on_drain; ///< Called once when draining begins: answer parked long polls now.
+  /// Told on the socket thread why no new connection is taken, and with an empty text when it is again.
+  std::function<void(const std::string& why)> accept_fails{};
 };
 
 /// What an endpoint has seen since it was opened. Every message not answered is in one of the drop counters.
@@ -45,7 +47,10 @@ struct endpoint_counters {
 /// Operation: a request is verified, checked for time left, kind and room, and given to its handler.
 /// Concurrency: handlers run on the socket thread; everything else may be called from any thread.
 /// Limits: max_in_flight requests; at most 256 messages a turn; replies wait in an outbox that the in-flight
-/// bound bounds. Order: requests of one caller reach the handlers in the order sent; answers go as given.
+/// bound bounds. While the process has only the file descriptors left that it keeps for itself (or the system
+/// no more for it) it does not listen, and looks again four times a second: ZeroMQ 4.3 would try without a
+/// break, and on an ipc:// socket end the process. Order: requests of one caller reach the handlers in the
+/// order sent; answers go as given.
 class endpoint {
 public:
   /// Binds and serves at once.

@@ -92,12 +92,11 @@ void show_server(metrics::registry& registry, const std::shared_ptr<http::server
   });
 }
 
-/// Of the connections that the settings allow, as many as there are descriptors for, beside those of our own
-/// files, sockets and answers that the server is full.
+/// Of the connections that the settings allow, as many as there are descriptors for: beside those that are kept
+/// as many again are for the fleet and for answers that the server is full.
 std::uint32_t connections_that_fit(std::uint32_t wanted) {
-  constexpr std::uint64_t our_own = 640;
   auto limit = descriptor_limit();
-  auto most = limit - std::min(limit / 2, our_own);
+  auto most = limit - 2 * descriptors_kept();
   if (wanted <= most)
     return wanted;
   log::warn(
