@@ -12,6 +12,7 @@
 #include <boost/beast/core/error.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <limits>
 #include <mutex>
 #include <optional>
@@ -33,6 +34,11 @@ constexpr std::chrono::milliseconds least_backoff{50}, most_backoff{1'000};
 constexpr std::size_t most_turned_away = 32;
 
 } // namespace
+
+bool same_name(std::string_view a, std::string_view b) noexcept {
+  return std::ranges::equal(
+      a, b, [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+}
 
 bool is_loopback(std::string_view address) noexcept {
   beast::error_code not_one;

@@ -408,11 +408,6 @@ private:
 
 } // namespace
 
-bool same_name(std::string_view a, std::string_view b) noexcept {
-  return std::ranges::equal(
-      a, b, [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
-}
-
 void hub::leave(connection* who) {
   std::lock_guard lock{mutex};
   open.erase(who);

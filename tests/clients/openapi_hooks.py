@@ -37,6 +37,11 @@ known = {}  # Ids that exist, by the address that lists them.
 TOKEN = re.compile(r"^([0-9]{1,9}:[0-9]{1,19}(,[0-9]{1,9}:[0-9]{1,19})*(;[!+]?([A-Za-z0-9._~-]|%[0-9A-F]{2})+)*(;[*])?)$")
 
 
+@schemathesis.serializer("application/x-ndjson")
+def json_lines(context, value):
+    return (json.dumps(value) + "\n").encode()
+
+
 @schemathesis.hook
 def after_load_schema(context, schema):
     for path in schema.raw_schema["paths"]:

@@ -43,7 +43,7 @@ constexpr std::string_view schemas = R"j({
   "attributes":{"$ref":"#/components/schemas/Attributes"},"context":{"$ref":"#/components/schemas/Attributes"}}},
 "AnyRow":{"description":"Each row is judged by itself: what is no Row has a verdict that says why, and the others are taken",
   "anyOf":[{"$ref":"#/components/schemas/Row"},{}]},
-"Rows":{"description":"At most max_rows (10,000)","anyOf":[{"type":"array","items":{"$ref":"#/components/schemas/AnyRow"}},{"$ref":"#/components/schemas/Row"},{"type":"object"}]},
+"Rows":{"description":"At most max_rows (10,000): an array, one object, or an object a line, whatever Content-Type says","anyOf":[{"type":"array","items":{"$ref":"#/components/schemas/AnyRow"}},{"$ref":"#/components/schemas/Row"},{"type":"object"}]},
 "Entity":{"description":"The whole of it. kind, and user or item, may be there, too; they are those of the address. A field that is null or an empty text is not there",
   "type":"object","additionalProperties":{"enum":[null,""]},"properties":{"id":{"$ref":"#/components/schemas/RecordId"},
   "attributes":{"$ref":"#/components/schemas/Attributes"},"event_time":{"$ref":"#/components/schemas/Time"}}},
@@ -176,7 +176,7 @@ json::object schema_of(std::string_view name) {
 json::object content(std::string_view schema) {
   json::object out{{schema == "Text" ? "text/plain" : "application/json", {{"schema", schema_of(schema)}}}};
   if (schema == "Rows")
-    out["application/x-ndjson"] = {{"schema", schema_of("Row")}};
+    out["application/x-ndjson"] = {{"schema", schema_of("Rows")}};
   if (schema == "Welcome")
     out["text/html"] = {{"schema", schema_of("Text")}};
   return out;
