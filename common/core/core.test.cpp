@@ -1,6 +1,7 @@
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
 #include "common/core/hash.hpp"
+#include "common/core/text_start.hpp"
 #include "common/core/thread_name.hpp"
 #include "common/core/time.hpp"
 
@@ -48,6 +49,9 @@ TEST_CASE("a time that a source writes as it likes is a number since 1970 by its
   CHECK(read("1709294400123.456") == "2024-03-01T12:00:00.123456Z");
   CHECK(read("1709294400123456789") == "2024-03-01T12:00:00.123457Z");
   CHECK(read("0") == "1970-01-01T00:00:00Z");
+  CHECK(to_rfc3339(*epoch_of(1709294400.5)) == "2024-03-01T12:00:00.500000Z");
+  CHECK(to_rfc3339(*epoch_of(1709294400e9)) == "2024-03-01T12:00:00Z");
+  CHECK_FALSE(epoch_of(1e300).has_value());
   CHECK(read("-0.000001") == "1969-12-31T23:59:59.999999Z");
   CHECK(read("1e-30") == "1970-01-01T00:00:00Z");
   CHECK(read("99999999999") == "5138-11-16T09:46:39Z");
@@ -126,4 +130,13 @@ TEST_CASE("a thread carries its name, of which as much as Linux keeps") {
   running.join();
 
   CHECK(std::string_view{name.data()} == "a-name-of-twent");
+}
+
+TEST_CASE("the start of a text does not end within a character") {
+  CHECK(text_start("abc", 3) == "abc");
+  CHECK(text_start("abcd", 3) == "abc");
+  CHECK(text_start("ab\xc3\xa9", 3) == "ab");
+  CHECK(text_start("ab\xc3\xa9", 4) == "ab\xc3\xa9");
+  CHECK(text_start("a\xf0\x9f\x99\x82z", 4) == "a");
+  CHECK(text_start("\xf0\x9f\x99\x82", 3).empty());
 }

@@ -199,6 +199,10 @@ std::optional<timestamp> parse_epoch(std::string_view text, epoch_unit unit) noe
   return at >= year_1 && at < year_10000 ? std::optional{from_micros(at)} : std::nullopt;
 }
 
+std::optional<timestamp> epoch_of(double number) {
+  return parse_epoch(fmt::format("{}", number), epoch_unit::by_size);
+}
+
 expected<timestamp> parse_time(std::string_view text) {
   if (auto at = parse_epoch(text, epoch_unit::by_size))
     return *at;

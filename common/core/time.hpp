@@ -46,6 +46,9 @@ enum class epoch_unit : std::uint8_t {
 /// which it is rounded. Nothing where it is none, or lies outside the years 1 to 9999.
 std::optional<timestamp> parse_epoch(std::string_view number, epoch_unit unit) noexcept;
 
+/// The same for a number that is no text any more, by its size.
+std::optional<timestamp> epoch_of(double number);
+
 /// Reads a time that a source writes as it likes: a number since 1970 by its size, or RFC 3339 as above.
 expected<timestamp> parse_time(std::string_view text);
 

@@ -45,6 +45,14 @@ std::optional<bool> flag_in(const attribute_value& value) noexcept {
   return std::nullopt;
 }
 
+/// When an item may be shown no more. A number is kept as it is: whoever reads it goes by its size.
+constexpr std::string_view expires = "expires";
+
+bool is_time(const attribute_value& value) {
+  auto* number = std::get_if<double>(&value);
+  return number && epoch_of(*number);
+}
+
 expected<void> check_attribute(const attribute& each) {
   TROUPE_CHECK(check_text("the name of an attribute", each.name, max_name, true));
   constexpr auto any_size = std::size_t{16} << 20;
@@ -202,6 +210,11 @@ void normalise(record& rec) {
       if (is_reserved_flag(each.name))
         if (auto flag = flag_in(each.value))
           each.value = *flag;
+  if (rec.kind == record_kind::item)
+    for (auto& each : all)
+      if (auto* text = each.name == expires ? std::get_if<std::string>(&each.value) : nullptr)
+        if (auto at = parse_time(*text))
+          each.value = static_cast<double>(micros_of(*at)) / 1e6;
   std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.name < b.name; });
   auto kept = all.begin();
   for (auto each = all.begin(); each != all.end(); ++each) {
@@ -235,6 +248,8 @@ expected<void> check(const record& rec) {
     if (!event && is_reserved_flag(each.name) && !std::holds_alternative<bool>(each.value))
       return fail(ec::invalid_argument, "{} is no flag: true or false, 1 or 0, yes or no are read as one",
                   each.name);
+    if (rec.kind == record_kind::item && each.name == expires && !is_time(each.value))
+      return fail(ec::invalid_argument, "{} is no time: RFC 3339 is one, and a number since 1970", expires);
   }
   return {};
 }

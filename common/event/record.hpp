@@ -54,7 +54,8 @@ struct record {
 };
 
 /// Sorts the attributes by name; of a name that stands twice the later one stays. `hidden` and `deleted` of
-/// users and items become flags where they are numbers 1 or 0, or texts that `read_flag` reads.
+/// users and items become flags where they are numbers 1 or 0, or texts that `read_flag` reads, and `expires`
+/// of items a number where it is a text that `parse_time` reads: seconds since 1970.
 void normalise(record& rec);
 
 /// `true`, `yes`, `1` or `false`, `no`, `0`, in any case, as a flag; nothing for any other text.
@@ -73,7 +74,7 @@ bool holds_control(std::string_view text) noexcept;
 /// Says what is wrong with a record by itself: an id of 1 to 256 bytes, the fields its kind needs (events:
 /// type, user, item; users: user; items: item) of 1 to 1,024 bytes, valid UTF-8, no control characters in
 /// these and in the request id, finite numbers, an event time in years 1 to 9999, and of users and items
-/// flags where `normalise` wants them.
+/// flags, and a time, where `normalise` wants them.
 expected<void> check(const record& rec);
 
 /// How far ahead of the clock a record may be dated where neither a mapping nor a schema says so.

@@ -126,3 +126,25 @@ TEST_CASE("the partition of a key never changes") {
   CHECK(partition_of("1", 8) == 0);
   CHECK(partition_of("troupe", 8) == 5);
 }
+
+TEST_CASE("when an item expires is a time: text becomes seconds, a number stays, anything else is refused") {
+  auto item = [](attribute_value expires) {
+    record rec;
+    rec.kind = record_kind::item;
+    rec.id = "1";
+    rec.item = "i";
+    rec.attributes = {{"expires", std::move(expires)}};
+    normalise(rec);
+    return rec;
+  };
+
+  CHECK(item("2024-03-01T12:00:00Z").attributes[0].value == attribute_value{1709294400.0});
+  CHECK(item("1709294400500").attributes[0].value == attribute_value{1709294400.5});
+  CHECK(item(1709294400e6).attributes[0].value == attribute_value{1709294400e6});
+  for (attribute_value good :
+       {attribute_value{"2024-03-01"}, attribute_value{1709294400.0}, attribute_value{0.0}})
+    CHECK(check(item(good)));
+  for (attribute_value bad : {attribute_value{"never"}, attribute_value{true}, attribute_value{1e300},
+                              attribute_value{text_list{"2024-03-01"}}})
+    CHECK_FALSE(check(item(bad)));
+}

@@ -33,7 +33,7 @@ struct candidate {
 };
 
 /// The items of a page that may be shown, with how they trend.
-std::vector<candidate> candidates_of(feature_store::feature_page page, double now_us) {
+std::vector<candidate> candidates_of(feature_store::feature_page page, timestamp now) {
   std::vector<candidate> out;
   const auto& columns = page.features.columns;
   for (std::size_t i = 0; i < page.ids.size() && columns.size() == 4; ++i) {
@@ -47,7 +47,8 @@ std::vector<candidate> candidates_of(feature_store::feature_page page, double no
                  ? columns[c].texts[i]
                  : std::string{};
     };
-    bool over = number(3) != 0 && number(3) <= now_us;
+    auto expires = number(3) == 0 ? std::nullopt : epoch_of(number(3));
+    bool over = expires && *expires <= now;
     if (number(0) > 0 && !feature_store::is_set(columns[1], i) && !over)
       out.push_back({number(0), {page.ids[i], words(2)}});
   }
@@ -139,7 +140,7 @@ private:
     bool last = page->last || page->ids.empty();
     auto after = last ? std::string{} : page->ids.back();
     seen_.add(page->features.applied);
-    auto more = candidates_of(std::move(*page), static_cast<double>(micros_of(wall_now())));
+    auto more = candidates_of(std::move(*page), wall_now());
     found_.insert(found_.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
     keep_best();
     if (!last)

@@ -16,6 +16,7 @@ struct trend {
   std::string item;
   double score = 1;
   bool hidden = false;
+  double expires = 0;
 };
 
 struct trending : gateway_parts, troupe::testing::actor_fixture {
@@ -41,12 +42,13 @@ struct trending : gateway_parts, troupe::testing::actor_fixture {
   void page(const fake_service::question& asked, const std::vector<trend>& rows, bool last = true) {
     flatbuffers::FlatBufferBuilder out;
     std::vector<std::string> ids;
-    std::vector<double> scores, hidden, none(rows.size());
+    std::vector<double> scores, hidden, expires, none(rows.size());
     std::vector<std::uint8_t> there(rows.size(), 1), missing(rows.size(), 0);
     for (const auto& each : rows) {
       ids.push_back(each.item);
       scores.push_back(each.score);
       hidden.push_back(each.hidden ? 1 : 0);
+      expires.push_back(each.expires);
     }
     auto column = [&](const char* name, const std::vector<double>& numbers, bool present) {
       auto label = out.CreateString(name);
@@ -62,7 +64,7 @@ struct trending : gateway_parts, troupe::testing::actor_fixture {
     };
     std::vector<flatbuffers::Offset<wire::FeatureColumn>> columns{
         column("item_trend.decayed", scores, true), column("item_card.hidden", hidden, true),
-        column("item_card.title", none, false), column("item_card.expires", none, false)};
+        column("item_card.title", none, false), column("item_card.expires", expires, true)};
     auto list = out.CreateVector(columns);
     auto seen = out.CreateVectorOfStructs(std::vector<wire::PartitionOffset>{{0, applied}});
     wire::FeaturesBuilder features{out};
@@ -124,6 +126,20 @@ TEST_CASE(
   gateway.run();
   gateway.open_deps();
   CHECK(gateway.listed() == names{"i3", "i4", "i1"});
+}
+
+TEST_CASE("an item that has expired is not in the list, whatever its time counts") {
+  trending gateway;
+  auto second = static_cast<double>(micros_of(wall_now())) / 1e6;
+
+  gateway.page(gateway.features.next(), {{"over, s", 1, false, second - 60},
+                                         {"over, ms", 1, false, (second - 60) * 1e3},
+                                         {"over, us", 1, false, (second - 60) * 1e6},
+                                         {"later, s", 9, false, second + 600},
+                                         {"later, ms", 8, false, (second + 600) * 1e3},
+                                         {"later, us", 7, false, (second + 600) * 1e6}});
+
+  CHECK(gateway.listed() == names{"later, s", "later, ms", "later, us"});
 }
 
 TEST_CASE("while the feature store is overloaded the list is what callers used and rankers showed most") {

@@ -2,6 +2,8 @@
 
 #include "services/ranker/client/rules.hpp"
 
+#include "common/core/time.hpp"
+
 #include <algorithm>
 
 namespace troupe::ranker {
@@ -16,15 +18,21 @@ attribute_value value_in(const feature_store::feature_column& column, std::size_
   return column.numbers.empty() ? 0.0 : column.numbers[row];
 }
 
+/// Microseconds of a time that an attribute holds; 0: none.
+std::int64_t instant_in(double number) {
+  auto at = number == 0 ? std::nullopt : epoch_of(number);
+  return at ? micros_of(*at) : 0;
+}
+
 void take_value(item_attributes& into, const std::string& feature,
                 const feature_store::feature_column& column, std::size_t row) {
   auto number = column.numbers.empty() ? 0 : column.numbers[row];
   if (feature == "item_card.hidden")
-    into.hidden = number != 0;
+    into.hidden = feature_store::is_set(column, row);
   else if (feature == "item_card.expires")
-    into.expires = static_cast<std::int64_t>(number);
+    into.expires = instant_in(number);
   else if (feature == "item_card.created")
-    into.created = static_cast<std::int64_t>(number);
+    into.created = instant_in(number);
   else if (feature == "item_trend.decayed")
     into.trend = number;
   else if (feature == "item_card.title" && !column.texts.empty())
