@@ -10,7 +10,8 @@
 
 namespace troupe {
 
-/// An open regular file that is read and written at offsets; closed when this ends. Errors name the file. Blocks.
+/// An open regular file that is read and written at offsets; closed when this ends. Errors name the file.
+/// Blocks.
 class raw_file {
 public:
   /// `flags` as open(2) takes them; a file that is made is for its owner alone.

@@ -92,8 +92,8 @@ void show_server(metrics::registry& registry, const std::shared_ptr<http::server
   });
 }
 
-/// Of the connections that the settings allow, as many as there are descriptors for: beside those that are kept
-/// as many again are for the fleet and for answers that the server is full.
+/// Of the connections that the settings allow, as many as there are descriptors for: beside those that are
+/// kept as many again are for the fleet and for answers that the server is full.
 std::uint32_t connections_that_fit(std::uint32_t wanted) {
   auto limit = descriptor_limit();
   auto most = limit - 2 * descriptors_kept();

@@ -1,8 +1,10 @@
 #include "services/validator/schema.hpp"
+#include "services/validator/schema_folder.hpp"
 
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 
@@ -127,6 +129,17 @@ closed = true
   REQUIRE(again.has_value());
   CHECK(to_toml(*again) == written);
   CHECK(written == text);
+}
+
+TEST_CASE("a pipe among the schemas is refused by what it is") {
+  testing::temp_dir dir;
+  REQUIRE(::mkfifo((dir / "pipe.toml").c_str(), 0600) == 0);
+  schema_folder folder{dir.path()};
+
+  auto refused = folder.refresh();
+
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().text.find("pipe.toml: it is a named pipe, not a regular file") != std::string::npos);
 }
 
 TEST_CASE("a schema file that is not there is named") {

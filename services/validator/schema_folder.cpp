@@ -1,21 +1,21 @@
 #include "services/validator/schema_folder.hpp"
 
+#include "common/core/file.hpp"
+
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 namespace troupe::validator {
 
 expected<std::vector<schema_folder::stamp>> schema_folder::look() const {
   std::vector<stamp> found;
   std::error_code err;
-  if (!std::filesystem::exists(folder_, err))
+  if (!std::filesystem::exists(folder_, err) && !err)
     return found;
   for (std::filesystem::directory_iterator at{folder_, err}, end; !err && at != end; at.increment(err)) {
     if (at->path().extension() != ".toml" || at->path().filename().string().starts_with("."))
       continue;
-    std::error_code gone; // A file may go while we look.
-    stamp each{at->path(), at->last_write_time(gone), gone ? 0 : at->file_size(gone)};
+    std::error_code gone, sizeless; // A file may go while we look; what is none is refused when it is read.
+    stamp each{at->path(), at->last_write_time(gone), at->file_size(sizeless)};
     if (!gone)
       found.push_back(std::move(each));
   }
@@ -34,13 +34,12 @@ expected<bool> schema_folder::refresh() {
   std::vector<schema> all;
   std::vector<schema_file> files;
   for (auto& each : found) {
-    std::ifstream in{each.file, std::ios::binary};
-    std::ostringstream text;
-    if (!in || !(text << in.rdbuf()))
-      return fail(ec::io_failed, "cannot read schema file {}", each.file.string());
-    TROUPE_TRY(schemas, parse_schemas(text.str(), each.file.string()));
+    auto text = read_file(each.file);
+    if (!text)
+      return with_context("reading a schema file", text.error());
+    TROUPE_TRY(schemas, parse_schemas(*text, each.file.string()));
     std::move(schemas.begin(), schemas.end(), std::back_inserter(all));
-    files.push_back({each.file.filename().string(), text.str()});
+    files.push_back({each.file.filename().string(), std::move(*text)});
   }
   auto book = rule_book::compile(std::move(all));
   if (!book)

@@ -18,7 +18,7 @@ struct file_source_options {
   std::string import;
   std::string key; ///< Where its position is kept.
   std::shared_ptr<const ingest_format::mapping> rules;
-  bool named = false; ///< The user named this very file.
+  bool named = false;  ///< The user named this very file.
   timestamp arrival{}; ///< Of records without a time: when the import began.
   std::size_t batch_rows = 2000;
   std::shared_ptr<const std::atomic<bool>> stop{}; ///< True: reading ends, with ec::canceled.
