@@ -1,5 +1,7 @@
 #include "services/ingest/log/event_log.hpp"
 
+#include "services/ingest/log/log_layout.hpp"
+
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
@@ -367,6 +369,36 @@ TEST_CASE("on a full disk no request is half in the log, and appending goes on w
     CHECK(total == (taken + 1) * 1000);
   }
   ::umount((dir / "disk").c_str());
+}
+
+TEST_CASE("in a log of before kinds were told apart events are known, and an item is added once more") {
+  testing::temp_dir dir;
+  append_request request;
+  auto& sold = request.records.emplace_back(event(1));
+  auto& item = request.records.emplace_back(event(2));
+  item.kind = record_kind::item;
+  item.type.clear(), item.user.clear(), item.value.reset();
+  {
+    store::options how;
+    how.families = {"log", "dedup", "source", "quarantine", "meta"};
+    how.large_values = {"log"};
+    how.layout = "event-log 1";
+    auto db = store::database::open(dir / "log", how).value();
+    store::write_batch batch;
+    for (auto* each : {&sold, &item})
+      batch.put(dedup_family, view(key_of(hash_wide(std::string_view{each->id}))),
+                number_key(content_hash(*each)));
+    REQUIRE(db->write(batch, store::durability::synced));
+  }
+  auto log = open_log(dir);
+
+  auto first = log->append(request).value();
+  auto again = log->append(request).value();
+
+  CHECK(first.added.duplicates == 1);
+  CHECK(first.added.items == 1);
+  CHECK(first.added.quarantined == 0);
+  CHECK(again.added.duplicates == 2);
 }
 
 TEST_CASE("a record without a time that comes again is the same record, whenever it comes") {
