@@ -1,5 +1,6 @@
 #include "common/event/row.hpp"
 
+#include "common/core/text_start.hpp"
 #include "common/json/identity.hpp"
 
 #include <algorithm>
@@ -47,7 +48,7 @@ bool is_empty(exact_value from) noexcept {
 }
 
 std::string shown(std::string_view text) {
-  return fmt::format("`{}{}`", text.substr(0, 60), text.size() > 60 ? "..." : "");
+  return fmt::format("`{}{}`", text_start(text, 60), text.size() > 60 ? "..." : "");
 }
 
 refusal unreadable(std::string_view field, std::string reason) {
@@ -138,7 +139,7 @@ std::optional<refusal> row_reader::read(exact_value row, std::optional<record_ki
     if (is_empty(each) || name == "kind" || among(of_the_lake, name))
       continue;
     if (!belongs(name, to.kind))
-      return unreadable(name, fmt::format("there is no field '{}' in a row of {}s", name.substr(0, 64),
+      return unreadable(name, fmt::format("there is no field '{}' in a row of {}s", text_start(name, 64),
                                           to_string(to.kind)));
     if (name == "untimed") {
       auto text = identity_of(each);
@@ -217,8 +218,8 @@ std::optional<refusal> row_reader::read_attributes(std::string_view name, exact_
       continue;
     auto value = read_attribute(each);
     if (!value)
-      return unreadable(name, fmt::format("{}.{} is {}, not a finite number", name, each.key().substr(0, 64),
-                                          shown(each.text())));
+      return unreadable(name, fmt::format("{}.{} is {}, not a finite number", name,
+                                          text_start(each.key(), 64), shown(each.text())));
     to.attributes.push_back({std::string{each.key()}, std::move(*value)});
   }
   return std::nullopt;

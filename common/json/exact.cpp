@@ -1,5 +1,6 @@
 #include "common/json/exact.hpp"
 
+#include "common/core/text_start.hpp"
 #include "common/json/quote.hpp"
 
 #include <simdjson.h>
@@ -103,7 +104,7 @@ struct exact_document::state {
     else if (is_number(token))
       put(key, kind::number, token);
     else
-      return fail_with(fmt::format("`{}` is no value", token.substr(0, 32)));
+      return fail_with(fmt::format("`{}` is no value", text_start(token, 32)));
     return true;
   }
 
@@ -118,7 +119,7 @@ struct exact_document::state {
       return false;
     for (auto each : list) {
       ondemand::value value;
-      if (failed(std::move(each).get(value)) || !take(value, {}, depth + 1))
+      if (failed(simdjson::simdjson_result<ondemand::value>{each}.get(value)) || !take(value, {}, depth + 1))
         return false;
     }
     nodes[at].size = static_cast<std::uint32_t>(nodes.size() - at);
@@ -161,7 +162,7 @@ struct exact_document::state {
       else
         twice = !names.insert(nodes[i].key).second;
       if (twice)
-        return fail_with(fmt::format("`{}` stands twice in one object", nodes[i].key.substr(0, 64)));
+        return fail_with(fmt::format("`{}` stands twice in one object", text_start(nodes[i].key, 64)));
     }
     return true;
   }

@@ -1,5 +1,7 @@
 #include "common/json/identity.hpp"
 
+#include "common/core/text_start.hpp"
+
 namespace troupe {
 
 expected<std::string_view> identity_of(exact_value what) {
@@ -10,7 +12,7 @@ expected<std::string_view> identity_of(exact_value what) {
     if (!what.is_whole())
       return fail(ec::invalid_argument,
                   "{} is no name: of numbers only whole ones without an exponent are; write it as a text",
-                  what.text().substr(0, 64));
+                  text_start(what.text(), 64));
     return what.text();
   case exact_value::kind::flag:
   case exact_value::kind::text:

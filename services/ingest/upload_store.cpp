@@ -3,6 +3,7 @@
 #include "common/core/file_sync.hpp"
 #include "common/core/make_folder.hpp"
 #include "common/core/raw_file.hpp"
+#include "common/core/text_start.hpp"
 #include "common/log/log.hpp"
 
 #include <fcntl.h>
@@ -63,7 +64,7 @@ expected<fs::path> upload_store::place(std::string_view what) const {
     return fail(ec::invalid_argument,
                 "'{}' names no file that can be sent: an upload is {} hexadecimal digits, a file in it has a "
                 "relative path without . and .. of at most {} bytes",
-                what.substr(0, 200), digits, longest_path);
+                text_start(what, 200), digits, longest_path);
   auto files = how_.folder / upload / "files";
   return slash == what.npos ? files : files / what.substr(slash + 1);
 }

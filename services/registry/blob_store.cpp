@@ -4,6 +4,7 @@
 #include "common/core/file_sync.hpp"
 #include "common/core/make_folder.hpp"
 #include "common/core/raw_file.hpp"
+#include "common/core/text_start.hpp"
 #include "common/log/log.hpp"
 
 #include <fcntl.h>
@@ -31,7 +32,7 @@ unexpected<error> refused(std::string_view doing, const fs::path& path) {
 expected<void> check_name(std::string_view sha256) {
   if (!artefact::is_sha256(sha256))
     return fail(ec::invalid_argument, "'{}' is not a SHA-256 (64 lower-case hexadecimal digits)",
-                sha256.substr(0, 80));
+                text_start(sha256, 80));
   return {};
 }
 

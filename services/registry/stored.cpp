@@ -1,6 +1,7 @@
 #include "services/registry/stored.hpp"
 
 #include "common/core/plain_name.hpp"
+#include "common/core/text_start.hpp"
 #include "common/event/record.hpp"
 
 namespace troupe::registry {
@@ -29,7 +30,7 @@ expected<void> check_name(std::string_view kind, std::string_view name) {
     return {};
   return fail(ec::invalid_argument,
               "{} '{}' cannot be called so: a name has 1 to 128 letters, digits, - _ and ., the first no dot",
-              kind, name.substr(0, 128));
+              kind, text_start(name, 128));
 }
 
 } // namespace troupe::registry

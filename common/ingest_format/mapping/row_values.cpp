@@ -1,6 +1,7 @@
 #include "common/ingest_format/mapping/row_values.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/core/text_start.hpp"
 #include "common/json/identity.hpp"
 
 #include <algorithm>
@@ -23,7 +24,7 @@ std::string described(const bound_source& from) {
 }
 
 std::string shown(std::string_view text) {
-  return fmt::format("`{}{}`", text.substr(0, 60), text.size() > 60 ? "..." : "");
+  return fmt::format("`{}{}`", text_start(text, 60), text.size() > 60 ? "..." : "");
 }
 
 bool row_values::is_null(std::string_view text) const noexcept {

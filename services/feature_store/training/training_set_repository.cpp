@@ -3,6 +3,7 @@
 #include "common/core/file_sync.hpp"
 #include "common/core/plain_name.hpp"
 #include "common/core/raw_file.hpp"
+#include "common/core/text_start.hpp"
 #include "common/core/time.hpp"
 #include "common/log/log.hpp"
 
@@ -58,7 +59,7 @@ expected<void> check_name(const std::string& name) {
       ec::invalid_argument,
       "\"{}\" cannot be the name of a training set: 1 to 128 letters, digits, - _ and ., the first of "
       "them no dot",
-      name.substr(0, 200));
+      text_start(name, 200));
 }
 
 /// So that the disk has all of it before it gets its place.
@@ -176,7 +177,7 @@ training_set_repository::read(const std::string& name, const std::string& file, 
                 about.content_sha256, content_sha256);
   auto known = found->second.files.find(file);
   if (known == found->second.files.end())
-    return fail(ec::not_found, "training set {} has no file \"{}\"", name, file.substr(0, 200));
+    return fail(ec::not_found, "training set {} has no file \"{}\"", name, text_start(file, 200));
   page out;
   out.size = known->second;
   out.set_bytes = about.bytes;

@@ -5,6 +5,7 @@
 #include "services/gateway/http/routes.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/core/text_start.hpp"
 #include "common/net/payload.hpp"
 
 #include <sodium.h>
@@ -279,7 +280,7 @@ expected<recommend_request> parse_query(const http::query_values& query) {
   if (auto explain = query.find("explain")) {
     out.explain = *explain == "" || *explain == "true" || *explain == "1";
     if (!out.explain && *explain != "false" && *explain != "0")
-      return fail(ec::invalid_argument, "explain is '{}', not true or false", explain->substr(0, 32));
+      return fail(ec::invalid_argument, "explain is '{}', not true or false", text_start(*explain, 32));
   }
   for (const auto& [name, value] : query.all())
     if (name == "exclude")

@@ -3,6 +3,7 @@
 #include "services/gateway/gateway_deps.hpp"
 #include "services/gateway/http/routes.hpp"
 
+#include "common/core/text_start.hpp"
 #include "common/http/problem.hpp"
 
 #include <sodium.h>
@@ -146,7 +147,7 @@ expected<void> read_query(exchange& one) {
       std::string names;
       for (auto word : known)
         names += fmt::format("{}{}", names.empty() ? "" : ", ", word.substr(0, word.find('[')));
-      return fail(ec::invalid_argument, "there is no query parameter '{}' here, {}", name.substr(0, 64),
+      return fail(ec::invalid_argument, "there is no query parameter '{}' here, {}", text_start(name, 64),
                   names.empty() ? "nor any other" : "only " + names);
     }
     if (name != "filter" && (!valid_utf8(each->second) || holds_control(each->second)))

@@ -1,6 +1,7 @@
 #include "services/gateway/http/request_body.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/core/text_start.hpp"
 #include "common/event/row.hpp"
 #include "common/json/exact.hpp"
 #include "common/json/identity.hpp"
@@ -43,7 +44,8 @@ expected<double> number_in(std::string_view field, exact_value value) {
     return fail(ec::invalid_argument, "{} is {}, not a number", field, kind_name(value));
   if (auto number = value.number())
     return *number;
-  return fail(ec::invalid_argument, "{} is {}, more than a number can be", field, value.text().substr(0, 64));
+  return fail(ec::invalid_argument, "{} is {}, more than a number can be", field,
+              text_start(value.text(), 64));
 }
 
 expected<bool> flag_in(std::string_view field, exact_value value) {
@@ -76,7 +78,7 @@ expected<std::vector<attribute>> attributes_in(std::string_view field, exact_val
       continue;
     auto read = read_attribute(each);
     if (!read)
-      return fail(ec::invalid_argument, "{}.{} is not a finite number", field, each.key().substr(0, 64));
+      return fail(ec::invalid_argument, "{}.{} is not a finite number", field, text_start(each.key(), 64));
     out.push_back({std::string{each.key()}, std::move(*read)});
   }
   return out;
@@ -219,7 +221,7 @@ expected<std::uint32_t> parse_n(std::string_view text) {
   std::uint32_t n = 0;
   auto [end, err] = std::from_chars(text.data(), text.data() + text.size(), n);
   if (err != std::errc{} || end != text.data() + text.size() || n < 1 || n > 1'000)
-    return fail(ec::invalid_argument, "n is '{}', not 1 to 1000", text.substr(0, 32));
+    return fail(ec::invalid_argument, "n is '{}', not 1 to 1000", text_start(text, 32));
   return n;
 }
 
@@ -231,7 +233,7 @@ expected<std::uint8_t> op_of(std::string_view text) {
   auto found = std::ranges::find(ops, text);
   if (found == ops.end())
     return fail(ec::invalid_argument, "op is '{}', not equals, contains, at_least, at_most or one_of",
-                text.substr(0, 32));
+                text_start(text, 32));
   return static_cast<std::uint8_t>(found - ops.begin());
 }
 
@@ -270,7 +272,7 @@ expected<filter> filter_in(exact_value from) {
       }
       kind = kind_name(value);
     } else
-      return fail(ec::invalid_argument, "there is no field '{}' in a filter", name.substr(0, 64));
+      return fail(ec::invalid_argument, "there is no field '{}' in a filter", text_start(name, 64));
   }
   if (out.attribute.empty() || !op || !given)
     return fail(ec::invalid_argument, "a filter has attribute, op and value");
@@ -293,7 +295,7 @@ expected<filter> parse_filter(std::string_view text) {
   auto name = rest.find(':');
   auto value = name == std::string_view::npos ? name : rest.find(':', name + 1);
   if (value == std::string_view::npos || name == 0)
-    return fail(ec::invalid_argument, "filter is '{}', not attribute:op:value", text.substr(0, 64));
+    return fail(ec::invalid_argument, "filter is '{}', not attribute:op:value", text_start(text, 64));
   out.attribute = rest.substr(0, name);
   TROUPE_TRY(op, op_of(rest.substr(name + 1, value - name - 1)));
   out.op = op;
@@ -305,7 +307,7 @@ expected<filter> parse_filter(std::string_view text) {
   if (ops[op] == "at_least" || ops[op] == "at_most") {
     if (!number)
       return fail(ec::invalid_argument, "the value of {} is '{}', not a number", ops[op],
-                  given.substr(0, 32));
+                  text_start(given, 32));
   } else if (ops[op] == "one_of") {
     for (std::size_t from = 0; from <= given.size();) {
       auto comma = std::min(given.find(',', from), given.size());
@@ -355,7 +357,7 @@ expected<recommend_request> parse_recommend_request(std::string_view body) {
       out.explain = flag;
     } else
       return fail(ec::invalid_argument, "there is no field '{}' in a request for recommendations",
-                  name.substr(0, 64));
+                  text_start(name, 64));
   }
   return out;
 }

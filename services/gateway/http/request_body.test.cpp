@@ -51,6 +51,21 @@ TEST_CASE("a wrong row says why and does not take the others with it") {
   CHECK((*rows)[3].refused == "there is no field 'colour' in a row of events");
 }
 
+TEST_CASE("what a refusal quotes is UTF-8, wherever it is cut") {
+  std::string accents;
+  for (int i = 0; i < 100; ++i)
+    accents += "\xc3\xa9";
+  for (const char* before : {"", "x"}) {
+    auto rows = parse_rows("[{\"" + (before + accents) + "\":1},{\"value\":\"" + (before + accents) + "\"}]",
+                           rules_of(record_kind::event));
+    REQUIRE(rows);
+    for (const auto& each : *rows) {
+      CHECK(!each.refused.empty());
+      CHECK_MESSAGE(valid_utf8(each.refused), each.refused);
+    }
+  }
+}
+
 TEST_CASE("a body that is no JSON, empty or too long is refused as a whole") {
   auto rules = rules_of(record_kind::event);
   for (const char* bad : {"", "  \n", "[1,", "hello", "[1] 2", "{\"type\":", "{\n{\n"}) {
