@@ -7,14 +7,14 @@
 
 namespace troupe {
 
-blocking_pool::blocking_pool(options how, metrics::registry& registry)
-    : how_{std::move(how)}, queued_{registry.gauge("troupe_pool_queued_tasks",
-                                                   "Tasks that wait for a thread of the pool.",
-                                                   {{"pool", how_.name}})},
+blocking_pool::blocking_pool(options options, metrics::registry& registry)
+    : options_{std::move(options)}, queued_{registry.gauge("troupe_pool_queued_tasks",
+                                                           "Tasks that wait for a thread of the pool.",
+                                                           {{"pool", options_.name}})},
       refused_{registry.counter("troupe_pool_refused_total", "Tasks refused because the pool was full.",
-                                {{"pool", how_.name}})} {
-  for (std::size_t i = 0; i < std::max<std::size_t>(how_.threads, 1); ++i) {
-    name_thread(threads_.emplace_back([this] { run(); }), how_.name);
+                                {{"pool", options_.name}})} {
+  for (std::size_t i = 0; i < std::max<std::size_t>(options_.threads, 1); ++i) {
+    name_thread(threads_.emplace_back([this] { run(); }), options_.name);
   }
 }
 
@@ -31,9 +31,9 @@ blocking_pool::~blocking_pool() {
 expected<void> blocking_pool::post(std::function<void()> task) {
   {
     std::lock_guard lock{mutex_};
-    if (tasks_.size() >= how_.bound) {
+    if (tasks_.size() >= options_.bound) {
       refused_.add();
-      return fail(ec::overloaded, "{} tasks wait for the pool {}", how_.bound, how_.name);
+      return fail(ec::overloaded, "{} tasks wait for the pool {}", options_.bound, options_.name);
     }
     tasks_.push_back(std::move(task));
     queued_.set(static_cast<double>(tasks_.size()));

@@ -31,7 +31,7 @@ public:
     std::size_t bound = 1024; ///< Tasks that may wait for a thread.
   };
 
-  blocking_pool(options how, metrics::registry& registry);
+  blocking_pool(options options, metrics::registry& registry);
   ~blocking_pool();
   blocking_pool(const blocking_pool&) = delete;
   blocking_pool& operator=(const blocking_pool&) = delete;
@@ -43,7 +43,7 @@ public:
 private:
   void run();
 
-  options how_;
+  options options_;
   metrics::gauge queued_;
   metrics::counter refused_;
   std::mutex mutex_;

@@ -50,9 +50,9 @@ expected<void> component_runner::start(const component_list& components,
   return {};
 }
 
-void component_runner::ended(const caf::actor_addr& who) {
+void component_runner::ended(const caf::actor_addr& address) {
   for (auto& item : started_)
-    if (item.address == who)
+    if (item.address == address)
       item.ended = true;
 }
 

@@ -50,7 +50,7 @@ private:
   };
 
   bool stop_one(running& item, deadline by);
-  void ended(const caf::actor_addr& who);
+  void ended(const caf::actor_addr& address);
 
   service_context& context_;
   caf::scoped_actor self_;

@@ -86,7 +86,8 @@ http::response admin(const http::request& asked, const metrics::registry& regist
   bool known = asked.path == "/metrics" || asked.path == "/health/live" || asked.path == "/health/ready";
   bool about = asked.method == "OPTIONS" && (known || asked.path == "*");
   if (about || (known && asked.method != "GET" && asked.method != "HEAD"))
-    return {about ? 204u : 405u, "text/plain; charset=utf-8", "only GET\n", {{"Allow", "GET, HEAD, OPTIONS"}}};
+    return {
+        about ? 204u : 405u, "text/plain; charset=utf-8", "only GET\n", {{"Allow", "GET, HEAD, OPTIONS"}}};
   if (asked.path == "/metrics")
     return {200, "text/plain; version=0.0.4; charset=utf-8", registry.text()};
   if (asked.path == "/health/live")
@@ -119,7 +120,7 @@ void export_health(metrics::registry& registry, const std::shared_ptr<health>& s
 
 struct launch {
   std::string name;
-  std::string who; ///< For the log.
+  std::string identity; ///< For the log.
   flags given;
   catalog_ptr catalog;
   const service_entry* entry = nullptr;
@@ -181,8 +182,8 @@ int probe(const launch& start) {
   return answer->status == 200 ? 0 : exit_failed;
 }
 
-void say_ready(const launch& start, std::string_view who) {
-  log::info("ready", "{} is ready at {}", who, start.entry->binds[start.given.replica]);
+void say_ready(const launch& start, std::string_view identity) {
+  log::info("ready", "{} is ready at {}", identity, start.entry->binds[start.given.replica]);
   if (start.given.ready_fd >= 0) {
     (void)!::write(start.given.ready_fd, "ready\n", 6);
     ::close(start.given.ready_fd);
@@ -210,14 +211,15 @@ void take_changed_catalog(const launch& start, service_context& context) {
     return;
   auto entry = context.catalog()->find(start.name);
   if (!entry)
-    return log::warn("catalog-refused", "{} runs on, and is no longer in the catalog {}", context.who(),
+    return log::warn("catalog-refused", "{} runs on, and is no longer in the catalog {}", context.identity(),
                      context.catalog()->file().string());
   if (auto settings = settings_of(start, **entry)) {
     auto level = settings->values.find("log_level");
     const auto* name = level == settings->values.end() ? nullptr : std::get_if<std::string>(&level->second);
-    log::start({.identity = start.who, .least = log::level_of(name ? *name : runtime_config{}.log_level)});
+    log::start(
+        {.identity = start.identity, .least = log::level_of(name ? *name : runtime_config{}.log_level)});
   }
-  log::info("catalog-changed", "{} took the changed catalog {}: {}", context.who(),
+  log::info("catalog-changed", "{} took the changed catalog {}: {}", context.identity(),
             context.catalog()->file().string(), describe_change(*changed));
 }
 
@@ -230,12 +232,12 @@ int serve(const launch& start, service_context& context, component_runner& runne
   while (!signals.asked_to_stop()) {
     if (auto dead = runner.wait(announced ? 500ms : 20ms)) {
       context.health()->add(context.health(), "service").failed(*dead);
-      log::error("component-died", "{} stops because {}", context.who(), dead->text);
+      log::error("component-died", "{} stops because {}", context.identity(), dead->text);
       return exit_failed;
     }
     if (!announced && context.health()->read().ready) {
       announced = true;
-      say_ready(start, context.who());
+      say_ready(start, context.identity());
     }
     if (std::chrono::steady_clock::now() < next_look)
       continue;
@@ -305,7 +307,7 @@ int live(const launch& start, const list_components& list, const service_config&
       state->set_phase(health::phase::draining);
       auto now = context.catalog()->find(start.name); // It may have changed since the start.
       auto drain = now ? (*now)->drain_timeout : start.entry->drain_timeout;
-      log::info("stopping", "{} stops, within {}", context.who(),
+      log::info("stopping", "{} stops, within {}", context.identity(),
                 to_duration_text(std::chrono::microseconds{drain}));
       signals.end_within(drain + 5s);
       if (!runner.stop(deadline::in(drain)))
@@ -354,8 +356,8 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
   keep_to_ourselves();
   raise_descriptor_limit();
   // Under a supervisor every line already carries the name.
-  start.who = given.ready_fd >= 0 ? std::string{} : fmt::format("{}/{}", start.name, given.replica);
-  log::start({.identity = start.who});
+  start.identity = given.ready_fd >= 0 ? std::string{} : fmt::format("{}/{}", start.name, given.replica);
+  log::start({.identity = start.identity});
   if (given.probe)
     return probe(start);
   auto keys = prepare(start, config);
@@ -365,7 +367,7 @@ int run_service(const std::string& name, int argc, char** argv, const list_compo
     std::cout << keys->show();
     return 0;
   }
-  log::start({.identity = start.who, .least = log::level_of(start.runtime.log_level)});
+  log::start({.identity = start.identity, .least = log::level_of(start.runtime.log_level)});
   auto shown = keys->show();
   std::ranges::replace(shown, '\n', ' ');
   log::info("configuration", "{}/{} runs with {}", start.name, given.replica, shown);

@@ -42,7 +42,7 @@ public:
   std::uint32_t replica() const noexcept { return parts_.replica; }
 
   /// `ingest/0`: for logs and as the caller of messages.
-  std::string who() const { return parts_.service + "/" + std::to_string(parts_.replica); }
+  std::string identity() const { return parts_.service + "/" + std::to_string(parts_.replica); }
 
   /// The folder this replica keeps its state in. Exists; nobody else writes there.
   const std::filesystem::path& data() const noexcept { return parts_.data; }

@@ -275,20 +275,20 @@ expected<void> check_together(const std::string& file, const std::vector<service
   std::map<std::string, std::string> ports;
   for (const auto& entry : services) {
     for (std::uint32_t replica = 0; replica < entry.replicas; ++replica) {
-      auto who = fmt::format("{}/{}", entry.name, replica);
-      auto [other, fresh] = endpoints.emplace(entry.endpoints[replica], who);
+      auto identity = fmt::format("{}/{}", entry.name, replica);
+      auto [other, fresh] = endpoints.emplace(entry.endpoints[replica], identity);
       if (!fresh)
         return fail(ec::invalid_argument,
                     "{}: {} and {} have the same endpoint {}; put {{replica}} or a port ending in + into it",
-                    file, other->second, who, entry.endpoints[replica]);
+                    file, other->second, identity, entry.endpoints[replica]);
       if (entry.admin_port == 0)
         continue;
-      auto port = fmt::format("{}{}:{}", entry.own_hosts ? who + " " : "", entry.admin_address,
+      auto port = fmt::format("{}{}:{}", entry.own_hosts ? identity + " " : "", entry.admin_address,
                               entry.port_of(entry.admin_port, replica));
-      auto [holder, free] = ports.emplace(port, who);
+      auto [holder, free] = ports.emplace(port, identity);
       if (!free)
         return fail(ec::invalid_argument, "{}: {} and {} have the same admin address {}", file,
-                    holder->second, who, port);
+                    holder->second, identity, port);
     }
     for (const auto& need : entry.needs)
       if (std::ranges::find(services, need, &service_entry::name) == services.end())

@@ -408,9 +408,9 @@ private:
 
 } // namespace
 
-void hub::leave(connection* who) {
+void hub::leave(connection* leaving) {
   std::lock_guard lock{mutex};
-  open.erase(who);
+  open.erase(leaving);
   if (open.empty())
     emptied.notify_all();
 }
@@ -419,7 +419,7 @@ std::vector<std::shared_ptr<connection>> hub::select(const std::function<bool(co
   std::vector<std::shared_ptr<connection>> out;
   {
     std::lock_guard lock{mutex};
-    for (auto& [who, weak] : open)
+    for (auto& [key, weak] : open)
       if (auto held = weak.lock())
         out.push_back(std::move(held));
   }

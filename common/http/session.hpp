@@ -49,7 +49,7 @@ struct hub {
   std::atomic<std::uint64_t> body_bytes{0}; ///< Of requests that are not answered yet.
 
   /// Of a connection that ends.
-  void leave(connection* who);
+  void leave(connection* leaving);
 
   /// The open connections that are `wanted`, held.
   std::vector<std::shared_ptr<connection>> select(const std::function<bool(const connection&)>& wanted);

@@ -81,7 +81,7 @@ expected<component> endpoint_component(service_context& context, handler_map han
   auto folder = context.catalog()->folder();
   endpoint_options options;
   options.address = entry.binds.at(context.replica());
-  options.identity = context.who();
+  options.identity = context.identity();
   options.max_in_flight = entry.max_in_flight;
   options.on_drain = std::move(on_drain);
   if (entry.curve.enabled()) {
@@ -141,7 +141,7 @@ expected<component> endpoint_component(service_context& context, handler_map han
 
 expected<std::shared_ptr<client>> open_client(service_context& context, std::string_view service) {
   TROUPE_TRY(options,
-             options_towards(*context.catalog(), service, context.who(), context.entry().curve.secret));
+             options_towards(*context.catalog(), service, context.identity(), context.entry().curve.secret));
   TROUPE_TRY(opened, client::open(std::move(options)));
   std::shared_ptr<client> shared{std::move(opened)};
   using c = client_counters;

@@ -200,7 +200,7 @@ void* connection::handle() const noexcept {
   return state_->handle;
 }
 
-expected<connection> connection::open(const options& how) {
+expected<connection> connection::open(const options& options) {
   duckdb_config config = nullptr;
   if (duckdb_create_config(&config) == DuckDBError)
     return fail(ec::internal, "cannot make a DuckDB configuration");
@@ -208,17 +208,17 @@ expected<connection> connection::open(const options& how) {
   // Nothing is fetched from the network behind the user's back.
   set("autoinstall_known_extensions", "false");
   set("autoload_known_extensions", "false");
-  if (how.memory_limit_bytes > 0)
-    set("memory_limit", fmt::format("{}B", how.memory_limit_bytes));
-  if (how.threads > 0)
-    set("threads", std::to_string(how.threads));
-  if (!how.temp_directory.empty())
-    set("temp_directory", how.temp_directory.string());
-  if (how.read_only)
+  if (options.memory_limit_bytes > 0)
+    set("memory_limit", fmt::format("{}B", options.memory_limit_bytes));
+  if (options.threads > 0)
+    set("threads", std::to_string(options.threads));
+  if (!options.temp_directory.empty())
+    set("temp_directory", options.temp_directory.string());
+  if (options.read_only)
     set("access_mode", "READ_ONLY");
   auto base = std::make_shared<database>();
   char* why = nullptr;
-  auto path = how.file.empty() ? std::string{":memory:"} : how.file.string();
+  auto path = options.file.empty() ? std::string{":memory:"} : options.file.string();
   auto opened = duckdb_open_ext(path.c_str(), &base->handle, config, &why);
   duckdb_destroy_config(&config);
   if (opened == DuckDBError) {

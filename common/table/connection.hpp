@@ -85,7 +85,7 @@ private:
 /// `another()`, which sees the same tables. `interrupt` alone may be called from any thread.
 class connection {
 public:
-  static expected<connection> open(const options& how = {});
+  static expected<connection> open(const options& options = {});
 
   connection(connection&&) noexcept;
   connection& operator=(connection&&) noexcept;

@@ -188,7 +188,7 @@ parquet_writer::~parquet_writer() = default;
 
 expected<std::unique_ptr<parquet_writer>> parquet_writer::open(const std::filesystem::path& path,
                                                                std::vector<column_spec> columns,
-                                                               parquet_options how) {
+                                                               parquet_options options) {
   auto made = std::make_unique<state>();
   made->path = path;
   made->part = path;
@@ -202,7 +202,7 @@ expected<std::unique_ptr<parquet_writer>> parquet_writer::open(const std::filesy
   TROUPE_CHECK(register_feed(*made->base, made->rows));
   auto sql = fmt::format(
       "COPY (SELECT * FROM troupe_rows()) TO {} (FORMAT parquet, COMPRESSION {}, ROW_GROUP_SIZE {})",
-      sql_text(made->part.string()), sql_text(how.compression), how.row_group_rows);
+      sql_text(made->part.string()), sql_text(options.compression), options.row_group_rows);
   made->thread = std::thread{[at = made.get(), sql] {
     at->outcome = at->base->run(sql);
     std::lock_guard lock{at->rows->mutex};

@@ -25,7 +25,7 @@ struct parquet_options {
 class parquet_writer final : public row_writer {
 public:
   static expected<std::unique_ptr<parquet_writer>>
-  open(const std::filesystem::path& path, std::vector<column_spec> columns, parquet_options how = {});
+  open(const std::filesystem::path& path, std::vector<column_spec> columns, parquet_options options = {});
   ~parquet_writer() override;
 
   /// Completes the file; gives its size in bytes.

@@ -141,25 +141,25 @@ expected<http::server_options> server_options_of(const service_context& context,
 
 expected<component> make_state(service_context& context, const std::shared_ptr<wiring>& made) {
   const auto& settings = context.config<config>();
-  gateway_deps::options how;
-  how.identity = context.who();
-  how.settings = context.shared_config<config>();
-  how.behind.ingest = open_backend(context, "ingest", *made);
-  how.behind.features = open_backend(context, "feature-store", *made);
-  how.behind.registry = open_backend(context, "registry", *made);
-  how.behind.deployer = open_backend(context, "deployer", *made);
-  how.behind.ranker = open_backend(context, "ranker", *made);
+  gateway_deps::open_options options;
+  options.identity = context.identity();
+  options.settings = context.shared_config<config>();
+  options.behind.ingest = open_backend(context, "ingest", *made);
+  options.behind.features = open_backend(context, "feature-store", *made);
+  options.behind.registry = open_backend(context, "registry", *made);
+  options.behind.deployer = open_backend(context, "deployer", *made);
+  options.behind.ranker = open_backend(context, "ranker", *made);
   auto entry = context.entry();
   if (entry.replicas > 1 && std::ranges::find(entry.calls, entry.name) != entry.calls.end())
-    how.peers.gateways = open_backend(context, entry.name, *made);
-  how.peers.self = context.replica();
-  how.peers.steady = entry.least_replicas != 0 ? entry.least_replicas : entry.replicas;
-  how.health = context.health();
-  how.metrics = &context.metrics();
-  how.state = context.data() / "state";
-  how.key_file = settings.api_keys.empty() ? context.catalog()->data() / "api-keys.toml"
-                                           : context.catalog()->resolve(settings.api_keys);
-  TROUPE_TRY(deps, gateway_deps::open(std::move(how)));
+    options.peers.gateways = open_backend(context, entry.name, *made);
+  options.peers.self = context.replica();
+  options.peers.steady = entry.least_replicas != 0 ? entry.least_replicas : entry.replicas;
+  options.health = context.health();
+  options.metrics = &context.metrics();
+  options.state = context.data() / "state";
+  options.key_file = settings.api_keys.empty() ? context.catalog()->data() / "api-keys.toml"
+                                               : context.catalog()->resolve(settings.api_keys);
+  TROUPE_TRY(deps, gateway_deps::open(std::move(options)));
   made->deps = std::move(deps);
   made->pool =
       std::make_unique<blocking_pool>(blocking_pool::options{"gateway-store", 1, 64}, context.metrics());

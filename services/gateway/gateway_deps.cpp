@@ -7,17 +7,17 @@
 
 namespace troupe::gateway {
 
-expected<std::shared_ptr<gateway_deps>> gateway_deps::open(options how) {
+expected<std::shared_ptr<gateway_deps>> gateway_deps::open(open_options options) {
   if (::sodium_init() < 0)
     return fail(ec::internal, "libsodium does not start");
   auto made = std::make_shared<gateway_deps>();
-  made->settings = how.settings;
-  made->behind = how.behind;
-  made->how = std::move(how);
+  made->settings = options.settings;
+  made->behind = options.behind;
+  made->options = std::move(options);
   const auto& settings = *made->settings;
-  TROUPE_TRY(keys, key_ring::open(made->how.key_file));
+  TROUPE_TRY(keys, key_ring::open(made->options.key_file));
   made->keys = std::move(keys);
-  TROUPE_TRY(database, open_state_database(made->how.state));
+  TROUPE_TRY(database, open_state_database(made->options.state));
   made->database = std::move(database);
   TROUPE_TRY(outbox,
              impression_outbox::open(made->database, {settings.queue_answers, settings.sync_impressions}));
@@ -26,7 +26,7 @@ expected<std::shared_ptr<gateway_deps>> gateway_deps::open(options how) {
       made->database, request_log::options{settings.inspect_recent, settings.inspect_ttl});
   made->row_times = std::make_unique<idempotency_store>(made->database);
   made->state = std::make_unique<gateway_state>(made->database);
-  made->seen = std::make_unique<request_metrics>(*made->how.metrics);
+  made->seen = std::make_unique<request_metrics>(*made->options.metrics);
   TROUPE_TRY(table, made->state->get_state(routing_state));
   if (table)
     if (auto read = routing_table::read(chunk::own(std::move(*table))))

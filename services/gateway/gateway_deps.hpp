@@ -27,7 +27,7 @@ inline constexpr std::string_view routing_state = "routing", fallback_state = "t
 
 /// What the requests and the actors of one gateway share. What changes guards itself: any thread.
 struct gateway_deps {
-  struct options {
+  struct open_options {
     std::string identity = "gateway/0"; ///< Of this replica.
     std::shared_ptr<const config> settings;
     backends behind;
@@ -39,7 +39,7 @@ struct gateway_deps {
   };
 
   /// Opens the database and reads what outlived the last process. Blocks.
-  static expected<std::shared_ptr<gateway_deps>> open(options how);
+  static expected<std::shared_ptr<gateway_deps>> open(open_options options);
 
   /// Of all other gateways and ours: what was kept of a request, as JSON; ec::not_found. Blocks for a read.
   expected<std::string> inspection(const std::string& request_id) const;
@@ -47,7 +47,7 @@ struct gateway_deps {
   /// More than three quarters of what may be in flight is: what callers do not see is left out.
   bool busy() const noexcept { return in_flight > settings->max_in_flight / 4 * 3; }
 
-  options how;
+  open_options options;
   std::shared_ptr<const config> settings;
   backends behind;
   std::shared_ptr<store::database> database;

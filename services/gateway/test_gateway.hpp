@@ -42,9 +42,9 @@ struct fake_service {
     net::client::done then;
     net::trace_context trace;
 
-    void answer(chunk with) const {
+    void answer(chunk payload) const {
       net::reply made;
-      made.payload = std::move(with);
+      made.payload = std::move(payload);
       then(std::move(made));
     }
     /// What another service would answer it with.
@@ -139,18 +139,18 @@ struct gateway_parts {
     if (deps)
       deps->outbox->stop();
     deps.reset();
-    gateway_deps::options how;
-    how.settings = settings;
-    how.peers = peers;
-    how.metrics = &numbers;
-    how.state = folder / "state";
-    how.key_file = folder / "api-keys.toml";
+    gateway_deps::open_options options;
+    options.settings = settings;
+    options.peers = peers;
+    options.metrics = &numbers;
+    options.state = folder / "state";
+    options.key_file = folder / "api-keys.toml";
     if (sockets)
-      how.behind = *sockets;
+      options.behind = *sockets;
     else if (!nobody)
-      how.behind = {ingest.behind(), features.behind(feature_replicas), registry.behind(), deployer.behind(),
-                    ranker.behind()};
-    deps = gateway_deps::open(std::move(how)).value();
+      options.behind = {ingest.behind(), features.behind(feature_replicas), registry.behind(),
+                        deployer.behind(), ranker.behind()};
+    deps = gateway_deps::open(std::move(options)).value();
   }
 };
 

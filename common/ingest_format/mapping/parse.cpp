@@ -365,32 +365,32 @@ file_rule read_file(context& at, const toml::table& table) {
     made.patterns = at.texts(*pattern, "pattern");
   if (made.patterns.empty())
     at.fail_at(table.source(), "[[file]] needs a pattern, such as \"*.csv\"");
-  auto& how = made.options;
+  auto& options = made.options;
   if (auto* node = table.get("format")) {
     auto name = at.text(table, "format");
     if (name == "csv")
-      how.format = file_format::csv;
+      options.format = file_format::csv;
     else if (name == "jsonl")
-      how.format = file_format::json_lines;
+      options.format = file_format::json_lines;
     else if (name == "parquet")
-      how.format = file_format::parquet;
+      options.format = file_format::parquet;
     else if (name != "auto")
       at.fail_at(node->source(), "format must be csv, jsonl, parquet or auto");
   }
-  how.csv.delimiter = at.text(table, "delimiter", ",");
-  if (how.csv.delimiter.empty() || how.csv.delimiter.find_first_of("\r\n") != std::string::npos)
+  options.csv.delimiter = at.text(table, "delimiter", ",");
+  if (options.csv.delimiter.empty() || options.csv.delimiter.find_first_of("\r\n") != std::string::npos)
     at.fail_at(table.source(), "delimiter must not be empty or hold a line end");
   if (auto* node = table.get("quote")) {
     auto quote = at.text(table, "quote");
     if (quote.size() > 1 || quote == "\n" || quote == "\r" ||
-        (!quote.empty() && how.csv.delimiter.starts_with(quote)))
+        (!quote.empty() && options.csv.delimiter.starts_with(quote)))
       at.fail_at(node->source(), "quote must be one character other than the delimiter, or \"\" for none");
-    how.csv.quote = quote.empty() ? std::nullopt : std::optional{quote.front()};
+    options.csv.quote = quote.empty() ? std::nullopt : std::optional{quote.front()};
   }
   if (auto* columns = table.get("columns"))
-    how.csv.columns = at.texts(*columns, "columns");
-  how.csv.header = at.flag(table, "header", how.csv.columns.empty());
-  if (!how.csv.header && how.csv.columns.empty())
+    options.csv.columns = at.texts(*columns, "columns");
+  options.csv.header = at.flag(table, "header", options.csv.columns.empty());
+  if (!options.csv.header && options.csv.columns.empty())
     at.fail_at(table.source(), "[[file]] without a header needs columns");
   auto count = [&](std::string_view key, std::int64_t otherwise, std::int64_t least, std::int64_t most) {
     auto value = at.get<std::int64_t>(table, key, "a whole number").value_or(otherwise);
@@ -398,16 +398,16 @@ file_rule read_file(context& at, const toml::table& table) {
       at.fail_at(table.get(key)->source(), "{} must be {} to {}", key, least, most);
     return static_cast<std::uint64_t>(std::clamp(value, least, most));
   };
-  how.csv.skip_rows = count("skip_rows", 0, 0, 1'000'000);
-  how.max_row_bytes = count("max_row_bytes", 1 << 20, 64, 16 << 20);
+  options.csv.skip_rows = count("skip_rows", 0, 0, 1'000'000);
+  options.max_row_bytes = count("max_row_bytes", 1 << 20, 64, 16 << 20);
   if (auto* node = table.get("encoding")) {
     auto name = at.text(table, "encoding");
     std::transform(name.begin(), name.end(), name.begin(),
                    [](unsigned char each) { return std::tolower(each); });
     if (name == "iso-8859-1" || name == "latin1")
-      how.encoding = text_encoding::latin1;
+      options.encoding = text_encoding::latin1;
     else if (name == "windows-1252")
-      how.encoding = text_encoding::windows1252;
+      options.encoding = text_encoding::windows1252;
     else if (name != "utf-8")
       at.fail_at(node->source(), "encoding must be utf-8, iso-8859-1 or windows-1252");
   }

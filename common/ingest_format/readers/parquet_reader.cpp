@@ -309,8 +309,8 @@ struct printer {
 
 class parquet_reader final : public source_reader {
 public:
-  parquet_reader(std::filesystem::path path, const source_options& how, std::uint64_t bytes)
-      : source_reader{file_format::parquet, bytes}, path_{std::move(path)}, how_{how} {}
+  parquet_reader(std::filesystem::path path, const source_options& options, std::uint64_t bytes)
+      : source_reader{file_format::parquet, bytes}, path_{std::move(path)}, options_{options} {}
 
   expected<void> start(source_position from) {
     if (auto done = try_start(from); !done)
@@ -377,12 +377,12 @@ private:
   }
 
   bool is_wanted(const std::string& column) const {
-    return !how_.wanted || std::any_of(how_.wanted->begin(), how_.wanted->end(),
-                                       [&](auto& each) { return each == column || below(each, column); });
+    return !options_.wanted || std::any_of(options_.wanted->begin(), options_.wanted->end(),
+                                           [&](auto& each) { return each == column || below(each, column); });
   }
 
   void mark(printer& column) const {
-    for (auto& each : how_.identities) {
+    for (auto& each : options_.identities) {
       if (each == column.name)
         column.mark({});
       else if (auto path = below(each, column.name))
@@ -412,9 +412,10 @@ private:
     auto& text = batch_.made.emplace_back(std::move(made.text));
     auto& row = batch_.rows.emplace_back();
     row.number = ++read_;
-    if (text.size() > how_.max_row_bytes) {
+    if (text.size() > options_.max_row_bytes) {
       text.resize(4096);
-      row.refused = refusal{"parse", "", fmt::format("the row is longer than {} bytes", how_.max_row_bytes)};
+      row.refused =
+          refusal{"parse", "", fmt::format("the row is longer than {} bytes", options_.max_row_bytes)};
     } else if (made.wrong) {
       row.refused = std::move(made.wrong);
     } else {
@@ -424,7 +425,7 @@ private:
   }
 
   std::filesystem::path path_;
-  source_options how_;
+  source_options options_;
   std::optional<table::connection> base_;
   std::optional<table::result> rows_;
   std::vector<std::string> read_columns_; // Those of all that are wanted.
@@ -437,7 +438,7 @@ private:
 } // namespace
 
 expected<std::unique_ptr<source_reader>> open_parquet(const std::filesystem::path& path,
-                                                      const source_options& how, source_position from) {
+                                                      const source_options& options, source_position from) {
   TROUPE_TRY(file, raw_file::open(path, O_RDONLY));
   TROUPE_TRY(bytes, file.size());
   TROUPE_TRY(head, file.read(0, 4));
@@ -450,7 +451,7 @@ expected<std::unique_ptr<source_reader>> open_parquet(const std::filesystem::pat
         "{} is cut off: a Parquet file ends with its table of contents, and the last of these {} bytes "
         "are none",
         path.string(), bytes);
-  auto reader = std::make_unique<parquet_reader>(path, how, bytes);
+  auto reader = std::make_unique<parquet_reader>(path, options, bytes);
   TROUPE_CHECK(reader->start(from));
   return reader;
 }

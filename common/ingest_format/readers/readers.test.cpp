@@ -36,10 +36,10 @@ struct reading {
   std::optional<error> failure;
 };
 
-reading read_all(const fs::path& path, const source_options& how = {}, source_position from = {},
+reading read_all(const fs::path& path, const source_options& options = {}, source_position from = {},
                  std::size_t step = 1) {
   reading out;
-  auto reader = open_reader(path, how, from);
+  auto reader = open_reader(path, options, from);
   if (!reader) {
     out.failure = reader.error();
     return out;
@@ -124,10 +124,10 @@ TEST_CASE("CSV rows are split as RFC 4180 says") {
 TEST_CASE("delimiters may have several bytes and quotes may mean nothing") {
   testing::temp_dir dir;
   write(dir / "a.dat", "1::a \"b::c:d\n2::::\n");
-  source_options how;
-  how.csv = {"::", std::nullopt, false, {"x", "y", "z"}, 0};
+  source_options options;
+  options.csv = {"::", std::nullopt, false, {"x", "y", "z"}, 0};
 
-  auto all = read_all(dir / "a.dat", how);
+  auto all = read_all(dir / "a.dat", options);
 
   REQUIRE(all.rows.size() == 2);
   CHECK(all.rows[0].fields == std::vector<std::string>{"1", "a \"b", "c:d"});
@@ -506,14 +506,14 @@ TEST_CASE("of Parquet only the columns that are wanted are read, and names keep 
       "'2024-03-01 12:00:00' AS at FROM range(3) t(i)) TO " +
       table::sql_text((dir / "made.parquet").string()) + " (FORMAT parquet)"));
   fs::rename(dir / "made.parquet", path);
-  source_options how;
-  how.wanted = {"user", "item", "whole", "who.id", "lines.0.sku", "at", "file_row_number", "absent"};
-  how.identities = {"user", "item", "whole", "who.id", "lines.0.sku"};
+  source_options options;
+  options.wanted = {"user", "item", "whole", "who.id", "lines.0.sku", "at", "file_row_number", "absent"};
+  options.identities = {"user", "item", "whole", "who.id", "lines.0.sku"};
 
-  auto all = read_all(path, how);
-  auto rest = read_all(path, how, {2, 0});
-  how.wanted = std::vector<std::string>{};
-  auto none = read_all(path, how);
+  auto all = read_all(path, options);
+  auto rest = read_all(path, options, {2, 0});
+  options.wanted = std::vector<std::string>{};
+  auto none = read_all(path, options);
 
   REQUIRE_MESSAGE(!all.failure, all.failure->text);
   REQUIRE(all.rows.size() == 3);
@@ -582,12 +582,12 @@ TEST_CASE("the timestamps of 96 bits that older writers make are instants, also 
 TEST_CASE("text of other encodings comes out as UTF-8, its bytes as they are") {
   testing::temp_dir dir;
   write(dir / "a.csv", "name\nCaf\xe9\n\x80uro\n\x81\n");
-  source_options how;
-  how.encoding = text_encoding::latin1;
+  source_options options;
+  options.encoding = text_encoding::latin1;
 
-  auto latin = read_all(dir / "a.csv", how);
-  how.encoding = text_encoding::windows1252;
-  auto windows = read_all(dir / "a.csv", how);
+  auto latin = read_all(dir / "a.csv", options);
+  options.encoding = text_encoding::windows1252;
+  auto windows = read_all(dir / "a.csv", options);
 
   REQUIRE(latin.rows.size() == 3);
   CHECK(latin.rows[0].fields[0] == "Caf\xc3\xa9");
@@ -601,15 +601,15 @@ TEST_CASE("a header must be there and name each column once") {
   write(dir / "empty.csv", "");
   write(dir / "twice.csv", "a,b,a\n");
   write(dir / "skip.csv", "# made by hand\na\n1\n");
-  source_options how;
-  how.csv.skip_rows = 1;
+  source_options options;
+  options.csv.skip_rows = 1;
 
   CHECK(read_all(dir / "empty.csv").failure->text.find("ends before the first row") != std::string::npos);
   CHECK(read_all(dir / "twice.csv").failure->text.find("names column a twice") != std::string::npos);
-  CHECK(read_all(dir / "skip.csv", how).rows.size() == 1);
+  CHECK(read_all(dir / "skip.csv", options).rows.size() == 1);
   CHECK(read_all(dir / "gone.csv").failure->code == ec::not_found);
   CHECK(read_all(dir.path()).failure->code == ec::invalid_argument);
-  CHECK(read_all(dir / "skip.csv", how, {5, 5000}).failure->code == ec::conflict);
+  CHECK(read_all(dir / "skip.csv", options, {5, 5000}).failure->code == ec::conflict);
 }
 
 TEST_CASE("the format is told by the name and then by the content") {
@@ -663,16 +663,16 @@ TEST_CASE("a file that nobody wants any more is read no further, also where a ro
   testing::temp_dir dir;
   write(dir / "a.csv.gz", gzipped("a,b\n1,2\n" + std::string(40 << 20, 'x')));
   auto stop = std::make_shared<std::atomic<bool>>(false);
-  source_options how;
-  how.stop = stop;
-  auto reader = open_reader(dir / "a.csv.gz", how);
+  source_options options;
+  options.stop = stop;
+  auto reader = open_reader(dir / "a.csv.gz", options);
   REQUIRE(reader);
   REQUIRE((*reader)->next(1));
 
   *stop = true;
 
   CHECK((*reader)->next(1).error().code == ec::canceled);
-  CHECK(open_reader(dir / "a.csv.gz", how).error().code == ec::canceled);
+  CHECK(open_reader(dir / "a.csv.gz", options).error().code == ec::canceled);
 }
 
 TEST_CASE("a file, a folder or a glob becomes a sorted list of files") {

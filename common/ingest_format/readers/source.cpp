@@ -64,13 +64,13 @@ expected<file_format> detect_format(const fs::path& path) {
   return at != std::string_view::npos && text[at] == '{' ? file_format::json_lines : file_format::csv;
 }
 
-expected<std::unique_ptr<source_reader>> open_reader(const fs::path& path, const source_options& how,
+expected<std::unique_ptr<source_reader>> open_reader(const fs::path& path, const source_options& options,
                                                      source_position from) {
-  auto format = how.format ? expected<file_format>{*how.format} : detect_format(path);
+  auto format = options.format ? expected<file_format>{*options.format} : detect_format(path);
   if (!format)
     return unexpected<error>{format.error()};
-  return *format == file_format::parquet ? open_parquet(path, how, from)
-                                         : open_text(path, *format, how, from);
+  return *format == file_format::parquet ? open_parquet(path, options, from)
+                                         : open_text(path, *format, options, from);
 }
 
 namespace {

@@ -113,7 +113,7 @@ private:
 
 /// Opens a file so that the next row is the one at `from`. A compressed file is read again up to there.
 expected<std::unique_ptr<source_reader>>
-open_reader(const std::filesystem::path& path, const source_options& how = {}, source_position from = {});
+open_reader(const std::filesystem::path& path, const source_options& options = {}, source_position from = {});
 
 /// The files behind a path: the file itself, all files below a folder (hidden ones left out), or those a glob
 /// matches; sorted. Folders and globs give regular files alone; anything else that is named itself is refused

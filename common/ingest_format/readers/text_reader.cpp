@@ -76,12 +76,13 @@ private:
 
 class text_reader final : public source_reader {
 public:
-  text_reader(std::filesystem::path path, file_format format, const source_options& how,
+  text_reader(std::filesystem::path path, file_format format, const source_options& options,
               std::unique_ptr<byte_stream> stream)
-      : source_reader{format, stream->disk_bytes_total()}, path_{std::move(path)}, how_{how},
-        window_{std::move(stream)}, decoder_{how.csv, how.encoding}, csv_{format == file_format::csv} {
+      : source_reader{format, stream->disk_bytes_total()}, path_{std::move(path)}, options_{options},
+        window_{std::move(stream)}, decoder_{options.csv, options.encoding}, csv_{format ==
+                                                                                  file_format::csv} {
     if (!csv_)
-      how_.csv.quote.reset();
+      options_.csv.quote.reset();
   }
 
   expected<void> start(source_position from) {
@@ -103,11 +104,11 @@ public:
     spans_.clear();
     while (batch_.rows.size() < max_rows) {
       auto text = window_.text();
-      auto frame = find_row(text, how_.csv.quote, how_.csv.delimiter, window_.last());
+      auto frame = find_row(text, options_.csv.quote, options_.csv.delimiter, window_.last());
       if (frame.is == row_frame::state::open) {
-        if (text.size() > how_.max_row_bytes) {
+        if (text.size() > options_.max_row_bytes) {
           auto feed = text.find('\n');
-          if (feed == std::string_view::npos || feed > how_.max_row_bytes) {
+          if (feed == std::string_view::npos || feed > options_.max_row_bytes) {
             if (!batch_.rows.empty())
               break;
             TROUPE_CHECK(refuse_long_row());
@@ -147,7 +148,7 @@ private:
     auto first = batch_.fields.size();
     if (frame.is == row_frame::state::broken)
       row.refused = refusal{"parse", "", std::string{frame.reason}};
-    else if (bytes.size() > how_.max_row_bytes)
+    else if (bytes.size() > options_.max_row_bytes)
       row.refused = too_long();
     else if (csv_)
       row.refused = decoder_.split(bytes, columns_, batch_.fields, batch_.made);
@@ -155,13 +156,13 @@ private:
       row.refused = decoder_.to_utf8(bytes, row.text, batch_.made);
     if (row.refused) {
       batch_.fields.resize(first);
-      row.bytes = bytes.size() > how_.max_row_bytes ? bytes.substr(0, kept_of_long_row) : bytes;
+      row.bytes = bytes.size() > options_.max_row_bytes ? bytes.substr(0, kept_of_long_row) : bytes;
     }
     spans_.emplace_back(first, batch_.fields.size() - first);
   }
 
   refusal too_long() const {
-    return {"parse", "", fmt::format("the row is longer than {} bytes", how_.max_row_bytes)};
+    return {"parse", "", fmt::format("the row is longer than {} bytes", options_.max_row_bytes)};
   }
 
   /// Leaves out everything up to the next line feed.
@@ -188,27 +189,27 @@ private:
   /// One complete row from the window, which moves as it must.
   expected<row_frame> whole_row(const std::optional<char>& quote) {
     while (true) {
-      auto frame = find_row(window_.text(), quote, how_.csv.delimiter, window_.last());
+      auto frame = find_row(window_.text(), quote, options_.csv.delimiter, window_.last());
       if (frame.is != row_frame::state::open)
         return frame;
       if (window_.last())
         return fail(ec::invalid_argument, "cannot read {}: it ends before the first row", path_.string());
-      if (window_.text().size() > how_.max_row_bytes)
+      if (window_.text().size() > options_.max_row_bytes)
         return fail(ec::invalid_argument, "cannot read {}: its first line is longer than {} bytes",
-                    path_.string(), how_.max_row_bytes);
+                    path_.string(), options_.max_row_bytes);
       TROUPE_CHECK(window_.refill());
     }
   }
 
   expected<void> read_head() {
-    for (std::uint64_t i = 0; i < how_.csv.skip_rows; ++i) {
+    for (std::uint64_t i = 0; i < options_.csv.skip_rows; ++i) {
       TROUPE_TRY(line, whole_row(std::nullopt));
       window_.consume(line.consumed);
     }
-    columns_ = how_.csv.columns;
-    if (!how_.csv.header)
+    columns_ = options_.csv.columns;
+    if (!options_.csv.header)
       return {};
-    TROUPE_TRY(head, whole_row(how_.csv.quote));
+    TROUPE_TRY(head, whole_row(options_.csv.quote));
     std::vector<std::string_view> names;
     std::deque<std::string> made;
     auto wrong = decoder_.split(window_.text().substr(0, head.length), {}, names, made);
@@ -225,7 +226,7 @@ private:
   }
 
   std::filesystem::path path_;
-  source_options how_;
+  source_options options_;
   window window_;
   row_decoder decoder_;
   bool csv_;
@@ -237,12 +238,12 @@ private:
 } // namespace
 
 expected<std::unique_ptr<source_reader>> open_text(const std::filesystem::path& path, file_format format,
-                                                   const source_options& how, source_position from) {
-  if (how.csv.delimiter.empty() || how.csv.delimiter.find('\n') != std::string::npos)
+                                                   const source_options& options, source_position from) {
+  if (options.csv.delimiter.empty() || options.csv.delimiter.find('\n') != std::string::npos)
     return fail(ec::invalid_argument, "cannot read {}: the delimiter must not be empty or hold a line feed",
                 path.string());
-  TROUPE_TRY(stream, open_stream(path, how.stop));
-  auto reader = std::make_unique<text_reader>(path, format, how, std::move(stream));
+  TROUPE_TRY(stream, open_stream(path, options.stop));
+  auto reader = std::make_unique<text_reader>(path, format, options, std::move(stream));
   TROUPE_CHECK(reader->start(from));
   return reader;
 }

@@ -48,7 +48,7 @@ private:
     if (*pending && !(*pending)->empty())
       bytes = chunk::own(std::move(**pending));
     else {
-      bytes = deps_->arms.take(deps_->how.identity, number());
+      bytes = deps_->arms.take(deps_->options.identity, number());
       if (bytes.empty())
         return;
       if (auto kept = deps_->state->put_state({{report_state, bytes.text()}}); !kept)

@@ -46,7 +46,7 @@ http::response answer_root(const gateway_deps& deps, const http::request& asked)
     go[path] = what;
   return json_answer(
       json::object{{"service", "troupe-gateway"},
-                   {"replica", deps.how.identity},
+                   {"replica", deps.options.identity},
                    {"what", what_this_is},
                    {"keys", deps.keys->guarded() ? "needed" : "none: only this machine is served"},
                    {"paths", std::move(go)}});
@@ -57,13 +57,13 @@ http::response answer_live(const gateway_deps&, const http::request&) {
 }
 
 http::response answer_ready(const gateway_deps& deps, const http::request&) {
-  const auto& health = deps.how.health;
+  const auto& health = deps.options.health;
   bool good = !health || health->read().ready;
   return {good ? 200u : 503u, "application/json", health ? health->json() : "{\"ready\":true}"};
 }
 
 http::response answer_metrics(const gateway_deps& deps, const http::request&) {
-  return {200, "text/plain; version=0.0.4; charset=utf-8", deps.how.metrics->text()};
+  return {200, "text/plain; version=0.0.4; charset=utf-8", deps.options.metrics->text()};
 }
 
 http::response answer_openapi(const gateway_deps& deps, const http::request&) {

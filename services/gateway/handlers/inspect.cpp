@@ -19,7 +19,7 @@ void inspect::begin() {
   auto own = deps().inspection(id);
   if (own)
     return one().reply({200, "application/json", std::move(*own)});
-  const auto& peers = deps().how.peers;
+  const auto& peers = deps().options.peers;
   if (own.error().code != ec::not_found || peers.gateways.replicas() < 2)
     return one().reply_error(own.error());
   flatbuffers::FlatBufferBuilder out;
@@ -41,7 +41,7 @@ void inspect::on_reply(std::uint64_t replica, const expected<net::reply>& got) {
   if (read)
     return one().reply({200, "application/json", (*read)->json()->str()});
   // A gateway that only runs under load takes what it knew with it.
-  if (read.error().code != ec::not_found && replica < deps().how.peers.steady)
+  if (read.error().code != ec::not_found && replica < deps().options.peers.steady)
     silent_ += fmt::format("{}gateway/{}: {}", silent_.empty() ? "" : "; ", replica, read.error().text);
   if (open_ > 0)
     return;
