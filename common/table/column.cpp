@@ -4,7 +4,7 @@
 
 #include <duckdb.h>
 
-#include <cmath>
+#include <charconv>
 #include <cstdint>
 
 namespace troupe::table {
@@ -206,6 +206,17 @@ void append_wide(std::string& to, wide number) {
   fmt::format_to(std::back_inserter(to), "{:019}", static_cast<std::uint64_t>(number % part));
 }
 
+/// What the digits of a decimal say: its double may be next to the nearest one. 0 where they are too many; of
+/// an integer the fraction is cut off.
+template <class Number>
+Number read_digits(const column_view& from, std::uint64_t row) {
+  std::string digits;
+  from.append_digits(row, digits);
+  Number value = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  return value;
+}
+
 } // namespace
 
 bool column_view::flag(std::uint64_t row) const noexcept {
@@ -215,11 +226,12 @@ bool column_view::flag(std::uint64_t row) const noexcept {
 std::int64_t column_view::integer(std::uint64_t row) const noexcept {
   switch (type_->of) {
   case kind::float32:
-  case kind::float64:
-  case kind::decimal: {
+  case kind::float64: {
     double value = number(row);
     return value >= -9.2e18 && value <= 9.2e18 ? static_cast<std::int64_t>(value) : 0;
   }
+  case kind::decimal:
+    return read_digits<std::int64_t>(*this, row);
   case kind::enumeration:
     return whole(type_->stored, data_, row);
   default:
@@ -229,7 +241,7 @@ std::int64_t column_view::integer(std::uint64_t row) const noexcept {
 
 double column_view::number(std::uint64_t row) const noexcept {
   if (type_->of == kind::decimal)
-    return as_number(type_->stored, data_, row) / std::pow(10.0, type_->scale);
+    return read_digits<double>(*this, row);
   return as_number(type_->of, data_, row);
 }
 

@@ -81,7 +81,7 @@ public:
   bool flag(std::uint64_t row) const noexcept;
   /// Any whole number, cut to 64 bits; fractions are cut off; date and timestamp in their own unit.
   std::int64_t integer(std::uint64_t row) const noexcept;
-  /// Any number; one that a double does not hold comes as one next to it.
+  /// Any number; one that a double does not hold comes as the one nearest to it, of 128 bits as one near it.
   double number(std::uint64_t row) const noexcept;
   /// Every digit of a whole number or a decimal, as DuckDB casts it to text, `12345678901234567890`, `-0.10`,
   /// but never without one before the point.

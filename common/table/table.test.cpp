@@ -183,6 +183,10 @@ TEST_CASE("whole numbers and decimals of every width give all of their digits") 
           std::string digits;
           rows->column(0).append_digits(row, digits);
           REQUIRE(digits == rows->column(1).text(row));
+          if (type.starts_with("DECIMAL"))
+            REQUIRE(rows->column(0).number(row) == std::strtod(digits.c_str(), nullptr));
+          if (auto whole = digits.substr(0, digits.find('.')); whole.size() < 18)
+            REQUIRE(rows->column(0).integer(row) == std::stoll(whole));
           ++seen;
         }
     CHECK(seen > 2);
