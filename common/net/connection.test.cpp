@@ -70,9 +70,9 @@ TEST_CASE("a socket is for the user of its service, and another one is told whos
 TEST_CASE("an endpoint stops listening while descriptors are short, serves those it has, and listens again") {
   troupe::testing::temp_dir dir;
   std::atomic<int> fails{0}, works{0};
-  auto how = at(ipc(dir));
-  how.accept_fails = [&](const std::string& why) { ++(why.empty() ? works : fails); };
-  auto server = *endpoint::open(std::move(how), {{Kind::validate, echo()}});
+  auto options = at(ipc(dir));
+  options.accept_fails = [&](const std::string& why) { ++(why.empty() ? works : fails); };
+  auto server = *endpoint::open(std::move(options), {{Kind::validate, echo()}});
   auto asker = *client::open(towards({ipc(dir)}));
   auto serves = [&] {
     auto answer = asker->call(Kind::validate, chunk::copy(as_bytes("x")), deadline::in(10s));

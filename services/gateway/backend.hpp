@@ -27,13 +27,14 @@ public:
   std::uint32_t replicas() const noexcept { return replicas_; }
   explicit operator bool() const noexcept { return call_ != nullptr; }
 
-  /// Has the end of the call sent to `who` as (reply_atom, tag, result_ptr). The call holds `who` until it
-  /// ends, for a request is owned by what it waits for. ec::unavailable where there is no such service.
+  /// Has the end of the call sent to `receiver` as (reply_atom, tag, result_ptr). The call holds `receiver`
+  /// until it ends, for a request is owned by what it waits for. ec::unavailable where there is no such
+  /// service.
   template <class Handle>
-  void ask(const Handle& who, std::uint64_t tag, wire::Kind kind, chunk payload, deadline until,
+  void ask(const Handle& receiver, std::uint64_t tag, wire::Kind kind, chunk payload, deadline until,
            net::trace_context trace = {}, std::optional<std::uint32_t> replica = {}) const {
-    auto then = [who, tag](expected<net::reply> got) {
-      caf::anon_send(who, net::reply_atom::value, tag,
+    auto then = [receiver, tag](expected<net::reply> got) {
+      caf::anon_send(receiver, net::reply_atom::value, tag,
                      net::result_ptr{std::make_shared<const expected<net::reply>>(std::move(got))});
     };
     if (call_)

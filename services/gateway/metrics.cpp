@@ -7,11 +7,11 @@
 namespace troupe::gateway {
 
 request_metrics::request_metrics(metrics::registry& in) : registry_{in} {
-  auto degraded = [&](const char* how) {
+  auto degraded = [&](const char* kind) {
     return in.counter("troupe_gateway_degraded_answers_total",
                       "Answers with items that say `degraded`: of the fallback list, or of a ranker that "
                       "lacked something.",
-                      {{"how", how}});
+                      {{"how", kind}});
   };
   fallback_answers = degraded("fallback");
   degraded_answers = degraded("ranked");

@@ -30,13 +30,13 @@ struct fake_fleet : served_gateway {
   std::vector<std::shared_ptr<net::client>> clients;
 
   backend serve(const std::string& name, net::handler_map handlers) {
-    net::endpoint_options how;
-    how.address = "ipc://" + (folder / (name + ".sock")).string();
-    how.identity = name;
-    endpoints.push_back(net::endpoint::open(how, std::move(handlers)).value());
+    net::endpoint_options options;
+    options.address = "ipc://" + (folder / (name + ".sock")).string();
+    options.identity = name;
+    endpoints.push_back(net::endpoint::open(options, std::move(handlers)).value());
     net::client_options asking;
     asking.service = name;
-    asking.addresses = {how.address};
+    asking.addresses = {options.address};
     asking.caller = "gateway/0";
     clients.push_back(net::client::open(asking).value());
     return backend{clients.back()};

@@ -250,9 +250,9 @@ TEST_CASE(
 TEST_CASE(
     "an answer with fewer items than asked for says why, kept for the inspector too; a full one does not") {
   recommending gateway;
-  auto ask_n = [&](int n, const chunk& with) {
+  auto ask_n = [&](int n, const chunk& payload) {
     auto answer = gateway.later(fmt::format("{}?n={}", recommendations, n));
-    gateway.ranker.next().answer(with);
+    gateway.ranker.next().answer(payload);
     return gateway.read(std::move(answer));
   };
   flatbuffers::FlatBufferBuilder out;

@@ -97,9 +97,9 @@ std::optional<http::response> find_route(gateway_deps& deps, exchange& one) {
   return std::nullopt;
 }
 
-std::optional<http::response> authorise(gateway_deps& deps, const exchange& one, caller& who) {
+std::optional<http::response> authorise(gateway_deps& deps, const exchange& one, caller& caller) {
   if (!deps.keys->guarded()) {
-    who.id = one.request.peer;
+    caller.id = one.request.peer;
     if (local(one.request))
       return std::nullopt;
     return http::problem(403, "unauthorized",
@@ -125,8 +125,8 @@ std::optional<http::response> authorise(gateway_deps& deps, const exchange& one,
     answer.headers.emplace_back("WWW-Authenticate", "Bearer");
     return answer;
   }
-  who.id = key->id;
-  who.rate = key->rate;
+  caller.id = key->id;
+  caller.rate = key->rate;
   if (!key->may(static_cast<security::scope>(one.to->scope)))
     return http::problem(403, "unauthorized",
                          "this API key lacks the scope " + security::scopes_text(one.to->scope));
@@ -194,10 +194,10 @@ std::optional<http::response> read_head(exchange& one) {
 }
 
 /// All that can be said of a request without its body, and without counting it.
-std::optional<http::response> examine(gateway_deps& deps, exchange& one, caller& who) {
+std::optional<http::response> examine(gateway_deps& deps, exchange& one, caller& caller) {
   if (auto refused = find_route(deps, one))
     return refused;
-  if (auto refused = authorise(deps, one, who))
+  if (auto refused = authorise(deps, one, caller))
     return refused;
   return read_head(one);
 }
@@ -206,11 +206,11 @@ http::response too_many() {
   return http::problem({ec::overloaded, "the gateway has as many requests at work as it takes"}, 1s);
 }
 
-std::optional<http::response> limit(gateway_deps& deps, exchange& one, const caller& who) {
+std::optional<http::response> limit(gateway_deps& deps, exchange& one, const caller& caller) {
   if (one.to->scope == 0)
     return std::nullopt;
-  auto rate = who.rate > 0 ? who.rate : deps.settings->rate;
-  if (auto wait = deps.keys->over_rate(who.id, rate, deadline::clock::now())) {
+  auto rate = caller.rate > 0 ? caller.rate : deps.settings->rate;
+  if (auto wait = deps.keys->over_rate(caller.id, rate, deadline::clock::now())) {
     auto answer = http::problem(429, "overloaded", fmt::format("more than {} requests a second", rate));
     answer.headers.emplace_back("Retry-After", fmt::format("{:.0f}", std::ceil(wait->count())));
     return answer;
@@ -225,17 +225,17 @@ std::optional<http::response> limit(gateway_deps& deps, exchange& one, const cal
 
 std::optional<http::response> admit(gateway_deps& deps, exchange& one) {
   one.trace = parse_trace(one.request.header("traceparent"));
-  caller who;
-  if (auto refused = examine(deps, one, who))
+  caller caller;
+  if (auto refused = examine(deps, one, caller))
     return refused;
-  return limit(deps, one, who);
+  return limit(deps, one, caller);
 }
 
 std::optional<http::response> refuse_before_body(const std::shared_ptr<gateway_deps>& deps,
                                                  const http::request& head) {
   exchange one{deps, head, {}}; // Without anybody to answer: it only looks.
-  caller who;
-  auto refused = examine(*deps, one, who);
+  caller caller;
+  auto refused = examine(*deps, one, caller);
   if (!refused && one.to->scope != 0 && deps->in_flight >= deps->settings->max_in_flight)
     refused = too_many();
   if (refused)

@@ -55,8 +55,8 @@ chunk arm_counts::take(const std::string& gateway, std::uint64_t number) {
   flatbuffers::FlatBufferBuilder out;
   std::vector<flatbuffers::Offset<wire::ArmCounts>> arms;
   auto edges = [&] { return out.CreateVector(bounds.data(), bounds.size()); };
-  for (auto& [who, each] : arms_seen) {
-    auto name = out.CreateString(who.first), release = out.CreateString(who.second);
+  for (auto& [arm, each] : arms_seen) {
+    auto name = out.CreateString(arm.first), release = out.CreateString(arm.second);
     auto at = edges(), counts = out.CreateVector(each.latency.data(), each.latency.size());
     arms.push_back(
         wire::CreateArmCounts(out, name, release, each.answers, each.errors, each.degraded, at, counts));
@@ -68,10 +68,10 @@ chunk arm_counts::take(const std::string& gateway, std::uint64_t number) {
     shadows.push_back(wire::CreateShadowCounts(out, release, each.compared, each.overlap, each.correlation,
                                                each.errors, at, counts));
   }
-  auto who = out.CreateString(gateway);
+  auto identity = out.CreateString(gateway);
   auto a = out.CreateVector(arms);
   auto b = out.CreateVector(shadows);
-  out.Finish(wire::CreateArmReport(out, who, number, a, b), "TRPD");
+  out.Finish(wire::CreateArmReport(out, identity, number, a, b), "TRPD");
   return net::bytes_of(out);
 }
 

@@ -8,8 +8,8 @@
 namespace troupe::gateway {
 
 expected<std::unique_ptr<impression_outbox>> impression_outbox::open(std::shared_ptr<store::database> in,
-                                                                     options how) {
-  std::unique_ptr<impression_outbox> made{new impression_outbox{std::move(in), how}};
+                                                                     options options) {
+  std::unique_ptr<impression_outbox> made{new impression_outbox{std::move(in), options}};
   auto at = made->db_->scan(impressions);
   for (; at.valid(); at.next()) {
     auto number = store::read_u64(at.key());
@@ -52,7 +52,7 @@ void impression_outbox::append(const std::vector<record>& answer, std::vector<st
   {
     std::lock_guard lock{mutex_};
     if (!stopping_) {
-      bool room = bytes.empty() || waiting_ < how_.bound;
+      bool room = bytes.empty() || waiting_ < options_.bound;
       if (!room) {
         bytes = {};
         ++dropped_;
@@ -90,8 +90,8 @@ void impression_outbox::commit_loop() {
     }
     bool any = next != next_;
     auto done = batch.empty() ? expected<void>{}
-                              : db_->write(batch, any && how_.sync ? store::durability::synced
-                                                                   : store::durability::buffered);
+                              : db_->write(batch, any && options_.sync ? store::durability::synced
+                                                                       : store::durability::buffered);
     if (done) {
       std::lock_guard lock{mutex_};
       next_ = next;

@@ -39,7 +39,8 @@ public:
   /// Called once, on the thread that writes: must hand the word on and return at once.
   using told = std::function<void(bool)>;
 
-  static expected<std::unique_ptr<impression_outbox>> open(std::shared_ptr<store::database> in, options how);
+  static expected<std::unique_ptr<impression_outbox>> open(std::shared_ptr<store::database> in,
+                                                           options options);
   ~impression_outbox();
   impression_outbox(const impression_outbox&) = delete;
   impression_outbox& operator=(const impression_outbox&) = delete;
@@ -76,11 +77,12 @@ private:
     told then;
   };
 
-  impression_outbox(std::shared_ptr<store::database> in, options how) : db_{std::move(in)}, how_{how} {}
+  impression_outbox(std::shared_ptr<store::database> in, options options)
+      : db_{std::move(in)}, options_{options} {}
   void commit_loop();
 
   std::shared_ptr<store::database> db_;
-  options how_;
+  options options_;
   std::function<void()> committed_tell_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;

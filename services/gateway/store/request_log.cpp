@@ -4,18 +4,18 @@ namespace troupe::gateway {
 
 std::vector<store_row> request_log::put(const std::string& request_id, std::string inspection,
                                         timestamp now) {
-  if (how_.recent > 0) {
+  if (options_.recent > 0) {
     std::lock_guard lock{mutex_};
     order_.push_back(request_id);
     recent_[request_id] = inspection;
-    while (order_.size() > how_.recent) {
+    while (order_.size() > options_.recent) {
       recent_.erase(order_.front());
       order_.pop_front();
     }
   }
   std::vector<store_row> out;
   out.push_back({requests, request_id, std::move(inspection)});
-  out.push_back({expiry, expiry_key(now + how_.ttl, requests, request_id), {}});
+  out.push_back({expiry, expiry_key(now + options_.ttl, requests, request_id), {}});
   return out;
 }
 

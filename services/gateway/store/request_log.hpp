@@ -26,7 +26,7 @@ public:
     std::chrono::seconds ttl{3'600};
   };
 
-  request_log(std::shared_ptr<store::database> in, options how) : db_{std::move(in)}, how_{how} {}
+  request_log(std::shared_ptr<store::database> in, options options) : db_{std::move(in)}, options_{options} {}
 
   /// From now on `get` knows it. Gives the rows that keep it beyond the life of this process: whoever writes
   /// the answer's impressions writes them too.
@@ -37,7 +37,7 @@ public:
 
 private:
   std::shared_ptr<store::database> db_;
-  options how_;
+  options options_;
   mutable std::mutex mutex_;
   std::deque<std::string> order_;
   std::unordered_map<std::string, std::string> recent_;

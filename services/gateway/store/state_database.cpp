@@ -3,11 +3,11 @@
 namespace troupe::gateway {
 
 expected<std::shared_ptr<store::database>> open_state_database(const std::filesystem::path& path) {
-  store::options how;
-  how.families = {"impressions", "requests", "expiry", "times",
-                  "facts"}; // As they were first called on disk.
-  how.layout = "gateway 1";
-  TROUPE_TRY(opened, store::database::open(path, std::move(how)));
+  store::options options;
+  options.families = {"impressions", "requests", "expiry", "times",
+                      "facts"}; // As they were first called on disk.
+  options.layout = "gateway 1";
+  TROUPE_TRY(opened, store::database::open(path, std::move(options)));
   return std::shared_ptr<store::database>{std::move(opened)};
 }
 
