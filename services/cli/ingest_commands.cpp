@@ -436,16 +436,16 @@ void add_log_commands(command_line::command& app, context& context) {
       *log->add_command("verify", "Read all of it: dense offsets, whole records, true counts"),
       [&context] { return verify_log(context); }, start_hint);
   auto* last = log->add_command("tail", "Print records of one partition as JSON lines");
-  auto how = std::make_shared<tail_options>();
-  last->add_option("--partition", how->partition, "Partition")->show_default();
-  auto* from = last->add_option("--from", how->from, "First offset; otherwise the last --count");
-  last->add_option("--count", how->count, "How many")->show_default();
-  last->add_flag("--follow", how->follow, "Wait for more until Ctrl-C");
+  auto options = std::make_shared<tail_options>();
+  last->add_option("--partition", options->partition, "Partition")->show_default();
+  auto* from = last->add_option("--from", options->from, "First offset; otherwise the last --count");
+  last->add_option("--count", options->count, "How many")->show_default();
+  last->add_flag("--follow", options->follow, "Wait for more until Ctrl-C");
   context.command(
       *last,
-      [&context, how, from] {
-        how->from_given = from->given();
-        return tail(context, *how);
+      [&context, options, from] {
+        options->from_given = from->given();
+        return tail(context, *options);
       },
       start_hint);
   auto* lake = app.add_command("lake", "The lake: the log as Parquet files");
@@ -461,25 +461,25 @@ void add_log_commands(command_line::command& app, context& context) {
 void add_quarantine_commands(command_line::command& app, context& context) {
   auto* quarantine = app.add_command("quarantine", "Rows that were refused, with rule, reason and position");
   quarantine->require_command();
-  auto how = std::make_shared<quarantine_options>();
+  auto options = std::make_shared<quarantine_options>();
   auto* list = quarantine->add_command("list", "Refused rows, oldest first");
-  list->add_option("--after", how->after, "Numbers above this one only")->show_default();
-  list->add_option("--limit", how->limit, "How many")
+  list->add_option("--after", options->after, "Numbers above this one only")->show_default();
+  list->add_option("--limit", options->limit, "How many")
       ->check(command_line::between(1, 10'000))
       ->show_default();
   auto* replay = quarantine->add_command(
       "replay", "Map and judge refused rows again; those that are good now go to the log");
   for (auto* each : {list, replay}) {
-    each->add_option("--rule", how->rule, "Only rows that this rule refused");
-    each->add_option("--source", how->source,
+    each->add_option("--rule", options->rule, "Only rows that this rule refused");
+    each->add_option("--source", options->source,
                      "Only rows of this file or caller: its whole name, or the end of its path");
   }
-  replay->add_option("numbers", how->numbers, "Numbers of rows; none: all that match");
-  replay->add_option("--mapping", how->mapping, "A mended mapping: name or file");
+  replay->add_option("numbers", options->numbers, "Numbers of rows; none: all that match");
+  replay->add_option("--mapping", options->mapping, "A mended mapping: name or file");
   context.command(
-      *list, [&context, how] { return list_quarantine(context, *how); }, start_hint);
+      *list, [&context, options] { return list_quarantine(context, *options); }, start_hint);
   context.command(
-      *replay, [&context, how] { return replay_quarantined(context, *how); }, start_hint);
+      *replay, [&context, options] { return replay_quarantined(context, *options); }, start_hint);
   auto* show = quarantine->add_command("show", "One row with its bytes");
   auto number = std::make_shared<std::uint64_t>(0);
   show->add_option("number", *number, "Number of the row")->required();
@@ -493,26 +493,28 @@ void add_ingest_commands(command_line::command& app, context& context) {
   auto* sub = app.add_command(
       "ingest",
       "Take a file, a folder or a glob into the event log: CSV, JSON lines, Parquet; plain, gzip, zstd");
-  auto how = std::make_shared<ingest_options>();
+  auto options = std::make_shared<ingest_options>();
   auto cancel = std::make_shared<bool>(false);
   sub->add_option(
-         "path", how->path,
+         "path", options->path,
          "File, folder or glob, sent to ingest where that is on another machine; -: standard input, sent "
          "as it comes and imported when it ends")
       ->required();
-  sub->add_option("--format", how->format, "Of standard input; jsonl where it is not given")
+  sub->add_option("--format", options->format, "Of standard input; jsonl where it is not given")
       ->check(command_line::one_of({"jsonl", "csv", "parquet"}));
-  sub->add_option("--mapping", how->mapping,
+  sub->add_option("--mapping", options->mapping,
                   "Name of a shipped mapping, or a TOML file; none: Troupe's own layout");
   sub->add_flag(
-      "--in-place", how->in_place,
+      "--in-place", options->in_place,
       "The path is one on the machine of the ingest service, which reads it there: nothing is sent");
-  sub->add_flag("--quiet", how->quiet, "No progress bar");
-  sub->add_flag("--no-wait", how->no_wait, "Start it and return");
+  sub->add_flag("--quiet", options->quiet, "No progress bar");
+  sub->add_flag("--no-wait", options->no_wait, "Start it and return");
   sub->add_flag("--cancel", *cancel, "Stop this import; what is durable stays, starting again goes on");
   context.command(
       *sub,
-      [&context, how, cancel] { return *cancel ? cancel_ingest(context, *how) : run_ingest(context, *how); },
+      [&context, options, cancel] {
+        return *cancel ? cancel_ingest(context, *options) : run_ingest(context, *options);
+      },
       start_hint);
   add_log_commands(app, context);
   add_quarantine_commands(app, context);

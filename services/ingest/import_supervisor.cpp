@@ -279,23 +279,23 @@ private:
       options.named = options.path == run.plan.path;
       options.arrival = run.plan.started;
       options.batch_rows = deps_.settings->batch_rows;
-      source_deps with;
-      options.stop = with.stop;
-      with.log = deps_.log;
-      with.readers = deps_.readers;
-      with.validate = deps_.validate;
-      with.key = options.key;
-      with.open = [options](const source_state& from) { return open_file_source(options, from); };
-      with.report = [weak = weak_handle{import_supervisor_actor{self_}}](source_report report) {
+      source_deps deps;
+      options.stop = deps.stop;
+      deps.log = deps_.log;
+      deps.readers = deps_.readers;
+      deps.validate = deps_.validate;
+      deps.key = options.key;
+      deps.open = [options](const source_state& from) { return open_file_source(options, from); };
+      deps.report = [weak = weak_handle{import_supervisor_actor{self_}}](source_report report) {
         if (auto to = weak.lock())
           caf::anon_send(to, report_atom::value,
                          report_ptr{std::make_shared<const source_report>(std::move(report))});
       };
-      with.import = import;
-      with.file = index;
-      with.window = deps_.settings->batches_in_flight;
-      with.longest_backoff = deps_.settings->longest_backoff;
-      file.source = spawn_source(self_->system(), std::move(with));
+      deps.import = import;
+      deps.file = index;
+      deps.window = deps_.settings->batches_in_flight;
+      deps.longest_backoff = deps_.settings->longest_backoff;
+      file.source = spawn_source(self_->system(), std::move(deps));
       self_->monitor(file.source);
       ++running_;
     }
@@ -494,9 +494,9 @@ expected<std::vector<import_record>> load_imports(event_log& log) {
 import_supervisor_actor spawn_import_supervisor(caf::actor_system& system, import_supervisor_deps deps,
                                                 std::vector<import_record> known) {
   return system.spawn(
-      [](import_supervisor_actor::stateful_pointer<supervisor_behavior> self, import_supervisor_deps with,
-         std::vector<import_record> from) {
-        return self->state.make_behavior(std::move(with), std::move(from));
+      [](import_supervisor_actor::stateful_pointer<supervisor_behavior> self,
+         import_supervisor_deps dependencies, std::vector<import_record> from) {
+        return self->state.make_behavior(std::move(dependencies), std::move(from));
       },
       std::move(deps), std::move(known));
 }

@@ -64,9 +64,11 @@ private:
 } // namespace
 
 lake_sealer_actor spawn_lake_sealer(caf::actor_system& system, lake_sealer_deps deps) {
-  return system.spawn([](lake_sealer_actor::stateful_pointer<lake_sealer_state> self,
-                         lake_sealer_deps with) { return self->state.make_behavior(std::move(with)); },
-                      std::move(deps));
+  return system.spawn(
+      [](lake_sealer_actor::stateful_pointer<lake_sealer_state> self, lake_sealer_deps dependencies) {
+        return self->state.make_behavior(std::move(dependencies));
+      },
+      std::move(deps));
 }
 
 } // namespace troupe::ingest

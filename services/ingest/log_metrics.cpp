@@ -98,9 +98,11 @@ private:
 } // namespace
 
 log_metrics_actor spawn_log_metrics(caf::actor_system& system, log_metrics_deps deps) {
-  return system.spawn([](log_metrics_actor::stateful_pointer<log_metrics_state> self,
-                         log_metrics_deps with) { return self->state.make_behavior(std::move(with)); },
-                      std::move(deps));
+  return system.spawn(
+      [](log_metrics_actor::stateful_pointer<log_metrics_state> self, log_metrics_deps dependencies) {
+        return self->state.make_behavior(std::move(dependencies));
+      },
+      std::move(deps));
 }
 
 } // namespace troupe::ingest

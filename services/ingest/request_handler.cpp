@@ -156,12 +156,12 @@ expected<chunk> request_handler::info() const {
 
 expected<chunk> request_handler::list(const chunk& payload) const {
   TROUPE_TRY(query, message<wire::QuarantineQuery>::open(payload));
-  row_quarantine::query how;
-  how.after = query->after();
-  how.limit = std::clamp<std::size_t>(query->limit(), 1, 10'000);
-  how.rule = std::string{text_of(query->rule())};
-  how.source = std::string{text_of(query->source())};
-  TROUPE_TRY(rows, deps_.log->quarantine().list(how));
+  row_quarantine::query row_query;
+  row_query.after = query->after();
+  row_query.limit = std::clamp<std::size_t>(query->limit(), 1, 10'000);
+  row_query.rule = std::string{text_of(query->rule())};
+  row_query.source = std::string{text_of(query->source())};
+  TROUPE_TRY(rows, deps_.log->quarantine().list(row_query));
   auto total = deps_.log->state().quarantine_next - 1;
   return build_message([&](auto& out) {
     std::vector<flatbuffers::Offset<wire::QuarantinedRow>> list;
@@ -180,13 +180,13 @@ expected<chunk> request_handler::list(const chunk& payload) const {
 
 expected<chunk> request_handler::replay(const chunk& payload, deadline until) {
   TROUPE_TRY(query, message<wire::QuarantineReplay>::open(payload));
-  replay_query how;
+  replay_query replay_query;
   if (query->numbers())
-    how.numbers.assign(query->numbers()->begin(), query->numbers()->end());
-  how.rule = std::string{text_of(query->rule())};
-  how.source = std::string{text_of(query->source())};
-  how.mapping = std::string{text_of(query->mapping())};
-  TROUPE_TRY(result, replay_quarantine(*deps_.log, deps_.validate, how, until));
+    replay_query.numbers.assign(query->numbers()->begin(), query->numbers()->end());
+  replay_query.rule = std::string{text_of(query->rule())};
+  replay_query.source = std::string{text_of(query->source())};
+  replay_query.mapping = std::string{text_of(query->mapping())};
+  TROUPE_TRY(result, replay_quarantine(*deps_.log, deps_.validate, replay_query, until));
   deps_.uploads->sweep(); // Nothing may wait for a replay of their rows any more.
   return build_message([&](auto& out) {
     return wire::CreateQuarantineReplayReply(out, result.accepted, result.duplicates, result.refused);

@@ -47,11 +47,11 @@ std::uint64_t bytes_in(const fs::path& folder) {
 
 } // namespace
 
-expected<std::shared_ptr<upload_store>> upload_store::open(options how) {
-  TROUPE_CHECK(make_folder(how.folder));
-  std::shared_ptr<upload_store> made{new upload_store{std::move(how)}};
+expected<std::shared_ptr<upload_store>> upload_store::open(options options) {
+  TROUPE_CHECK(make_folder(options.folder));
+  std::shared_ptr<upload_store> made{new upload_store{std::move(options)}};
   std::error_code failed;
-  for (auto& each : fs::directory_iterator{made->how_.folder, failed})
+  for (auto& each : fs::directory_iterator{made->options_.folder, failed})
     if (auto name = each.path().filename().string(); is_upload(name))
       made->set_size(name, bytes_in(each.path()));
   return made;
@@ -65,7 +65,7 @@ expected<fs::path> upload_store::place(std::string_view what) const {
                 "'{}' names no file that can be sent: an upload is {} hexadecimal digits, a file in it has a "
                 "relative path without . and .. of at most {} bytes",
                 text_start(what, 200), digits, longest_path);
-  auto files = how_.folder / upload / "files";
+  auto files = options_.folder / upload / "files";
   return slash == what.npos ? files : files / what.substr(slash + 1);
 }
 
@@ -76,7 +76,7 @@ expected<upload_store::progress> upload_store::put(const part& given) {
                 "a part of {} bytes at {} is beyond the {} bytes of {}, or these beyond {}",
                 given.bytes.size(), given.offset, given.size, given.file, given.total);
   std::string upload{given.upload};
-  TROUPE_CHECK(make_folder(how_.folder / upload));
+  TROUPE_CHECK(make_folder(options_.folder / upload));
   touch(upload);
   std::error_code missing;
   if (auto there = fs::file_size(to, missing); !missing) {
@@ -86,7 +86,7 @@ expected<upload_store::progress> upload_store::put(const part& given) {
     return progress{given.size, true};
   }
   TROUPE_CHECK(make_room(given));
-  auto part_path = how_.folder / upload / "arriving" / given.file;
+  auto part_path = options_.folder / upload / "arriving" / given.file;
   TROUPE_CHECK(make_folder(part_path.parent_path()));
   {
     TROUPE_TRY(file, raw_file::open(part_path, O_RDWR | O_CREAT));
@@ -117,27 +117,27 @@ expected<void> upload_store::make_room(const part& given) {
   auto has = known == sizes_.end() ? 0 : known->second;
   if (given.total <= has)
     return {};
-  if (given.total > how_.most_bytes)
+  if (given.total > options_.most_bytes)
     return fail(ec::invalid_argument,
                 "the files have {} bytes, uploads may have {} (upload_bytes): raise that, or put them where "
                 "ingest runs and read them with --in-place",
-                given.total, how_.most_bytes);
+                given.total, options_.most_bytes);
   // What never became whole goes first, then what was kept for the longest time.
   using candidate = std::tuple<bool, std::chrono::nanoseconds, std::string>;
   std::vector<candidate> others;
   for (auto& [name, bytes] : sizes_)
-    if (auto age = untouched(name); name != upload && age >= how_.idle && !is_held(name))
-      others.emplace_back(fs::exists(how_.folder / name / "arriving"), age, name);
+    if (auto age = untouched(name); name != upload && age >= options_.idle && !is_held(name))
+      others.emplace_back(fs::exists(options_.folder / name / "arriving"), age, name);
   std::ranges::sort(others, std::greater{});
   for (auto& [open, age, name] : others) {
-    if (all_ - has + given.total <= how_.most_bytes)
+    if (all_ - has + given.total <= options_.most_bytes)
       break;
     remove(name, "room was needed");
   }
-  if (all_ - has + given.total > how_.most_bytes)
+  if (all_ - has + given.total > options_.most_bytes)
     return fail(ec::overloaded,
                 "uploads have {} of {} bytes (upload_bytes), these files need {} more: imports are under way",
-                bytes(), how_.most_bytes, given.total - has);
+                bytes(), options_.most_bytes, given.total - has);
   set_size(upload, given.total);
   return {};
 }
@@ -157,17 +157,18 @@ expected<void> upload_store::complete(const part& given, const fs::path& arrived
   }
   // Empty folders go, so that what is whole has no `arriving`.
   std::error_code full;
-  for (auto at = arrived.parent_path(); at != how_.folder / given.upload && fs::remove(at, full) && !full;)
+  for (auto at = arrived.parent_path();
+       at != options_.folder / given.upload && fs::remove(at, full) && !full;)
     at = at.parent_path();
   for (auto at = to.parent_path();; at = at.parent_path()) {
     TROUPE_CHECK(sync_file(at));
-    if (at == how_.folder)
+    if (at == options_.folder)
       return {};
   }
 }
 
 std::string upload_store::upload_of(const fs::path& path) const {
-  auto inside = path.lexically_relative(how_.folder);
+  auto inside = path.lexically_relative(options_.folder);
   auto first = inside.empty() ? std::string{} : inside.begin()->string();
   return is_upload(first) ? first : std::string{};
 }
@@ -198,14 +199,14 @@ void upload_store::release(const fs::path& path, bool done) {
 /// The files have the times of their originals: the folder's says when somebody was last here.
 void upload_store::touch(const std::string& upload) {
   std::error_code ignored;
-  fs::last_write_time(how_.folder / upload, fs::file_time_type::clock::now(), ignored);
+  fs::last_write_time(options_.folder / upload, fs::file_time_type::clock::now(), ignored);
   std::lock_guard lock{mutex_};
   done_.erase(upload);
 }
 
 std::chrono::nanoseconds upload_store::untouched(const std::string& upload) const {
   std::error_code failed;
-  auto last = fs::last_write_time(how_.folder / upload, failed);
+  auto last = fs::last_write_time(options_.folder / upload, failed);
   return failed ? std::chrono::nanoseconds::max() : fs::file_time_type::clock::now() - last;
 }
 
@@ -225,7 +226,7 @@ expected<void> upload_store::sweep(const std::function<expected<std::set<std::st
   }
   std::vector<std::string> old;
   for (auto& [name, bytes] : sizes_)
-    if (!is_held(name) && untouched(name) >= how_.keep)
+    if (!is_held(name) && untouched(name) >= options_.keep)
       old.push_back(name);
   for (auto& each : old)
     remove(each, "nobody needed it for long (upload_keep)");
@@ -243,7 +244,7 @@ void upload_store::remove(const std::string& upload, std::string_view why) {
   if (!why.empty())
     log::info("upload-removed", "ingest removes upload {}: {}", upload, why);
   std::error_code failed;
-  fs::remove_all(how_.folder / upload, failed);
+  fs::remove_all(options_.folder / upload, failed);
   if (failed)
     return log::warn("upload-stays", "ingest cannot remove upload {}: {}", upload, failed.message());
   set_size(upload, 0);

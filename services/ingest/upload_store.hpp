@@ -34,7 +34,7 @@ public:
     std::chrono::seconds keep = std::chrono::hours{7 * 24};
     std::chrono::seconds idle{60}; ///< One that was touched since then does not make room for another.
   };
-  static expected<std::shared_ptr<upload_store>> open(options how);
+  static expected<std::shared_ptr<upload_store>> open(options options);
 
   /// A part of a file. `upload` is 16 hexadecimal digits, `file` a relative path.
   struct part {
@@ -74,7 +74,7 @@ public:
   std::uint64_t bytes() const noexcept { return all_; }
 
 private:
-  explicit upload_store(options how) : how_{std::move(how)} {}
+  explicit upload_store(options options) : options_{std::move(options)} {}
   expected<void> make_room(const part& given);
   expected<void> complete(const part& given, const std::filesystem::path& arrived,
                           const std::filesystem::path& to);
@@ -84,7 +84,7 @@ private:
   void set_size(const std::string& upload, std::uint64_t bytes);
   void remove(const std::string& upload, std::string_view why);
 
-  options how_;
+  options options_;
   std::map<std::string, std::uint64_t> sizes_; ///< What each has, or is going to have.
   std::atomic<std::uint64_t> all_{0};
   mutable std::mutex mutex_; ///< Of what follows; never held over the disk.

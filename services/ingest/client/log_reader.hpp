@@ -45,7 +45,7 @@ public:
     std::chrono::milliseconds fetch_wait{1'000}; ///< At the service, for a first record.
   };
 
-  log_reader(options with, hooks to) : options_{with}, hooks_{std::move(to)} {}
+  log_reader(options options, hooks to) : options_{options}, hooks_{std::move(to)} {}
 
   void begin();
 

@@ -95,7 +95,7 @@ struct reading {
     asked.pop_front();
     return first;
   }
-  void answer(const expected<net::reply>& with) { reader.on_reply(next().tag, with); }
+  void answer(const expected<net::reply>& reply) { reader.on_reply(next().tag, reply); }
   std::chrono::milliseconds wait_over() {
     REQUIRE_FALSE(waits.empty());
     auto [tag, span] = waits.front();

@@ -29,13 +29,13 @@ struct event_log::group {
 };
 
 expected<std::unique_ptr<event_log>> event_log::open(const std::filesystem::path& folder, log_options opts) {
-  store::options how;
-  how.families = {"log", "dedup", "source", "quarantine", "meta"};
-  how.large_values = {"log"};
-  how.layout = "event-log 1";
-  how.cache_bytes = opts.cache_bytes;
-  how.write_buffer_bytes = opts.write_buffer_bytes;
-  TROUPE_TRY(db, store::database::open(folder, how));
+  store::options store_options;
+  store_options.families = {"log", "dedup", "source", "quarantine", "meta"};
+  store_options.large_values = {"log"};
+  store_options.layout = "event-log 1";
+  store_options.cache_bytes = opts.cache_bytes;
+  store_options.write_buffer_bytes = opts.write_buffer_bytes;
+  TROUPE_TRY(db, store::database::open(folder, store_options));
   std::unique_ptr<event_log> log{new event_log{std::move(db), opts}};
   TROUPE_CHECK(log->recover());
   log->writer_ = std::thread{[self = log.get()] { self->run(); }};

@@ -84,9 +84,9 @@ expected<std::unique_ptr<batch_source>> open_file_source(const file_source_optio
     position.rows = in.big();
     position.offset = in.big();
   }
-  auto how = options.rules->options(*file);
-  how.stop = options.stop;
-  TROUPE_TRY(reader, ingest_format::open_reader(options.path, how, position));
+  auto reader_options = options.rules->options(*file);
+  reader_options.stop = options.stop;
+  TROUPE_TRY(reader, ingest_format::open_reader(options.path, reader_options, position));
   TROUPE_TRY(mapper, options.rules->bind(*file, options.path, *reader));
   return std::unique_ptr<batch_source>{
       new file_source{options, std::move(reader), std::move(mapper), options.rules->max_ahead(*file), from}};

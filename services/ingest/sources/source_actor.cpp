@@ -213,9 +213,11 @@ private:
 } // namespace
 
 source_actor spawn_source(caf::actor_system& system, source_deps deps) {
-  return system.spawn([](source_actor::stateful_pointer<source_behavior> self,
-                         source_deps with) { return self->state.make_behavior(std::move(with)); },
-                      std::move(deps));
+  return system.spawn(
+      [](source_actor::stateful_pointer<source_behavior> self, source_deps dependencies) {
+        return self->state.make_behavior(std::move(dependencies));
+      },
+      std::move(deps));
 }
 
 } // namespace troupe::ingest
