@@ -31,12 +31,12 @@ struct training_options {
 };
 
 /// Fetches the kept set into a folder of this machine, showing how far it is.
-expected<feature_store::training_check> fetch(context& with, net::client& client,
+expected<feature_store::training_check> fetch(context& context, net::client& client,
                                               const feature_store::training_manifest& of,
                                               const std::string& folder) {
-  bool shown = stderr_is_terminal() && !with.json, used = false;
-  feature_store::fetch_options how;
-  how.tell = [&](const feature_store::fetch_progress& now) {
+  bool shown = stderr_is_terminal() && !context.json, used = false;
+  feature_store::fetch_options fetch_options;
+  fetch_options.tell = [&](const feature_store::fetch_progress& now) {
     if (shown) {
       used = true;
       auto share =
@@ -48,7 +48,7 @@ expected<feature_store::training_check> fetch(context& with, net::client& client
     }
     return !context::interrupted();
   };
-  auto check = feature_store::fetch_training_set(client, of, folder, how);
+  auto check = feature_store::fetch_training_set(client, of, folder, fetch_options);
   if (used)
     std::cerr << "\n";
   return check;
@@ -60,12 +60,12 @@ std::string matches(const feature_store::training_manifest& of) {
   return fmt::format("{} of them match no entity that the log knows by then", of.unmatched_rows);
 }
 
-expected<void> build(context& with, const training_options& options) {
+expected<void> build(context& context, const training_options& options) {
   TROUPE_TRY(text, read_file(options.spec));
   TROUPE_TRY(spec, feature_store::parse_training_spec(text, options.spec));
-  TROUPE_TRY(client, with.client(training_set_service));
+  TROUPE_TRY(client, context.client(training_set_service));
   context::watch_interrupt();
-  bool shown = stderr_is_terminal() && !with.json, used = false;
+  bool shown = stderr_is_terminal() && !context.json, used = false;
   auto end_line = [&] {
     if (std::exchange(used, false))
       std::cerr << "\n";
@@ -101,24 +101,24 @@ expected<void> build(context& with, const training_options& options) {
   auto where = fmt::format("kept by the feature store as {}", spec.name);
   if (!options.out.empty()) {
     where = "in " + std::filesystem::absolute(options.out).string();
-    TROUPE_TRY(check, fetch(with, *client, manifest, options.out));
+    TROUPE_TRY(check, fetch(context, *client, manifest, options.out));
     static_cast<void>(check);
   }
-  if (with.json)
+  if (context.json)
     std::cout << text_of(done->manifest());
   else
     std::cout << fmt::format("{} rows {}, {}\n", manifest.rows, where, matches(manifest));
   return {};
 }
 
-expected<void> fetch_by_name(context& with, const training_options& options) {
-  TROUPE_TRY(client, with.client(training_set_service));
+expected<void> fetch_by_name(context& context, const training_options& options) {
+  TROUPE_TRY(client, context.client(training_set_service));
   context::watch_interrupt();
-  feature_store::fetch_options how;
-  how.tell = [](const feature_store::fetch_progress&) { return !context::interrupted(); };
-  TROUPE_TRY(manifest, feature_store::kept_manifest(*client, options.name, how));
-  TROUPE_TRY(check, fetch(with, *client, manifest, options.out));
-  if (with.json)
+  feature_store::fetch_options fetch_options;
+  fetch_options.tell = [](const feature_store::fetch_progress&) { return !context::interrupted(); };
+  TROUPE_TRY(manifest, feature_store::kept_manifest(*client, options.name, fetch_options));
+  TROUPE_TRY(check, fetch(context, *client, manifest, options.out));
+  if (context.json)
     std::cout << manifest.text;
   else
     std::cout << fmt::format("{} rows in {}, content {}\n", check.rows,
@@ -133,8 +133,8 @@ std::string json_of(const wire::KeptTraining& from) {
                      json_string(to_rfc3339(from_micros(from.made_at()))));
 }
 
-expected<void> list(context& with, const training_options& options) {
-  TROUPE_TRY(client, with.client(training_set_service));
+expected<void> list(context& context, const training_options& options) {
+  TROUPE_TRY(client, context.client(training_set_service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateTrainingListDirect(out, options.after.c_str(), options.limit), "TRPF");
   TROUPE_TRY(got, client->call_to(training_builder, wire::Kind::training_list, net::bytes_of(out),
@@ -144,7 +144,7 @@ expected<void> list(context& with, const training_options& options) {
   if (page->sets() != nullptr)
     for (auto* each : *page->sets()) {
       next = text_of(each->name());
-      if (with.json)
+      if (context.json)
         all += (all.empty() ? "" : ",") + json_of(*each);
       else
         all += fmt::format("{:<32} {:>10} rows {:>8.1f} MB  {}  {}\n", next, each->rows(),
@@ -154,7 +154,7 @@ expected<void> list(context& with, const training_options& options) {
     }
   if (page->last())
     next.clear();
-  if (with.json)
+  if (context.json)
     std::cout << fmt::format("{{\"training_sets\":[{}],\"next\":{}}}\n", all,
                              next.empty() ? "null" : json_string(next));
   else
@@ -162,14 +162,14 @@ expected<void> list(context& with, const training_options& options) {
   return {};
 }
 
-expected<void> remove(context& with, const training_options& options) {
-  TROUPE_TRY(client, with.client(training_set_service));
+expected<void> remove(context& context, const training_options& options) {
+  TROUPE_TRY(client, context.client(training_set_service));
   flatbuffers::FlatBufferBuilder out;
   out.Finish(wire::CreateTrainingRemoveDirect(out, options.name.c_str()), "TRPF");
   TROUPE_TRY(got, client->call_to(training_builder, wire::Kind::training_remove, net::bytes_of(out),
                                   deadline::in(30s)));
   TROUPE_TRY(gone, net::read_as<wire::KeptTraining>(got.payload, "TRPF", "KeptTraining"));
-  if (with.json)
+  if (context.json)
     std::cout << json_of(*gone) << "\n";
   else
     std::cout << fmt::format("removed {}: {} rows, {} bytes\n", text_of(gone->name()), gone->rows(),
@@ -177,9 +177,9 @@ expected<void> remove(context& with, const training_options& options) {
   return {};
 }
 
-expected<void> verify(context& with, const std::string& folder) {
+expected<void> verify(context& context, const std::string& folder) {
   TROUPE_TRY(check, feature_store::verify_training_set(folder));
-  if (with.json)
+  if (context.json)
     std::cout << fmt::format("{{\"same\":{},\"rows\":{},\"stated\":\"{}\",\"computed\":\"{}\"}}\n",
                              check.same, check.rows, check.stated, check.computed);
   else if (check.same)
@@ -188,13 +188,13 @@ expected<void> verify(context& with, const std::string& folder) {
     std::cout << fmt::format("NOT as the manifest says: {} rows, content {}, stated {}\n", check.rows,
                              check.computed, check.stated);
   if (!check.same)
-    with.say_no();
+    context.say_no();
   return {};
 }
 
 } // namespace
 
-void add_training_set_commands(command_line::command& app, context& with) {
+void add_training_set_commands(command_line::command& app, context& context) {
   auto* training = app.add_command(
       "training-set",
       "Training sets, correct at the point in time. The feature store builds them and keeps them "
@@ -212,13 +212,13 @@ void add_training_set_commands(command_line::command& app, context& with) {
       ->check(command_line::existing_file());
   build_command->add_option("--out", options->out,
                             "Fetch it too, into this folder of this machine: Parquet parts and manifest");
-  with.command(*build_command, [&with, options] { return build(with, *options); });
+  context.command(*build_command, [&context, options] { return build(context, *options); });
   auto* list_command = training->add_command("list", "The training sets that the feature store keeps");
   list_command->add_option("--limit", options->limit, "How many at most")
       ->check(command_line::between(1, 1000))
       ->show_default();
   list_command->add_option("--after", options->after, "Those whose names come after this one");
-  with.command(*list_command, [&with, options] { return list(with, *options); });
+  context.command(*list_command, [&context, options] { return list(context, *options); });
   auto* fetch_command = training->add_command(
       "fetch",
       "Fetch a kept training set into a folder of this machine. The folder is a training set only when "
@@ -226,17 +226,17 @@ void add_training_set_commands(command_line::command& app, context& with) {
   fetch_command->add_option("name", options->name, "Name of the training set")->required();
   fetch_command->add_option("--out", options->out, "Folder of the Parquet parts and the manifest")
       ->required();
-  with.command(*fetch_command, [&with, options] { return fetch_by_name(with, *options); });
+  context.command(*fetch_command, [&context, options] { return fetch_by_name(context, *options); });
   auto* remove_command = training->add_command("remove", "Remove a kept training set from the feature store");
   remove_command->add_option("name", options->name, "Name of the training set")->required();
-  with.command(*remove_command, [&with, options] { return remove(with, *options); });
+  context.command(*remove_command, [&context, options] { return remove(context, *options); });
   auto* verify_command = training->add_command(
       "verify", "Compute the content hash of a training set in a folder of this machine again");
   auto folder = std::make_shared<std::string>();
   verify_command->add_option("dir", *folder, "Folder of the training set")
       ->required()
       ->check(command_line::existing_folder());
-  with.command(*verify_command, [&with, folder] { return verify(with, *folder); });
+  context.command(*verify_command, [&context, folder] { return verify(context, *folder); });
 }
 
 } // namespace troupe::cli

@@ -98,11 +98,11 @@ struct consuming : testing::actor_fixture {
     asked.pop_front();
     return first;
   }
-  void reply(std::uint64_t tag, expected<chunk> with) {
-    auto made =
-        with ? expected<net::reply>{net::reply{}} : expected<net::reply>{unexpected<error>{with.error()}};
-    if (with)
-      made->payload = std::move(*with);
+  void reply(std::uint64_t tag, expected<chunk> payload) {
+    auto made = payload ? expected<net::reply>{net::reply{}}
+                        : expected<net::reply>{unexpected<error>{payload.error()}};
+    if (payload)
+      made->payload = std::move(*payload);
     caf::anon_send(consumer, net::reply_atom::value, tag,
                    net::result_ptr{std::make_shared<const expected<net::reply>>(std::move(made))});
     run();

@@ -37,11 +37,11 @@ expected<std::unique_ptr<state_engine>> state_engine::open(const std::filesystem
   if (views.empty())
     return fail(ec::invalid_argument, "cannot open the feature states at {}: there are no views",
                 path.string());
-  store::options how;
-  how.families = {"state", "meta"};
-  how.layout = "feature-state 1";
-  how.cache_bytes = options.block_cache_bytes;
-  auto db = store::database::open(path, std::move(how));
+  store::options store_options;
+  store_options.families = {"state", "meta"};
+  store_options.layout = "feature-state 1";
+  store_options.cache_bytes = options.block_cache_bytes;
+  auto db = store::database::open(path, std::move(store_options));
   if (!db)
     return with_context("opening the feature states", std::move(db).error());
   std::unique_ptr<state_engine> made{new state_engine{std::move(*db), std::move(views), options}};

@@ -29,14 +29,14 @@ TEST_CASE("a training set is fetched by pages, is one only when it is whole, and
   REQUIRE_MESSAGE(manifest, why(manifest));
   CHECK(manifest->text == made.text);
   fetch_progress last;
-  fetch_options how;
-  how.tell = [&](const fetch_progress& now) {
+  fetch_options options;
+  options.tell = [&](const fetch_progress& now) {
     CHECK(!fs::exists(dir / "out" / "manifest.json"));
     last = now;
     return true;
   };
 
-  auto check = fetch_training_set(*store.client, *manifest, dir / "out", how);
+  auto check = fetch_training_set(*store.client, *manifest, dir / "out", options);
 
   REQUIRE_MESSAGE(check, why(check));
   CHECK(check->same);
@@ -62,13 +62,13 @@ TEST_CASE("a fetch that was cut off goes on where it was, and waits for a featur
   training_store store{dir.path()};
   keep_clicks(*store.kept, "clicks", 300, "rows_per_part = 100\n");
   auto manifest = *kept_manifest(*store.client, "clicks");
-  fetch_options how;
+  fetch_options options;
   std::uint64_t before = 0;
-  how.tell = [&](const fetch_progress& now) {
+  options.tell = [&](const fetch_progress& now) {
     before = now.bytes;
     return now.bytes < 2'000;
   };
-  auto cut = fetch_training_set(*store.client, manifest, dir / "out", how);
+  auto cut = fetch_training_set(*store.client, manifest, dir / "out", options);
   REQUIRE(!cut);
   CHECK(cut.error().code == ec::canceled);
   CHECK(!read_training_manifest(dir / "out"));
@@ -77,7 +77,7 @@ TEST_CASE("a fetch that was cut off goes on where it was, and waits for a featur
   bool waited = false;
   std::uint64_t first = 0;
   int told = 0;
-  how.tell = [&](const fetch_progress& now) {
+  options.tell = [&](const fetch_progress& now) {
     if (first == 0)
       first = now.bytes;
     if (++told == 3)
@@ -86,15 +86,15 @@ TEST_CASE("a fetch that was cut off goes on where it was, and waits for a featur
       store.start();
     return true;
   };
-  auto check = fetch_training_set(*store.client, manifest, dir / "out", how);
+  auto check = fetch_training_set(*store.client, manifest, dir / "out", options);
 
   REQUIRE_MESSAGE(check, why(check));
   CHECK(check->same);
   CHECK(waited);
   CHECK(first > 0); // What was there counted from the start.
   store.stop();
-  how.patience = std::chrono::milliseconds{0};
-  auto gone = fetch_training_set(*store.client, manifest, dir / "elsewhere", how);
+  options.patience = std::chrono::milliseconds{0};
+  auto gone = fetch_training_set(*store.client, manifest, dir / "elsewhere", options);
   REQUIRE(!gone);
   CHECK(gone.error().code == ec::unavailable);
   CHECK(gone.error().text.find("clicks") != std::string::npos);

@@ -148,11 +148,11 @@ private:
   }
 
   expected<void> open_sort() {
-    table::options how;
-    how.file = work_ / "sort.duckdb";
-    how.memory_limit_bytes = options_.memory_bytes / 2;
-    how.temp_directory = work_ / "spill";
-    TROUPE_TRY(db, table::connection::open(how));
+    table::options options;
+    options.file = work_ / "sort.duckdb";
+    options.memory_limit_bytes = options_.memory_bytes / 2;
+    options.temp_directory = work_ / "spill";
+    TROUPE_TRY(db, table::connection::open(options));
     db_ = std::make_unique<table::connection>(std::move(db));
     return {};
   }
@@ -198,9 +198,9 @@ private:
   }
 
   expected<void> replay() {
-    engine_options how;
-    how.cache_bytes = options_.memory_bytes / 3;
-    TROUPE_TRY(engine, state_engine::open(work_ / "state", views_, how));
+    engine_options options;
+    options.cache_bytes = options_.memory_bytes / 3;
+    TROUPE_TRY(engine, state_engine::open(work_ / "state", views_, options));
     engine_ = std::move(engine);
     TROUPE_TRY(known, engine_->database().find(1, "xposition"));
     std::string after;
@@ -374,8 +374,8 @@ private:
     return out;
   }
 
-  /// Rows of nobody are all NULL: a few are new users, many are identities of another system. What was built is
-  /// dropped, so that rows that were mended are read again.
+  /// Rows of nobody are all NULL: a few are new users, many are identities of another system. What was built
+  /// is dropped, so that rows that were mended are read again.
   expected<void> check_matches() {
     auto rows = static_cast<double>(progress_.rows), none = static_cast<double>(unmatched_);
     bool too_many = spec_.max_unmatched_share ? none > *spec_.max_unmatched_share * rows
@@ -388,14 +388,15 @@ private:
     for (auto& each : parts_)
       fs::remove(out_ / each.file, code);
     fs::remove_all(work_, code);
-    return fail(ec::invalid_argument,
-                "{} of {} rows match no user and no item that the log knows by then, {}; the first is {}. Are the "
-                "identities written as in the log, and its records older than the rows?",
-                unmatched_, progress_.rows,
-                spec_.max_unmatched_share
-                    ? fmt::format("more than max_unmatched_share = {}", *spec_.max_unmatched_share)
-                    : std::string{"which is all of them (max_unmatched_share = 1 would take them)"},
-                first_unmatched_);
+    return fail(
+        ec::invalid_argument,
+        "{} of {} rows match no user and no item that the log knows by then, {}; the first is {}. Are the "
+        "identities written as in the log, and its records older than the rows?",
+        unmatched_, progress_.rows,
+        spec_.max_unmatched_share
+            ? fmt::format("more than max_unmatched_share = {}", *spec_.max_unmatched_share)
+            : std::string{"which is all of them (max_unmatched_share = 1 would take them)"},
+        first_unmatched_);
   }
 
   expected<std::string> finish() {
