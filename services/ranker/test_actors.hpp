@@ -28,9 +28,9 @@ struct feature_store_stub {
     chunk payload;
     net::client::done then;
 
-    void answer(chunk with) {
+    void answer(chunk payload) {
       net::reply made;
-      made.payload = std::move(with);
+      made.payload = std::move(payload);
       then(std::move(made));
     }
     void fail(ec code, std::string why) { then(unexpected<error>{error{code, std::move(why)}}); }

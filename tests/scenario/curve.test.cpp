@@ -49,8 +49,8 @@ std::vector<std::string> names_of(const json& status) {
 }
 
 /// `troupe status` with another key or catalog: exit 1, and no service gave it anything.
-void gets_nothing(const fleet& services, const std::string& who, const std::vector<std::string>& options) {
-  CAPTURE(who);
+void gets_nothing(const fleet& services, const std::string& caller, const std::vector<std::string>& options) {
+  CAPTURE(caller);
   std::vector<std::string> words{(bin_dir() / "troupe").string(), "--data", services.data().string(),
                                  "--json"};
   words.insert(words.end(), options.begin(), options.end());

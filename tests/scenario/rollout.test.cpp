@@ -23,11 +23,11 @@ namespace {
 constexpr int items = 100, users = 600;
 
 troupe::synthetic_data::settings synthetic_settings() {
-  troupe::synthetic_data::settings how;
-  how.users = users;
-  how.items = items;
-  how.seed = 5;
-  return how;
+  troupe::synthetic_data::settings config;
+  config.users = users;
+  config.items = items;
+  config.seed = 5;
+  return config;
 }
 
 /// A release of one model. `best`: which item of the world comes first when they stand in the order of their

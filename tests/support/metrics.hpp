@@ -21,13 +21,13 @@ inline std::string metrics_of(const fleet& services, const std::string& service)
   return got->body;
 }
 
-/// The sum of all series of a metric whose labels hold `with`.
-inline double metric(const std::string& text, const std::string& name, const std::string& with = {}) {
+/// The sum of all series of a metric whose labels hold `label`.
+inline double metric(const std::string& text, const std::string& name, const std::string& label = {}) {
   double sum = 0;
   std::istringstream lines{text};
   for (std::string line; std::getline(lines, line);)
     if (line.starts_with(name) && (line[name.size()] == ' ' || line[name.size()] == '{') &&
-        line.find(with) != std::string::npos)
+        line.find(label) != std::string::npos)
       sum += std::stod(line.substr(line.rfind(' ')));
   return sum;
 }

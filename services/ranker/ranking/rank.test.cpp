@@ -53,8 +53,8 @@ const ranked_item& item(const ranking& in, const std::string& id) {
 
 TEST_CASE(
     "a known user gets neighbours of the history first, nothing seen, with sources, reasons and scores") {
-  auto with = load("");
-  auto got = rank(*with, snapshot_of({card("d"), card("b")}), of_user({"c"}, 3));
+  auto release = load("");
+  auto got = rank(*release, snapshot_of({card("d"), card("b")}), of_user({"c"}, 3));
 
   REQUIRE(got.items.size() == 3);
   CHECK(got.items[0].item == "d");
@@ -71,24 +71,24 @@ TEST_CASE(
 
 TEST_CASE(
     "new users get popular and trending items, their session speaks for them, and unknown items do no harm") {
-  auto with = load("");
-  auto anybody = rank(*with, {}, of_user({}, 3));
+  auto release = load("");
+  auto anybody = rank(*release, {}, of_user({}, 3));
   CHECK(ids(anybody) == std::vector<std::string>{"a", "b", "c"});
-  auto unknown = rank(*with, {}, of_user({"no such item"}, 3));
+  auto unknown = rank(*release, {}, of_user({"no such item"}, 3));
   CHECK(unknown.items.size() == 3);
   auto visitor = of_user({}, 1);
   visitor.session = {"e"};
-  CHECK(ids(rank(*with, {}, visitor)) == std::vector<std::string>{"f"});
+  CHECK(ids(rank(*release, {}, visitor)) == std::vector<std::string>{"f"});
 
   auto fresh = card("new");
   fresh.trend = 9;
-  auto live = rank(*with, snapshot_of({fresh}), of_user({"c"}, 6));
+  auto live = rank(*release, snapshot_of({fresh}), of_user({"c"}, 6));
   CHECK(item(live, "new").sources == std::vector<std::string>{"trending"});
   CHECK(item(live, "new").notes.size() == 2);
 }
 
 TEST_CASE("hidden, deleted, expired, excluded and filtered items are not shown") {
-  auto with = load("");
+  auto release = load("");
   auto hidden = card("a"), deleted = card("b"), expired = card("d"), later = card("e"),
        plain = card("f", {"War"});
   hidden.hidden = true;
@@ -97,24 +97,24 @@ TEST_CASE("hidden, deleted, expired, excluded and filtered items are not shown")
   later.expires = 5000;
   auto items = snapshot_of({hidden, deleted, expired, later, plain});
 
-  auto got = ids(rank(*with, items, of_user({"c"}, 6)));
+  auto got = ids(rank(*release, items, of_user({"c"}, 6)));
   CHECK(std::set<std::string>(got.begin(), got.end()) == std::set<std::string>{"e", "f"});
   auto asked = of_user({"c"}, 6);
   asked.exclude = {"e"};
-  CHECK(ids(rank(*with, items, asked)) == std::vector<std::string>{"f"});
+  CHECK(ids(rank(*release, items, asked)) == std::vector<std::string>{"f"});
   asked = of_user({"c"}, 6);
   asked.filters = {{"genres", predicate_op::contains, false, "War", 0, {}}};
-  CHECK(ids(rank(*with, items, asked)) == std::vector<std::string>{"f"});
+  CHECK(ids(rank(*release, items, asked)) == std::vector<std::string>{"f"});
   asked = of_user({}, 6);
   asked.candidates = {"f", "b", "elsewhere"};
-  auto ranked = ids(rank(*with, items, asked));
+  auto ranked = ids(rank(*release, items, asked));
   CHECK(std::set<std::string>(ranked.begin(), ranked.end()) == std::set<std::string>{"f", "elsewhere"});
 }
 
 TEST_CASE("rules filter, boost, pin and cap, and each says so") {
   auto items = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("d", {"Drama"}),
                             card("e", {"Horror"}), card("f", {"Drama"})});
-  auto with = load(R"(
+  auto release = load(R"(
 [[rule]]
 kind = "filter"
 attribute = "genres"
@@ -139,7 +139,7 @@ item = "f"
 position = 1
 )");
 
-  auto got = rank(*with, items, of_user({"c"}, 3));
+  auto got = rank(*release, items, of_user({"c"}, 3));
 
   CHECK(ids(got) == std::vector<std::string>{"f", "a", "d"});
   CHECK(got.items[0].notes.back() == "pinned by offer");
@@ -154,7 +154,7 @@ TEST_CASE("diversity puts another genre before a second one of the same") {
 }
 
 TEST_CASE("how often an item stands at a position is the propensity that its answer reports") {
-  auto with =
+  auto release =
       load("[exploration]\nshare = 0.3\namong = 3\n[[rule]]\nkind = 'pin'\nitem = 'f'\nposition = 2\n");
   constexpr int rounds = 60'000;
   std::map<std::pair<std::size_t, std::string>, int> seen;
@@ -163,7 +163,7 @@ TEST_CASE("how often an item stands at a position is the propensity that its ans
   asked.explain = false;
   for (int i = 0; i < rounds; ++i) {
     asked.seed = static_cast<std::uint64_t>(i);
-    auto got = rank(*with, {}, asked);
+    auto got = rank(*release, {}, asked);
     REQUIRE(got.items.size() == 3);
     for (std::size_t p = 0; p < 3; ++p) {
       auto key = std::pair{p, got.items[p].item};
@@ -188,7 +188,7 @@ TEST_CASE("how often an item stands at a position is the propensity that its ans
   CHECK(std::abs(at_first[0] / double{rounds} - 0.125) < 0.008);
   CHECK(explore(4, 2, 0.5, 1).ranked_propensity == 0.75);
   asked.seed = 7;
-  CHECK(ids(rank(*with, {}, asked)) == ids(rank(*with, {}, asked)));
+  CHECK(ids(rank(*release, {}, asked)) == ids(rank(*release, {}, asked)));
 }
 
 TEST_CASE("a deadline that has passed leaves models out and says which") {
@@ -216,20 +216,20 @@ TEST_CASE("a model that is stopped by the deadline has scored the first candidat
   private:
     deadline until_;
   };
-  loaded_release with;
+  loaded_release release;
   std::string names;
   for (int i = 0; i < 300; ++i)
     names += std::to_string(i) + "\n";
   auto asked = of_user({"elsewhere"}, 2);
   asked.until = deadline::in(std::chrono::milliseconds{500});
-  auto& by = with.models.emplace_back();
+  auto& by = release.models.emplace_back();
   by.name = "slow";
   by.items = std::make_shared<const model::vocabulary>(*model::vocabulary::parse(names, "items"));
   by.scorer = std::make_unique<slow>(asked.until);
   for (int i = 0; i < 300; ++i)
     asked.candidates.push_back(std::to_string(i));
 
-  auto got = rank(with, {}, asked);
+  auto got = rank(release, {}, asked);
 
   CHECK(got.degraded == std::vector<std::string>{"deadline: model slow scored 128 of 300 candidates"});
   CHECK(ids(got) == std::vector<std::string>{"127", "126"});
@@ -239,20 +239,21 @@ TEST_CASE(
     "a model of features scores known and new items by what is known now, and a changed feature changes it") {
   troupe::testing::temp_dir dir;
   make_dcn_release(dir.path());
-  auto with = load_release(dir.path(), {});
-  REQUIRE_MESSAGE(with, (with ? std::string{} : render(with.error())));
-  CHECK((*with)->user_features == std::vector<std::string>{"user_history.items", "user_ratings.mean_rating"});
-  CHECK((*with)->item_features == std::vector<std::string>{"item_activity.clicks"});
+  auto release = load_release(dir.path(), {});
+  REQUIRE_MESSAGE(release, (release ? std::string{} : render(release.error())));
+  CHECK((*release)->user_features ==
+        std::vector<std::string>{"user_history.items", "user_ratings.mean_rating"});
+  CHECK((*release)->item_features == std::vector<std::string>{"item_activity.clicks"});
   auto items = clicked_items();
   auto asked = of_user({}, 4);
   asked.candidates = {"a", "b", "fresh", "silent"};
 
   asked.features = {{"user_ratings.mean_rating", 5.0}};
-  auto glad = rank(**with, items, asked);
+  auto glad = rank(**release, items, asked);
   asked.features = {{"user_ratings.mean_rating", 1.0}};
-  auto grim = rank(**with, items, asked);
+  auto grim = rank(**release, items, asked);
   asked.features = {};
-  auto unknown = rank(**with, items, asked);
+  auto unknown = rank(**release, items, asked);
 
   // z = 2: 2 + 2 * clicks. An item without the feature is told apart: 2 - 10.
   CHECK(ids(glad) == std::vector<std::string>{"b", "fresh", "a", "silent"});
@@ -266,29 +267,29 @@ TEST_CASE(
 TEST_CASE("an answer says which features a model lacks and which come from another version of their view") {
   troupe::testing::temp_dir dir;
   make_dcn_release(dir.path());
-  auto with = load_release(dir.path(), {});
-  REQUIRE(with);
+  auto release = load_release(dir.path(), {});
+  REQUIRE(release);
   auto asked = of_user({}, 2);
   asked.views = {"user_ratings@v2", "user_history@v9"};
 
-  auto got = rank(**with, snapshot_of({card("a")}), asked);
+  auto got = rank(**release, snapshot_of({card("a")}), asked);
 
   CHECK(got.degraded == std::vector<std::string>{
                             "items: item_activity.clicks is not known, which model dcn wants",
                             "features: model dcn was trained on user_ratings@v1, served is user_ratings@v2"});
   asked.views = {"user_ratings@v1"};
-  CHECK(rank(**with, clicked_items(), asked).degraded.empty());
+  CHECK(rank(**release, clicked_items(), asked).degraded.empty());
 }
 
 TEST_CASE(
     "items like an item come from the models, for a new item from its attributes, else the answer says so") {
-  auto with = load("");
-  CHECK(ids(similar(*with, {}, "c", of_user({}, 1))) == std::vector<std::string>{"d"});
+  auto release = load("");
+  CHECK(ids(similar(*release, {}, "c", of_user({}, 1))) == std::vector<std::string>{"d"});
   auto other = card("other", {"War", "Drama"});
   other.trend = 1;
   auto items = snapshot_of({card("new", {"War"}), other});
-  CHECK(ids(similar(*with, items, "new", of_user({}, 3))) == std::vector<std::string>{"other"});
-  auto none = similar(*with, items, "nobody", of_user({}, 3));
+  CHECK(ids(similar(*release, items, "new", of_user({}, 3))) == std::vector<std::string>{"other"});
+  auto none = similar(*release, items, "nobody", of_user({}, 3));
   CHECK(none.items.empty());
   CHECK(none.degraded == std::vector<std::string>{"item: unknown"});
 }
@@ -296,13 +297,13 @@ TEST_CASE(
 TEST_CASE("an answer that is short says what was considered and why it was left out; one that is not says "
           "nothing") {
   using reasons = std::map<std::string, std::uint32_t>;
-  auto with = load("");
-  auto everything = rank(*with, {}, of_user({"a", "b", "c", "d", "e", "f"}, 3));
+  auto release = load("");
+  auto everything = rank(*release, {}, of_user({"a", "b", "c", "d", "e", "f"}, 3));
   CHECK(everything.items.empty());
   REQUIRE(everything.shortage);
   CHECK(everything.shortage->considered == 6);
   CHECK(everything.shortage->left_out == reasons{{"seen", 6}});
-  CHECK(!rank(*with, {}, of_user({"a", "b", "c"}, 3)).shortage);
+  CHECK(!rank(*release, {}, of_user({"a", "b", "c"}, 3)).shortage);
 
   auto asked = of_user({"a"}, 6);
   asked.exclude = {"b"};
@@ -310,7 +311,7 @@ TEST_CASE("an answer that is short says what was considered and why it was left 
   auto hidden = card("c"), deleted = card("d"), expired = card("e");
   hidden.hidden = deleted.deleted = true;
   expired.expires = 1000;
-  auto mixed = rank(*with, snapshot_of({hidden, deleted, expired, card("f", {"War"})}), asked);
+  auto mixed = rank(*release, snapshot_of({hidden, deleted, expired, card("f", {"War"})}), asked);
   REQUIRE(mixed.shortage);
   CHECK(mixed.shortage->left_out ==
         reasons{{"deleted", 1}, {"excluded", 1}, {"expired", 1}, {"filter", 1}, {"hidden", 1}, {"seen", 1}});
@@ -326,10 +327,10 @@ TEST_CASE("an answer that is short says what was considered and why it was left 
 
   asked = of_user({}, 3);
   asked.exclude = {"d"};
-  auto like = similar(*with, {}, "c", asked);
+  auto like = similar(*release, {}, "c", asked);
   REQUIRE(like.shortage);
   CHECK(like.shortage->left_out["excluded"] == 1);
-  auto none = similar(*with, {}, "nobody", asked);
+  auto none = similar(*release, {}, "nobody", asked);
   REQUIRE(none.shortage);
   CHECK(none.shortage->considered == 0);
   CHECK(none.shortage->left_out.empty());
@@ -345,14 +346,14 @@ TEST_CASE("a model with vectors gives candidates by nearest neighbours") {
                 .add<float>("user_factors", "[1,2]", {1, 0}));
   out.put("models/bpr/users.txt", "u\n");
   out.done();
-  auto with = load_release(dir.path(), {});
-  REQUIRE(with);
+  auto release = load_release(dir.path(), {});
+  REQUIRE(release);
 
-  auto got = rank(**with, {}, of_user({"a"}, 2));
+  auto got = rank(**release, {}, of_user({"a"}, 2));
 
   CHECK(got.items[0].item == "c");
   CHECK(got.items[0].sources.front() == "nearest");
-  CHECK(ids(similar(**with, {}, "b", of_user({}, 1))) == std::vector<std::string>{"d"});
+  CHECK(ids(similar(**release, {}, "b", of_user({}, 1))) == std::vector<std::string>{"d"});
 }
 
 TEST_CASE("nearest neighbours are looked for wider where a filter leaves few") {
@@ -376,12 +377,12 @@ TEST_CASE("nearest neighbours are looked for wider where a filter leaves few") {
   out.put("models/bpr/users.txt", "u\n");
   out.put("rules.toml", "[candidates]\nsources = [{name = 'nearest', n = 10}]");
   out.done();
-  auto with = load_release(dir.path(), {});
-  REQUIRE(with);
+  auto release = load_release(dir.path(), {});
+  REQUIRE(release);
   auto asked = of_user({}, 1);
   asked.filters = {{"genres", predicate_op::contains, false, "Rare", 0, {}}};
 
-  auto got = rank(**with, snapshot_of(cards), asked);
+  auto got = rank(**release, snapshot_of(cards), asked);
 
   REQUIRE(ids(got) == std::vector<std::string>{"150"});
   CHECK(got.items[0].sources.front() == "nearest");
