@@ -258,8 +258,10 @@ std::optional<std::string> too_far_ahead(timestamp event_time, timestamp accepte
                                          std::chrono::microseconds max_ahead) {
   if (event_time - accepted <= max_ahead)
     return std::nullopt;
-  return fmt::format("event_time {} is more than {} ahead of {}, when the row came", to_rfc3339(event_time),
-                     to_duration_text(max_ahead), to_rfc3339(accepted));
+  return fmt::format(
+      "event_time {} is more than {} ahead of {}, when the row came; max_ahead of its mapping or "
+      "schema says how far it may be",
+      to_rfc3339(event_time), to_duration_text(max_ahead), to_rfc3339(accepted));
 }
 
 chunk encode_batch(std::span<const record* const> records, std::uint32_t partition,

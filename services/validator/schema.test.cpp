@@ -1,4 +1,5 @@
 #include "services/validator/schema.hpp"
+
 #include "services/validator/schema_folder.hpp"
 
 #include "common/testing/temp_dir.hpp"
