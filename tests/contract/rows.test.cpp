@@ -189,6 +189,8 @@ typed attribute_texts() {
                 R"({"hidden":"yes"})",
                 R"({"hidden":0,"deleted":"FALSE"})",
                 R"({"hidden":"soon"})",
+                R"({"expires":"2030-03-01"})",
+                R"({"expires":"never","title":"x"})",
                 R"({"deleted":2})",
                 R"({"deleted":true})",
                 R"({"hidden":null,"n":1.50})",

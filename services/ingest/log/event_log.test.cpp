@@ -374,8 +374,8 @@ TEST_CASE("on a full disk no request is half in the log, and appending goes on w
 TEST_CASE("in a log of before kinds were told apart events are known, and an item is added once more") {
   testing::temp_dir dir;
   append_request request;
-  auto& sold = request.records.emplace_back(event(1));
-  auto& item = request.records.emplace_back(event(2));
+  request.records = {event(1), event(2)};
+  auto& item = request.records[1];
   item.kind = record_kind::item;
   item.type.clear(), item.user.clear(), item.value.reset();
   {
@@ -385,9 +385,9 @@ TEST_CASE("in a log of before kinds were told apart events are known, and an ite
     how.layout = "event-log 1";
     auto db = store::database::open(dir / "log", how).value();
     store::write_batch batch;
-    for (auto* each : {&sold, &item})
-      batch.put(dedup_family, view(key_of(hash_wide(std::string_view{each->id}))),
-                number_key(content_hash(*each)));
+    for (auto& each : request.records)
+      batch.put(dedup_family, view(key_of(hash_wide(std::string_view{each.id}))),
+                number_key(content_hash(each)));
     REQUIRE(db->write(batch, store::durability::synced));
   }
   auto log = open_log(dir);
