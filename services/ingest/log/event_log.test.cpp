@@ -379,11 +379,11 @@ TEST_CASE("in a log of before kinds were told apart events are known, and an ite
   item.kind = record_kind::item;
   item.type.clear(), item.user.clear(), item.value.reset();
   {
-    store::options how;
-    how.families = {"log", "dedup", "source", "quarantine", "meta"};
-    how.large_values = {"log"};
-    how.layout = "event-log 1";
-    auto db = store::database::open(dir / "log", how).value();
+    store::options store_options;
+    store_options.families = {"log", "dedup", "source", "quarantine", "meta"};
+    store_options.large_values = {"log"};
+    store_options.layout = "event-log 1";
+    auto db = store::database::open(dir / "log", store_options).value();
     store::write_batch batch;
     for (auto& each : request.records)
       batch.put(dedup_family, view(key_of(hash_wide(std::string_view{each.id}))),
