@@ -5,8 +5,8 @@
 
 namespace troupe {
 
-/// The first bytes of a text in UTF-8, `most` of them or some fewer: it is not cut within a character, so that
-/// what a message quotes can stand in JSON.
+/// The first bytes of a text in UTF-8, `most` of them or some fewer: it is not cut within a character, so
+/// that what a message quotes can stand in JSON.
 inline std::string_view text_start(std::string_view text, std::size_t most) noexcept {
   if (text.size() <= most)
     return text;

@@ -57,7 +57,10 @@ def write_seen():
 
 def troupe(*words, check=True):
     words = ["troupe", "--data", os.environ["FLEET_DATA"], "--json", *words]
-    return subprocess.run(words, check=check, capture_output=True, text=True).stdout
+    done = subprocess.run(words, capture_output=True, text=True)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr}")
+    return done.stdout
 
 
 def begin_rollout(name):
