@@ -111,7 +111,8 @@ TEST_CASE_FIXTURE(item_sync_fixture,
   CHECK(now->find("a")->title == "Title of a");
   CHECK(now->find("a")->trend == 7);
   CHECK(now->find("a")->find("genres"));
-  CHECK(now->find("a")->closed(0).empty());
+  CHECK(now->find("a")->closed(6'999'999).empty());
+  CHECK(now->find("a")->closed(7'000'000) == "expired"); // Seven seconds, by its size.
   CHECK(now->find("hidden")->closed(0) == "hidden");
   CHECK(now->find("gone")->closed(0) == "deleted");
   CHECK(!now->find("silent")->find("created"));
