@@ -109,8 +109,8 @@ int fits_in(const std::vector<boost::json::object>& said) {
   return fits;
 }
 
-/// 400 rows whose label depends on their one feature.
-void write_training_set(const std::filesystem::path& folder) {
+/// 400 rows whose label depends on their one feature; that of rows from `bad_from` on is 0.
+void write_training_set(const std::filesystem::path& folder, int bad_from = 400) {
   using table::cell;
   auto out =
       table::parquet_writer::open(folder / "part-00000.parquet", {{"user", cell::text},
@@ -120,7 +120,8 @@ void write_training_set(const std::filesystem::path& folder) {
   REQUIRE(out);
   for (int i = 0; i < 400; ++i) {
     auto number = (i * 37 % 100) / 10.0;
-    (*out)->add("u").add("i").add(number + (i % 7 == 0 ? 4 : 0) > 6 ? 1.0 : 0.0).add(number);
+    bool good = i < bad_from && number + (i % 7 == 0 ? 4 : 0) > 6;
+    (*out)->add("u").add("i").add(good ? 1.0 : 0.0).add(number);
     REQUIRE((*out)->end_row());
   }
   REQUIRE((*out)->finish());
@@ -379,18 +380,19 @@ TEST_CASE(
 }
 
 TEST_CASE("a DCN whose newest rows have one label has no auc and says why, as one that holds none back") {
-  troupe::testing::temp_dir set;
+  troupe::testing::temp_dir set, one_label;
   write_training_set(set.path());
-  auto ends = [&](const std::string& more) {
+  write_training_set(one_label.path(), 320);
+  auto ends = [&](const troupe::testing::temp_dir& rows, const std::string& more) {
     setting with{"model = \"dcn\"\n[dcn]\nepochs = 1\nbatch = 64\nhidden = 8\ntraining_set = \"s\"\n" + more};
-    with.options.data = set.path();
+    with.options.data = rows.path();
     auto done = with.run();
     REQUIRE_MESSAGE(done, (done ? std::string{} : render(done.error())));
     return *done;
   };
 
-  auto same = ends("test = 0.2\npositive_at_least = 9\n"), none = ends("test = 0\n"),
-       both = ends("test = 0.2\n");
+  auto same = ends(one_label, "test = 0.2\n"), none = ends(set, "test = 0\n"),
+       both = ends(set, "test = 0.2\n");
 
   CHECK(same.at("not_measured") == "all of the 80 newest rows have the same label");
   CHECK(!same.at("metrics").as_object().contains("auc"));
@@ -402,7 +404,7 @@ TEST_CASE("a DCN whose newest rows have one label has no auc and says why, as on
 }
 
 TEST_CASE("what is in production is measured beside, and makes steps that are not those of the run") {
-  setting with{"model = \"popularity\"\n"};
+  setting with{"model = \"ease\"\nease.l2 = 5.0\n"};
   std::filesystem::create_directories(with.options.out);
   std::ofstream{with.options.out / "production.json"}
       << R"([{"model":"bpr:1","config":"model = \"bpr\"\nbpr.epochs = 2\n"}])";
