@@ -102,6 +102,10 @@ public:
                      folder / "out", folder / "out");
     std::this_thread::sleep_for(500ms);
   }
+  ~nginx() {
+    process_->signal(SIGTERM); // Killed, it would leave its workers behind.
+    process_->wait(10s);
+  }
   std::uint16_t port() const { return port_; }
 
 private:
