@@ -101,6 +101,9 @@ TEST_CASE("a target in absolute form is served, and its host is that of the requ
        {"http:///page", "http://u@b.example/page", "page", "http://b.example:x/page", "/page#part"})
     CHECK_MESSAGE(status_of(page.say(std::string{"GET "} + bad + closing)) == 400, bad);
   CHECK(status_of(page.say(std::string{"GET https://b.example/page"} + closing)) == 421);
+  auto old = page.say("GET http://b.example/page HTTP/1.0\r\n\r\n"); // Without a header of that name.
+  CHECK(status_of(old) == 200);
+  CHECK(has(old, "Host=b.example\n"));
   CHECK(status_of(page.say("GET http://b.example/page HTTP/1.1\r\n\r\n")) ==
         400); // Host it has all the same.
 }

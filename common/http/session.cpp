@@ -122,6 +122,7 @@ private:
   void wait() {
     idle = true;
     until(owner_->options.idle);
+    waits_since = clock_type::now().time_since_epoch().count();
     listen();
   }
 
@@ -160,6 +161,7 @@ private:
   }
 
   void read_header() {
+    waits_since = 0;
     head_ = old_ = false;
     parser_.emplace();
     parser_->body_limit(owner_->options.max_body);
@@ -197,11 +199,20 @@ private:
     std::string_view coding = header[field::transfer_encoding];
     if (same_name(coding, "chunked"))
       return std::nullopt;
-    auto comma = coding.rfind(',');
-    auto last = coding.substr(comma == std::string_view::npos ? 0 : comma + 1);
-    last.remove_prefix(std::min(last.find_first_not_of(" \t"), last.size()));
-    if (!same_name(last, "chunked"))
+    int chunked = 0;
+    bool last = false;
+    for (std::size_t at = 0, end = 0; at <= coding.size(); at = end + 1) {
+      end = std::min(coding.find(',', at), coding.size());
+      auto each = coding.substr(at, end - at);
+      each.remove_prefix(std::min(each.find_first_not_of(" \t"), each.size()));
+      each = each.substr(0, each.find_last_not_of(" \t") + 1);
+      last = same_name(each, "chunked");
+      chunked += last ? 1 : 0;
+    }
+    if (!last)
       return bad("the last Transfer-Encoding is not chunked, so nobody knows where the body ends");
+    if (chunked > 1)
+      return bad("Transfer-Encoding is chunked twice, so nobody knows where the body ends");
     return problem(501, "invalid_argument", "no Transfer-Encoding but chunked is known");
   }
 
@@ -430,16 +441,20 @@ std::vector<std::shared_ptr<connection>> hub::select(const std::function<bool(co
 
 std::shared_ptr<connection> hub::longest_idle() {
   constexpr std::size_t enough = 64;
-  const connection* best = nullptr;
+  connection* best = nullptr;
+  clock_type::rep longest = 0;
   std::weak_ptr<connection> held; // Locked when the choice is made: none may end while we have the lock.
   for (std::size_t seen = 0, left = open.bucket_count(); seen < enough && left > 0; --left) {
     looked_at = (looked_at + 1) % open.bucket_count();
     for (auto at = open.begin(looked_at); at != open.end(looked_at); ++at, ++seen)
-      if (at->first->idle && (best == nullptr || at->first->expires < best->expires)) {
+      if (auto since = at->first->waits_since.load(); since != 0 && (best == nullptr || since < longest)) {
         best = at->first;
+        longest = since;
         held = at->second;
       }
   }
+  if (best)
+    best->waits_since = 0;
   return held.lock();
 }
 

@@ -32,6 +32,9 @@ public:
 
   std::atomic<deadline::clock::rep> expires{0}; ///< The sweep ends it then.
   std::atomic<bool> idle{true};
+  /// Since when it waits for the first byte of a request; 0: it does not, as while it shakes hands or a
+  /// header is under way, or it was chosen to make room.
+  std::atomic<deadline::clock::rep> waits_since{0};
 };
 
 /// Everything connections share; outlives them all. Its members are safe from any thread; `open` under
@@ -54,8 +57,9 @@ struct hub {
   /// The open connections that are `wanted`, held.
   std::vector<std::shared_ptr<connection>> select(const std::function<bool(const connection&)>& wanted);
 
-  /// Among some of the open connections the one that has been idle for the longest time; null where none is.
-  /// Looks at a few only, others each time: it is asked for every connection of a flood. Under `mutex`.
+  /// Among some of the open connections the one that has waited for a request for the longest time; null
+  /// where none does. Each wait is chosen once, as it ends only later. Looks at a few only, others each time:
+  /// it is asked for every connection of a flood. Under `mutex`.
   std::shared_ptr<connection> longest_idle();
 };
 

@@ -69,9 +69,8 @@ std::optional<response> read_target(std::string_view target, bool secure, reques
     if (!same_name(target.substr(0, scheme), secure ? "https" : "http"))
       return problem(421, "invalid_argument",
                      fmt::format("only addresses of {} are served here", secure ? "https" : "http"));
-    for (auto& [name, value] : into.headers)
-      if (same_name(name, "host"))
-        value = authority;
+    std::erase_if(into.headers, [](const auto& each) { return same_name(each.first, "host"); });
+    into.headers.emplace_back("Host", authority); // HTTP/1.0 need not have sent one.
     // Without a path it is the root; OPTIONS means the server as a whole by that.
     if (rest.empty() && into.method == "OPTIONS") {
       into.path = "*";

@@ -106,6 +106,7 @@ TEST_CASE(
     CHECK(
         raw("GET http://evil.example/v1/items/i1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") ==
         403);
+    CHECK(raw("GET http://evil.example/v1/items/i1 HTTP/1.0\r\n\r\n") == 403);
     CHECK(raw("\r\nGET /health/live HTTP/1.0\r\n\r\n") == 200);
     CHECK(raw("OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 204);
     CHECK(raw("POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
