@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <semaphore>
 #include <thread>
 
 extern char** environ;
@@ -69,9 +70,15 @@ TEST_CASE("a socket is for the user of its service, and another one is told whos
 
 TEST_CASE("an endpoint stops listening while descriptors are short, serves those it has, and listens again") {
   troupe::testing::temp_dir dir;
-  std::atomic<int> fails{0}, works{0};
+  std::atomic<int> fails{0};
+  std::counting_semaphore<> works{0};
   auto options = at(ipc(dir));
-  options.accept_fails = [&](const std::string& why) { ++(why.empty() ? works : fails); };
+  options.accept_fails = [&](const std::string& why) {
+    if (why.empty())
+      works.release();
+    else
+      ++fails;
+  };
   auto server = *endpoint::open(std::move(options), {{Kind::validate, echo()}});
   auto asker = *client::open(towards({ipc(dir)}));
   auto serves = [&] {
@@ -94,7 +101,7 @@ TEST_CASE("an endpoint stops listening while descriptors are short, serves those
   int connected = 0;
   for (int fd : strangers) {
     connected += ::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0 ? 1 : 0;
-    std::this_thread::sleep_for(2ms);
+    std::this_thread::sleep_for(2ms); // slow on purpose: it takes them one by one, before its queue holds all
   }
 
   CHECK(fails >= 1);
@@ -102,9 +109,7 @@ TEST_CASE("an endpoint stops listening while descriptors are short, serves those
   CHECK(serves());
   for (int fd : strangers)
     ::close(fd);
-  for (int i = 0; i < 1000 && works == 0; ++i)
-    std::this_thread::sleep_for(10ms);
-  CHECK(works >= 1);
+  CHECK(works.try_acquire_for(10s));
   auto late = *client::open(towards({ipc(dir)}));
   CHECK(late->call(Kind::validate, {}, deadline::in(10s)));
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
