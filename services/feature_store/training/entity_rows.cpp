@@ -1,5 +1,6 @@
 #include "services/feature_store/training/entity_rows.hpp"
 
+#include "common/event/row.hpp"
 #include "common/ingest_format/readers/source.hpp"
 #include "common/json/identity.hpp"
 
@@ -58,7 +59,8 @@ private:
       return with_context(fmt::format("column {}", spec_.entity_time), std::move(at).error());
     out.at = *at;
     for (auto& name : spec_.kept_columns)
-      add_text(cells.find(name), out.kept.emplace_back());
+      if (auto& kept = out.kept.emplace_back(); auto found = cells.find(name))
+        append_word(kept, *found);
     return out;
   }
 
@@ -79,13 +81,6 @@ private:
     if (!name)
       return with_context(fmt::format("column {}", column), std::move(name).error());
     return name;
-  }
-
-  static void add_text(std::optional<exact_value> from, std::string& to) {
-    if (from && (from->is(exact_value::kind::list) || from->is(exact_value::kind::object)))
-      append_json(to, *from);
-    else if (from)
-      to += from->text();
   }
 
   const training_spec& spec_;
