@@ -8,13 +8,15 @@
 
 #include "common/command_line/command_line.hpp"
 #include "common/core/file.hpp"
+#include "common/core/raw_file.hpp"
 #include "common/net/client.hpp"
 #include "common/net/payload.hpp"
 
 #include "schemas/validator_generated.h"
 
+#include <fcntl.h>
+
 #include <cstdio>
-#include <fstream>
 #include <functional>
 #include <iostream>
 
@@ -57,9 +59,9 @@ expected<void> profile_rows(const record_rows& rows, reading& into) {
 expected<reading> profile_path(const std::string& path, const std::string& mapping) {
   reading into;
   if (fs::is_regular_file(path)) {
-    std::ifstream in{path, std::ios::binary};
-    std::string head(4, '\0');
-    if (in.read(head.data(), 4) && validator::profile::looks_like(head)) {
+    TROUPE_TRY(file, raw_file::open(path, O_RDONLY));
+    TROUPE_TRY(head, file.read(0, 4));
+    if (validator::profile::looks_like(head)) {
       TROUPE_TRY(bytes, read_file(path));
       auto loaded = validator::profile::load(bytes);
       if (!loaded)
