@@ -27,6 +27,7 @@ struct parquet_case {
   fs::path path = dir / "part.parquet";
   std::vector<record> records;
   std::vector<refused_row> refused;
+  std::size_t again = 0; // Of the refused ones, those that a replay refuses.
 
   void write(const std::string& sql) {
     auto base = table::connection::open({.threads = 1});
@@ -46,13 +47,19 @@ struct parquet_case {
     REQUIRE_MESSAGE(reader, reader.error().text);
     auto mapper = (*by)->bind(0, path, **reader);
     REQUIRE_MESSAGE(mapper, mapper.error().text);
+    again = 0;
     for (;;) {
       auto batch = (*reader)->next(100);
       REQUIRE_MESSAGE(batch, batch.error().text);
       if ((*batch)->rows.empty())
-        return;
+        break;
       for (auto& row : (*batch)->rows)
         mapper->apply(row, records, refused);
+    }
+    for (auto& each : refused) { // As out of the quarantine.
+      std::vector<record> made;
+      std::vector<refused_row> why;
+      again += mapper->replay(each.raw, each.number, made, why) == row_mapper::outcome::refused;
     }
   }
 
@@ -175,6 +182,55 @@ TEST_CASE("a row whose time is no instant is refused, the others are read") {
   one.write("SELECT 'u' AS \"user\", 'i' AS item, '2024-03-01 14:00:00+02'::TIMESTAMPTZ AS at");
   one.import(view_mapping());
   CHECK(to_rfc3339(one.records.at(0).event_time) == "2024-03-01T12:00:00Z");
+}
+
+TEST_CASE("a row that the reader refused is refused by a replay, too") {
+  parquet_case one;
+  auto attributes = "[file.record.attributes]\nmore = \"more\"\n";
+  auto refuses = [&](const std::string& columns, std::size_t rows) {
+    CAPTURE(columns);
+    one.write("SELECT " + columns);
+    one.import(view_mapping("user", "item", attributes));
+    CHECK(one.records.empty());
+    CHECK(one.refused.size() == rows);
+    CHECK_MESSAGE(one.again == rows, one.refused.at(0).raw);
+  };
+
+  refuses(
+      fmt::format("unnest([1e17, 0.5, 9007199254740994, -9007199254740994, 'nan', 'inf', '-inf'])::DOUBLE AS "
+                  "\"user\", 'i' AS item, 1 AS more, {}",
+                  noon),
+      7);
+  CHECK(one.refused[2].raw.find("\"user\":9007199254740994e0,") != std::string::npos);
+  refuses(
+      fmt::format("unnest([16777218::FLOAT, 'nan'])::FLOAT AS \"user\", 'i' AS item, 1 AS more, {}", noon),
+      2);
+  refuses(fmt::format("'\\xFFa'::BLOB AS \"user\", 'i' AS item, 1 AS more, {}", noon), 1);
+  CHECK(one.refused[0].raw.starts_with("{\"user\":\\xff61,"));
+  refuses(
+      fmt::format(
+          "'u' AS \"user\", 'i' AS item, unnest(['\\xFF'::BLOB, '\\x22\\xFF\\x22'::BLOB]) AS more, {}", noon),
+      2);
+  for (std::string type : {"DATE", "TIMESTAMP", "TIMESTAMPTZ"})
+    for (std::string shape : {"each", "[each]", "{'a': each}", "MAP {each: 1}", "MAP {'a': each}"})
+      refuses(fmt::format("'u' AS \"user\", 'i' AS item, {} AS more, {} FROM (SELECT unnest(['infinity', "
+                          "'-infinity', '20000-01-01'])::{} AS each)",
+                          shape, noon, type),
+              3);
+}
+
+TEST_CASE(
+    "a row out of the quarantine is read as it was kept, whatever encoding the mapping gives its files") {
+  parquet_case one;
+  one.write(fmt::format("SELECT 'é' AS \"user\", 'i' AS item, {}", noon));
+  auto by = mapping::parse("[[file]]\nencoding = \"iso-8859-1\"" + view_mapping().substr(8), "test");
+  REQUIRE_MESSAGE(by, by.error().text);
+  auto reader = open_reader(one.path, (*by)->options(0));
+  auto mapper = (*by)->bind(0, one.path, **reader);
+
+  mapper->replay(R"({"user":"é","item":"i","at":"2024-03-01T12:00:00Z"})", 1, one.records, one.refused);
+
+  CHECK(one.users() == "é");
 }
 
 TEST_CASE("lists of times, lists of lists, maps and structures come whole") {

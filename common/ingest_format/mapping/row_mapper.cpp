@@ -261,6 +261,8 @@ row_mapper::outcome row_mapper::replay(std::string_view bytes, std::uint64_t num
   std::deque<std::string> made;
   if (state_->format == file_format::csv)
     row.refused = state_->decoder.split(bytes, state_->file.columns, fields, made);
+  else if (state_->format == file_format::parquet)
+    row.text = bytes; // Ours, whatever the encoding of the mapping's other files.
   else
     row.refused = state_->decoder.to_utf8(bytes, row.text, made);
   row.fields = fields;

@@ -1,5 +1,6 @@
 #include "common/ingest_format/readers/parquet_reader.hpp"
 
+#include "common/core/hash.hpp"
 #include "common/core/raw_file.hpp"
 #include "common/event/record.hpp"
 #include "common/json/quote.hpp"
@@ -109,7 +110,9 @@ struct row_in_work {
   }
 };
 
-/// Writes the values of one column, or of a part of one, as JSON with every digit they have.
+/// Writes the values of one column, or of a part of one, as JSON with every digit they have. What is refused
+/// is written so that whoever reads the row again, out of the quarantine, refuses it too: as what is no JSON,
+/// or as a number that is no name.
 struct printer {
   column_view view;
   std::string name; // As in a mapping: `who.id`.
@@ -205,13 +208,16 @@ struct printer {
   template <class Float>
   void print_float(row_in_work& to, Float value, double exact) const {
     auto text = fmt::format("{}", value);
-    if (identity && !(value == std::trunc(value) && std::abs(value) <= static_cast<Float>(exact)))
+    if (identity && !(value == std::trunc(value) && std::abs(value) <= static_cast<Float>(exact))) {
       to.refuse(name,
                 fmt::format("{} of column {} is no name of a user, an item or a record: the column is of "
                             "type {}, which holds whole numbers exactly up to {:.0f} alone; write it as a "
                             "text or a whole number",
                             text, name, to_string(view.type().of), exact));
-    if (std::isfinite(value))
+      to.text += text; // Of NaN and infinity no JSON.
+      if (std::isfinite(value) && text.find_first_of(".e") == std::string::npos)
+        to.text += "e0"; // The same number, and no name.
+    } else if (std::isfinite(value))
       to.text += text;
     else
       append_json_string(to.text, text); // Not a JSON number: whoever wants a number refuses the text.
@@ -240,7 +246,7 @@ struct printer {
     auto text = no_instant(row);
     to.refuse(name,
               fmt::format("column {} holds no instant: {}, outside of the years 1 to 9999", name, text));
-    append_json_string(to.text, text);
+    to.text += text;
   }
 
   std::string no_instant(std::uint64_t row) const {
@@ -251,12 +257,12 @@ struct printer {
     return fmt::format("{} {} since 1970", value, date ? "days" : to_string(view.type().of));
   }
 
-  /// Many writers do not say that their bytes are text.
+  /// Many writers do not say that their bytes are text. Those that are none are kept as `\xff00`.
   void print_bytes(row_in_work& to, std::uint64_t row) const {
     if (auto text = view.text(row); valid_utf8(text))
       return append_json_string(to.text, text);
     to.refuse(name, fmt::format("column {} holds bytes that are no text: they are not valid UTF-8", name));
-    to.text += "null";
+    to.text += "\\x" + to_hex(as_bytes(view.text(row)));
   }
 
   void print_list(row_in_work& to, std::uint64_t row) const {
@@ -281,7 +287,7 @@ struct printer {
       key.print(called, first + i);
       if (called.wrong)
         to.refuse(name, called.wrong->reason);
-      if (called.text.starts_with('"'))
+      if (called.wrong || called.text.starts_with('"'))
         to.text += called.text;
       else
         append_json_string(to.text, called.text);

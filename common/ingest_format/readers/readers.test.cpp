@@ -457,15 +457,16 @@ TEST_CASE(
       for (auto& row : (*batch)->rows) {
         auto& cast = casts.at(at++);
         CAPTURE(row.bytes);
-        auto all = document.read(row.bytes); // Whole JSON also where the row is refused.
-        REQUIRE_MESSAGE(all, all.error().text);
+        auto all = document.read(row.bytes);
         if (row.refused) {
           ++refused;
+          CHECK(!all); // Whoever reads it out of the quarantine refuses it as well.
           CHECK(row.refused->field == "c");
           CHECK(row.refused->reason.find("column c holds") != std::string::npos);
           CHECK((type == "BLOB" || !cast.instant));
           continue;
         }
+        REQUIRE_MESSAGE(all, all.error().text);
         REQUIRE(cast.instant);
         auto wanted = cast.text ? told(*cast.text, type) : "NULL";
         if (type == "BLOB" && cast.text)
