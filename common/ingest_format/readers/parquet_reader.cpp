@@ -326,15 +326,14 @@ public:
 
   expected<const row_batch*> next(std::size_t max_rows) override {
     batch_.clear();
+    if (auto wanted = check_wanted(); !wanted)
+      return broken(wanted.error());
     if (at_ == rows_in_chunk_) {
-      auto more = rows_->next();
+      auto more = next_chunk();
       if (!more)
         return broken(more.error());
-      at_ = 0;
-      rows_in_chunk_ = *more ? rows_->rows() : 0;
-      printers_.clear();
-      for (std::size_t i = 0; *more && i < read_columns_.size(); ++i)
-        mark(printers_.emplace_back(rows_->column(i), read_columns_[i]));
+      if (*more)
+        make_printers();
     }
     for (; at_ < rows_in_chunk_ && batch_.rows.size() < max_rows; ++at_)
       take(at_);
@@ -350,6 +349,42 @@ public:
   }
 
 private:
+  expected<void> check_wanted() const {
+    if (options_.stop && *options_.stop)
+      return fail(ec::canceled, "it was stopped");
+    return {};
+  }
+
+  /// False at the end.
+  expected<bool> next_chunk() {
+    TROUPE_TRY(more, rows_->next());
+    at_ = 0;
+    rows_in_chunk_ = more ? rows_->rows() : 0;
+    return more;
+  }
+
+  /// Reads and drops: DuckDB's OFFSET does the same, but cannot be stopped.
+  expected<void> skip(std::uint64_t rows) {
+    while (rows > 0) {
+      TROUPE_CHECK(check_wanted());
+      TROUPE_TRY(more, next_chunk());
+      if (!more)
+        return {};
+      at_ = std::min(rows, rows_in_chunk_);
+      rows -= at_;
+    }
+    if (at_ < rows_in_chunk_)
+      make_printers();
+    return {};
+  }
+
+  /// Of the chunk at hand.
+  void make_printers() {
+    printers_.clear();
+    for (std::size_t i = 0; i < read_columns_.size(); ++i)
+      mark(printers_.emplace_back(rows_->column(i), read_columns_[i]));
+  }
+
   expected<void> try_start(source_position from) {
     TROUPE_TRY(base, table::connection::open({.threads = 1}));
     base_.emplace(std::move(base));
@@ -375,9 +410,9 @@ private:
       }
     }
     // One thread reads the rows in their order.
-    TROUPE_TRY(rows, base_->query(fmt::format("SELECT {} FROM {} OFFSET {}", list.empty() ? "1" : list, file,
-                                              from.rows)));
+    TROUPE_TRY(rows, base_->query(fmt::format("SELECT {} FROM {}", list.empty() ? "1" : list, file)));
     rows_.emplace(std::move(rows));
+    TROUPE_CHECK(skip(from.rows));
     read_ = from.rows;
     return {};
   }
@@ -397,7 +432,8 @@ private:
   }
 
   unexpected<error> broken(const error& why) const {
-    bool theirs = why.code == ec::overloaded || why.code == ec::conflict || why.code == ec::disk_full;
+    bool theirs = why.code == ec::overloaded || why.code == ec::conflict || why.code == ec::disk_full ||
+                  why.code == ec::canceled;
     return fail(theirs ? why.code : ec::corrupt, "cannot read {} as Parquet after {} rows: {}",
                 path_.string(), read_, why.text);
   }

@@ -676,6 +676,31 @@ TEST_CASE("a file that nobody wants any more is read no further, also where a ro
   CHECK(open_reader(dir / "a.csv.gz", options).error().code == ec::canceled);
 }
 
+TEST_CASE(
+    "a Parquet file that nobody wants any more is read no further, nor passed over to where it goes on") {
+  testing::temp_dir dir;
+  auto base = table::connection::open({.threads = 1});
+  REQUIRE(base->run("COPY (SELECT i FROM range(5000) t(i)) TO " +
+                    table::sql_text((dir / "a.parquet").string()) + " (FORMAT parquet)"));
+  auto stop = std::make_shared<std::atomic<bool>>(false);
+  source_options options;
+  options.stop = stop;
+  for (std::uint64_t from : {0, 1, 2047, 2048, 2049, 4999, 5000}) {
+    CAPTURE(from);
+    auto rest = read_all(dir / "a.parquet", options, {from, 0}, 1000);
+    CHECK(rest.rows.size() == 5000 - from);
+    CHECK((from == 5000 || rest.rows.at(0).text == fmt::format("{{\"i\":{}}}", from)));
+  }
+  auto reader = open_reader(dir / "a.parquet", options);
+  REQUIRE(reader);
+  REQUIRE((*reader)->next(1));
+
+  *stop = true;
+
+  CHECK((*reader)->next(1).error().code == ec::canceled);
+  CHECK(open_reader(dir / "a.parquet", options, {3000, 0}).error().code == ec::canceled);
+}
+
 TEST_CASE("a file, a folder or a glob becomes a sorted list of files") {
   testing::temp_dir dir;
   fs::create_directories(dir / "sub");
