@@ -399,7 +399,7 @@ private:
       TROUPE_TRY(shape, base_->query(fmt::format("SELECT * FROM {} LIMIT 0", file)));
       for (std::size_t i = 0; i < shape.columns(); ++i) {
         columns_.emplace_back(shape.name(i));
-        if (!is_wanted(columns_.back()))
+        if (!wants(options_, columns_.back()))
           continue;
         read_columns_.push_back(columns_.back());
         append_json_string(keys_.emplace_back(), columns_.back());
@@ -415,11 +415,6 @@ private:
     TROUPE_CHECK(skip(from.rows));
     read_ = from.rows;
     return {};
-  }
-
-  bool is_wanted(const std::string& column) const {
-    return !options_.wanted || std::any_of(options_.wanted->begin(), options_.wanted->end(),
-                                           [&](auto& each) { return each == column || below(each, column); });
   }
 
   void mark(printer& column) const {

@@ -41,6 +41,13 @@ std::string_view to_string(text_encoding encoding) noexcept {
   return "unknown";
 }
 
+bool wants(const source_options& options, std::string_view column) noexcept {
+  return !options.wanted ||
+         std::any_of(options.wanted->begin(), options.wanted->end(), [&](const std::string& each) {
+           return each == column || std::string_view{each}.substr(0, each.find('.')) == column;
+         });
+}
+
 std::string without_compression(const fs::path& path) {
   auto extension = path.extension();
   return (extension == ".gz" || extension == ".zst" ? path.stem() : path.filename()).string();

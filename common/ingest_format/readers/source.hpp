@@ -47,6 +47,9 @@ struct source_options {
   std::shared_ptr<const std::atomic<bool>> stop{};
 };
 
+/// Whether a column, or something below it, is wanted.
+bool wants(const source_options& options, std::string_view column) noexcept;
+
 /// Where reading goes on: behind the last row that was taken.
 struct source_position {
   std::uint64_t rows = 0;   ///< Rows before.

@@ -33,6 +33,7 @@ public:
     std::string name = "the given mapping";
     bool named = true;
     std::optional<timestamp> arrival;
+    std::shared_ptr<const ingest_format::mapping> kept_by; // The mapping of the import.
     if (!row.import.empty()) {
       TROUPE_TRY(kept, log_.metadata().list(import_key(row.import)));
       if (kept.empty())
@@ -43,6 +44,9 @@ public:
       if (toml.empty()) {
         toml = plan.mapping;
         name = plan.mapping_name;
+      } else {
+        TROUPE_TRY(own, open_mapping(plan.mapping, plan.mapping_name));
+        kept_by = std::move(own);
       }
     }
     // What was sent is kept as JSON, in our own layout.
@@ -57,11 +61,25 @@ public:
     }
     TROUPE_TRY(reader, ingest_format::open_reader(path, rules->options(*file)));
     TROUPE_TRY(mapper, rules->bind(*file, path, *reader));
+    if (auto own = kept_by ? kept_by->match(path, named) : std::nullopt)
+      TROUPE_CHECK(check_kept(*reader, kept_by->options(*own), rules->options(*file)));
     return &known_.emplace(key, source_rows{std::move(mapper), rules->max_ahead(*file), arrival})
                 .first->second;
   }
 
 private:
+  /// Of Parquet the quarantine has those columns that the import read: the others would be read as empty.
+  static expected<void> check_kept(const ingest_format::source_reader& reader,
+                                   const ingest_format::source_options& kept,
+                                   const ingest_format::source_options& wanted) {
+    if (reader.format() != ingest_format::file_format::parquet)
+      return {};
+    for (auto& column : reader.columns())
+      if (wants(wanted, column) && !wants(kept, column))
+        return fail(ec::conflict, "the quarantine has not kept column {}: import the file again", column);
+    return {};
+  }
+
   event_log& log_;
   std::string mapping_;
   std::map<std::string, source_rows> known_;

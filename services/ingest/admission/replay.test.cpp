@@ -3,6 +3,7 @@
 #include "services/ingest/import_plan.hpp"
 #include "services/ingest/testing/requests.hpp"
 
+#include "common/table/connection.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include <fstream>
@@ -156,6 +157,35 @@ TEST_CASE(
   REQUIRE(open.size() == 1);
   CHECK(open[0].row == 1);
   CHECK(open[0].source == "http");
+}
+
+TEST_CASE("a mended mapping that reads columns of Parquet which were not kept replays none of its rows") {
+  refused_rows w;
+  auto mapping = [](const std::string& type, const std::string& more = {}) {
+    return "[[file]]\npattern = \"*.parquet\"\n[[file.record]]\nkind = \"event\"\ntype = { constant = \"" +
+           type + "\" }\nuser = \"u\"\nitem = \"i\"\nevent_time = \"at\"\n" + more;
+  };
+  import_plan plan;
+  plan.id = "x";
+  plan.path = (w.dir / "a.parquet").string();
+  plan.mapping = mapping("wrong");
+  auto base = table::connection::open({.threads = 1});
+  REQUIRE(base->run("COPY (SELECT 'u1' AS u, 'i1' AS i, 1700000000 AS at, {'amount': 7} AS price) TO " +
+                    table::sql_text(plan.path) + " (FORMAT parquet)"));
+  REQUIRE(w.log->metadata().put(import_key("x"), encode(plan)));
+  append_request request;
+  request.source = plan.path;
+  request.import = "x";
+  request.refused.push_back(
+      {plan.path, "x", 1, 0, "set", "type", "not this one", R"({"u":"u1","i":"i1","at":1700000000})"});
+  REQUIRE(w.log->append(request).has_value());
+
+  auto more = w.replay(validate_alone(), {.mapping = mapping("right", "value = \"price.amount\"\n")});
+
+  CHECK(more.accepted == 0);
+  CHECK(more.refused == 1);
+  CHECK(w.open() == 1);
+  CHECK(w.replay(validate_alone(), {.mapping = mapping("right", "request_id = \"u\"\n")}).accepted == 1);
 }
 
 TEST_CASE("a record without a time is of the instant of its import when it is replayed, too; one that was "
