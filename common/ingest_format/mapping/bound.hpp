@@ -56,6 +56,7 @@ struct bound_file {
   bool trim = false;
   std::vector<bound_record> records;
   std::uint64_t name_hash = 0; // Of the file's name without its compression.
+  std::optional<hash128> content{}; // As the reader says.
 };
 
 /// Finds the columns of `rule` among those of a file; `mapping` is what the mapping is called in messages.

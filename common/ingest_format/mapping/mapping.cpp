@@ -58,14 +58,16 @@ std::string mapping::patterns() const {
 
 expected<row_mapper> mapping::bind(std::size_t file, const std::filesystem::path& path,
                                    const source_reader& reader) const {
-  return bind(file, path, reader.format(), reader.columns());
+  return bind(file, path, reader.format(), reader.columns(), reader.content());
 }
 
 expected<row_mapper> mapping::bind(std::size_t file, const std::filesystem::path& path, file_format format,
-                                   const std::vector<std::string>& columns) const {
+                                   const std::vector<std::string>& columns,
+                                   std::optional<hash128> content) const {
   if (file >= files_.size())
     return fail(ec::internal, "mapping {} has no [[file]] {}", name_, file);
   TROUPE_TRY(bound, rules::bind_rules(files_[file], name_, path, format, columns));
+  bound.content = content;
   return row_mapper{std::move(bound)};
 }
 

@@ -84,7 +84,8 @@ public:
   expected<row_mapper> bind(std::size_t file, const std::filesystem::path& path,
                             const source_reader& reader) const;
   expected<row_mapper> bind(std::size_t file, const std::filesystem::path& path, file_format format,
-                            const std::vector<std::string>& columns) const;
+                            const std::vector<std::string>& columns,
+                            std::optional<hash128> content = {}) const;
 
 private:
   std::string name_;

@@ -99,7 +99,7 @@ struct row_mapper::state : row_values {
   }
 
   void append_position(std::string& to) const {
-    auto content = hash_wide(row->bytes);
+    auto content = file.content ? *file.content : hash_wide(row->bytes);
     std::uint64_t parts[] = {file.name_hash, row->number, content.high, content.low};
     auto hash = hash_wide(byte_view{reinterpret_cast<const std::byte*>(parts), sizeof parts});
     constexpr char digits[] = "0123456789abcdef";

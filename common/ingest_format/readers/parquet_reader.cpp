@@ -318,9 +318,11 @@ public:
   parquet_reader(std::filesystem::path path, const source_options& options, std::uint64_t bytes)
       : source_reader{file_format::parquet, bytes}, path_{std::move(path)}, options_{options} {}
 
-  expected<void> start(source_position from) {
+  expected<void> start(const raw_file& file, source_position from) {
     if (auto done = try_start(from); !done)
       return broken(done.error());
+    TROUPE_TRY(contents, table_of_contents(file)); // Which was whole: DuckDB has read it.
+    content_ = hash_wide(contents);
     return {};
   }
 
@@ -349,6 +351,15 @@ public:
   }
 
 private:
+  /// The end of the file: its columns, and where they lie with how many rows and which values.
+  expected<std::string> table_of_contents(const raw_file& file) const {
+    TROUPE_TRY(tail, file.read(bytes_total() - 8, 4));
+    std::uint64_t length = 0;
+    for (std::size_t i = tail.size(); i-- > 0;)
+      length = length << 8 | static_cast<unsigned char>(tail[i]);
+    return file.read(bytes_total() - 8 - std::min(length, bytes_total() - 8), length);
+  }
+
   expected<void> check_wanted() const {
     if (options_.stop && *options_.stop)
       return fail(ec::canceled, "it was stopped");
@@ -489,7 +500,7 @@ expected<std::unique_ptr<source_reader>> open_parquet(const std::filesystem::pat
         "are none",
         path.string(), bytes);
   auto reader = std::make_unique<parquet_reader>(path, options, bytes);
-  TROUPE_CHECK(reader->start(from));
+  TROUPE_CHECK(reader->start(file, from));
   return reader;
 }
 

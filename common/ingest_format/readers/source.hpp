@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/core/error.hpp"
+#include "common/core/hash.hpp"
 #include "common/core/time.hpp"
 #include "common/event/row.hpp"
 
@@ -95,6 +96,10 @@ public:
   /// truncated, damaged) or cannot be read; all rows before the broken place have been given by then.
   virtual expected<const row_batch*> next(std::size_t max_rows) = 0;
 
+  /// What tells this content of the file from another, in the place of each row's bytes: of Parquet, whose
+  /// rows come with those columns alone that are wanted, the hash of its table of contents.
+  const std::optional<hash128>& content() const noexcept { return content_; }
+
   /// The names of the columns; empty for JSON lines.
   const std::vector<std::string>& columns() const noexcept { return columns_; }
 
@@ -108,6 +113,7 @@ protected:
   source_reader(file_format format, std::uint64_t bytes_total) : bytes_total_{bytes_total}, format_{format} {}
 
   std::vector<std::string> columns_;
+  std::optional<hash128> content_;
   std::uint64_t bytes_total_ = 0;
 
 private:
