@@ -473,6 +473,25 @@ TEST_CASE("a quarantined row can be mapped again once it is mended") {
   CHECK(records.size() == 1);
 }
 
+TEST_CASE("the beginning of a row that was too long is not taken for the whole of it") {
+  testing::temp_dir dir;
+  auto by =
+      parsed("[[file]]\npattern = \"*.csv\"\nmax_row_bytes = 5000\n[[file.record]]\nkind = \"item\"\nitem "
+             "= \"item\"\n[file.record.attributes]\ntitle = \"title\"\n");
+  for (std::size_t length : {6'000, 3'000'000}) {
+    write(dir / "a.csv", "item,title\ni1," + std::string(length, 'x') + "\ni2,short\n");
+    auto all = import(*by, dir / "a.csv");
+    REQUIRE(all.refused.size() == 1);
+    CHECK(all.records.size() == 1);
+    auto mapper = by->bind(0, dir / "a.csv", file_format::csv, {"item", "title"});
+    std::vector<record> records;
+    std::vector<refused_row> refused;
+
+    CHECK(mapper->replay(all.refused[0].raw, 1, records, refused) == row_mapper::outcome::refused);
+    CHECK(records.empty());
+  }
+}
+
 TEST_CASE("times are read in each format and never outside the years 1 to 9999") {
   auto read = [](std::string_view format, std::string_view text) {
     auto made = time_format::parse(format);

@@ -259,7 +259,9 @@ row_mapper::outcome row_mapper::replay(std::string_view bytes, std::uint64_t num
   row.number = number;
   std::vector<std::string_view> fields;
   std::deque<std::string> made;
-  if (state_->format == file_format::csv)
+  if (state_->format == file_format::csv && bytes.ends_with('\n')) // As the reader keeps what is too long.
+    row.refused = refusal{"parse", "", "the beginning of the row alone was kept: import its file again"};
+  else if (state_->format == file_format::csv)
     row.refused = state_->decoder.split(bytes, state_->file.columns, fields, made);
   else if (state_->format == file_format::parquet)
     row.text = bytes; // Ours, whatever the encoding of the mapping's other files.

@@ -62,7 +62,8 @@ struct source_position {
 /// A row as it stands in the file.
 struct raw_row {
   std::string_view bytes;   ///< Without its line end, in the file's encoding; of Parquet: the row as a JSON
-                            ///< object. Of a row that is too long: its beginning.
+                            ///< object. Of a row that is too long: its beginning; of text with a line
+                            ///< feed behind it.
   std::uint64_t number = 0; ///< From 1, the header not counted.
   std::uint64_t offset = 0; ///< Of its first byte in the uncompressed file; 0 for Parquet.
   std::span<const std::string_view> fields{}; ///< CSV: the columns, in UTF-8, unquoted.

@@ -156,9 +156,15 @@ private:
       row.refused = decoder_.to_utf8(bytes, row.text, batch_.made);
     if (row.refused) {
       batch_.fields.resize(first);
-      row.bytes = bytes.size() > options_.max_row_bytes ? bytes.substr(0, kept_of_long_row) : bytes;
+      if (bytes.size() > std::max(options_.max_row_bytes, kept_of_long_row))
+        row.bytes = beginning_of(bytes);
     }
     spans_.emplace_back(first, batch_.fields.size() - first);
+  }
+
+  /// With a line feed behind it, which no row has: nobody takes it for a whole one.
+  std::string_view beginning_of(std::string_view row) {
+    return batch_.made.emplace_back(row.substr(0, kept_of_long_row)) += '\n';
   }
 
   refusal too_long() const {
@@ -168,7 +174,7 @@ private:
   /// Leaves out everything up to the next line feed.
   expected<void> refuse_long_row() {
     auto offset = window_.offset();
-    auto& kept = batch_.made.emplace_back(window_.text().substr(0, kept_of_long_row));
+    auto kept = beginning_of(window_.text());
     while (true) {
       auto text = window_.text();
       auto feed = text.find('\n');
