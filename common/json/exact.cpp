@@ -18,7 +18,6 @@ using kind = exact_value::kind;
 
 constexpr int deepest = 64;
 constexpr std::size_t few = 12;
-constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 
 /// A number as RFC 8259 has it.
 bool is_number(std::string_view text) noexcept {
@@ -168,6 +167,11 @@ struct exact_document::state {
   }
 };
 
+std::string_view without_mark(std::string_view text) noexcept {
+  constexpr std::string_view mark = "\xef\xbb\xbf";
+  return text.substr(text.starts_with(mark) ? mark.size() : 0);
+}
+
 exact_document::exact_document() : state_{std::make_unique<state>()} {}
 exact_document::~exact_document() = default;
 exact_document::exact_document(exact_document&&) noexcept = default;
@@ -175,8 +179,7 @@ exact_document& exact_document::operator=(exact_document&&) noexcept = default;
 
 expected<exact_value> exact_document::read(std::string_view text) {
   auto& in = *state_;
-  if (text.starts_with(byte_order_mark))
-    text.remove_prefix(byte_order_mark.size());
+  text = without_mark(text);
   in.nodes.clear();
   in.wrong.clear();
   // The parser says nothing of what stands behind a lone scalar: that is read as a list of one.

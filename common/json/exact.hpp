@@ -79,6 +79,9 @@ inline exact_value::iterator exact_value::end() const noexcept {
   return iterator{at_ + at_->size};
 }
 
+/// A text without the byte order mark that some programs put before it.
+std::string_view without_mark(std::string_view text) noexcept;
+
 /// JSON of rows (RFC 8259): one value a text, a byte order mark before it skipped. An object that has a name
 /// twice is refused: which one is meant would be a guess. Keeps its memory from one text to the next. Not
 /// thread-safe.

@@ -19,7 +19,6 @@ namespace {
 using kind_of = exact_value::kind;
 
 constexpr std::size_t max_list = 10'000;
-constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 
 expected<std::string> text_in(std::string_view field, exact_value value) {
   if (!value.is(kind_of::text))
@@ -156,8 +155,7 @@ row read_row(row_reader& by, exact_value from, std::size_t number, const row_rul
 } // namespace
 
 expected<std::vector<row>> parse_rows(std::string_view body, const row_rules& rules) {
-  if (body.starts_with(byte_order_mark))
-    body.remove_prefix(byte_order_mark.size());
+  body = without_mark(body);
   auto first = body.find_first_not_of(" \t\r\n");
   if (first == std::string_view::npos)
     return fail(ec::invalid_argument, "the body is empty: a JSON array or JSON lines are expected");
