@@ -107,21 +107,24 @@ void ranked_answer::on_reply(std::uint64_t, const expected<net::reply>& got) {
 
 void ranked_answer::fall_back(const error& why) {
   made_.degraded.push_back(json::string{render(why)});
-  auto list = std::make_shared<const fallback_list>();
-  if (!wanted_.filters.empty() || !wanted_.candidates.empty())
+  if (!wanted_.filters.empty() || !wanted_.candidates.empty()) { // What is not looked at is not counted.
     made_.degraded.push_back("fallback: it cannot apply filters or candidates, so it shows nothing");
-  else {
-    list = deps().fallback.get();
-    made_.degraded.push_back(list->items.empty() ? "fallback: no list of trending items is known yet"
-                                                 : "fallback: the last known trending items");
+    return respond();
   }
-  heed_writes(*list);
-  std::size_t left_out = 0;
+  auto list = deps().fallback.get();
+  made_.degraded.push_back(list->items.empty() ? "fallback: no list of trending items is known yet"
+                                               : "fallback: the last known trending items");
+  auto closed = heed_writes(*list);
+  std::size_t excluded = 0, deleted = 0, hidden = 0;
   for (const auto& each : list->items) {
     if (made_.items.size() == wanted_.n)
       break;
     if (std::ranges::find(wanted_.exclude, each.item) != wanted_.exclude.end()) {
-      ++left_out;
+      ++excluded;
+      continue;
+    }
+    if (auto found = closed.find(each.item); found != closed.end()) {
+      ++(found->second == item_change::deleted ? deleted : hidden);
       continue;
     }
     made_.items.push_back({{"item", each.item},
@@ -134,24 +137,27 @@ void ranked_answer::fall_back(const error& why) {
     show(each.item, 1);
   }
   if (made_.items.size() < wanted_.n)
-    made_.short_page = short_page_json(list->items.size(), {{"excluded", left_out}});
+    made_.short_page = short_page_json(list->items.size(),
+                                       {{"excluded", excluded}, {"deleted", deleted}, {"hidden", hidden}});
   respond();
 }
 
-void ranked_answer::heed_writes(const fallback_list& list) {
+std::unordered_map<std::string_view, item_change> ranked_answer::heed_writes(const fallback_list& list) {
+  std::unordered_map<std::string_view, item_change> closed;
   const auto& after = one().after;
   bool seen = std::ranges::all_of(
       after.offsets, [&](const auto& place) { return list.seen.reached(place.first, place.second); });
   if (!after.about_items() || seen)
-    return;
+    return closed;
   bool named = !after.more_items;
   for (const auto& each : after.items) {
     named &= each.change != item_change::written;
     if (each.change != item_change::written)
-      wanted_.exclude.push_back(each.item);
+      closed.emplace(each.item, each.change);
   }
   if (!named)
     made_.degraded.push_back("items_behind: the list is older than the write that this answer comes after");
+  return closed;
 }
 
 void ranked_answer::show(std::string item, double propensity) {

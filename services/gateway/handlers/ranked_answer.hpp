@@ -11,6 +11,8 @@
 #include <boost/json.hpp>
 
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace troupe::gateway {
@@ -48,7 +50,8 @@ private:
   /// What will be said, and what is kept of it.
   struct recommendation {
     boost::json::array items, degraded, stages, features;
-    boost::json::object short_page; ///< Why there are fewer items than asked for; empty: there are as many.
+    /// Why there are fewer items than asked for; empty: there are as many, or no list was looked at.
+    boost::json::object short_page;
     std::vector<record> impressions;
     std::vector<std::string> shown;
     chunk reply; ///< What the ranker answered; empty for a fallback.
@@ -56,8 +59,8 @@ private:
 
   void choose_arm();
   void fall_back(const error& why);
-  /// Leaves out what the caller has hidden or deleted since the list was made, and says what it cannot know.
-  void heed_writes(const fallback_list& list);
+  /// What the caller has hidden or deleted since the list was made; says what cannot be known.
+  std::unordered_map<std::string_view, item_change> heed_writes(const fallback_list& list);
   void show(std::string item, double propensity);
   void respond();
   std::string inspection() const;

@@ -275,6 +275,18 @@ TEST_CASE(
   gateway.ranker.next().fail(ec::unavailable, "nobody is there");
   CHECK(gateway.read(std::move(answer)).at("short_page") ==
         boost::json::parse(R"({"considered":2,"left_out":{"excluded":1}})"));
+  // What its caller has deleted or hidden is left out for that.
+  answer = gateway.later(recommendations, {{"X-Consistency-Token", "0:6;i1;!i2"}});
+  gateway.ranker.next().fail(ec::unavailable, "nobody is there");
+  CHECK(gateway.read(std::move(answer)).at("short_page") ==
+        boost::json::parse(R"({"considered":2,"left_out":{"deleted":1,"hidden":1}})"));
+  // Where it cannot look at its list it counts nothing.
+  answer = gateway.later(std::string{recommendations} + "?filter=year:at_most:1980");
+  gateway.ranker.next().fail(ec::unavailable, "nobody is there");
+  auto blind = gateway.read(std::move(answer));
+  CHECK(fallback(blind));
+  CHECK(blind.at("items").as_array().empty());
+  CHECK(!blind.as_object().contains("short_page"));
 }
 
 TEST_CASE("impressions that find no room are dropped, and the answer says so") {

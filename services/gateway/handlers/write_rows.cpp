@@ -92,6 +92,7 @@ void write_rows::respond(const wire::AppendReply* reply) {
   std::array<std::uint64_t, names.size()> counts{};
   json::array out;
   std::vector<record> taken;
+  std::vector<changed_item> changed;
   std::uint32_t at = 0;
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     auto& each = rows_[i];
@@ -111,12 +112,13 @@ void write_rows::respond(const wire::AppendReply* reply) {
     line["outcome"] = names[what];
     // What a duplicate said is perhaps no longer the newest of its item.
     if (each.what.kind == record_kind::item && (what == added || what == duplicate))
-      seen.name(each.what.item, what == added ? change_by(each.what) : item_change::written);
+      changed.push_back({each.what.item, what == added ? change_by(each.what) : item_change::written});
     if (what == added)
       taken.push_back(std::move(each.what));
     ++counts[what];
     out.push_back(std::move(line));
   }
+  seen.name(std::move(changed));
   if (!seen.offsets.empty())
     one().token = write_token(seen);
   bool single = from_ != row_source::rows;

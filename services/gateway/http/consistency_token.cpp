@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <unordered_map>
 
 namespace troupe::gateway {
 
@@ -55,12 +56,18 @@ item_change change_by(const record& of_item) {
   return has("deleted") ? item_change::deleted : has("hidden") ? item_change::hidden : item_change::written;
 }
 
-void consistency_token::name(const std::string& item, item_change change) {
-  auto known = std::ranges::find(items, item, &changed_item::item);
-  if (known == items.end())
-    items.push_back({item, change});
-  else if (known->change != change)
-    known->change = item_change::written;
+void consistency_token::name(std::vector<changed_item> more) {
+  items.reserve(items.size() + more.size()); // What is looked up below stays where it is.
+  std::unordered_map<std::string_view, changed_item*> known;
+  for (auto& each : items)
+    known.emplace(each.item, &each);
+  for (auto& each : more)
+    if (auto found = known.find(each.item); found == known.end()) {
+      auto& added = items.emplace_back(std::move(each));
+      known.emplace(added.item, &added);
+    } else if (found->second->change != each.change) {
+      found->second->change = item_change::written;
+    }
 }
 
 std::string write_token(const consistency_token& token) {
@@ -73,8 +80,12 @@ std::string write_token(const consistency_token& token) {
     for (const auto& each : token.items) {
       if ((each.change == item_change::written) != shown)
         continue;
+      if (named == most_named_items) {
+        more = true;
+        break;
+      }
       auto text = fmt::format(";{}{}", mark_of(each.change), http::percent_encode(each.item));
-      if (named == most_named_items || bytes + text.size() > most_named_bytes) {
+      if (bytes + text.size() > most_named_bytes) {
         more = true;
         continue;
       }

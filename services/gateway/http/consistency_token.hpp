@@ -44,8 +44,8 @@ struct consistency_token {
 
   bool about_items() const noexcept { return !items.empty() || more_items; }
 
-  /// Names one more item; of one that is named already it is not known any more which write was the newest.
-  void name(const std::string& item, item_change change);
+  /// Names more items; of one that is named already it is not known any more which write was the newest.
+  void name(std::vector<changed_item> more);
 };
 
 /// A header has its bounds: no more items are named, and no more bytes of them. Those that may not be shown
