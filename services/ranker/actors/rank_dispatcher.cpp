@@ -90,7 +90,7 @@ private:
       return job->refuse(*deps_.metrics, {ec::unavailable, "no release is ready to answer"});
     if (follows_writes_of_items(*job))
       return catch_up(std::move(job));
-    find_user(std::move(job));
+    find_item(std::move(job));
   }
 
   /// The request comes after writes of items that its snapshot has not seen.
@@ -102,23 +102,29 @@ private:
            });
   }
 
-  /// What was hidden or deleted is left out by its name; of what was written the newest state is read. A scan
-  /// brings the rest, later.
+  /// What was hidden or deleted counts as that; of what was written the newest state is read. A scan brings
+  /// the rest, later.
   void catch_up(rank_job_ptr job) {
     auto& asked = job->request;
     std::vector<std::string> ids;
+    std::vector<item_attributes> closed;
     for (auto& each : asked.written)
-      if (each.change == wire::ItemChange::written)
+      if (each.change == wire::ItemChange::written) {
         ids.push_back(each.item);
-      else if (each.change == wire::ItemChange::deleted && each.item == asked.similar_to)
-        return refuse_deleted(*job);
-      else
-        asked.asked.exclude.push_back(each.item);
+      } else {
+        auto* known = job->items->find(each.item);
+        auto& one = closed.emplace_back(known ? *known : item_attributes{});
+        one.id = each.item;
+        one.deleted = each.change == wire::ItemChange::deleted;
+        one.hidden = !one.deleted;
+      }
+    if (!closed.empty())
+      job->items = std::make_shared<const item_snapshot>(std::move(job->items), std::move(closed));
     if (asked.written_more)
       job->degraded.emplace_back("items_behind: not every item of the write that this answer comes after is "
                                  "as it was written yet");
     if (ids.empty())
-      return find_user(std::move(job));
+      return find_item(std::move(job));
     if (waiting_ >= deps_.settings->max_waiting)
       return refuse_waiting(*job);
     ++waiting_;
@@ -162,23 +168,29 @@ private:
     if (read.failed) {
       deps_.metrics->feature_failures.add();
       job->degraded.push_back("items_behind: " + read.failed->text);
+      // That the snapshot calls it deleted is what its caller has just changed.
+      auto again = [&](auto& each) {
+        return each.item == job->request.similar_to && each.change == wire::ItemChange::written;
+      };
+      if (std::ranges::any_of(job->request.written, again))
+        return find_user(std::move(job));
     } else {
       job->items = std::make_shared<const item_snapshot>(std::move(job->items), std::move(read.found));
     }
-    find_user(std::move(job));
-  }
-
-  void refuse_deleted(rank_job& job) const {
-    job.refuse(*deps_.metrics, {ec::not_found, "there is no item of this id: it was deleted"});
+    find_item(std::move(job));
   }
 
   void refuse_waiting(rank_job& job) const {
     job.refuse(*deps_.metrics, {ec::overloaded, fmt::format("{} requests wait for features", waiting_)});
   }
 
-  void find_user(rank_job_ptr job) {
+  void find_item(rank_job_ptr job) {
     if (auto* item = job->items->find(job->request.similar_to); item && item->deleted)
-      return refuse_deleted(*job);
+      return job->refuse(*deps_.metrics, {ec::not_found, "there is no item of this id: it was deleted"});
+    find_user(std::move(job));
+  }
+
+  void find_user(rank_job_ptr job) {
     if (job->request.asked.user.empty())
       return score(std::move(job));
     find_features(std::move(job));

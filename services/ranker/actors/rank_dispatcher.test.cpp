@@ -5,6 +5,7 @@
 
 #include <caf/send.hpp>
 
+#include <map>
 #include <set>
 
 using namespace troupe;
@@ -264,6 +265,30 @@ TEST_CASE_FIXTURE(dispatcher_fixture,
   for (auto* each : *read(got)->items())
     if (each->item()->str() == "d")
       CHECK(each->title()->str() == "New title");
+  std::map<std::string, std::uint32_t> why;
+  for (auto* each : *read(got)->left_out())
+    why[each->reason()->str()] = each->items();
+  CHECK(why == std::map<std::string, std::uint32_t>{{"deleted", 2}, {"hidden", 2}});
+}
+
+TEST_CASE_FIXTURE(
+    dispatcher_fixture,
+    "an item that its caller has written again is one, though the snapshot calls it deleted and "
+    "it cannot be read") {
+  auto deleted = card("b"), other = card("d");
+  deleted.deleted = other.deleted = true;
+  items_seen(16, {deleted, other});
+  asked_request again{wire::Kind::similar, after({{"b"}}, false, "b")},
+      another{wire::Kind::similar, after({{"b"}}, false, "d")};
+
+  for (auto* each : {&again, &another}) {
+    send(*each);
+    features.next().fail(ec::too_late, "the offsets were not applied in time");
+    run();
+  }
+
+  CHECK(degraded(again.wait()).starts_with("items_behind:"));
+  CHECK(another.failure().code == ec::not_found);
 }
 
 TEST_CASE_FIXTURE(dispatcher_fixture,
