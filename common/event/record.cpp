@@ -45,8 +45,19 @@ std::optional<bool> flag_in(const attribute_value& value) noexcept {
   return std::nullopt;
 }
 
-/// When an item may be shown no more. A number is kept as it is: whoever reads it goes by its size.
-constexpr std::string_view expires = "expires";
+/// When an item may be shown no more, and since when there is one. A number is kept as it is: whoever reads
+/// it goes by its size.
+constexpr std::string_view expires = "expires", created = "created";
+
+/// A number that is read as this instant by its size: seconds, and from the year 5138 on, whose seconds would
+/// be taken for milliseconds, nanoseconds. Of those a double holds whole milliseconds.
+double number_of(timestamp at) {
+  constexpr double seconds_end = 1e11;
+  auto seconds = static_cast<double>(micros_of(at)) / 1e6;
+  if (std::abs(seconds) < seconds_end)
+    return seconds;
+  return static_cast<double>(micros_of(at) / 1'000) * 1e6;
+}
 
 bool is_time(const attribute_value& value) {
   auto* number = std::get_if<double>(&value);
@@ -212,9 +223,10 @@ void normalise(record& rec) {
           each.value = *flag;
   if (rec.kind == record_kind::item)
     for (auto& each : all)
-      if (auto* text = each.name == expires ? std::get_if<std::string>(&each.value) : nullptr)
+      if (auto* text =
+              each.name == expires || each.name == created ? std::get_if<std::string>(&each.value) : nullptr)
         if (auto at = parse_time(*text))
-          each.value = static_cast<double>(micros_of(*at)) / 1e6;
+          each.value = number_of(*at);
   std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.name < b.name; });
   auto kept = all.begin();
   for (auto each = all.begin(); each != all.end(); ++each) {

@@ -54,8 +54,8 @@ struct record {
 };
 
 /// Sorts the attributes by name; of a name that stands twice the later one stays. `hidden` and `deleted` of
-/// users and items become flags where they are numbers 1 or 0, or texts that `read_flag` reads, and `expires`
-/// of items a number where it is a text that `parse_time` reads: seconds since 1970.
+/// users and items become flags where they are numbers 1 or 0, or texts that `read_flag` reads, `expires` and
+/// `created` of items numbers where they are texts that `parse_time` reads: its instant, by their size.
 void normalise(record& rec);
 
 /// `true`, `yes`, `1` or `false`, `no`, `0`, in any case, as a flag; nothing for any other text.

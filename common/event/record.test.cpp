@@ -127,16 +127,22 @@ TEST_CASE("the partition of a key never changes") {
   CHECK(partition_of("troupe", 8) == 5);
 }
 
+namespace {
+
+record item_with(const char* name, attribute_value value) {
+  record rec;
+  rec.kind = record_kind::item;
+  rec.id = "1";
+  rec.item = "i";
+  rec.attributes = {{name, std::move(value)}};
+  normalise(rec);
+  return rec;
+}
+
+} // namespace
+
 TEST_CASE("when an item expires is a time: text becomes seconds, a number stays, anything else is refused") {
-  auto item = [](attribute_value expires) {
-    record rec;
-    rec.kind = record_kind::item;
-    rec.id = "1";
-    rec.item = "i";
-    rec.attributes = {{"expires", std::move(expires)}};
-    normalise(rec);
-    return rec;
-  };
+  auto item = [](attribute_value expires) { return item_with("expires", std::move(expires)); };
 
   CHECK(item("2024-03-01T12:00:00Z").attributes[0].value == attribute_value{1709294400.0});
   CHECK(item("1709294400500").attributes[0].value == attribute_value{1709294400.5});
@@ -147,4 +153,25 @@ TEST_CASE("when an item expires is a time: text becomes seconds, a number stays,
   for (attribute_value bad : {attribute_value{"never"}, attribute_value{true}, attribute_value{1e300},
                               attribute_value{text_list{"2024-03-01"}}})
     CHECK_FALSE(check(item(bad)));
+}
+
+TEST_CASE("a time of an item that was a text is read by its size as what it says, in every year") {
+  auto back = [](const char* name, const char* text) -> std::string {
+    auto rec = item_with(name, text);
+    auto* number = std::get_if<double>(&rec.attributes[0].value);
+    auto at = number ? epoch_of(*number) : std::nullopt;
+    return check(rec) && at ? to_rfc3339(*at) : "none";
+  };
+
+  for (const char* name : {"expires", "created"}) {
+    for (const char* text :
+         {"0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "2024-03-01T12:00:00.250000Z",
+          "5138-11-16T09:46:39Z", "5138-11-16T09:46:40Z", "9999-12-31T00:00:00Z", "9999-12-31T23:59:59Z"})
+      CHECK(back(name, text) == text);
+    CHECK(back(name, "9999-12-31") == "9999-12-31T00:00:00Z");
+    CHECK(back(name, "9999-12-31T23:59:59.9999999") ==
+          "9999-12-31T23:59:59.999000Z"); // A "never" of databases.
+  }
+  CHECK(item_with("created", "the seventies").attributes[0].value == attribute_value{"the seventies"});
+  CHECK(check(item_with("created", "the seventies")));
 }

@@ -228,6 +228,14 @@ private:
     case field_type::time: {
       if (value.kind == holds::time)
         return true;
+      // These two of an item are numbers by now, whatever they were.
+      if (value.kind == holds::number &&
+          (field.rule.name == "attributes.expires" || field.rule.name == "attributes.created"))
+        if (auto at = epoch_of(value.number)) {
+          value.kind = holds::time;
+          value.time = micros_of(*at);
+          return true;
+        }
       if (value.kind != holds::text)
         return wrong("a time");
       auto at = parse_rfc3339(value.text);

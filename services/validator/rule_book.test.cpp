@@ -103,6 +103,28 @@ TEST_CASE("types are held for every kind of value") {
   CHECK(line_of(typed("time"), with(4.0)) == "type: context.x 4 is a number, a time is expected");
 }
 
+TEST_CASE("when an item expires and when it was created are times to a schema, though the log has numbers") {
+  auto item = [](attribute_value expires, attribute_value created) {
+    record rec;
+    rec.kind = record_kind::item;
+    rec.id = rec.item = "42";
+    rec.attributes = {{"created", std::move(created)}, {"expires", std::move(expires)}};
+    normalise(rec);
+    return rec;
+  };
+  std::string rules = "[[schema]]\nkind = \"item\"\n"
+                      "[[schema.field]]\nname = \"attributes.created\"\ntype = \"time\"\n"
+                      "[[schema.field]]\nname = \"attributes.expires\"\ntype = \"time\"\n"
+                      "min = 2024-01-01T00:00:00Z\n";
+
+  CHECK(line_of(rules, item("9999-12-31", "1994-05-21")) == "");
+  CHECK(line_of(rules, item(1709294400.0, 769478400.0)) == "");
+  CHECK(line_of(rules, item("2023-03-01", "1994-05-21")) ==
+        "range: attributes.expires 2023-03-01T00:00:00Z is before the minimum 2024-01-01T00:00:00Z");
+  CHECK(line_of(rules, item("2024-03-01", "the seventies")) ==
+        "type: attributes.created 'the seventies' is not a time in RFC 3339");
+}
+
 TEST_CASE("lengths count characters of texts and words of lists") {
   auto text = fields("name = \"context.x\"\ntype = \"text\"\nmin_length = 2\nmax_length = 3");
   auto list = fields("name = \"context.x\"\ntype = \"list\"\nmax_length = 1");
