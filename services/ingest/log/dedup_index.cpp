@@ -28,4 +28,8 @@ void dedup_index::add(store::write_batch& to, const hash128& id, std::uint64_t c
   to.put(dedup_family, view(key_of(id)), number_key(content));
 }
 
+void dedup_index::remove(store::write_batch& from, const hash128& id) {
+  from.erase(dedup_family, view(key_of(id)));
+}
+
 } // namespace troupe::ingest

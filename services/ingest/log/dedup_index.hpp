@@ -23,6 +23,7 @@ public:
   expected<bool> holds(const hash128& id) const;
 
   static void add(store::write_batch& to, const hash128& id, std::uint64_t content);
+  static void remove(store::write_batch& from, const hash128& id);
 
 private:
   store::database& db_;

@@ -141,6 +141,9 @@ expected<void> event_log::look_up(group& all) const {
   std::vector<hash128> hashes;
   for (auto& each : all.requests) {
     hashes.insert(hashes.end(), each.request->id_hashes.begin(), each.request->id_hashes.end());
+    for (auto& rec : each.request->records)
+      if (rec.kind != record_kind::event)
+        hashes.push_back(hash_of_before(rec));
     for (auto& row : each.request->refused)
       hashes.push_back(hash_of(row));
   }
@@ -215,6 +218,20 @@ void event_log::count(group& all, const record& rec, std::uint32_t partition, ap
   watermark = std::max(watermark, at);
 }
 
+/// Whether the log holds a user or an item by the key that it had before kinds were part of it. Whose that
+/// key was is clear then: it goes, for an event may have that id, and the caller adds the key of today. Where
+/// the content differs the key may be an event's, and is let alone.
+bool event_log::held_from_before(group& all, const record& rec) const {
+  if (rec.kind == record_kind::event)
+    return false;
+  auto known = all.known.find(hash_of_before(rec));
+  if (known == all.known.end() || known->second != content_hash_of_before(rec))
+    return false;
+  dedup_index::remove(all.batch, known->first);
+  all.known.erase(known);
+  return true;
+}
+
 expected<append_result> event_log::take(group& all, append_request& request) const {
   append_result result;
   TROUPE_TRY(source, position_of(all, request));
@@ -222,9 +239,10 @@ expected<append_result> event_log::take(group& all, append_request& request) con
   for (std::size_t i = 0; i < request.records.size(); ++i) {
     auto& rec = request.records[i];
     auto [known, fresh] = all.known.try_emplace(request.id_hashes[i], request.content_hashes[i]);
-    if (fresh) {
-      count(all, rec, partition_of(rec.partition_key(), opts_.partitions), result);
+    if (fresh)
       dedup_index::add(all.batch, request.id_hashes[i], request.content_hashes[i]);
+    if (fresh && !held_from_before(all, rec)) {
+      count(all, rec, partition_of(rec.partition_key(), opts_.partitions), result);
     } else if (known->second == request.content_hashes[i]) {
       result.rows[i].outcome = wire::Outcome::duplicate;
       ++result.added.duplicates;

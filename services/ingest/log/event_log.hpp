@@ -93,6 +93,7 @@ private:
   void commit(std::vector<waiting> requests);
   expected<void> look_up(group& all) const;
   expected<append_result> take(group& all, append_request& request) const;
+  bool held_from_before(group& all, const record& rec) const;
   expected<source_state*> position_of(group& all, const append_request& request) const;
   void count(group& all, const record& rec, std::uint32_t partition, append_result& result) const;
   void refuse(group& all, const rejected_row& row, append_result& result) const;

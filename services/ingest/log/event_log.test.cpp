@@ -371,34 +371,82 @@ TEST_CASE("on a full disk no request is half in the log, and appending goes on w
   ::umount((dir / "disk").c_str());
 }
 
-TEST_CASE("in a log of before kinds were told apart events are known, and an item is added once more") {
-  testing::temp_dir dir;
-  append_request request;
-  request.records = {event(1), event(2)};
-  auto& item = request.records[1];
-  item.kind = record_kind::item;
-  item.type.clear(), item.user.clear(), item.value.reset();
+namespace {
+
+/// A log as it was written before kinds were part of its keys: what it holds is known by the id alone.
+std::unique_ptr<event_log> log_of_before(const testing::temp_dir& dir, const std::vector<record>& held) {
+  store::options store_options;
+  store_options.families = {"log", "dedup", "source", "quarantine", "meta"};
+  store_options.large_values = {"log"};
+  store_options.layout = "event-log 1";
   {
-    store::options store_options;
-    store_options.families = {"log", "dedup", "source", "quarantine", "meta"};
-    store_options.large_values = {"log"};
-    store_options.layout = "event-log 1";
     auto db = store::database::open(dir / "log", store_options).value();
     store::write_batch batch;
-    for (auto& each : request.records)
+    for (auto& each : held)
       batch.put(dedup_family, view(key_of(hash_wide(std::string_view{each.id}))),
                 number_key(content_hash(each)));
     REQUIRE(db->write(batch, store::durability::synced));
   }
-  auto log = open_log(dir);
+  return open_log(dir);
+}
 
-  auto first = log->append(request).value();
-  auto again = log->append(request).value();
+record item_of(int number, std::string title) {
+  auto rec = event(number);
+  rec.kind = record_kind::item;
+  rec.type.clear(), rec.user.clear(), rec.value.reset();
+  rec.attributes = {{"title", std::move(title)}};
+  return rec;
+}
 
-  CHECK(first.added.duplicates == 1);
-  CHECK(first.added.items == 1);
-  CHECK(first.added.quarantined == 0);
-  CHECK(again.added.duplicates == 2);
+append_request request_with(std::vector<record> records) {
+  append_request request;
+  request.source = "test";
+  request.records = std::move(records);
+  return request;
+}
+
+} // namespace
+
+TEST_CASE(
+    "in a log of before kinds were told apart events, users and items are known, with a time or without") {
+  testing::temp_dir dir;
+  auto timed = item_of(2, "a"), untimed = item_of(3, "b");
+  untimed.event_time = {};
+  auto log = log_of_before(dir, {event(1), timed, untimed});
+  untimed.event_time = from_micros(9), untimed.untimed = true;
+
+  auto first = log->append(request_with({event(1), timed, untimed})).value();
+  auto again = log->append(request_with({event(1), timed, untimed})).value();
+
+  CHECK(first.added == counts{.duplicates = 3});
+  CHECK(again.added == counts{.duplicates = 3});
+}
+
+TEST_CASE(
+    "in a log of before kinds were told apart an item that has changed is added once, whoever has its id") {
+  testing::temp_dir dir;
+  auto log = log_of_before(dir, {event(1), item_of(2, "a")});
+
+  auto request = request_with({item_of(1, "a"), item_of(2, "b")});
+  CHECK(log->append(request).value().added == counts{.items = 2});
+  CHECK(log->append(request).value().added == counts{.duplicates = 2});
+  CHECK(log->append(request_with({event(1)})).value().added == counts{.duplicates = 1});
+}
+
+TEST_CASE("an item of a log of before is in the way of the event of its id until it comes again") {
+  testing::temp_dir dir;
+  auto log = log_of_before(dir, {item_of(1, "a"), item_of(2, "b")});
+
+  CHECK(log->append(request_with({event(1)})).value().added == counts{.quarantined = 1});
+  CHECK(log->append(request_with({item_of(1, "a")})).value().added == counts{.duplicates = 1});
+  CHECK(log->append(request_with({event(1), item_of(1, "a")})).value().added ==
+        counts{.events = 1, .duplicates = 1});
+  CHECK(log->append(request_with({item_of(2, "b"), event(2), item_of(2, "b")})).value().added ==
+        counts{.events = 1, .duplicates = 2});
+  log.reset();
+  log = open_log(dir);
+  CHECK(log->append(request_with({event(1), event(2), item_of(1, "a"), item_of(2, "b")})).value().added ==
+        counts{.duplicates = 4});
 }
 
 TEST_CASE("a record without a time that comes again is the same record, whenever it comes") {

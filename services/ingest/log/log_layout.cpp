@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace troupe::ingest {
 
@@ -152,6 +153,16 @@ hash128 hash_of(const record& rec) {
     return hash_wide(std::string_view{rec.id});
   // No id holds a control character: no event has this one.
   return hash_wide(std::string_view{static_cast<char>(rec.kind) + rec.id});
+}
+
+hash128 hash_of_before(const record& rec) {
+  return hash_wide(std::string_view{rec.id});
+}
+
+std::uint64_t content_hash_of_before(record rec) {
+  if (std::exchange(rec.untimed, false))
+    rec.event_time = {};
+  return content_hash(rec);
 }
 
 hash128 hash_of(const rejected_row& row) {

@@ -50,6 +50,11 @@ lake_segment decode_segment(std::string_view bytes);
 /// it is the id alone, as in the logs of all versions before.
 hash128 hash_of(const record& rec);
 
+/// What logs of before kinds were part of the key hold of a record: its id alone, and its content with the
+/// beginning of 1970 for the time that it did not have.
+hash128 hash_of_before(const record& rec);
+std::uint64_t content_hash_of_before(record rec);
+
 /// By which a refused row is kept once: source, row, rule and bytes.
 hash128 hash_of(const rejected_row& row);
 
