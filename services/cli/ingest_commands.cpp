@@ -278,7 +278,7 @@ expected<void> verify_log(context& context) {
         return fail(ec::corrupt, "partition {} of the log ends at offset {}, not at {}", p, offset, end);
       TROUPE_CHECK(ingest::each_record(page, p, offset, end, [&](auto& each) -> expected<void> {
         auto rec = to_record(each);
-        if (auto good = check(rec); !good)
+        if (auto good = ingest::check_held(rec); !good)
           return fail(ec::corrupt, "offset {} of partition {} holds a bad record: {}", offset, p,
                       good.error().text);
         if (partition_of(rec.partition_key(), count) != p)

@@ -468,3 +468,17 @@ TEST_CASE("a record without a time that comes again is the same record, whenever
   CHECK(log->append(item(2, true)).value().added.duplicates == 1);
   CHECK(log->append(item(1, false)).value().added.quarantined == 1);
 }
+
+TEST_CASE("what a log of before holds is sound with flags and times that would not enter today") {
+  auto rec = item_of(1, "a");
+  rec.attributes = {{"deleted", std::string{"maybe"}},
+                    {"expires", std::string{"2024-03-01"}},
+                    {"hidden", std::string{"True"}},
+                    {"title", std::string{"a"}}};
+  CHECK_FALSE(check(rec));
+  CHECK(check_held(rec));
+  rec.attributes[3].value = std::string{"\xff"};
+  CHECK(check_held(rec).error().text == "title is not valid UTF-8");
+  rec.item.clear();
+  CHECK(check_held(rec).error().text == "item is missing");
+}

@@ -2,6 +2,7 @@
 
 #include "common/json/quote.hpp"
 
+#include <array>
 #include <bit>
 
 namespace troupe::ingest {
@@ -77,6 +78,14 @@ std::uint64_t content_hash(const record& rec) {
     }
   }
   return hash64(std::string_view{text});
+}
+
+expected<void> check_held(record rec) {
+  static constexpr std::array<std::string_view, 4> entrance{"created", "deleted", "expires", "hidden"};
+  if (rec.kind != record_kind::event)
+    std::erase_if(rec.attributes,
+                  [](auto& each) { return std::ranges::find(entrance, each.name) != entrance.end(); });
+  return check(rec);
 }
 
 std::string attributes_json(const std::vector<attribute>& attributes) {
