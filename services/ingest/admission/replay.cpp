@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 namespace troupe::ingest {
 
@@ -100,8 +101,11 @@ void map_row(mappers& from, const quarantined_row& row, admission& into) {
   if (outcome != ingest_format::row_mapper::outcome::mapped || records.empty())
     return into.refuse(origin, "mapping", {}, "the row gives no record");
   for (auto& rec : records) {
-    if (rec.untimed)
-      rec.event_time = (*by)->arrival.value_or(row.at); // What was sent came when it was refused.
+    // What was sent came when it was refused. The instant decides, not the place in the log: what was written
+    // since is newer.
+    origin.untimed = std::exchange(rec.untimed, false);
+    if (origin.untimed)
+      rec.event_time = (*by)->arrival.value_or(row.at);
     into.add(std::move(rec), origin);
   }
 }

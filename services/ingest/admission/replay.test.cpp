@@ -188,8 +188,9 @@ TEST_CASE("a mended mapping that reads columns of Parquet which were not kept re
   CHECK(w.replay(validate_alone(), {.mapping = mapping("right", "request_id = \"u\"\n")}).accepted == 1);
 }
 
-TEST_CASE("a record without a time is of the instant of its import when it is replayed, too; one that was "
-          "sent, of its refusal") {
+TEST_CASE(
+    "a record without a time has the instant of its import when it is replayed; one that was sent, of its "
+    "refusal: nothing written since is older than it") {
   refused_rows w;
   import_plan plan;
   plan.id = "x";
@@ -224,8 +225,11 @@ TEST_CASE("a record without a time is of the instant of its import when it is re
     }
   }
   REQUIRE(found.size() == 2);
-  CHECK(found["i1"].untimed);
+  CHECK_FALSE(found["i1"].untimed);
   CHECK(found["i1"].event_time == plan.started);
-  CHECK(found["i2"].untimed);
+  CHECK_FALSE(found["i2"].untimed);
   CHECK(found["i2"].event_time >= before);
+  append_request again;
+  again.records = {sent};
+  CHECK(w.log->append(again)->added.duplicates == 1);
 }

@@ -6,6 +6,7 @@
 #include <deque>
 #include <future>
 #include <unordered_map>
+#include <utility>
 
 namespace troupe::ingest {
 
@@ -83,7 +84,10 @@ void event_log::append(request_ptr request, done_function done) {
     auto& rec = to.records[i];
     rec.ingest_time = now;
     to.id_hashes[i] = hash_of(rec);
+    auto gave_none = i < to.origins.size() && to.origins[i].untimed;
+    auto untimed = std::exchange(rec.untimed, rec.untimed || gave_none);
     to.content_hashes[i] = content_hash(rec);
+    rec.untimed = untimed;
     to.bytes += 128 + rec.id.size() + rec.user.size() + rec.item.size() + 64 * rec.attributes.size();
   }
   for (auto& row : to.refused)

@@ -482,3 +482,16 @@ TEST_CASE("what a log of before holds is sound with flags and times that would n
   rec.item.clear();
   CHECK(check_held(rec).error().text == "item is missing");
 }
+
+TEST_CASE("a row without a time that was replayed, with the time that it got, is the row that comes again") {
+  testing::temp_dir dir;
+  auto log = open_log(dir);
+  auto replayed = request_with({item_of(1, "a")});
+  replayed.origins = {{1, 0, "", 7, true}};
+  auto again = item_of(1, "a"), other = item_of(1, "b");
+  again.event_time = from_micros(9), again.untimed = other.untimed = true;
+
+  CHECK(log->append(replayed).value().added == counts{.items = 1});
+  CHECK(log->append(request_with({again, other})).value().added == counts{.duplicates = 1, .quarantined = 1});
+  CHECK_FALSE(all_of(*log, partition_of(again.item, 8)).at(0).untimed);
+}
