@@ -29,7 +29,7 @@ void applied_offsets::set(std::uint32_t partition, std::uint64_t offset) {
 
 bool is_set(const feature_column& flag, std::size_t row) noexcept {
   return (row < flag.numbers.size() && flag.numbers[row] != 0) ||
-         (row < flag.texts.size() && (flag.texts[row] == "true" || flag.texts[row] == "1"));
+         (row < flag.texts.size() && read_flag(flag.texts[row]).value_or(false));
 }
 
 chunk encode(const feature_query& query) {

@@ -140,9 +140,12 @@ std::optional<text_list> list_of(const feature_event& from, const field& what) {
 }
 
 bool deletes(const feature_event& from) {
-  static const field what{field::part::context, "deleted"};
-  auto number = number_of(from, what);
-  return number ? *number != 0 : feature_store::text_of(from, what) == "true";
+  auto* each = find(from, "deleted");
+  if (!each)
+    return false;
+  if (each->kind() == wire::ValueKind::number || each->kind() == wire::ValueKind::flag)
+    return each->number() != 0;
+  return read_flag(troupe::text_of(each->text())).value_or(false); // In records of before flags were read.
 }
 
 std::string attributes_json(const feature_event& from) {

@@ -513,6 +513,27 @@ TEST_CASE(
   CHECK(status(read(*engine, "user", {"u"}, {"u.recent"})) == wire::FeatureStatus::present);
 }
 
+TEST_CASE("a flag that a log of before holds as a text counts as one that is written today") {
+  for (auto& [value, set] : std::vector<std::pair<attribute_value, bool>>{{true, true},
+                                                                          {1.0, true},
+                                                                          {"True", true},
+                                                                          {"1", true},
+                                                                          {"yes", true},
+                                                                          {false, false},
+                                                                          {"0", false},
+                                                                          {"No", false},
+                                                                          {"soon", false}}) {
+    auto rec = entity_record(record_kind::user, "u", 1'000'000, {{"deleted", value}});
+    auto bytes = batch::trusted(encode_batch({&rec, 1}));
+    CHECK(feature_event_of(bytes[0], 0, 0).replaces == set);
+    if (auto* text = std::get_if<std::string>(&value)) {
+      feature_column column;
+      column.texts = {*text};
+      CHECK(is_set(column, 0) == set);
+    }
+  }
+}
+
 TEST_CASE(
     "offsets are reached when the built-in view has them too: a deletion is obeyed by the next answer") {
   testing::temp_dir dir;
