@@ -279,7 +279,8 @@ TEST_CASE_FIXTURE(
   deleted.deleted = other.deleted = true;
   items_seen(16, {deleted, other});
   asked_request again{wire::Kind::similar, after({{"b"}}, false, "b")},
-      another{wire::Kind::similar, after({{"b"}}, false, "d")};
+      another{wire::Kind::similar, after({{"b"}}, false, "d")},
+      hidden{wire::Kind::similar, after({{"b", wire::ItemChange::hidden}}, false, "b")};
 
   for (auto* each : {&again, &another}) {
     send(*each);
@@ -289,6 +290,8 @@ TEST_CASE_FIXTURE(
 
   CHECK(degraded(again.wait()).starts_with("items_behind:"));
   CHECK(another.failure().code == ec::not_found);
+  send(hidden);
+  CHECK(degraded(hidden.wait()).empty());
 }
 
 TEST_CASE_FIXTURE(dispatcher_fixture,
