@@ -55,7 +55,7 @@ struct bound_file {
   std::vector<std::string> null_tokens;
   bool trim = false;
   std::vector<bound_record> records;
-  std::uint64_t name_hash = 0; // Of the file's name without its compression.
+  std::uint64_t name_hash = 0;      // Of the file's name without its compression.
   std::optional<hash128> content{}; // As the reader says.
 };
 

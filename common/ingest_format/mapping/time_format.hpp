@@ -11,8 +11,8 @@
 namespace troupe::ingest_format {
 
 /// How a time is written: `unix_s`, `unix_ms`, `unix_us` (a fraction is allowed), `rfc3339`, `auto` (as
-/// `parse_time` reads it: RFC 3339, or a number since 1970 by its size), or a pattern of %Y %m %d %b %H %M %S %f %z %% and literal
-/// characters, such as `%d-%b-%Y`. Month names are the English ones of three letters.
+/// `parse_time` reads it: RFC 3339, or a number since 1970 by its size), or a pattern of %Y %m %d %b %H %M %S
+/// %f %z %% and literal characters, such as `%d-%b-%Y`. Month names are the English ones of three letters.
 class time_format {
 public:
   static expected<time_format> parse(std::string_view text);

@@ -35,8 +35,8 @@ public:
   /// A record of the log: a row for the views that take it, and one more where it is a label.
   expected<void> add(const wire::Record& rec, std::uint32_t partition, std::uint64_t offset);
 
-  /// Labels from the file that the specification names as its entity_rows, as `read_entity_rows` reads it; kept
-  /// columns travel as attributes.
+  /// Labels from the file that the specification names as its entity_rows, as `read_entity_rows` reads it;
+  /// kept columns travel as attributes.
   expected<void> add_entity_rows();
 
   expected<void> finish() { return rows_.flush(); }

@@ -17,7 +17,7 @@ struct row_origin {
   std::uint64_t byte_offset = 0;
   std::string raw{};             ///< The bytes of the row; empty: the record as JSON stands for them.
   std::uint64_t quarantined = 0; ///< Number of the row in quarantine that it is replayed from; 0: it is not.
-  bool untimed = false;          ///< The row gave no time. The record may have one by now: it is known without.
+  bool untimed = false; ///< The row gave no time. The record may have one by now: it is known without.
 };
 
 /// Records of one partition, encoded: what the log stores.

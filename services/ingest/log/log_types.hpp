@@ -132,8 +132,8 @@ struct lake_segment {
 /// The same for equal records, whatever their ingest time, and the time of arrival of those without another.
 std::uint64_t content_hash(const record& rec);
 
-/// `check` of a record that the log holds. What only the entrance asks for is left out: logs of before have flags
-/// and times of users and items that are texts.
+/// `check` of a record that the log holds. What only the entrance asks for is left out: logs of before have
+/// flags and times of users and items that are texts.
 expected<void> check_held(record rec);
 
 /// One line of JSON that the import without a mapping reads back: as the record was written, so without the
