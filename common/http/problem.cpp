@@ -1,5 +1,7 @@
 #include "common/http/problem.hpp"
 
+#include "common/core/json_string.hpp"
+
 namespace troupe::http {
 
 unsigned status_of(ec code) noexcept {
@@ -118,45 +120,20 @@ std::size_t sequence_at(std::string_view text, std::size_t at) {
 } // namespace
 
 std::string json_quoted(std::string_view text) {
-  std::string out = "\"";
-  out.reserve(text.size() + 2);
+  std::string readable, out;
+  readable.reserve(text.size());
   for (std::size_t i = 0; i < text.size();) {
     auto length = sequence_at(text, i);
     if (length == 0) {
-      out += "\xef\xbf\xbd";
+      readable += "\xef\xbf\xbd";
       ++i;
       continue;
     }
-    if (length > 1) {
-      out += text.substr(i, length);
-      i += length;
-      continue;
-    }
-    char c = text[i++];
-    switch (c) {
-    case '"':
-      out += "\\\"";
-      break;
-    case '\\':
-      out += "\\\\";
-      break;
-    case '\n':
-      out += "\\n";
-      break;
-    case '\r':
-      out += "\\r";
-      break;
-    case '\t':
-      out += "\\t";
-      break;
-    default:
-      if (static_cast<unsigned char>(c) < 0x20)
-        out += fmt::format("\\u{:04x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      else
-        out += c;
-    }
+    readable += text.substr(i, length);
+    i += length;
   }
-  return out + '"';
+  append_json_string(out, readable);
+  return out;
 }
 
 response problem(unsigned status, std::string_view code, std::string_view detail) {

@@ -1,7 +1,7 @@
 #include "common/json/exact.hpp"
 
+#include "common/core/json_string.hpp"
 #include "common/core/text_start.hpp"
-#include "common/json/quote.hpp"
 
 #include <simdjson.h>
 

@@ -1,8 +1,8 @@
 #include "services/cli/context.hpp"
 
 #include "common/command_line/command_line.hpp"
+#include "common/core/json_string.hpp"
 #include "common/core/time.hpp"
-#include "common/json/quote.hpp"
 #include "common/log/log.hpp"
 #include "common/net/client.hpp"
 #include "common/net/component.hpp"

@@ -1,8 +1,8 @@
 #include "services/feature_store/training/entity_rows.hpp"
 #include "services/gateway/http/request_body.hpp"
 
+#include "common/core/json_string.hpp"
 #include "common/ingest_format/mapping/mapping.hpp"
-#include "common/json/quote.hpp"
 #include "common/table/connection.hpp"
 #include "common/testing/temp_dir.hpp"
 

@@ -1,9 +1,9 @@
 #include "common/ingest_format/readers/parquet_reader.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/core/json_string.hpp"
 #include "common/core/raw_file.hpp"
 #include "common/event/record.hpp"
-#include "common/json/quote.hpp"
 #include "common/table/parquet.hpp"
 
 #include <fcntl.h>

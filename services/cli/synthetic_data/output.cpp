@@ -1,7 +1,7 @@
 #include "services/cli/synthetic_data/output.hpp"
 
+#include "common/core/json_string.hpp"
 #include "common/core/time.hpp"
-#include "common/json/quote.hpp"
 
 #include <zlib.h>
 #include <zstd.h>

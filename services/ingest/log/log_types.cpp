@@ -1,6 +1,6 @@
 #include "services/ingest/log/log_types.hpp"
 
-#include "common/json/quote.hpp"
+#include "common/core/json_string.hpp"
 
 #include <array>
 #include <bit>

@@ -1,4 +1,4 @@
-#include "common/json/quote.hpp"
+#include "common/core/json_string.hpp"
 
 #include "common/json/parse.hpp"
 
