@@ -109,6 +109,14 @@ flatbuffers::Offset<wire::Record> build(builder& out, const record& from) {
   auto user = optional_text(out, from.user);
   auto item = optional_text(out, from.item);
   auto request = optional_text(out, from.request_id);
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::ShownItem>>> shown;
+  if (!from.shown.empty()) {
+    std::vector<flatbuffers::Offset<wire::ShownItem>> parts;
+    parts.reserve(from.shown.size());
+    for (auto& each : from.shown)
+      parts.push_back(wire::CreateShownItem(out, out.CreateString(each.item), each.position, each.propensity));
+    shown = out.CreateVector(parts);
+  }
   wire::RecordBuilder rec{out};
   rec.add_kind(static_cast<wire::RecordKind>(from.kind));
   rec.add_id(id);
@@ -122,6 +130,7 @@ flatbuffers::Offset<wire::Record> build(builder& out, const record& from) {
   rec.add_request_id(request);
   rec.add_attributes(attributes);
   rec.add_untimed(from.untimed);
+  rec.add_shown(shown);
   return rec.Finish();
 }
 
@@ -185,6 +194,8 @@ std::string_view to_string(record_kind kind) noexcept {
     return "user";
   case record_kind::item:
     return "item";
+  case record_kind::slate:
+    return "slate";
   }
   return "unknown";
 }
@@ -321,6 +332,9 @@ record to_record(const wire::Record& from) {
     for (auto* each : *from.attributes())
       to.attributes.push_back(to_attribute(*each));
   to.untimed = from.untimed();
+  if (from.shown())
+    for (auto* each : *from.shown())
+      to.shown.push_back({std::string{text_of(each->item())}, each->position(), each->propensity()});
   return to;
 }
 

@@ -15,7 +15,7 @@
 
 namespace troupe {
 
-enum class record_kind : std::uint8_t { event = 0, user = 1, item = 2 };
+enum class record_kind : std::uint8_t { event = 0, user = 1, item = 2, slate = 3 };
 
 std::string_view to_string(record_kind kind) noexcept;
 
@@ -31,8 +31,17 @@ struct attribute {
   friend bool operator==(const attribute&, const attribute&) = default;
 };
 
-/// One thing that the log holds: an interaction, or the attributes of a user or an item. The C++ face of
-/// schemas/event.fbs; which fields a kind uses is written there.
+/// One item of a slate.
+struct shown_item {
+  std::string item;
+  std::uint32_t position = 0; ///< From 1; 0: not known.
+  double propensity = 1;      ///< Probability that this item stands at this position.
+
+  friend bool operator==(const shown_item&, const shown_item&) = default;
+};
+
+/// One thing that the log holds: an interaction, a page that was shown, or the attributes of a user or an
+/// item. The C++ face of schemas/event.fbs; which fields a kind uses is written there.
 struct record {
   record_kind kind = record_kind::event;
   std::string id;
@@ -46,10 +55,11 @@ struct record {
   std::vector<attribute> attributes; ///< Sorted by name, each name once: `normalise` makes it so.
   bool untimed =
       false; ///< Users and items: whoever wrote it gave no time, event_time is that of its arrival.
+  std::vector<shown_item> shown; ///< Slates: the items of the page, in their order.
 
   friend bool operator==(const record&, const record&) = default;
 
-  /// What decides the partition: the user of events and users, the item of items.
+  /// What decides the partition: the user of events, slates and users, the item of items.
   std::string_view partition_key() const noexcept { return kind == record_kind::item ? item : user; }
 };
 
