@@ -21,6 +21,10 @@ constexpr int build_breadth = 160; // Candidates looked at while it is built...
 // more among 50,000 items in eight times the time (retrieval_bench).
 constexpr int breadth = 128;
 
+bool is_allowed(std::span<const std::uint64_t> rows, std::size_t row) noexcept {
+  return rows.empty() || (row / 64 < rows.size() && (rows[row / 64] >> (row % 64) & 1) != 0);
+}
+
 /// Faiss's flat vectors with our dot product: Debian builds Faiss without the vectors of newer processors,
 /// and its own takes most of the time of a search.
 class flat_vectors final : public faiss::IndexFlatIP {
@@ -29,15 +33,18 @@ public:
 
   const float* row(idx_t at) const { return get_xb() + at * d; }
 
-  /// The `most` greatest products with `query`, best first; equal ones by their rows.
-  std::vector<item_index::hit> best(const float* query, std::size_t most) const {
+  /// The `most` greatest products with `query` among the allowed rows, best first; equal ones by their rows.
+  void best(const item_index::query& of) const {
     auto better = [](const item_index::hit& a, const item_index::hit& b) {
       return a.second != b.second ? a.second > b.second : a.first < b.first;
     };
-    std::vector<item_index::hit> heap; // Its front is the worst.
+    auto& heap = *of.found; // Its front is the worst.
+    auto most = std::min(of.most, static_cast<std::size_t>(ntotal));
     heap.reserve(most + 1);
     for (idx_t i = 0; i < ntotal; ++i) {
-      auto score = dot(query, row(i), static_cast<std::size_t>(d));
+      if (!is_allowed(of.allowed, static_cast<std::size_t>(i)))
+        continue;
+      auto score = dot(of.vector.data(), row(i), static_cast<std::size_t>(d));
       if (heap.size() == most && score <= heap.front().second)
         continue;
       heap.emplace_back(static_cast<std::uint32_t>(i), score);
@@ -48,7 +55,6 @@ public:
       }
     }
     std::ranges::sort_heap(heap, better);
-    return heap;
   }
 
   faiss::FlatCodesDistanceComputer* get_FlatCodesDistanceComputer() const override {
@@ -107,28 +113,37 @@ expected<item_index> item_index::build(std::vector<float> vectors, std::size_t w
   return out;
 }
 
-std::vector<item_index::hit> item_index::search(std::span<const float> vector, std::size_t most) const {
+void item_index::search(std::span<const query> of) const {
   auto& vectors = *impl_->vectors;
-  most = std::min(most, size());
-  if (vector.size() != static_cast<std::size_t>(vectors.d) || most == 0)
-    return {};
-  if (!impl_->graph)
-    return vectors.best(vector.data(), most);
-  omp_set_num_threads(1);
-  std::vector<float> scores(most);
-  std::vector<faiss::Index::idx_t> rows(most);
-  impl_->graph->search(1, vector.data(), static_cast<faiss::Index::idx_t>(most), scores.data(), rows.data());
+  for (auto& each : of) {
+    each.found->clear();
+    if (each.vector.size() != static_cast<std::size_t>(vectors.d) || each.most == 0)
+      continue;
+    if (!impl_->graph || !each.allowed.empty()) {
+      vectors.best(each);
+      continue;
+    }
+    omp_set_num_threads(1);
+    auto most = std::min(each.most, size());
+    std::vector<float> scores(most);
+    std::vector<faiss::Index::idx_t> rows(most);
+    impl_->graph->search(1, each.vector.data(), static_cast<faiss::Index::idx_t>(most), scores.data(),
+                         rows.data());
+    for (std::size_t i = 0; i < most; ++i)
+      if (rows[i] >= 0)
+        each.found->emplace_back(static_cast<std::uint32_t>(rows[i]), scores[i]);
+  }
+}
+
+std::vector<item_index::hit> item_index::search(std::span<const float> vector, std::size_t most) const {
   std::vector<hit> out;
-  for (std::size_t i = 0; i < most; ++i)
-    if (rows[i] >= 0)
-      out.emplace_back(static_cast<std::uint32_t>(rows[i]), scores[i]);
+  query one{vector, most, {}, &out};
+  search({&one, 1});
   return out;
 }
 
-std::vector<float> item_index::vector(std::uint32_t row) const {
-  std::vector<float> out(static_cast<std::size_t>(impl_->vectors->d));
-  impl_->vectors->reconstruct(row, out.data());
-  return out;
+std::span<const float> item_index::vector(std::uint32_t row) const {
+  return {impl_->vectors->row(row), static_cast<std::size_t>(impl_->vectors->d)};
 }
 
 std::size_t item_index::size() const noexcept {

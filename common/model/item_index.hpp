@@ -18,14 +18,28 @@ class item_index {
 public:
   using hit = std::pair<std::uint32_t, float>; ///< Row and dot product.
 
+  /// One of the searches that are made together.
+  struct query {
+    std::span<const float> vector; ///< As wide as the items'; of another width it finds nothing.
+    std::size_t most = 0;
+    /// The rows that may be found, bit r % 64 of word r / 64; rows past its end may not. Empty: all rows may.
+    std::span<const std::uint64_t> allowed;
+    std::vector<hit>* found =
+        nullptr; ///< Becomes the best `most` rows, best first; fewer where there are fewer.
+  };
+
   /// `vectors` has rows of `width` finite numbers. Fails with ec::corrupt on anything else.
   static expected<item_index> build(std::vector<float> vectors, std::size_t width, std::size_t flat_up_to);
 
-  /// The best `most` rows, best first; fewer where there are fewer.
+  /// Answers all of them in one pass over the items. Allocates nothing once `found` and the memory that each
+  /// thread keeps for it are large enough.
+  void search(std::span<const query> of) const;
+
+  /// One search over all rows.
   std::vector<hit> search(std::span<const float> vector, std::size_t most) const;
 
   /// The vector of a row.
-  std::vector<float> vector(std::uint32_t row) const;
+  std::span<const float> vector(std::uint32_t row) const;
 
   std::size_t size() const noexcept;
   bool exact() const noexcept;
