@@ -120,6 +120,7 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::import_cancel:
   case wire::Kind::append: // The log knows every record id.
   case wire::Kind::fetch:
+  case wire::Kind::fetch_columns:
   case wire::Kind::log_info:
   case wire::Kind::quarantine_list:
   case wire::Kind::validate: // The same rows of the same source get the same violations and are profiled
@@ -134,6 +135,7 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::training_cancel:
   case wire::Kind::dump_state:
   case wire::Kind::scan_features:
+  case wire::Kind::feature_changes:
   case wire::Kind::training_read:
   case wire::Kind::training_list:
   case wire::Kind::training_remove: // What is gone is not there.
