@@ -31,8 +31,12 @@ enum class durability : std::uint8_t { synced, buffered };
 struct options {
   std::vector<std::string> families; ///< Key spaces in a fixed order; new ones are added at the end only.
   std::vector<std::string>
-      large_values;   ///< Those of `families` whose values are mostly above 4 KiB: kept in blob files.
+      large_values; ///< Those of `families` whose values are mostly above 4 KiB: kept in blob files.
+  std::vector<std::string>
+      point_lookups;  ///< Those of `families` that are read key by key: small blocks, quick to open. All
+                      ///< others are read in ranges: larger blocks, packed closer.
   std::string layout; ///< Name and version of what is stored, such as "event-log 1"; checked on open.
+  std::vector<std::string> older_layouts; ///< Those that this program reads, too: an open renames them.
   std::size_t cache_bytes = std::size_t{64} << 20;        ///< Of uncompressed blocks, for the whole database.
   std::size_t write_buffer_bytes = std::size_t{64} << 20; ///< Of unflushed writes, for the whole database.
   bool create = true;     ///< Create what does not exist yet; otherwise ec::not_found.
@@ -156,6 +160,10 @@ public:
 
   /// Writes everything in memory to table files.
   expected<void> flush();
+
+  /// Gives the room of what was erased in [from, to) back to the disk, now. Blocks for as long as it takes to
+  /// write anew what is left there.
+  expected<void> compact(family_id family, std::string_view from, std::string_view to);
 
   /// Bytes of live files on disk.
   std::uint64_t disk_bytes() const;

@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <random>
 
 using namespace troupe;
 using namespace troupe::store;
@@ -17,6 +18,7 @@ options two_families() {
   options opts;
   opts.families = {"small", "large"};
   opts.large_values = {"large"};
+  opts.point_lookups = {"small"};
   opts.layout = "test 1";
   opts.write_buffer_bytes = 4 << 20;
   return opts;
@@ -107,6 +109,47 @@ TEST_CASE("another layout, a missing store and a broken file do not open") {
   CHECK(database::open(dir / "none", absent).error().code == ec::not_found);
   std::ofstream{dir / "db/CURRENT", std::ios::trunc} << "nonsense";
   CHECK_FALSE(database::open(dir / "db", two_families()).has_value());
+}
+
+TEST_CASE("a layout of before that a program reads is renamed, so that a program of before refuses it") {
+  testing::temp_dir dir;
+  REQUIRE(
+      database::open(dir / "db", two_families()).value()->put(0, "a", "1", durability::synced).has_value());
+  auto newer = two_families();
+  newer.layout = "test 2";
+  newer.older_layouts = {"test 1"};
+  newer.point_lookups.clear(); // What a family is like may change, too.
+
+  CHECK(*database::open(dir / "db", newer).value()->find(0, "a") == "1");
+
+  CHECK(database::open(dir / "db", newer).has_value());
+  CHECK(database::open(dir / "db", two_families()).error().code == ec::unsupported_version);
+}
+
+TEST_CASE("what was erased gives its room back when its range is compacted") {
+  testing::temp_dir dir;
+  auto db = database::open(dir / "db", two_families()).value();
+  std::string value(100'000, 'x');
+  std::minstd_rand draw{1};
+  for (auto& each : value)
+    each = static_cast<char>(draw() >> 8);
+  for (std::uint64_t i = 0; i < 50; ++i) {
+    std::string key;
+    append_u64(key, i);
+    REQUIRE(db->put(1, key, value, durability::buffered).has_value());
+    if (i % 10 == 9)
+      REQUIRE(db->flush().has_value());
+  }
+  auto before = db->disk_bytes();
+  std::string end;
+  append_u64(end, 45);
+  write_batch gone;
+  gone.erase_range(1, {}, end);
+  REQUIRE(db->write(gone, durability::buffered).has_value());
+  REQUIRE(db->compact(1, {}, end).has_value());
+
+  CHECK(db->disk_bytes() < before / 2);
+  CHECK(db->find(1, end)->value() == value);
 }
 
 TEST_CASE("keys of numbers sort as the numbers do") {

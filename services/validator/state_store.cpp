@@ -39,6 +39,7 @@ expected<std::shared_ptr<store::database>> open_state(const std::filesystem::pat
   store::options with;
   with.families = {"unique", "profile"};
   with.large_values = {"profile"};
+  with.point_lookups = {"unique"};
   with.layout = "validator-state 1";
   with.cache_bytes = cache_bytes;
   with.write_buffer_bytes = std::size_t{32} << 20;

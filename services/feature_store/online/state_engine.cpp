@@ -48,6 +48,7 @@ expected<std::unique_ptr<state_engine>> state_engine::open(const std::filesystem
   TROUPE_CHECK(made->load());
   return made;
 }
+  store_options.point_lookups = {"state"};
 
 expected<void> state_engine::load() {
   // How the entities are split decides what the states hold: another number of replicas means starting over,

@@ -33,6 +33,7 @@ expected<std::unique_ptr<event_log>> event_log::open(const std::filesystem::path
   store::options store_options;
   store_options.families = {"log", "dedup", "source", "quarantine", "meta"};
   store_options.large_values = {"log"};
+  store_options.point_lookups = {"dedup", "source"};
   store_options.layout = "event-log 1";
   store_options.cache_bytes = opts.cache_bytes;
   store_options.write_buffer_bytes = opts.write_buffer_bytes;
