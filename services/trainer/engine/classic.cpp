@@ -1,5 +1,6 @@
 #include "services/trainer/engine/classic.hpp"
 
+#include "services/trainer/engine/als_rows.hpp"
 #include "services/trainer/engine/parallel.hpp"
 #include "services/trainer/engine/random.hpp"
 
@@ -253,87 +254,6 @@ expected<void> fit_ease(const train_config& config, const rows& by_user, const r
   return {};
 }
 
-/// Adds the outer products of `rows_` to the lower triangle of `matrix`, four at a time.
-void add_outer_products(std::span<const float* const> rows_, std::uint64_t width, float* matrix) {
-  std::size_t r = 0;
-  for (; r + 4 <= rows_.size(); r += 4) {
-    const float* __restrict a = rows_[r];
-    const float* __restrict b = rows_[r + 1];
-    const float* __restrict c = rows_[r + 2];
-    const float* __restrict d = rows_[r + 3];
-    for (std::uint64_t i = 0; i < width; ++i) {
-      float* __restrict line = matrix + i * width;
-      auto ai = a[i], bi = b[i], ci = c[i], di = d[i];
-#pragma omp simd
-      for (std::uint64_t j = 0; j <= i; ++j)
-        line[j] += ai * a[j] + bi * b[j] + ci * c[j] + di * d[j];
-    }
-  }
-  for (; r < rows_.size(); ++r) {
-    const float* __restrict a = rows_[r];
-    for (std::uint64_t i = 0; i < width; ++i) {
-      float* __restrict line = matrix + i * width;
-#pragma omp simd
-      for (std::uint64_t j = 0; j <= i; ++j)
-        line[j] += a[i] * a[j];
-    }
-  }
-}
-
-/// Solves (lower triangle) `matrix` x = `right` in place by Cholesky.
-void solve_spd(float* matrix, float* right, std::uint64_t width) {
-  for (std::uint64_t i = 0; i < width; ++i) {
-    float* line = matrix + i * width;
-    for (std::uint64_t j = 0; j <= i; ++j) {
-      const float* other = matrix + j * width;
-      float sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (std::uint64_t k = 0; k < j; ++k)
-        sum += line[k] * other[k];
-      if (i == j)
-        line[j] = std::sqrt(std::max(line[j] - sum, 1e-12f));
-      else
-        line[j] = (line[j] - sum) / other[j];
-    }
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::uint64_t k = 0; k < i; ++k)
-      sum += line[k] * right[k];
-    right[i] = (right[i] - sum) / line[i];
-  }
-  for (std::uint64_t i = width; i-- > 0;) {
-    right[i] /= matrix[i * width + i];
-    for (std::uint64_t k = 0; k < i; ++k)
-      right[k] -= matrix[i * width + k] * right[i];
-  }
-}
-
-/// The lower triangle of `factors`' Gram matrix, mirrored.
-std::vector<float> gram_of(const std::vector<float>& factors, std::uint64_t width, unsigned threads) {
-  constexpr std::uint64_t part = 4096;
-  auto count = factors.size() / width;
-  auto parts = (count + part - 1) / part;
-  std::vector<std::vector<float>> sums(parts);
-  parallel_for(parts, threads, [&](std::uint64_t begin, std::uint64_t end, std::uint64_t) {
-    std::vector<const float*> pointers;
-    for (auto p = begin; p < end; ++p) {
-      pointers.clear();
-      for (auto row = p * part; row < std::min(count, (p + 1) * part); ++row)
-        pointers.push_back(factors.data() + row * width);
-      sums[p].assign(width * width, 0.0f);
-      add_outer_products(pointers, width, sums[p].data());
-    }
-  });
-  std::vector<float> out(width * width);
-  for (auto& sum : sums)
-    for (std::uint64_t i = 0; i < out.size(); ++i)
-      out[i] += sum[i];
-  for (std::uint64_t i = 0; i < width; ++i)
-    for (std::uint64_t j = i + 1; j < width; ++j)
-      out[i * width + j] = out[j * width + i];
-  return out;
-}
-
 /// One half of an iteration: the best factors of each row given the other side's. `tell` hears of the rows
 /// that are done, from the calling thread; false where it asks for the end.
 bool solve_side(const train_config& config, const rows& by_row, const std::vector<float>& other,
@@ -345,37 +265,27 @@ bool solve_side(const train_config& config, const rows& by_row, const std::vecto
   std::atomic<std::uint64_t> next{0};
   std::atomic<bool> canceled{false};
   parallel_for(std::max(1U, threads), threads, [&](std::uint64_t, std::uint64_t, std::uint64_t worker) {
-    std::vector<float> matrix(width * width);
-    std::vector<const float*> pointers;
+    als_row_solver solver{other, gram, width, static_cast<float>(options.alpha)};
     for (auto row = next++; row < by_row.size() && !canceled; row = next++) {
       if (worker == 0 && !tell(row))
         canceled = true;
       auto taken = by_row[row];
-      for (std::uint64_t i = 0; i < matrix.size(); ++i)
-        matrix[i] = static_cast<float>(options.alpha) * gram[i];
-      float* right = own.data() + row * width;
-      std::fill_n(right, width, 0.0f);
-      pointers.clear();
-      for (auto entry : taken) {
-        const float* vector = other.data() + entry * width;
-        pointers.push_back(vector);
-        for (std::uint64_t d = 0; d < width; ++d)
-          right[d] += vector[d];
-      }
-      add_outer_products(pointers, width, matrix.data());
       auto weight = static_cast<double>(taken.size()) + options.alpha * static_cast<double>(other_rows);
       auto ridge = static_cast<float>(options.regularization * std::pow(weight, options.frequency_power));
-      for (std::uint64_t d = 0; d < width; ++d)
-        matrix[d * width + d] += ridge;
+      float* x = own.data() + row * width;
       if (taken.empty())
-        continue;
-      solve_spd(matrix.data(), right, width);
+        std::fill_n(x, width, 0.0f);
+      else if (options.cg_steps == 0)
+        solver.solve(taken, ridge, x);
+      else
+        solver.improve(taken, ridge, options.cg_steps, x);
     }
   });
   return !canceled;
 }
 
-/// iALS (Hu, Koren, Volinsky, 2008) with the regularization of Rendle et al. (2021).
+/// iALS (Hu, Koren, Volinsky, 2008) with the regularization of Rendle et al. (2021). The factors of the last
+/// iteration are where the next one begins.
 expected<void> fit_ials(const train_config& config, const rows& by_user, const rows& by_item,
                         unsigned threads, const progress_sink& sink, trained_model& out) {
   auto& options = config.ials;

@@ -1,4 +1,6 @@
+#include "services/trainer/engine/als_rows.hpp"
 #include "services/trainer/engine/classic.hpp"
+#include "services/trainer/engine/random.hpp"
 #include "services/trainer/engine/ranking_metrics.hpp"
 
 #include "common/core/hash.hpp"
@@ -141,6 +143,47 @@ TEST_CASE("every model learns two tastes, is saved and read back, and is the sam
     // Ten items of either taste; five are seen, one is asked for.
     if (kind != "popularity")
       CHECK(metrics->at("hr_at_10") == doctest::Approx(1));
+  }
+}
+
+TEST_CASE("steps of conjugate gradient come to what a row's equations are solved by") {
+  constexpr std::uint64_t width = 20, count = 90;
+  random_source random{7};
+  std::vector<float> other(count * width);
+  for (auto& each : other)
+    each = static_cast<float>(random.normal());
+  auto gram = gram_of(other, width, 2);
+  CHECK(gram == gram_of(other, width, 1));
+  als_row_solver solver{other, gram, width, 0.3f};
+  std::vector<std::uint32_t> taken;
+  for (std::uint32_t i = 0; i < 7; ++i) // Four at a time, and those left.
+    taken.push_back(i * 11);
+  std::vector<float> exact(width), near(width);
+  solver.solve(taken, 0.5f, exact.data());
+  auto farthest = [&] {
+    float most = 0;
+    for (std::uint64_t d = 0; d < width; ++d)
+      most = std::max(most, std::abs(near[d] - exact[d]));
+    return most;
+  };
+  solver.improve(taken, 0.5f, 3, near.data());
+  auto of_three = farthest();
+  solver.improve(taken, 0.5f, 60, near.data());
+  CHECK(of_three < 0.05f);
+  CHECK(farthest() < 1e-5f);
+  // The equations themselves: (0.3 G + Y'Y + 0.5 I) x = Y'1.
+  for (std::uint64_t i = 0; i < width; ++i) {
+    double left = 0.5 * exact[i], right = 0;
+    for (std::uint64_t j = 0; j < width; ++j)
+      left += 0.3 * gram[i * width + j] * exact[j];
+    for (auto entry : taken) {
+      double along = 0;
+      for (std::uint64_t j = 0; j < width; ++j)
+        along += static_cast<double>(other[entry * width + j]) * exact[j];
+      left += along * other[entry * width + i];
+      right += other[entry * width + i];
+    }
+    CHECK(left == doctest::Approx(right).epsilon(1e-3));
   }
 }
 

@@ -40,6 +40,10 @@ void train_config::bind(config_keys& keys) {
   keys.add("ease.serve_neighbours", ease.serve_neighbours, "Weights kept of each item.", between(1, 100'000));
   keys.add("ials.dimensions", ials.dimensions, "Of the factors.", between(1, 1024));
   keys.add("ials.iterations", ials.iterations, "Over users and items.", between(1, 10'000));
+  keys.add(
+      "ials.cg_steps", ials.cg_steps,
+      "Of conjugate gradient, a row and iteration. 0: rows are solved exactly, at several times the cost.",
+      between(0, 1000));
   keys.add("ials.alpha", ials.alpha, "Weight of what was not taken beside what was.", between(1e-6, 1e3));
   keys.add("ials.regularization", ials.regularization, "Ridge on the factors.", between(0, 1e6));
   keys.add("ials.frequency_power", ials.frequency_power, "How the ridge grows with the length of a row.",

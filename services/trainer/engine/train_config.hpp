@@ -41,6 +41,7 @@ struct train_config {
   struct {
     std::uint32_t dimensions = 64;
     std::uint32_t iterations = 12;
+    std::uint32_t cg_steps = 3;
     double alpha = 0.1;
     double regularization = 0.005;
     double frequency_power = 1.0;

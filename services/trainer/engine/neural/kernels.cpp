@@ -1,6 +1,7 @@
 #include "services/trainer/engine/neural/kernels.hpp"
 
 #include "services/trainer/engine/neural/sampler.hpp"
+#include "services/trainer/engine/vectorised.hpp"
 
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -10,12 +11,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define TROUPE_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define TROUPE_VECTORISED
-#endif
 
 namespace troupe::trainer::neural {
 
