@@ -34,6 +34,7 @@ expected<void> open_log(service_context& context, wiring& made) {
   log_options options;
   options.partitions = settings.partitions;
   options.allowed_lateness = settings.allowed_lateness;
+  options.dedup.keep_for = settings.dedup_for;
   options.cache_bytes = settings.cache_bytes;
   options.write_buffer_bytes = settings.write_buffer_bytes;
   options.queue_bytes = settings.queue_bytes;

@@ -13,6 +13,9 @@ void config::bind(config_keys& keys) {
            at_least(1 << 20), "bytes");
   keys.add("allowed_lateness", allowed_lateness,
            "An event this much older than the newest of its partition counts as late.", at_least(0us));
+  keys.add("dedup_for", dedup_for,
+           "An id is known for so long after its record came: what comes again later is taken again.",
+           between(1h, 10 * 365 * 24h));
   keys.add("batch_rows", batch_rows, "Rows of a source that are validated and appended together.",
            between(1, 20'000));
   keys.add("batches_in_flight", batches_in_flight,

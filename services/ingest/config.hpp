@@ -16,6 +16,7 @@ struct config {
   std::uint64_t write_buffer_bytes = std::uint64_t{64} << 20;
   std::uint64_t queue_bytes = std::uint64_t{64} << 20;
   std::chrono::microseconds allowed_lateness{0};
+  std::chrono::seconds dedup_for{30 * 24 * 3600};
   std::uint32_t batch_rows = 2000;
   std::uint32_t batches_in_flight = 4;
   std::uint32_t files_at_once = 2;

@@ -5,22 +5,18 @@
 #include <algorithm>
 #include <deque>
 #include <future>
-#include <unordered_map>
 #include <utility>
 
 namespace troupe::ingest {
 
 /// One commit in the making. `after` becomes the log's state when it is written.
 struct event_log::group {
-  struct hash_of_hash {
-    std::size_t operator()(const hash128& hash) const noexcept { return hash.low; }
-  };
-
   log_state after;
   store::write_batch batch;
   timestamp now = wall_now();
-  std::unordered_map<hash128, std::uint64_t, hash_of_hash>
-      known; ///< Ids met by this group: in the store, or taken by it.
+  std::vector<std::optional<std::uint32_t>>
+      known;                 ///< What is known of ids: the records', then the refused rows'.
+  std::size_t looked_at = 0; ///< Of these.
   std::map<std::string, source_state> sources;
   std::vector<std::vector<batch_buffer*>> parts; ///< By partition, in order.
   std::deque<batch_buffer> encoded_again;        ///< Parts that lost a record.
@@ -31,7 +27,7 @@ struct event_log::group {
 
 expected<std::unique_ptr<event_log>> event_log::open(const std::filesystem::path& folder, log_options opts) {
   store::options store_options;
-  store_options.families = {"log", "dedup", "source", "quarantine", "meta"};
+  store_options.families = {"log", "dedup", "source", "quarantine", "meta", "keys"};
   store_options.large_values = {"log"};
   store_options.point_lookups = {"dedup", "source"};
   store_options.layout = "event-log 1";
@@ -40,6 +36,8 @@ expected<std::unique_ptr<event_log>> event_log::open(const std::filesystem::path
   TROUPE_TRY(db, store::database::open(folder, store_options));
   std::unique_ptr<event_log> log{new event_log{std::move(db), opts}};
   TROUPE_CHECK(log->recover());
+  TROUPE_TRY(ids, dedup_index::open(*log->db_, folder / "ids", opts.dedup));
+  log->ids_ = std::move(ids);
   log->writer_ = std::thread{[self = log.get()] { self->run(); }};
   return log;
 }
@@ -146,29 +144,18 @@ expected<void> event_log::look_up(group& all) const {
   std::vector<hash128> hashes;
   for (auto& each : all.requests) {
     hashes.insert(hashes.end(), each.request->id_hashes.begin(), each.request->id_hashes.end());
-    for (auto& rec : each.request->records)
-      if (rec.kind != record_kind::event)
-        hashes.push_back(hash_of_before(rec));
     for (auto& row : each.request->refused)
       hashes.push_back(hash_of(row));
   }
-  return ids_.look_up(hashes,
-                      [&](const hash128& id, std::uint64_t content) { all.known.emplace(id, content); });
+  TROUPE_TRY(known, ids_->look_up(hashes));
+  all.known = std::move(known);
+  return {};
 }
 
-void event_log::refuse(group& all, const rejected_row& row, append_result& result) const {
-  auto hash = hash_of(row);
-  auto known = all.known.contains(hash);
-  if (!known) { // A conflict is found only now: the look-up has not asked for it.
-    auto stored = ids_.holds(hash);
-    if (!stored)
-      all.failed_read = true;
-    known = stored && *stored;
-  }
-  if (known)
+void event_log::refuse(group& all, const hash128& hash, std::optional<std::uint32_t> known,
+                       const rejected_row& row, append_result& result) const {
+  if (ids_->meet(hash, 0, known))
     return;
-  all.known.emplace(hash, 0);
-  dedup_index::add(all.batch, hash, 0);
   quarantined_row kept;
   static_cast<rejected_row&>(kept) = row;
   kept.number = all.after.quarantine_next++;
@@ -227,28 +214,31 @@ void event_log::count(group& all, const record& rec, std::uint32_t partition, ap
 /// key was is clear then: it goes, for an event may have that id, and the caller adds the key of today. Where
 /// the content differs the key may be an event's, and is let alone.
 bool event_log::held_from_before(group& all, const record& rec) const {
-  if (rec.kind == record_kind::event)
+  if (!ids_->holds_old() || rec.kind == record_kind::event)
     return false;
-  auto known = all.known.find(hash_of_before(rec));
-  if (known == all.known.end() || known->second != content_hash_of_before(rec))
+  auto hash = hash_of_before(rec);
+  auto known = ids_->find_old(hash);
+  if (!known)
+    all.failed_read = true;
+  if (!known || !*known || **known != dedup_index::content_of(content_hash_of_before(rec)))
     return false;
-  dedup_index::remove(all.batch, known->first);
-  all.known.erase(known);
+  ids_->remove_old(all.batch, hash);
   return true;
 }
 
 expected<append_result> event_log::take(group& all, append_request& request) const {
   append_result result;
+  auto* before = all.known.data() + all.looked_at;
+  all.looked_at += request.records.size() + request.refused.size();
   TROUPE_TRY(source, position_of(all, request));
   result.rows.resize(request.records.size());
   for (std::size_t i = 0; i < request.records.size(); ++i) {
     auto& rec = request.records[i];
-    auto [known, fresh] = all.known.try_emplace(request.id_hashes[i], request.content_hashes[i]);
-    if (fresh)
-      dedup_index::add(all.batch, request.id_hashes[i], request.content_hashes[i]);
-    if (fresh && !held_from_before(all, rec)) {
+    auto content = dedup_index::content_of(request.content_hashes[i]);
+    auto known = ids_->meet(request.id_hashes[i], content, before[i]);
+    if (!known && !held_from_before(all, rec)) {
       count(all, rec, partition_of(rec.partition_key(), opts_.partitions), result);
-    } else if (known->second == request.content_hashes[i]) {
+    } else if (!known || *known == content) {
       result.rows[i].outcome = wire::Outcome::duplicate;
       ++result.added.duplicates;
     } else {
@@ -256,12 +246,18 @@ expected<append_result> event_log::take(group& all, append_request& request) con
           i, "duplicate_id", "id",
           fmt::format("{} {} is in the log with other content", to_string(rec.kind), rec.id));
       result.rows[i] = {wire::Outcome::quarantined, row.rule, row.reason};
-      refuse(all, row, result);
+      auto hash = hash_of(row); // A conflict is found only now: the look-up has not asked for it.
+      auto held = ids_->look_up({&hash, 1});
+      if (!held)
+        all.failed_read = true;
+      else
+        refuse(all, hash, held->front(), row, result);
     }
   }
   add_parts(all, request, result);
+  before += request.records.size();
   for (auto& row : request.refused)
-    refuse(all, row, result);
+    refuse(all, hash_of(row), *before++, row, result);
   mark_replayed(all, request, result);
   result.added.skipped = request.progress.added.skipped;
   if (source) {
@@ -337,13 +333,15 @@ void event_log::commit(std::vector<waiting> requests) {
       any = any || all.results.back().has_value();
     }
     if (all.failed_read)
-      written =
-          fail(ec::io_failed, "cannot read the quarantine of the event log at {}", db_->path().string());
+      written = fail(ec::io_failed, "cannot read the event log at {}", db_->path().string());
   }
   if (written && any) {
     finish(all);
-    written = db_->write(all.batch, store::durability::synced);
+    written = ids_->add_to(all.batch);
+    if (written)
+      written = db_->write(all.batch, store::durability::synced);
   }
+  written&& any ? ids_->committed() : ids_->rolled_back();
   if (!written) {
     for (auto& each : all.requests)
       each.done(

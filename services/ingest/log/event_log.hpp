@@ -32,6 +32,7 @@ struct log_options {
   std::size_t write_buffer_bytes = std::size_t{64} << 20;
   std::size_t group_bytes = std::size_t{8} << 20;  ///< Most that one commit takes.
   std::size_t queue_bytes = std::size_t{64} << 20; ///< Most that waits; above: ec::overloaded.
+  dedup_options dedup{};
 };
 
 /// The event log: records in partitions with dense offsets, each id once.
@@ -96,14 +97,15 @@ private:
   bool held_from_before(group& all, const record& rec) const;
   expected<source_state*> position_of(group& all, const append_request& request) const;
   void count(group& all, const record& rec, std::uint32_t partition, append_result& result) const;
-  void refuse(group& all, const rejected_row& row, append_result& result) const;
+  void refuse(group& all, const hash128& hash, std::optional<std::uint32_t> known, const rejected_row& row,
+              append_result& result) const;
   void mark_replayed(group& all, const append_request& request, const append_result& result) const;
   void add_parts(group& all, append_request& request, const append_result& result) const;
   void finish(group& all) const;
 
   std::unique_ptr<store::database> db_;
   log_options opts_;
-  dedup_index ids_{*db_};
+  std::unique_ptr<dedup_index> ids_; ///< The writer's alone.
   source_positions positions_{*db_};
   row_quarantine quarantine_{*db_};
   lake_segments segments_{*db_};

@@ -15,8 +15,16 @@
 namespace troupe::ingest {
 
 /// In the order in which the store was opened with them.
-enum family : store::family_id { log_family, dedup_family, source_family, quarantine_family, meta_family };
+enum family : store::family_id {
+  log_family,
+  dedup_family,
+  source_family,
+  quarantine_family,
+  meta_family,
+  keys_family
+};
 
+/// In `dedup`, of logs of before: what `keys` and the runs hold since.
 using dedup_key = std::array<char, 16>;
 
 dedup_key key_of(hash128 hash);
@@ -24,13 +32,14 @@ std::string_view view(const dedup_key& key);
 
 /// Of the block that starts at `offset`.
 std::string block_key(std::uint32_t partition, std::uint64_t offset);
-/// Eight bytes: the key of a quarantined row, and the value of a dedup key (a content hash; 0 for a refused
-/// row).
+/// Eight bytes: the key of a quarantined row and of a row of `keys`, and the value of a dedup key (a content
+/// hash; 0 for a refused row).
 std::string number_key(std::uint64_t number);
 std::string segment_key(std::uint32_t partition, std::uint64_t first);
 
-/// Within `meta`: the state of the log, and what `metadata_store` keeps.
+/// Within `meta`: the state of the log, the runs of known ids, and what `metadata_store` keeps.
 inline constexpr std::string_view state_key = "state";
+inline constexpr std::string_view dedup_state_key = "dedup";
 inline constexpr std::string_view metadata_prefix = "kept/";
 
 std::string encode(const source_state& from);
