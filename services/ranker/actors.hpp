@@ -32,6 +32,7 @@ struct item_scan {
   bool of_models = false; ///< It asks for features of models, too.
   std::uint32_t replica = 0;
   std::string after; ///< The last id that has come of this replica.
+  item_space_ptr space;
   std::vector<item_attributes> items;
   std::vector<std::string> views;
   feature_store::applied_offsets applied; ///< By every page.

@@ -21,8 +21,9 @@ struct wiring {
   std::shared_ptr<service_metrics> metrics;
   std::shared_ptr<blocking_pool> pool;
   std::shared_ptr<net::client> features;
+  item_space_ptr space = std::make_shared<item_space>();
   std::shared_ptr<published<item_snapshot>> items =
-      std::make_shared<published<item_snapshot>>(std::make_shared<const item_snapshot>());
+      std::make_shared<published<item_snapshot>>(std::make_shared<const item_snapshot>(space));
   std::shared_ptr<published<release_table>> releases =
       std::make_shared<published<release_table>>(std::make_shared<const release_table>());
   item_sync_actor item_sync;

@@ -196,7 +196,7 @@ struct ranker_fixture : troupe::testing::actor_fixture {
   std::shared_ptr<service_metrics> counts = std::make_shared<service_metrics>(registry);
   std::shared_ptr<ranker::config> settings = std::make_shared<ranker::config>();
   std::shared_ptr<published<item_snapshot>> items =
-      std::make_shared<published<item_snapshot>>(std::make_shared<const item_snapshot>());
+      std::make_shared<published<item_snapshot>>(std::make_shared<const item_snapshot>(test_space()));
   std::shared_ptr<published<release_table>> releases =
       std::make_shared<published<release_table>>(std::make_shared<const release_table>());
   std::shared_ptr<health> well = health::make("ranker", 0);

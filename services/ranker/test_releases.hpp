@@ -98,8 +98,15 @@ inline std::string make_dcn_release(const std::filesystem::path& folder) {
   return out.done();
 }
 
-inline item_snapshot snapshot_of(std::vector<item_attributes> cards) {
-  return {std::move(cards), deadline::clock::now()};
+/// The items of a test program, as a ranker has one.
+inline const item_space_ptr& test_space() {
+  static const auto made = std::make_shared<item_space>();
+  return made;
+}
+
+inline item_snapshot snapshot_of(const std::vector<item_attributes>& cards,
+                                 feature_store::applied_offsets applied = {}) {
+  return {test_space(), cards, {deadline::clock::now(), {}, {}, std::move(applied)}};
 }
 
 inline item_attributes card(std::string id, text_list genres = {}) {
@@ -120,10 +127,9 @@ inline item_attributes clicked(std::string id, std::optional<double> clicks) {
 }
 
 inline item_snapshot clicked_items() {
-  return {{clicked("a", 1), clicked("b", 3), clicked("fresh", 2), clicked("silent", {})},
-          deadline::clock::now(),
-          {"item_activity.clicks"},
-          {"item_activity@v7"}};
+  return {test_space(),
+          {clicked("a", 1), clicked("b", 3), clicked("fresh", 2), clicked("silent", {})},
+          {deadline::clock::now(), {"item_activity.clicks"}, {"item_activity@v7"}, {}}};
 }
 
 } // namespace troupe::ranker::testing

@@ -82,6 +82,7 @@ private:
     scan_->plan = plan_scan(deps_.settings->item_features, of_models);
     scan_->of_models = !of_models.empty();
     scan_->began = deadline::clock::now();
+    scan_->space = deps_.items->get()->space();
     ask_page();
   }
 
@@ -119,11 +120,10 @@ private:
     TROUPE_CHECK(append_page(std::move(page), scan.plan, scan.items));
     if (scan.replica < replicas)
       return {};
-    std::vector<std::string> names;
+    snapshot_origin origin{scan.began, {}, std::move(scan.views), std::move(scan.applied)};
     for (auto c : scan.plan.columns)
-      names.push_back(scan.plan.names[c]);
-    scan.built = std::make_shared<const item_snapshot>(std::move(scan.items), scan.began, std::move(names),
-                                                       std::move(scan.views), std::move(scan.applied));
+      origin.features.push_back(scan.plan.names[c]);
+    scan.built = std::make_shared<const item_snapshot>(scan.space, scan.items, std::move(origin));
     return {};
   }
 

@@ -112,14 +112,13 @@ private:
       if (each.change == wire::ItemChange::written) {
         ids.push_back(each.item);
       } else {
-        auto* known = job->items->find(each.item);
-        auto& one = closed.emplace_back(known ? *known : item_attributes{});
+        auto& one = closed.emplace_back(job->items->find(each.item).value_or(item_attributes{}));
         one.id = each.item;
         one.deleted = each.change == wire::ItemChange::deleted;
         one.hidden = !one.deleted;
       }
     if (!closed.empty())
-      job->items = std::make_shared<const item_snapshot>(std::move(job->items), std::move(closed));
+      job->items = with_changes(job->items, {std::move(closed), {}});
     if (asked.written_more)
       job->degraded.emplace_back("items_behind: not every item of the write that this answer comes after is "
                                  "as it was written yet");
@@ -175,7 +174,7 @@ private:
       if (std::ranges::any_of(job->request.written, again))
         return find_user(std::move(job));
     } else {
-      job->items = std::make_shared<const item_snapshot>(std::move(job->items), std::move(read.found));
+      job->items = with_changes(job->items, {std::move(read.found), {}});
     }
     find_item(std::move(job));
   }
@@ -185,7 +184,7 @@ private:
   }
 
   void find_item(rank_job_ptr job) {
-    if (auto* item = job->items->find(job->request.similar_to); item && item->deleted)
+    if (auto item = job->items->find(job->request.similar_to); item && item->deleted)
       return job->refuse(*deps_.metrics, {ec::not_found, "there is no item of this id: it was deleted"});
     find_user(std::move(job));
   }

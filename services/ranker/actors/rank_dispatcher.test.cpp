@@ -102,12 +102,10 @@ struct dispatcher_fixture : ranker_fixture {
   }
 
   /// The snapshot has seen the log up to `offset` of partition 3.
-  void items_seen(std::uint64_t offset, std::vector<item_attributes> cards = {card("a"), card("d")}) {
+  void items_seen(std::uint64_t offset, const std::vector<item_attributes>& cards = {card("a"), card("d")}) {
     feature_store::applied_offsets applied;
     applied.set(3, offset);
-    items->set(std::make_shared<const item_snapshot>(std::move(cards), deadline::clock::now(),
-                                                     std::vector<std::string>{}, std::vector<std::string>{},
-                                                     applied));
+    items->set(std::make_shared<const item_snapshot>(snapshot_of(cards, applied)));
   }
 
   static std::set<std::string> shown(const expected<chunk>& got) {
@@ -194,7 +192,7 @@ TEST_CASE_FIXTURE(dispatcher_fixture,
   swapped->newest = releases->get()->find(release);
   swapped->by_id[release] = swapped->newest;
   releases->set(std::move(swapped));
-  items->set(std::make_shared<const item_snapshot>());
+  items->set(std::make_shared<const item_snapshot>(test_space()));
   answer();
 
   auto got = asked.wait();
@@ -412,7 +410,7 @@ TEST_CASE_FIXTURE(
   CHECK(first_of(kept) == "d");
   CHECK(read(kept)->degraded()->Get(0)->str().starts_with("features: those of"));
 
-  items->set(std::make_shared<const item_snapshot>());
+  items->set(std::make_shared<const item_snapshot>(test_space()));
   send(other);
   answer();
   auto instead = other.wait();

@@ -26,7 +26,7 @@ struct running_ranker {
   std::shared_ptr<service_metrics> counts = std::make_shared<service_metrics>(registry);
   std::shared_ptr<const ranker::config> settings = std::make_shared<const ranker::config>();
   std::shared_ptr<published<item_snapshot>> items =
-      std::make_shared<published<item_snapshot>>(std::make_shared<const item_snapshot>());
+      std::make_shared<published<item_snapshot>>(std::make_shared<const item_snapshot>(test_space()));
   std::shared_ptr<published<release_table>> releases =
       std::make_shared<published<release_table>>(std::make_shared<const release_table>());
   blocking_pool pool{{"test", 2, 1024}, registry};

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "services/feature_store/client/feature_client.hpp"
+#include "services/ranker/items/item_page.hpp"
+#include "services/ranker/items/item_space.hpp"
 
 #include "common/core/time.hpp"
 #include "common/event/record.hpp"
@@ -8,14 +10,15 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace troupe::ranker {
 
-/// What the feature store knew of one item when the snapshot was taken.
+/// One item as the feature store knows it: the row that a snapshot is made of.
 struct item_attributes {
   std::string id;
   std::string title;
@@ -24,7 +27,7 @@ struct item_attributes {
   std::int64_t expires = 0; ///< Microseconds since 1970 UTC; 0: never.
   std::int64_t created = 0; ///< 0: not known.
   double trend = 0;
-  std::vector<attribute> attributes;                    ///< Sorted by name: title and genres too.
+  std::vector<attribute> attributes;                    ///< Each name once: title and genres too.
   std::vector<std::optional<attribute_value>> features; ///< As feature_names() of the snapshot.
 
   /// nullptr where the item has no such attribute.
@@ -39,55 +42,138 @@ struct item_attributes {
   std::string_view closed(std::int64_t now) const noexcept;
 };
 
-/// The live state of all items at one instant. Immutable once made; replaced as a whole. Any thread.
+/// What a snapshot says of itself.
+struct snapshot_origin {
+  deadline::clock::time_point taken{};    ///< When the reading behind it began.
+  std::vector<std::string> features;      ///< Of every item, by "view.feature".
+  std::vector<std::string> views;         ///< The "view@version" behind them.
+  feature_store::applied_offsets applied; ///< The records of the log behind all of it.
+};
+
+class item_snapshot;
+using item_snapshot_ptr = std::shared_ptr<const item_snapshot>;
+
+/// What is other than in the snapshot before.
+struct item_changes {
+  std::vector<item_attributes> changed; ///< New ones too. Of an id that stands twice the later one counts.
+  std::vector<std::string> removed;     ///< Of which nothing is known any more.
+  /// When this was asked for, and the records of the log behind it; none: as they were.
+  std::optional<deadline::clock::time_point> taken{};
+  std::optional<feature_store::applied_offsets> applied{};
+};
+
+/// `base` with these changes: a snapshot of its own, which shares all pages with `base` but those of the
+/// items named. For k items it costs the copying of at most k pages of 256 items. `features` of the rows are
+/// in the order of `base->feature_names()`.
+item_snapshot_ptr with_changes(const item_snapshot_ptr& base, const item_changes& by);
+
+/// The live state of all items at one instant, as columns by ordinal. Immutable once made; any thread.
 class item_snapshot {
 public:
-  item_snapshot() = default;
+  /// Nothing is known of any item.
+  item_snapshot() : item_snapshot{item_space_ptr{}} {}
+  explicit item_snapshot(item_space_ptr space);
 
-  /// Ids are unique. `features` names the features of every item by "view.feature", `views` the
-  /// "view@version" behind them.
-  item_snapshot(std::vector<item_attributes> items, deadline::clock::time_point taken,
-                std::vector<std::string> features = {}, std::vector<std::string> views = {},
-                feature_store::applied_offsets applied = {});
+  /// Of items that a scan has read. Of an id that stands twice the later one counts.
+  item_snapshot(item_space_ptr space, const std::vector<item_attributes>& items, snapshot_origin origin);
 
-  /// `base` with what was read of some of its items since, whose features are in the order of
-  /// `base->feature_names()`. What trends and what is recent stay as they were.
-  item_snapshot(std::shared_ptr<const item_snapshot> base, std::vector<item_attributes> newer);
+  /// Of which it knows the items; releases that it serves with were bound to the same.
+  const item_space_ptr& space() const noexcept { return space_; }
 
-  std::size_t size() const noexcept { return base_ ? base_->size() : items_.size(); }
-  const item_attributes* find(std::string_view id) const;
+  std::size_t size() const noexcept { return size_; }
 
-  /// Items with a trend, strongest first; items with a time of creation, newest first. At most `longest`.
-  const std::vector<const item_attributes*>& trending() const noexcept {
-    return base_ ? base_->trending() : trending_;
-  }
-  const std::vector<const item_attributes*>& recent() const noexcept {
-    return base_ ? base_->recent() : recent_;
-  }
+  /// The row of an item, made anew: for explanations and changes, not for every candidate.
+  std::optional<item_attributes> find(std::string_view id) const;
+
+  /// Items with a trend, strongest first; items with a time of creation, newest first; of equals by id. At
+  /// most `longest`.
+  std::span<const item_ord> trending() const noexcept { return *trending_; }
+  std::span<const item_ord> recent() const noexcept { return *recent_; }
+
+  /// Items that expire, by when.
+  struct expiry {
+    std::int64_t when;
+    item_ord item;
+  };
+  std::span<const expiry> expiring() const noexcept { return *expiring_; }
 
   const std::vector<std::string>& feature_names() const noexcept { return features_; }
   const std::vector<std::string>& views() const noexcept { return views_; }
 
-  /// When the scan behind it began; the epoch of the clock where there was none.
+  /// When the reading behind it began; the epoch of the clock where there was none.
   deadline::clock::time_point taken() const noexcept { return taken_; }
 
   /// The records of the log behind all of it.
   const feature_store::applied_offsets& applied() const noexcept { return applied_; }
 
+  /// The pages by ordinal / item_page::rows; null, or not there, where nothing is known of any item of one.
+  std::span<const item_page_ptr> pages() const noexcept { return pages_; }
+  const item_page* page_of(item_ord item) const noexcept {
+    auto at = index_of(item) / item_page::rows;
+    return at < pages_.size() ? pages_[at].get() : nullptr;
+  }
+  static std::size_t row_of(item_ord item) noexcept { return index_of(item) % item_page::rows; }
+
+  bool knows(item_ord item) const noexcept {
+    auto* page = page_of(item);
+    return page && item_page::bit(page->known, row_of(item));
+  }
+  bool hidden(item_ord item) const noexcept {
+    auto* page = page_of(item);
+    return page && item_page::bit(page->hidden, row_of(item));
+  }
+  bool deleted(item_ord item) const noexcept {
+    auto* page = page_of(item);
+    return page && item_page::bit(page->deleted, row_of(item));
+  }
+
+  /// Why it must not be shown at `now`; empty where it may, and where nothing is known of it.
+  std::string_view closed(item_ord item, std::int64_t now) const noexcept;
+
+  double trend(item_ord item) const noexcept {
+    auto* page = page_of(item);
+    return page ? page->trend[row_of(item)] : 0;
+  }
+  std::string_view title(item_ord item) const noexcept;
+
+  /// The place of an attribute in the columns of pages; nothing where no item has it.
+  std::optional<std::size_t> attribute_column(std::string_view name) const noexcept;
+
+  /// The words of the attribute in that column, where it is a list of them.
+  std::span<const word_id> words(std::size_t column, item_ord item) const noexcept;
+
+  std::string_view word(word_id of) const noexcept { return words_->text(static_cast<std::uint32_t>(of)); }
+  /// Nothing where no item has ever had it.
+  std::optional<word_id> find_word(std::string_view text) const noexcept;
+
   static constexpr std::size_t longest = 20'000;
 
 private:
-  void index();
+  friend item_snapshot_ptr with_changes(const item_snapshot_ptr& base, const item_changes& by);
 
-  std::shared_ptr<const item_snapshot> base_; ///< null: `items_` are all.
-  std::vector<item_attributes> items_;
-  std::unordered_map<std::string_view, const item_attributes*> by_id_;
-  std::vector<const item_attributes*> trending_, recent_;
+  class editor;
+
+  void make_lists();
+  void update_lists(const std::vector<item_ord>& touched);
+  std::vector<item_attributes> all_rows() const;
+  item_attributes row_at(item_ord item) const;
+  attribute_value value_at(const item_column& column, std::size_t row) const;
+
+  template <class T>
+  using shared_list = std::shared_ptr<const std::vector<T>>;
+
+  item_space_ptr space_;
+  std::shared_ptr<text_numbers> words_; ///< Of attributes; shared with the snapshots that this came from.
+  std::uint32_t words_at_first_ = 0;    ///< As many had the first of these.
+  std::vector<std::string> attributes_; ///< Names of the columns of pages.
+  std::vector<item_page_ptr> pages_;
+  std::size_t size_ = 0;
+  shared_list<item_ord> trending_, recent_;
+  bool trending_cut_ = false, recent_cut_ = false; ///< There are more than `longest`.
+  shared_list<expiry> expiring_;
   std::vector<std::string> features_, views_;
   deadline::clock::time_point taken_{};
   feature_store::applied_offsets applied_;
 };
-
-using item_snapshot_ptr = std::shared_ptr<const item_snapshot>;
 
 } // namespace troupe::ranker

@@ -10,7 +10,7 @@ constexpr std::size_t most_attributions = 3; // An item.
 constexpr std::size_t long_answer = 50;
 
 bool may_be_named(const ranking_state& state, const std::string& item) {
-  auto* about = state.items.find(item);
+  auto about = state.items.find(item);
   return !state.eligible.excludes(item) && !(about && (about->hidden || about->deleted));
 }
 

@@ -16,7 +16,9 @@ bool candidate_pool::offer(const std::string& item, candidate_source source, dou
   ++offered_;
   auto [found, is_new] = places_.try_emplace(item, -1);
   if (is_new) {
-    auto* about = items_.find(item);
+    const item_attributes* about = nullptr;
+    if (auto row = items_.find(item))
+      about = &rows_.emplace_back(std::move(*row));
     if (eligible_.reason_against(item, about).empty()) {
       found->second = static_cast<std::int64_t>(all.size());
       all.push_back({item, about, score, {}, {}, {}});
@@ -31,8 +33,10 @@ bool candidate_pool::offer(const std::string& item, candidate_source source, dou
 page_shortage candidate_pool::shortage() const {
   page_shortage out{static_cast<std::uint32_t>(places_.size())};
   for (auto& [item, place] : places_)
-    if (place < 0)
-      ++out.left_out[std::string{eligible_.reason_against(item, items_.find(item))}];
+    if (place < 0) {
+      auto row = items_.find(item);
+      ++out.left_out[std::string{eligible_.reason_against(item, row ? &*row : nullptr)}];
+    }
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include "services/ranker/ranking/query.hpp"
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -57,7 +58,7 @@ public:
 
   /// Whether the item was offered and may be shown.
   bool has(std::string_view item) const {
-    auto found = places_.find(item);
+    auto found = places_.find(std::string{item});
     return found != places_.end() && found->second >= 0;
   }
 
@@ -72,8 +73,9 @@ public:
 private:
   const item_snapshot& items_;
   const eligibility& eligible_;
-  std::unordered_map<std::string_view, std::int64_t> places_; ///< In `all`; -1: not eligible.
+  std::unordered_map<std::string, std::int64_t> places_; ///< In `all`; -1: not eligible.
   std::size_t offered_ = 0;
+  std::deque<item_attributes> rows_; ///< Of those that the snapshot has.
 };
 
 /// A candidate as the answer gives it. What explains it stays away unless `explain`.

@@ -27,7 +27,8 @@ TEST_CASE("the pool has each eligible item once, with all that offered it, in th
   pool.sort();
   REQUIRE(pool.all.size() == 3);
   CHECK(pool.all[0].item == "a");
-  CHECK(pool.all[0].about == items.find("a"));
+  REQUIRE(pool.all[0].about);
+  CHECK(pool.all[0].about->title == "Title of a");
   CHECK(pool.all[1].item == "c");
   CHECK(!pool.all[1].about);
   CHECK(pool.all[2].sources.names() == std::vector<std::string>{"nearest", "recent"});

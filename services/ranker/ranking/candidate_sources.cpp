@@ -60,12 +60,12 @@ void gather_item_to_item(ranking_state& state, std::size_t n) {
   }
 }
 
-void gather_first(ranking_state& state, const std::vector<const item_attributes*>& list, std::size_t n,
+void gather_first(ranking_state& state, std::span<const item_ord> list, std::size_t n,
                   candidate_source source) {
   std::size_t got = 0;
-  for (auto* each : list)
+  for (auto each : list)
     if (got < n)
-      got += state.pool.offer(each->id, source) ? 1 : 0;
+      got += state.pool.offer(std::string{state.items.space()->id(each)}, source) ? 1 : 0;
 }
 
 void gather_popular(ranking_state& state, std::size_t n) {
@@ -126,12 +126,14 @@ void gather_similar(ranking_state& state, const std::string& item) {
     if (!state.pool.all.empty())
       return;
   }
-  auto* about = state.items.find(item);
+  auto about = state.items.find(item);
   auto& attribute = state.release.rules.diversity_attribute;
-  if (auto* own = words_of(about, attribute))
-    for (auto* each : state.items.trending())
-      if (auto shared = word_overlap(own, words_of(each, attribute)); shared > 0)
+  if (auto* own = words_of(about ? &*about : nullptr, attribute))
+    for (auto ord : state.items.trending()) {
+      auto each = state.items.find(state.items.space()->id(ord));
+      if (auto shared = word_overlap(own, words_of(&*each, attribute)); shared > 0)
         state.pool.offer(each->id, candidate_source::attributes, shared);
+    }
   if (state.pool.all.empty())
     state.answer.degraded.push_back(about ? "item: nothing is known that is like it" : "item: unknown");
 }

@@ -186,7 +186,7 @@ void score_by_popularity(std::vector<candidate>& pool, const loaded_release& rel
   std::unordered_map<std::string_view, std::size_t> rank_of;
   for (std::size_t i = 0; i < release.popular.size(); ++i)
     rank_of.emplace(release.popular[i], i);
-  double strongest = items.trending().empty() ? 0 : items.trending().front()->trend;
+  double strongest = items.trending().empty() ? 0 : items.trend(items.trending().front());
   for (auto& each : pool) {
     if (auto found = rank_of.find(each.item); found != rank_of.end())
       each.score = 1.0 / (1.0 + static_cast<double>(found->second));

@@ -64,7 +64,8 @@ void place_pinned(placement& into, std::vector<candidate>& order, const ranking_
     if (each.kind != rule_kind::pin || each.position >= into.slots.size() || into.slots[each.position] ||
         pinned.contains(each.item))
       continue;
-    auto* about = state.items.find(each.item);
+    auto row = state.items.find(each.item);
+    auto* about = row ? &into.pinned.emplace_back(std::move(*row)) : nullptr;
     if (!state.eligible.reason_against(each.item, about).empty())
       continue;
     auto& slot = into.slots[each.position].emplace(take_pinned(each, order, about));

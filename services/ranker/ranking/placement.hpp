@@ -2,6 +2,7 @@
 
 #include "services/ranker/ranking/ranking_state.hpp"
 
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -14,7 +15,8 @@ void apply_boosts(std::vector<candidate>& pool, const ruleset& rules, bool expla
 struct placement {
   std::vector<std::optional<candidate>> slots; ///< One a position.
   std::vector<std::size_t> ranked; ///< The positions that the ranking filled, in its order; pins the others.
-  std::vector<candidate> tail;     ///< Those behind the answer that exploration may show.
+  std::deque<item_attributes> pinned; ///< Rows of pinned items.
+  std::vector<candidate> tail;        ///< Those behind the answer that exploration may show.
 };
 
 /// Gives the positions of the answer to pinned items, then to `order`, as far as caps let them in. What a cap

@@ -5,6 +5,8 @@
 
 #include <doctest/doctest.h>
 
+#include <deque>
+
 using namespace troupe;
 using namespace troupe::ranker;
 using namespace troupe::ranker::testing;
@@ -16,6 +18,7 @@ struct placement_fixture {
   item_snapshot items = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("c", {"Drama"}),
                                      card("d", {"Drama"}), card("p", {"War"})});
   query asked;
+  std::deque<item_attributes> rows;
 
   placement_fixture() { asked.n = 3; }
 
@@ -35,7 +38,8 @@ struct placement_fixture {
     for (char each : order) {
       candidate made;
       made.item = std::string(1, each);
-      made.about = items.find(made.item);
+      if (auto row = items.find(made.item))
+        made.about = &rows.emplace_back(std::move(*row));
       all.push_back(std::move(made));
     }
     ranking_state state{release, items, asked, true};
