@@ -4,6 +4,7 @@
 #include "common/tensor/safetensors.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,12 +14,19 @@ namespace troupe::model {
 
 using tensor::tensor_file; ///< The weights of a model.
 
-/// The parts that networks are served with, in plain C++ on the thread of the caller: compiled for AVX-512,
-/// for AVX with FMA and for any x86-64, chosen when the program starts. Sums are of floats in an order that
-/// depends on the processor: results agree to rounding. Immutable once made; any thread.
+/// Columns of a layer whose weights lie together, and rows that are multiplied with them at once at most.
+inline constexpr std::size_t panel_width = 16, most_rows = 12;
+
+/// The parts that networks are served with, on the thread of the caller: compiled for each instruction set
+/// (AVX-512, AVX2, SSE4 and older) that Highway knows and chosen at the first call. Sums are of floats in an
+/// order that depends on the processor: results agree to rounding. Immutable once made; any thread.
 
 /// The dot product of `n` numbers.
 float dot(const float* a, const float* b, std::size_t n) noexcept;
+
+/// The dot products of `with` and some rows of a table that are as wide: out[i] is that of row rows[i].
+void products_of(std::span<const float> table, std::span<const std::uint32_t> rows,
+                 std::span<const float> with, std::span<float> out) noexcept;
 
 /// to += factor * from, `n` numbers.
 void add_scaled(float* to, const float* from, float factor, std::size_t n) noexcept;
@@ -33,6 +41,19 @@ enum class activation { relu, gelu }; ///< gelu: x * P(N(0,1) <= x), exactly (He
 
 expected<activation> activation_named(std::string_view name);
 void activate(activation function, std::span<float> values) noexcept;
+
+/// Queries, keys and values of one sequence, [rows or length, width] each, row-major; the heads lie side by
+/// side in a row.
+struct attention_rows {
+  const float *query, *key, *value;
+  std::size_t rows;   ///< Queries: the last ones of the sequence.
+  std::size_t length; ///< Of the sequence.
+  std::size_t width, heads;
+};
+
+/// Causal attention of each head (Vaswani et al. 2017, 3.2.1): the softmax of query . key / sqrt(width of a
+/// head) over all rows up to the query's own weighs the values. `out` [rows,width] is none of the inputs.
+void attend(const attention_rows& of, float* out) noexcept;
 
 /// y = W x + b.
 class linear {

@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 #include <doctest/doctest.h>
+#include <hwy/highway.h>
 
 #include <cmath>
 #include <functional>
@@ -167,6 +168,46 @@ TEST_CASE("a linear layer is W x + b for every count of rows and columns") {
                     doctest::Approx(sum - b[o]).epsilon(1e-4));
           }
       }
+}
+
+TEST_CASE("every instruction set that the processor has gives the same to rounding") {
+  std::mt19937 random{6};
+  std::normal_distribution<float> normal;
+  constexpr std::size_t in = 37, out = 70, rows = 29, width = 44, length = 35;
+  auto draw = [&](std::size_t count) {
+    std::vector<float> values(count);
+    for (auto& each : values)
+      each = normal(random);
+    return values;
+  };
+  auto x = draw(rows * in), w = draw(in * out), b = draw(out);
+  auto query = draw(rows * width), key = draw(length * width), value = draw(length * width);
+  std::vector<row> some{0, 7, 7, 28, 3, 11, 12, 13, 14, 15, 1};
+  auto all = [&] {
+    std::vector<float> y(rows * out), mixed(rows * width), products(some.size());
+    linear{w, b, in, out}.apply(x.data(), rows, y.data());
+    attend({query.data(), key.data(), value.data(), rows, length, width, 2}, mixed.data());
+    products_of(x, some, std::span{w}.first(in), products);
+    auto sum = x;
+    add_scaled(sum.data(), w.data(), 0.5f, in + 2);
+    softmax(sum.data(), in);
+    activate(activation::gelu, std::span{sum}.subspan(in, 3 * in));
+    activate(activation::relu, std::span{sum}.subspan(4 * in));
+    for (auto* part : {&mixed, &products, &sum})
+      y.insert(y.end(), part->begin(), part->end());
+    y.push_back(dot(x.data(), w.data(), 51));
+    return y;
+  };
+
+  auto wanted = all();
+  for (auto target : hwy::SupportedAndGeneratedTargets()) {
+    hwy::SetSupportedTargetsForTest(target);
+    auto got = all();
+    hwy::SetSupportedTargetsForTest(0);
+    INFO(hwy::TargetName(target));
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+      REQUIRE(got[i] == doctest::Approx(wanted[i]).epsilon(1e-4).scale(1));
+  }
 }
 
 TEST_CASE("softmax and gelu are exact to a millionth over all that floats can ask of them") {

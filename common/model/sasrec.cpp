@@ -1,7 +1,6 @@
 #include "common/model/scorer.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace troupe::model {
 
@@ -24,8 +23,7 @@ public:
   void score(const user_context& context, const candidates& of, std::span<float> out) const override {
     auto state = context.vector.empty() ? user_vector(context) : context.vector;
     state.resize(width_, 0);
-    for (std::size_t i = 0; i < of.rows.size(); ++i)
-      out[i] = dot(items_.data() + of.rows[i] * width_, state.data(), width_);
+    products_of(items_, of.rows, state, out);
   }
 
   std::size_t width() const noexcept override { return width_; }
@@ -56,24 +54,12 @@ private:
   void step(const attention_block& by, std::vector<float>& x, std::size_t length, std::size_t first) const {
     auto rows = length - first;
     std::vector<float> normed(length * width_), query(rows * width_), key(length * width_),
-        value(length * width_), mixed(rows * width_, 0), added(rows * width_);
+        value(length * width_), mixed(rows * width_), added(rows * width_);
     by.attention_norm.apply(x.data(), length, normed.data());
     by.query.apply(normed.data() + first * width_, rows, query.data());
     by.key.apply(normed.data(), length, key.data());
     by.value.apply(normed.data(), length, value.data());
-    auto wide = width_ / shape_.heads;
-    auto scale = 1 / std::sqrt(static_cast<float>(wide));
-    std::vector<float> weights(length);
-    for (std::size_t h = 0; h < shape_.heads; ++h)
-      for (std::size_t r = 0; r < rows; ++r) {
-        auto seen = first + r + 1; // Nothing later.
-        auto at = h * wide;
-        for (std::size_t t = 0; t < seen; ++t)
-          weights[t] = scale * dot(query.data() + r * width_ + at, key.data() + t * width_ + at, wide);
-        softmax(weights.data(), seen);
-        for (std::size_t t = 0; t < seen; ++t)
-          add_scaled(mixed.data() + r * width_ + at, value.data() + t * width_ + at, weights[t], wide);
-      }
+    attend({query.data(), key.data(), value.data(), rows, length, width_, shape_.heads}, mixed.data());
     by.output.apply(mixed.data(), rows, added.data());
     auto* to = x.data() + first * width_;
     add_scaled(to, added.data(), 1, added.size());

@@ -22,8 +22,7 @@ public:
   void score(const user_context& context, const candidates& of, std::span<float> out) const override {
     auto user = context.vector.empty() ? user_vector(context) : context.vector;
     user.resize(has_.item_width, 0);
-    for (std::size_t i = 0; i < of.rows.size(); ++i)
-      out[i] = dot(has_.items.data() + of.rows[i] * has_.item_width, user.data(), has_.item_width);
+    products_of(has_.items, of.rows, user, out);
   }
 
   std::size_t width() const noexcept override { return has_.item_width; }
