@@ -28,6 +28,8 @@ batch_buffer::batch_buffer(std::span<const record* const> records, std::uint32_t
     : bytes_{encode_batch(records, partition, std::numeric_limits<std::uint64_t>::max()).text()},
       records_{records.size()} {}
 
+batch_buffer::batch_buffer(const batch& from) : bytes_{from.bytes().text()}, records_{from.size()} {}
+
 void batch_buffer::set_base_offset(std::uint64_t offset) {
   set(*root_of(bytes_), wire::Batch::VT_BASE_OFFSET, offset);
 }

@@ -16,6 +16,9 @@ class batch_buffer {
 public:
   batch_buffer(std::span<const record* const> records, std::uint32_t partition);
 
+  /// Of a batch that was encoded elsewhere, to be joined with others: what stands in it cannot be told anew.
+  explicit batch_buffer(const batch& from);
+
   void set_base_offset(std::uint64_t offset);
   void set_ingest_time(timestamp at);
 

@@ -77,6 +77,27 @@ expected<void> check_attribute(const attribute& each) {
   return {};
 }
 
+expected<void> check_shown(const std::vector<shown_item>& all) {
+  if (all.empty())
+    return fail(ec::invalid_argument, "shown has no items");
+  if (all.size() > max_shown)
+    return fail(ec::invalid_argument, "shown has {} items, at most {} are allowed", all.size(), max_shown);
+  std::vector<std::uint32_t> places;
+  places.reserve(all.size());
+  for (auto& each : all) {
+    TROUPE_CHECK(check_identity("shown.item", each.item, max_name, true));
+    if (!(each.propensity > 0 && each.propensity <= 1))
+      return fail(ec::invalid_argument, "shown has the propensity {} of {}, which is not above 0 and up to 1",
+                  each.propensity, each.item);
+    if (each.position != 0)
+      places.push_back(each.position);
+  }
+  std::ranges::sort(places);
+  if (auto twice = std::ranges::adjacent_find(places); twice != places.end())
+    return fail(ec::invalid_argument, "shown has position {} twice", *twice);
+  return {};
+}
+
 using builder = flatbuffers::FlatBufferBuilder;
 
 flatbuffers::Offset<flatbuffers::String> optional_text(builder& out, std::string_view text) {
@@ -227,7 +248,7 @@ std::optional<bool> read_flag(std::string_view text) noexcept {
 
 void normalise(record& rec) {
   auto& all = rec.attributes;
-  if (rec.kind != record_kind::event)
+  if (is_entity(rec.kind))
     for (auto& each : all)
       if (is_reserved_flag(each.name))
         if (auto flag = flag_in(each.value))
@@ -248,6 +269,9 @@ void normalise(record& rec) {
     ++kept;
   }
   all.erase(kept, all.end());
+  auto unknown = [](auto& each) { return each.position == 0; };
+  if (std::ranges::none_of(rec.shown, unknown))
+    std::ranges::stable_sort(rec.shown, {}, &shown_item::position);
 }
 
 std::uint32_t partition_of(std::string_view key, std::uint32_t partitions) noexcept {
@@ -255,11 +279,18 @@ std::uint32_t partition_of(std::string_view key, std::uint32_t partitions) noexc
 }
 
 expected<void> check(const record& rec) {
-  bool event = rec.kind == record_kind::event;
+  bool slate = rec.kind == record_kind::slate, entity = is_entity(rec.kind);
   TROUPE_CHECK(check_identity("id", rec.id, max_id, true));
-  TROUPE_CHECK(check_identity("type", rec.type, max_name, event));
+  TROUPE_CHECK(check_identity("type", rec.type, max_name, !entity));
   TROUPE_CHECK(check_identity("user", rec.user, max_name, rec.kind != record_kind::item));
-  TROUPE_CHECK(check_identity("item", rec.item, max_name, rec.kind != record_kind::user));
+  TROUPE_CHECK(check_identity("item", rec.item, max_name, rec.kind != record_kind::user && !slate));
+  if (slate) {
+    if (rec.type != "impression" || !rec.item.empty() || rec.value)
+      return fail(ec::invalid_argument, "a slate has the type impression, and neither item nor value");
+    TROUPE_CHECK(check_shown(rec.shown));
+  } else if (!rec.shown.empty()) {
+    return fail(ec::invalid_argument, "shown belongs to slates, this is of kind {}", to_string(rec.kind));
+  }
   TROUPE_CHECK(check_identity("request_id", rec.request_id, max_name, false));
   if (rec.value && !std::isfinite(*rec.value))
     return fail(ec::invalid_argument, "value is not a finite number");
@@ -268,7 +299,7 @@ expected<void> check(const record& rec) {
     return fail(ec::invalid_argument, "event_time {} us lies outside the years 1 to 9999", at);
   for (auto& each : rec.attributes) {
     TROUPE_CHECK(check_attribute(each));
-    if (!event && is_reserved_flag(each.name) && !std::holds_alternative<bool>(each.value))
+    if (entity && is_reserved_flag(each.name) && !std::holds_alternative<bool>(each.value))
       return fail(ec::invalid_argument, "{} is no flag: true or false, 1 or 0, yes or no are read as one",
                   each.name);
     if (rec.kind == record_kind::item && each.name == expires && !is_time(each.value))

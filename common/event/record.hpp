@@ -19,6 +19,11 @@ enum class record_kind : std::uint8_t { event = 0, user = 1, item = 2, slate = 3
 
 std::string_view to_string(record_kind kind) noexcept;
 
+/// True for users and items, of which the newest record says all; events and slates happened, and stay.
+constexpr bool is_entity(record_kind kind) noexcept {
+  return kind == record_kind::user || kind == record_kind::item;
+}
+
 using text_list = std::vector<std::string>;
 
 /// The value of an attribute: text, number, flag or a list of words.
@@ -65,7 +70,8 @@ struct record {
 
 /// Sorts the attributes by name; of a name that stands twice the later one stays. `hidden` and `deleted` of
 /// users and items become flags where they are numbers 1 or 0, or texts that `read_flag` reads, `expires` and
-/// `created` of items numbers where they are texts that `parse_time` reads: its instant, by their size.
+/// `created` of items numbers where they are texts that `parse_time` reads: its instant, by their size. What
+/// a slate shows is sorted by position where all of them are known.
 void normalise(record& rec);
 
 /// `true`, `yes`, `1` or `false`, `no`, `0`, in any case, as a flag; nothing for any other text.
@@ -82,10 +88,14 @@ bool valid_utf8(std::string_view text) noexcept;
 bool holds_control(std::string_view text) noexcept;
 
 /// Says what is wrong with a record by itself: an id of 1 to 256 bytes, the fields its kind needs (events:
-/// type, user, item; users: user; items: item) of 1 to 1,024 bytes, valid UTF-8, no control characters in
-/// these and in the request id, finite numbers, an event time in years 1 to 9999, and of users and items
-/// flags, and a time, where `normalise` wants them.
+/// type, user, item; slates and users: user; items: item) of 1 to 1,024 bytes, valid UTF-8, no control
+/// characters in these and in the request id, finite numbers, an event time in years 1 to 9999, of users and
+/// items flags, and a time, where `normalise` wants them, and of slates 1 to `max_shown` items of 1 to 1,024
+/// bytes, each position once (0, not known, as often as it is so) and propensities above 0 and up to 1.
 expected<void> check(const record& rec);
+
+/// Most items of a slate.
+inline constexpr std::size_t max_shown = 1'000;
 
 /// How far ahead of the clock a record may be dated where neither a mapping nor a schema says so.
 inline constexpr std::chrono::microseconds default_max_ahead = std::chrono::hours{1};

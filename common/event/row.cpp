@@ -1,6 +1,7 @@
 #include "common/event/row.hpp"
 
 #include "common/core/text_start.hpp"
+#include "common/event/slate.hpp"
 #include "common/json/identity.hpp"
 
 #include <algorithm>
@@ -14,9 +15,11 @@ namespace {
 
 using kind_of = exact_value::kind;
 
-constexpr std::array<std::string_view, 14> fields{
-    "kind",       "id",         "type",    "user",    "item",      "event_time", "value",
-    "request_id", "attributes", "context", "untimed", "partition", "offset",     "ingest_time"};
+constexpr std::array<std::string_view, 15> fields{
+    "kind",       "id",      "type",  "user",    "item",      "event_time", "value",      "request_id",
+    "attributes", "context", "shown", "untimed", "partition", "offset",     "ingest_time"};
+
+constexpr std::array<std::string_view, 3> fields_of_shown{"item", "position", "propensity"};
 
 /// What rows of the lake say of their place in another log.
 constexpr std::array<std::string_view, 3> of_the_lake{"partition", "offset", "ingest_time"};
@@ -30,14 +33,18 @@ bool belongs(std::string_view field, record_kind kind) noexcept {
   if (field == "user")
     return kind != record_kind::item;
   if (field == "item")
-    return kind != record_kind::user;
-  if (field == "type" || field == "value" || field == "request_id" || field == "context")
+    return kind == record_kind::event || kind == record_kind::item;
+  if (field == "value")
     return kind == record_kind::event;
+  if (field == "shown")
+    return kind == record_kind::slate;
+  if (field == "type" || field == "request_id" || field == "context")
+    return !is_entity(kind);
   return among(fields, field);
 }
 
 std::optional<record_kind> kind_named(std::string_view name) noexcept {
-  for (auto kind : {record_kind::event, record_kind::user, record_kind::item})
+  for (auto kind : {record_kind::event, record_kind::user, record_kind::item, record_kind::slate})
     if (name == to_string(kind))
       return kind;
   return std::nullopt;
@@ -68,11 +75,46 @@ std::optional<refusal> read_kind(exact_value row, std::optional<record_kind> onl
     return unreadable("kind", fmt::format("kind: {}", text.error().text));
   auto named = kind_named(*text);
   if (!named)
-    return unreadable("kind", fmt::format("{} is not event, user or item", shown(*text)));
-  if (only && *named != *only)
-    return unreadable("kind",
-                      fmt::format("kind is {}, only {} is taken here", to_string(*named), to_string(*only)));
+    return unreadable("kind", fmt::format("{} is not event, slate, user or item", shown(*text)));
+  bool taken = !only || *named == *only || (*only == record_kind::event && *named == record_kind::slate);
+  if (!taken)
+    return unreadable("kind", fmt::format("kind is {}, only {} is taken here", to_string(*named),
+                                          *only == record_kind::event ? "event or slate" : to_string(*only)));
   to.kind = *named;
+  return std::nullopt;
+}
+
+/// An item of a slate; what is wrong with it names its place in the list, from 0.
+std::optional<refusal> read_shown_item(exact_value from, std::size_t place, shown_item& to) {
+  auto wrong = [&](std::string_view field, std::string_view reason) {
+    return unreadable("shown", fmt::format("shown.{}{}{} {}", place, field.empty() ? "" : ".",
+                                           text_start(field, 64), reason));
+  };
+  if (!from.is(kind_of::object))
+    return wrong("", fmt::format("is {}, not an object", kind_name(from)));
+  for (auto each : from) {
+    auto name = each.key();
+    if (!among(fields_of_shown, name))
+      return wrong(name, "is no field of what is shown: item, position, propensity");
+    if (is_empty(each))
+      continue;
+    if (name == "item") {
+      auto text = identity_of(each);
+      if (!text)
+        return wrong(name, fmt::format("is no name: {}", text.error().text));
+      to.item = *text;
+      continue;
+    }
+    auto number = each.is(kind_of::text) ? read_number(each.text()) : each.number();
+    if (!number)
+      return wrong(name, fmt::format("is {}, not a finite number", kind_name(each)));
+    if (name == "propensity")
+      to.propensity = *number;
+    else if (*number >= 0 && *number <= 0xffff'ffffu && std::floor(*number) == *number)
+      to.position = static_cast<std::uint32_t>(*number);
+    else
+      return wrong(name, fmt::format("is {}, not a place from 1", *number));
+  }
   return std::nullopt;
 }
 
@@ -157,14 +199,19 @@ std::optional<refusal> row_reader::read(exact_value row, std::optional<record_ki
     if (auto wrong = read_attributes("context", *context, to))
       return wrong;
   timed = timed && !untimed;
-  if (to.kind != record_kind::event)
-    to.untimed = !timed;
-  bool event = to.kind == record_kind::event;
+  to.untimed = is_entity(to.kind) && !timed;
+  bool event = to.kind == record_kind::event, slate = to.kind == record_kind::slate;
   for (auto [name, text, needed] : {std::tuple{"type", &to.type, event},
                                     {"user", &to.user, to.kind != record_kind::item},
-                                    {"item", &to.item, to.kind != record_kind::user}})
+                                    {"item", &to.item, event || to.kind == record_kind::item}})
     if (needed && text->empty())
       return refusal{"required", name, fmt::format("{} is missing", name)};
+  if (slate && to.shown.empty())
+    return refusal{"required", "shown", "shown is missing"};
+  if (slate && to.type.empty())
+    to.type = impression_type;
+  if (slate && to.id.empty() && !to.request_id.empty())
+    to.id = slate_id(to.request_id); // A page is known by its request, whoever writes it.
   normalise(to);
   return std::nullopt;
 }
@@ -173,6 +220,8 @@ std::optional<refusal> row_reader::read_field(std::string_view name, exact_value
                                               bool& timed) {
   if (name == "attributes")
     return read_attributes(name, from, to);
+  if (name == "shown")
+    return read_shown(from, to);
   if (name == "value") {
     to.value = from.is(kind_of::text) ? read_number(from.text()) : from.number();
     if (to.value)
@@ -199,6 +248,27 @@ std::optional<refusal> row_reader::read_field(std::string_view name, exact_value
    : name == "user" ? to.user
    : name == "item" ? to.item
                     : to.request_id) = *text;
+  return std::nullopt;
+}
+
+std::optional<refusal> row_reader::read_shown(exact_value from, record& to) {
+  if (from.is(kind_of::text)) {
+    auto inner = inner_.read(from.text());
+    if (!inner)
+      return unreadable("shown", fmt::format("shown is a text that is {}", inner.error().text));
+    if (!inner->is(kind_of::list))
+      return unreadable("shown", fmt::format("shown is {} in a text, not an array", kind_name(*inner)));
+    return read_shown(*inner, to);
+  }
+  if (!from.is(kind_of::list))
+    return unreadable("shown", fmt::format("shown is {}, not an array", kind_name(from)));
+  for (auto each : from) {
+    if (to.shown.size() > max_shown) // One more than there may be: `check` says so.
+      break;
+    auto place = to.shown.size();
+    if (auto wrong = read_shown_item(each, place, to.shown.emplace_back()))
+      return wrong;
+  }
   return std::nullopt;
 }
 

@@ -37,8 +37,9 @@ std::span<const std::string_view> row_fields() noexcept;
 /// Reads rows of Troupe's own layout. One thread at a time.
 class row_reader {
 public:
-  /// Fills a record, all but an id that the row does not give, and normalises it. `kind`: of all rows of this
-  /// door, or nothing where each says its own. A field that is null or an empty text is not there. A field
+  /// Fills a record, all but an id that the row does not give, and normalises it; a slate of a request has
+  /// its `slate_id`. `kind`: of all rows of this door (one for events takes slates that say so), or nothing
+  /// where each says its own. A field that is null or an empty text is not there. A field
   /// that the kind does not have is refused; `partition`, `offset` and `ingest_time`, which rows of the lake
   /// have, say nothing. `timed` tells whether the row gave its time, RFC 3339 or a number by its size; a user
   /// or an item that did not is `untimed`. Whether the record can be kept `check` must say.
@@ -47,8 +48,9 @@ public:
 private:
   std::optional<refusal> read_field(std::string_view name, exact_value from, record& to, bool& timed);
   std::optional<refusal> read_attributes(std::string_view name, exact_value from, record& to);
+  std::optional<refusal> read_shown(exact_value from, record& to);
 
-  exact_document inner_; ///< For attributes that are JSON in a text.
+  exact_document inner_; ///< For attributes, and what is shown, that are JSON in a text.
 };
 
 } // namespace troupe

@@ -201,8 +201,8 @@ expected<std::unique_ptr<parquet_writer>> parquet_writer::open(const std::filesy
   made->base.emplace(std::move(base));
   TROUPE_CHECK(register_feed(*made->base, made->rows));
   auto sql = fmt::format(
-      "COPY (SELECT * FROM troupe_rows()) TO {} (FORMAT parquet, COMPRESSION {}, ROW_GROUP_SIZE {})",
-      sql_text(made->part.string()), sql_text(options.compression), options.row_group_rows);
+      "COPY (SELECT {} FROM troupe_rows()) TO {} (FORMAT parquet, COMPRESSION {}, ROW_GROUP_SIZE {})",
+      options.select, sql_text(made->part.string()), sql_text(options.compression), options.row_group_rows);
   made->thread = std::thread{[at = made.get(), sql] {
     at->outcome = at->base->run(sql);
     std::lock_guard lock{at->rows->mutex};

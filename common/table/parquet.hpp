@@ -15,6 +15,7 @@ std::string parquet_file(const std::filesystem::path& path);
 struct parquet_options {
   std::uint64_t row_group_rows = 122'880;
   std::string compression = "zstd"; ///< zstd, snappy or uncompressed.
+  std::string select = "*";         ///< The columns of the file, in SQL over those that are added.
 };
 
 /// Writes one Parquet file row by row in bounded memory (one row group and a few chunks). The bytes depend on

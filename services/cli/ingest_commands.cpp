@@ -284,7 +284,7 @@ expected<void> verify_log(context& context) {
         if (partition_of(rec.partition_key(), count) != p)
           return fail(ec::corrupt, "offset {} of partition {} holds record {} of another partition", offset,
                       p, rec.id);
-        ++(rec.kind == record_kind::event ? events : rec.kind == record_kind::user ? users : items);
+        ++(!is_entity(rec.kind) ? events : rec.kind == record_kind::user ? users : items);
         return {};
       }));
     }

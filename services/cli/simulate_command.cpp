@@ -5,7 +5,7 @@
 #include "services/cli/user_simulator.hpp"
 
 #include "common/command_line/command_line.hpp"
-#include "common/event/impression.hpp"
+#include "common/event/slate.hpp"
 #include "common/http/router.hpp"
 
 #include <boost/json.hpp>

@@ -43,7 +43,7 @@ expected<data_set> read_data(const split_options& given) {
       if (auto good = check(each); !good)
         note(rows, rows.first_row, good.error().text);
       else
-        (each.kind == record_kind::event ? all.events : all.entities).push_back(each);
+        (is_entity(each.kind) ? all.entities : all.events).push_back(each);
     return {};
   }));
   if (all.events.empty())

@@ -1,7 +1,7 @@
 #include "services/deployer/evidence.hpp"
 
 #include "common/core/hash.hpp"
-#include "common/event/impression.hpp"
+#include "common/event/slate.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -63,16 +63,17 @@ const arm_evidence* window::find(std::string_view arm) const noexcept {
   return nullptr;
 }
 
-std::optional<std::size_t> window::count_impression(const wire::Record& from) {
-  auto seen = from.event_time() < begins ? std::nullopt : impression::from_record(from);
+std::optional<std::size_t> window::count_shown(const wire::Record& from) {
+  auto seen = from.event_time() < begins ? std::nullopt : slate::from_record(from);
   if (!seen || seen->routing_version == 0 || seen->routing_version != routing_version)
     return std::nullopt;
   for (std::size_t i = 0; i < arms.size(); ++i) {
     if (arms[i].arm != seen->arm || arms[i].release != seen->release)
       continue;
     auto& cell = arms[i].cells[bucket_of(seen->user)];
-    ++cell.impressions;
-    cell.answers += seen->position == 1; // Each answer has one first item.
+    cell.impressions += static_cast<std::uint32_t>(seen->items.size());
+    bool page = from.kind() == wire::RecordKind::slate;
+    cell.answers += page || seen->items.front().position == 1; // Each answer of before has one first item.
     return i;
   }
   return std::nullopt;

@@ -58,10 +58,11 @@ struct window {
 
   const arm_evidence* find(std::string_view arm) const noexcept;
 
-  /// Counts an impression of one of the arms, by the time it happened and the table it was routed by; which
-  /// arm. Nothing for anything else. Every answer of an arm counts, the degraded ones too: users were
-  /// assigned to the arm, whatever became of it.
-  std::optional<std::size_t> count_impression(const wire::Record& from);
+  /// Counts the slate of an answer of one of the arms, by the time it happened and the table it was routed
+  /// by, and each item of it as an impression; which arm. An impression of before counts, too. Nothing for
+  /// anything else. Every answer of an arm counts, the degraded ones too: users were assigned to the arm,
+  /// whatever became of it.
+  std::optional<std::size_t> count_shown(const wire::Record& from);
 
   /// Counts clicks of a user on an answer of an arm.
   void count_clicks(std::size_t arm, std::string_view user, std::uint32_t clicks);

@@ -26,7 +26,7 @@ constexpr std::size_t most_decisions = 1'000;         ///< Shown at once.
 constexpr std::uint64_t most_kept_decisions = 10'000; ///< Of one rollout, the newest.
 constexpr std::uint32_t most_listed = 1'000;
 constexpr std::uint32_t write_offset_every = 64;
-constexpr std::size_t most_early = 100'000; ///< Requests whose clicks may wait for their impressions.
+constexpr std::size_t most_early = 100'000; ///< Requests whose clicks may wait for their slates.
 
 using store::packed;
 using store::unpacked;
@@ -242,7 +242,7 @@ expected<rollout_store::answer*> rollout_store::answer_to(std::string_view reque
 
 expected<bool> rollout_store::count(const wire::Record& seen, window& into, answers& fresh) {
   auto request = text_of(seen.request_id());
-  if (auto arm = into.count_impression(seen)) {
+  if (auto arm = into.count_shown(seen)) {
     if (request.empty())
       return true;
     TROUPE_TRY(to, answer_to(request, fresh));

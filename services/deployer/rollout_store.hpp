@@ -68,8 +68,8 @@ private:
   expected<void> load();
   expected<std::uint64_t> next_decision(std::string_view id) const;
 
-  /// What is known of the answer to a request: a click counts for the arm whose impression of this step it
-  /// follows, whenever it comes, and waits for the impression where it is in the log first.
+  /// What is known of the answer to a request: a click counts for the arm whose slate of this step it
+  /// follows, whenever it comes, and waits for the slate where it is in the log first.
   struct answer {
     static constexpr std::uint8_t no_arm = 255;
     std::uint8_t arm = no_arm;

@@ -1,5 +1,6 @@
 #include "services/deployer/rollout_store.hpp"
 
+#include "common/event/slate.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
@@ -187,6 +188,37 @@ TEST_CASE("impressions and clicks count once each, over every reopening and ever
   CHECK(rate.clicks == 2);
 }
 
+TEST_CASE("the slate of an answer counts as one answer and an impression per item, clicks by its request") {
+  testing::temp_dir dir;
+  auto first = *rollout_store::open(dir / "j");
+  REQUIRE(first->write({made("a", 1), {}, true, 50}));
+  REQUIRE(first->count_records(0, {}, 0));
+  auto page = [](const std::string& user, std::int64_t at, std::uint64_t routed_by, std::uint32_t items) {
+    slate out;
+    out.user = user;
+    out.request_id = "request of " + user + " by " + std::to_string(routed_by);
+    out.shown_at = from_micros(at);
+    out.arm = "canary";
+    out.release = "new";
+    out.routing_version = routed_by;
+    for (std::uint32_t i = 1; i <= items; ++i)
+      out.items.push_back({"i" + std::to_string(i), i, 1});
+    return std::move(out).to_record();
+  };
+  std::vector<record> records{
+      seen("click", "u1", 1, 99),      page("u1", 100, 1, 10), page("u2", 101, 1, 4),
+      page("u3", 102, 2, 5),           page("u4", 20, 1, 5),   seen("click", "u2", 3, 103),
+      seen("impression", "u5", 1, 104)}; // Of a gateway that is not new yet.
+
+  std::vector<batch> one{batch::trusted(encode_batch(records, 0, 0))};
+  CHECK(*first->count_records(0, one, records.size()) == 4);
+
+  auto rate = rate_of(first->seen().find("canary")->cells);
+  CHECK(rate.answers == 3);
+  CHECK(rate.impressions == 15);
+  CHECK(rate.clicks == 2);
+}
+
 TEST_CASE(
     "a click counts for the answer that it follows, whichever is in the log first, and for no other step's") {
   testing::temp_dir dir;
@@ -237,10 +269,10 @@ TEST_CASE("a step begins to count at nothing") {
 TEST_CASE("a store whose bytes are damaged says so instead of going on") {
   testing::temp_dir dir;
   {
-    auto db = *store::database::open(
-        dir / "j", {.families = {"rollouts", "order", "decisions", "facts", "reports", "offsets"},
-                    .large_values = {},
-                    .layout = "deployer 1"});
+    store::options options;
+    options.families = {"rollouts", "order", "decisions", "facts", "reports", "offsets"};
+    options.layout = "deployer 1";
+    auto db = *store::database::open(dir / "j", std::move(options));
     REQUIRE(db->put(3, "routing", "no table", store::durability::synced));
   }
   CHECK(rollout_store::open(dir / "j").error().code == ec::corrupt);

@@ -29,8 +29,9 @@ struct pair {
 
 inline std::string view_toml(const std::string& name, const std::string& entity,
                              const std::vector<pair>& features) {
-  auto out = fmt::format("[[view]]\nname = \"{}\"\nentity = \"{}\"\nsource = [\"rating\", \"click\"]\n", name,
-                         entity);
+  auto out = fmt::format("[[view]]\nname = \"{}\"\nentity = \"{}\"\nsource = [\"rating\", \"click\", "
+                         "\"impression\"]\n",
+                         name, entity);
   for (auto& each : features)
     out += fmt::format("[[view.feature]]\nname = \"{}\"\n{}", each.name, each.toml);
   return out;
@@ -103,6 +104,60 @@ inline std::vector<record> generated(std::size_t count, unsigned seed) {
   return all;
 }
 
+/// Pages of one to six items and clicks, with the same instants again and again; `as_events`: each item of a
+/// page is an impression of its own, as it was in logs of before.
+inline std::vector<record> generated_pages(std::size_t count, unsigned seed, bool as_events) {
+  std::mt19937 random{seed};
+  std::vector<record> all;
+  for (auto& each : generated(count, seed)) {
+    each.value.reset();
+    if (each.type == "click") {
+      all.push_back(std::move(each));
+      continue;
+    }
+    each.type = "impression";
+    each.kind = record_kind::slate;
+    auto items = 1 + random() % 6;
+    for (unsigned i = 1; i <= items; ++i)
+      each.shown.push_back({fmt::format("i{}", random() % 30), i, 0.5});
+    each.item.clear();
+    if (!as_events) {
+      all.push_back(std::move(each));
+      continue;
+    }
+    for (auto& one : each.shown) {
+      auto event = each;
+      event.kind = record_kind::event;
+      event.shown.clear();
+      event.id += fmt::format(":{}", one.position);
+      event.item = one.item;
+      event.attributes.push_back({"position", static_cast<double>(one.position)});
+      all.push_back(std::move(event));
+    }
+  }
+  return all;
+}
+
+/// What is asked of pages and clicks, for a view whose other side is `other`.
+inline std::vector<pair> page_operators(const std::string& other) {
+  std::vector<pair> all;
+  for (auto& window : {"", "window = \"7d\"\n"}) {
+    auto add = [&](const std::string& name, const std::string& toml) {
+      add_feature(all, name + (*window ? "_7d" : ""), toml + window);
+    };
+    add("count", "operator = \"count\"\nwhere = { type = \"impression\" }\n");
+    add("rate", "operator = \"rate\"\nnumerator = \"click\"\ndenominator = \"impression\"\n");
+    add("last_n", fmt::format("operator = \"last_n\"\nof = \"{}\"\nn = 7\n", other));
+    add("distinct", fmt::format("operator = \"distinct_count\"\nof = \"{}\"\n", other));
+    add("since", "operator = \"time_since\"\n");
+    add("decayed", "operator = \"decayed_count\"\nhalf_life = \"2d\"\n");
+    add("first", "operator = \"count\"\nwhere = { \"context.position\" = 1 }\n");
+    add("place", "operator = \"mean\"\nof = \"context.position\"\n");
+    add("mobile", "operator = \"count\"\nwhere = { \"context.device\" = \"mobile\" }\n");
+  }
+  return all;
+}
+
 /// What a record says of users, some of it that they are deleted.
 inline std::vector<record> generated_users(std::size_t count, unsigned seed) {
   auto all = generated(count, seed);
@@ -141,14 +196,14 @@ inline table::connection database(const ingest::memory_stream& stream) {
   REQUIRE(db);
   REQUIRE(db->run("CREATE TABLE rows(entity BOOLEAN, replaces BOOLEAN, record VARCHAR, type VARCHAR, usr "
                   "VARCHAR, itm VARCHAR, val DOUBLE, et BIGINT, it BIGINT, part BIGINT, off BIGINT, "
-                  "device VARCHAR)"));
+                  "device VARCHAR, shown VARCHAR[], places VARCHAR[])"));
   auto rows = db->append_to("rows");
   REQUIRE(rows);
   for (auto& partition : stream.batches())
     for (auto& each : partition)
       for (std::size_t i = 0; i < each.size(); ++i) {
         auto rec = to_record(each[i]);
-        bool entity = rec.kind != record_kind::event;
+        bool entity = is_entity(rec.kind);
         auto text = entity ? record_text(rec) : "";
         rows->add(entity)
             .add(entity && (rec.untimed || text.empty()))
@@ -166,11 +221,22 @@ inline table::connection database(const ingest::memory_stream& stream) {
           if (attribute.name == "device")
             device = std::get<std::string>(attribute.value);
         device.empty() ? rows->add_null() : rows->add(device);
+        std::vector<std::string> items, places;
+        for (auto& one : rec.shown) {
+          items.push_back(one.item);
+          places.push_back(fmt::format("{}", one.position));
+        }
+        rows->add(std::span<const std::string>{items}).add(std::span<const std::string>{places});
         REQUIRE(rows->end_row());
       }
   REQUIRE(rows->flush());
-  REQUIRE(db->run("CREATE TABLE ev AS SELECT e.*, coalesce(s.since, 0) AS since FROM rows e LEFT JOIN ("
-                  "SELECT e.part, e.off, max(b.off) + 1 AS since FROM rows e JOIN rows b ON e.entity AND "
+  REQUIRE(
+      db->run("CREATE TABLE flat AS SELECT * EXCLUDE (shown, places), 0 AS idx, NULL::DOUBLE AS position "
+              "FROM rows WHERE len(shown) = 0 UNION ALL BY NAME SELECT * EXCLUDE (itm, shown, places), "
+              "unnest(shown) AS itm, unnest(range(len(shown))) AS idx, unnest(places)::DOUBLE AS position "
+              "FROM rows WHERE len(shown) > 0"));
+  REQUIRE(db->run("CREATE TABLE ev AS SELECT e.*, coalesce(s.since, 0) AS since FROM flat e LEFT JOIN ("
+                  "SELECT e.part, e.off, max(b.off) + 1 AS since FROM flat e JOIN flat b ON e.entity AND "
                   "b.replaces AND b.usr = e.usr AND b.itm = e.itm AND b.part = e.part AND b.off <= e.off AND "
                   "b.et <= e.et GROUP BY e.part, e.off) s USING (part, off)"));
   return std::move(*db);

@@ -93,9 +93,9 @@ void check_view(state_engine& engine, table::connection& db, entity_kind kind, c
         if (each.status[r] == 1 && each.type == value_type::number)
           value = each.numbers[r];
         if (each.status[r] == 1 && each.type == value_type::list)
-          value = fmt::format("{}", fmt::join(each.lists[r], " "));
-        if (each.status[r] == 1 && each.type == value_type::text && !each.texts[r].empty())
-          value = each.texts[r];
+          value = fmt::format("{}", fmt::join(each.list(r), " "));
+        if (each.status[r] == 1 && each.type == value_type::text && !each.text(r).empty())
+          value = std::string{each.text(r)};
         ours[from + r].push_back(value);
       }
   }
@@ -204,6 +204,46 @@ TEST_CASE("online: what an entity's own records say equals SQL, whatever events 
   auto db = oracle::database(stream);
 
   check_view(*engine, db, entity_kind::user, "r", features, 1);
+}
+
+TEST_CASE("what pages show is to features what impressions are, and equals SQL that unnests them") {
+  ingest::memory_stream pages{oracle::generated_pages(3000, 7, false), 3, 50};
+  ingest::memory_stream events{oracle::generated_pages(3000, 7, true), 3, 50};
+  auto of_user = oracle::page_operators("item"), of_item = oracle::page_operators("user");
+  auto views =
+      parse_views(oracle::view_toml("u", "user", of_user) + oracle::view_toml("i", "item", of_item), "pages");
+  REQUIRE(views);
+  testing::temp_dir folder;
+  auto by_pages = engine_of(folder / "pages", *views, pages);
+  auto by_events = engine_of(folder / "events", *views, events);
+  auto db = oracle::database(pages), before = oracle::database(events);
+
+  check_view(*by_pages, db, entity_kind::user, "u", of_user, 1);
+  check_view(*by_pages, db, entity_kind::item, "i", of_item, 1);
+  check_view(*by_events, db, entity_kind::user, "u", of_user, 1);
+  check_view(*by_events, db, entity_kind::item, "i", of_item, 1);
+  REQUIRE(by_pages->flush());
+  CHECK(*db.integer("SELECT count(*) FROM ev") == *before.integer("SELECT count(*) FROM ev"));
+
+  training_spec spec;
+  spec.name = "shown";
+  spec.label_event = "impression";
+  spec.features = names_of("u", of_user);
+  for (auto& each : names_of("i", of_item))
+    spec.features.push_back(each);
+  spec.rows_per_part = 500;
+  auto rows_of = [&](const std::string& name) {
+    return oracle::rows_of(db,
+                           fmt::format("SELECT * EXCLUDE (label_value, filename, file_row_number) FROM "
+                                       "read_parquet({}, filename = true, file_row_number = true) ORDER BY "
+                                       "filename, file_row_number",
+                                       table::sql_text((folder / name / "part-*.parquet").string())),
+                           0);
+  };
+  auto once = build(spec, pages, folder / "once", *views);
+  CHECK(build(spec, pages, folder / "twice", *views) == once);
+  build(spec, events, folder / "before", *views);
+  CHECK(rows_of("once") == rows_of("before"));
 }
 
 TEST_CASE("training: at each label a user is what their newest record says, and no more than that") {

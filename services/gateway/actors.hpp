@@ -19,7 +19,7 @@ namespace troupe::gateway {
 /// Rows that the log has taken.
 using records_ptr = std::shared_ptr<const std::vector<record>>;
 
-/// Impressions on their way into the log, and the bytes that append them.
+/// Slates on their way into the log, and the bytes that append them.
 struct outbox_page {
   impression_outbox::page rows;
   chunk append; ///< Empty: there are no rows.
@@ -50,7 +50,7 @@ using request_actor = caf::typed_actor<
     caf::reacts_to<begin_atom>,
     // A service's answer; the tag is the handler's.
     caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>,
-    // Whether the outbox has the impressions of the answer.
+    // Whether the outbox has the slate of the answer.
     caf::reacts_to<kept_atom, bool>>;
 
 /// Keeps the routing table up to date by long polls of the deployer; the last table goes on while that is

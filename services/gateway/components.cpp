@@ -50,12 +50,10 @@ backend open_backend(service_context& context, std::string_view service, wiring&
 }
 
 void show_outbox(metrics::registry& registry, const deps_ptr& deps) {
-  auto waiting =
-      registry.gauge("troupe_gateway_waiting_answers", "Answers whose impressions wait for the log.");
+  auto waiting = registry.gauge("troupe_gateway_waiting_answers", "Answers whose slates wait for the log.");
   auto dropped = registry.counter("troupe_gateway_dropped_answers_total",
-                                  "Answers whose impressions were dropped, queue full.");
-  auto refused =
-      registry.counter("troupe_gateway_refused_impressions_total", "Impressions that the log refused.");
+                                  "Answers whose slates were dropped, queue full.");
+  auto refused = registry.counter("troupe_gateway_refused_slates_total", "Slates that the log refused.");
   registry.on_read([=, weak = std::weak_ptr{deps}]() mutable {
     if (auto now = weak.lock()) {
       auto seen = now->outbox->counters();

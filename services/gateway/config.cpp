@@ -40,7 +40,7 @@ void config::bind(config_keys& keys) {
   keys.add("shadow_in_flight", shadow_in_flight, "Shadow calls at a time; more are left out.",
            between(0, 100'000));
   keys.add("queue_answers", queue_answers,
-           "Answers whose impressions wait for the log; of more the impressions are dropped, and the answer "
+           "Answers whose slates wait for the log; of more the slates are dropped, and the answer "
            "says so.",
            between(1, 100'000'000));
   keys.add(

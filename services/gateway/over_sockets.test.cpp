@@ -152,8 +152,8 @@ struct fake_fleet : served_gateway {
 
 } // namespace
 
-TEST_CASE("a ranked answer shows its arm, keeps it, enters the log once per position and is reported to the "
-          "deployer") {
+TEST_CASE(
+    "a ranked answer shows its arm, keeps it, enters the log as one slate and is reported to the deployer") {
   fake_fleet fleet;
   fleet.settings->rank_timeout = 20s;
   fleet.open();
@@ -175,22 +175,23 @@ TEST_CASE("a ranked answer shows its arm, keeps it, enters the log once per posi
       CHECK(text_of(answer.at("release")) == (arm == "canary" ? "r2" : "r1"));
     }
 
-  CHECK(fleet.wait([&] { return fleet.log.size() == 120; }));
+  CHECK(fleet.wait([&] { return fleet.log.size() == 40; }));
   CHECK(fleet.wait([&] { return fleet.answers_reported == 40 && fleet.shadows_reported > 0; }));
   {
     std::lock_guard lock{fleet.mutex};
     CHECK(fleet.ranked.size() == 3);
     CHECK(fleet.ranked["shadow/r3"] > 0);
-    REQUIRE(fleet.log.contains("imp:" + request + ":3"));
-    const auto& seen = fleet.log["imp:" + request + ":3"];
-    CHECK(seen.type == "impression");
+    REQUIRE(fleet.log.contains("slate:" + request));
+    const auto& seen = fleet.log["slate:" + request];
+    CHECK(seen.kind == record_kind::slate);
     CHECK(seen.request_id == request);
     std::map<std::string, attribute_value> said;
     for (const auto& each : seen.attributes)
       said[each.name] = each.value;
-    CHECK(said["propensity"] == attribute_value{0.25});
-    CHECK(said["position"] == attribute_value{3.0});
-    CHECK(said["degraded"] == attribute_value{false});
+    REQUIRE(seen.shown.size() == 3);
+    CHECK(seen.shown[2].propensity == 0.25);
+    CHECK(seen.shown[2].position == 3);
+    CHECK(!said.contains("degraded"));
     CHECK(said["arm"] == attribute_value{arm_of["u19"]});
   }
   auto inspected = fleet.good("GET", "/v1/requests/" + request);
@@ -281,7 +282,7 @@ TEST_CASE("the token of a write of items says to the ranker what became of each"
             .empty());
 }
 
-TEST_CASE("an answer and its impressions name the release that answered, not the one that was asked for") {
+TEST_CASE("an answer and its slate name the release that answered, not the one that was asked for") {
   fake_fleet fleet;
   fleet.answering = "r0";
   fleet.open();
@@ -289,7 +290,7 @@ TEST_CASE("an answer and its impressions name the release that answered, not the
   auto answer = fleet.good("GET", "/v1/users/u1/recommendations?n=1");
 
   CHECK(text_of(answer.at("release")) == "r0");
-  auto id = "imp:" + text_of(answer.at("request_id")) + ":1";
+  auto id = "slate:" + text_of(answer.at("request_id"));
   CHECK(fleet.wait([&] { return fleet.log.contains(id); }));
   std::lock_guard lock{fleet.mutex};
   bool named = false;

@@ -2,6 +2,7 @@
 
 #include "services/ingest/log/event_log.hpp"
 
+#include "common/ingest_format/shown_column.hpp"
 #include "common/table/connection.hpp"
 #include "common/table/parquet.hpp"
 
@@ -13,19 +14,23 @@ namespace {
 
 using table::cell;
 
-const std::vector<table::column_spec> columns = {{"partition", cell::int32},
-                                                 {"offset", cell::int64},
-                                                 {"kind", cell::text},
-                                                 {"id", cell::text},
-                                                 {"type", cell::text},
-                                                 {"user", cell::text},
-                                                 {"item", cell::text},
-                                                 {"event_time", cell::timestamp},
-                                                 {"ingest_time", cell::timestamp},
-                                                 {"value", cell::float64},
-                                                 {"request_id", cell::text},
-                                                 {"attributes", cell::text},
-                                                 {"untimed", cell::boolean}};
+std::vector<table::column_spec> columns() {
+  std::vector<table::column_spec> all{{"partition", cell::int32},
+                                      {"offset", cell::int64},
+                                      {"kind", cell::text},
+                                      {"id", cell::text},
+                                      {"type", cell::text},
+                                      {"user", cell::text},
+                                      {"item", cell::text},
+                                      {"event_time", cell::timestamp},
+                                      {"ingest_time", cell::timestamp},
+                                      {"value", cell::float64},
+                                      {"request_id", cell::text},
+                                      {"attributes", cell::text},
+                                      {"untimed", cell::boolean}};
+  ingest_format::append_shown_columns(all);
+  return all;
+}
 
 void add_optional(table::row_writer& out, std::string_view text) {
   if (text.empty())
@@ -89,7 +94,8 @@ expected<void> lake::write(std::uint32_t partition, std::uint64_t first, std::ui
   for (auto& entry : std::filesystem::directory_iterator{path.parent_path(), problem})
     if (entry.path().filename().string().starts_with(stale))
       std::filesystem::remove(entry.path(), problem);
-  TROUPE_TRY(file, table::parquet_writer::open(path, columns));
+  TROUPE_TRY(file,
+             table::parquet_writer::open(path, columns(), {.select = ingest_format::select_with_shown()}));
   auto fetch = [this](std::uint32_t from, std::uint64_t offset) {
     return log_->fetch(from, offset, std::size_t{4} << 20);
   };
@@ -110,6 +116,7 @@ expected<void> lake::write(std::uint32_t partition, std::uint64_t first, std::ui
     add_optional(out, rec.request_id);
     add_optional(out, rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes));
     out.add(rec.untimed);
+    ingest_format::add_shown(out, rec.shown);
     return out.end_row();
   }));
   TROUPE_TRY(bytes, file->finish());
@@ -119,12 +126,14 @@ expected<void> lake::write(std::uint32_t partition, std::uint64_t first, std::ui
 expected<void> verify_segment(const std::filesystem::path& file, const lake_segment& segment,
                               const fetch_function& fetch) {
   TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = std::uint64_t{512} << 20, .threads = 1}));
-  TROUPE_TRY(rows, db.query(fmt::format("SELECT \"partition\", \"offset\", kind, id, type, \"user\", item, "
-                                        "event_time, ingest_time, value, request_id, "
-                                        "attributes, untimed FROM (FROM {} "
-                                        // Files of before had no such column.
-                                        "UNION ALL BY NAME (SELECT NULL::BOOLEAN AS untimed WHERE false))",
-                                        table::parquet_file(file))));
+  TROUPE_TRY(rows,
+             db.query(fmt::format("SELECT \"partition\", \"offset\", kind, id, type, \"user\", item, "
+                                  "event_time, ingest_time, value, request_id, "
+                                  "attributes, untimed, shown FROM (FROM {} "
+                                  // Files of before had no such columns.
+                                  "UNION ALL BY NAME (SELECT NULL::BOOLEAN AS untimed, NULL::{} AS shown "
+                                  "WHERE false))",
+                                  table::parquet_file(file), ingest_format::shown_type)));
   std::uint64_t row = 0, filled = 0;
   auto checked = each_record(
       fetch, segment.partition, segment.first, segment.next,
@@ -148,7 +157,8 @@ expected<void> verify_segment(const std::filesystem::path& file, const lake_segm
             rows.column(8).time(row) == rec.ingest_time && rows.column(9).is_null(row) == !rec.value &&
             (!rec.value || rows.column(9).number(row) == *rec.value) && text(10) == rec.request_id &&
             text(11) == (rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes)) &&
-            (!rows.column(12).is_null(row) && rows.column(12).flag(row)) == rec.untimed;
+            (!rows.column(12).is_null(row) && rows.column(12).flag(row)) == rec.untimed &&
+            ingest_format::shown_in(rows.column(13), row) == rec.shown;
         if (!equal)
           return fail(ec::corrupt, "{} differs from the log at offset {} of partition {} (record {})",
                       file.string(), offset, segment.partition, rec.id);

@@ -3,6 +3,8 @@
 #include "services/ingest/log/event_log.hpp"
 #include "services/ingest/testing/requests.hpp"
 
+#include "common/table/connection.hpp"
+#include "common/table/parquet.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include <fstream>
@@ -20,6 +22,14 @@ TEST_CASE("the lake reads back equal to the log, and a seal can be repeated afte
   for (int i = 0; i < 5000; i += 100) {
     request.records[static_cast<std::size_t>(i)].kind = record_kind::user;
     request.records[static_cast<std::size_t>(i)].untimed = i % 200 == 0;
+  }
+  for (int i = 50; i < 5000; i += 100) {
+    auto& page = request.records[static_cast<std::size_t>(i)];
+    page.kind = record_kind::slate;
+    page.type = "impression";
+    page.item.clear();
+    page.shown = {{"a", 1, 0.25}, {"it's \"b\"", 2, 1}};
+    page.shown.resize(i % 200 == 50 ? 1 : 2);
   }
   REQUIRE(log->append(request).has_value());
   lake into{log, dir / "lake", 300};
@@ -76,4 +86,39 @@ TEST_CASE("a page of a log that grew is read to where it was asked about; a hole
   CHECK(hole.error().code == ec::corrupt);
   CHECK(offset == 3);
   CHECK(each_record(page, 1, offset = 1, 5, note).error().code == ec::corrupt); // Another partition.
+}
+
+TEST_CASE("what a slate shows is a column of the lake that SQL unnests, and is verified") {
+  troupe::testing::temp_dir dir;
+  std::shared_ptr<event_log> log = event_log::open(dir / "log", {.partitions = 1}).value();
+  append_request request;
+  for (int i = 0; i < 3; ++i) {
+    auto page = event(i);
+    page.kind = record_kind::slate;
+    page.type = "impression";
+    page.item.clear();
+    for (int k = 0; k <= i; ++k)
+      page.shown.push_back({"i" + std::to_string(k), static_cast<std::uint32_t>(k + 1), 0.5});
+    request.records.push_back(page);
+  }
+  request.records.push_back(event(3));
+  REQUIRE(log->append(request).has_value());
+  lake into{log, dir / "lake", 300};
+  REQUIRE(into.seal(true).has_value());
+  auto segment = log->segments().list().value().front();
+  auto file = table::parquet_file(dir / "lake" / segment.path);
+
+  auto db = table::connection::open().value();
+  auto one = [&](const std::string& sql) { return db.integer(sql).value().value_or(-1); };
+  CHECK(one("SELECT count(*) FROM (SELECT unnest(shown) AS s FROM " + file + ")") == 6);
+  CHECK(one("SELECT max(s.position) FROM (SELECT unnest(shown) AS s FROM " + file + ")") == 3);
+  CHECK(one("SELECT count(*) FROM " + file + " WHERE shown IS NULL") == 1);
+  auto other = request;
+  other.records[1].shown[0].propensity = 0.25;
+  std::shared_ptr<event_log> wrong = event_log::open(dir / "wrong", {.partitions = 1}).value();
+  REQUIRE(wrong->append(other).has_value());
+  auto fetch = [&](std::uint32_t p, std::uint64_t offset) { return wrong->fetch(p, offset, 1'000'000); };
+  auto differs = verify_segment(dir / "lake" / segment.path, segment, fetch);
+  REQUIRE_FALSE(differs.has_value());
+  CHECK(differs.error().code == ec::corrupt);
 }

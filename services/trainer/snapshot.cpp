@@ -1,7 +1,7 @@
 #include "services/trainer/snapshot.hpp"
 
 #include "common/core/file_hash.hpp"
-#include "common/event/impression.hpp"
+#include "common/event/slate.hpp"
 #include "common/table/connection.hpp"
 #include "common/table/parquet.hpp"
 
@@ -17,16 +17,16 @@ namespace {
 constexpr std::uint32_t read_bytes = 4 << 20;
 constexpr auto make_table =
     "CREATE TABLE interactions (\"user\" VARCHAR, item VARCHAR, event_time TIMESTAMP, "
-    "value DOUBLE, part BIGINT, \"offset\" BIGINT)";
+    "value DOUBLE, part BIGINT, \"offset\" BIGINT, place BIGINT)";
 constexpr auto in_order = "SELECT \"user\", item, epoch_us(event_time), value FROM interactions "
-                          "ORDER BY event_time, part, \"offset\"";
+                          "ORDER BY event_time, part, \"offset\", place";
 
 bool is_one_of(const std::vector<std::string>& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
 
 bool wanted(const wire::Record& rec, const snapshot_options& options) {
-  if (static_cast<record_kind>(rec.kind()) != record_kind::event)
+  if (is_entity(static_cast<record_kind>(rec.kind())))
     return false;
   auto type = troupe::text_of(rec.type());
   if (options.event_types.empty() ? type == impression_type : !is_one_of(options.event_types, type))
@@ -37,6 +37,32 @@ bool wanted(const wire::Record& rec, const snapshot_options& options) {
 
 bool can_be_named(std::string_view identity) {
   return !identity.empty() && !holds_control(identity);
+}
+
+/// Where in the log an interaction stands.
+struct log_place {
+  std::uint32_t partition = 0;
+  std::uint64_t offset = 0;
+  std::uint32_t in_slate = 0;
+};
+
+/// An event, or one item that a slate shows; counts it where no vocabulary can name it.
+expected<void> add_row(table::appender& into, const wire::Record& rec, std::string_view item,
+                       const log_place& at, std::uint64_t& dropped) {
+  auto user = troupe::text_of(rec.user());
+  if (!can_be_named(user) || !can_be_named(item)) {
+    ++dropped;
+    return {};
+  }
+  into.add(user).add(item).add(from_micros(rec.event_time()));
+  if (auto value = rec.value())
+    into.add(*value);
+  else
+    into.add_null();
+  into.add(std::int64_t{at.partition})
+      .add(static_cast<std::int64_t>(at.offset))
+      .add(std::int64_t{at.in_slate});
+  return into.end_row();
 }
 
 /// Gives how many wanted events were dropped.
@@ -54,18 +80,14 @@ expected<std::uint64_t> copy_log(ingest::record_stream& log, const std::vector<s
           auto& rec = each[i];
           if (!wanted(rec, options))
             continue;
-          if (!can_be_named(troupe::text_of(rec.user())) || !can_be_named(troupe::text_of(rec.item()))) {
-            ++dropped;
+          if (rec.kind() == wire::RecordKind::event) {
+            TROUPE_CHECK(add_row(into, rec, troupe::text_of(rec.item()), {p, at, 0}, dropped));
             continue;
           }
-          auto copy = to_record(rec);
-          into.add(copy.user).add(copy.item).add(copy.event_time);
-          if (copy.value)
-            into.add(*copy.value);
-          else
-            into.add_null();
-          into.add(static_cast<std::int64_t>(p)).add(static_cast<std::int64_t>(at));
-          TROUPE_CHECK(into.end_row());
+          std::uint32_t place = 0;
+          if (rec.shown())
+            for (auto* one : *rec.shown())
+              TROUPE_CHECK(add_row(into, rec, troupe::text_of(one->item()), {p, at, place++}, dropped));
         }
       if (at == before)
         return fail(ec::corrupt, "partition {} of the log has no record at offset {}", p, at);

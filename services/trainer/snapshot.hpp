@@ -22,9 +22,10 @@ struct snapshot_options {
 };
 
 /// Writes the events of the log as interactions: `user, item, event_time, value` by event time, those of one
-/// instant by partition and offset. The same offsets give the same bytes. An event whose user or item is
-/// empty or holds a control character, as logs of older versions may have it, is dropped: no vocabulary can
-/// name it. Gives what is to be known of it: sha256, rows, offsets, dropped_events. Blocks.
+/// instant by partition and offset. Where impressions are asked for, each item that a slate shows is one. The
+/// same offsets give the same bytes. An event whose user or item is empty or holds a control character, as
+/// logs of older versions may have it, is dropped: no vocabulary can name it. Gives what is to be known of
+/// it: sha256, rows, offsets, dropped_events. Blocks.
 expected<boost::json::object> take_snapshot(ingest::record_stream& log, const std::filesystem::path& file,
                                             const snapshot_options& options);
 

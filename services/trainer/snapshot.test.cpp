@@ -74,6 +74,35 @@ TEST_CASE("impressions are no interactions unless they are asked for") {
   CHECK(asked->at("rows").to_number<int>() == 250);
 }
 
+TEST_CASE(
+    "each item that a slate shows is an interaction where impressions are asked for, and none elsewhere") {
+  troupe::testing::temp_dir dir;
+  auto events = some_events();
+  for (std::size_t i = 0; i < events.size(); i += 10) {
+    events[i].kind = record_kind::slate;
+    events[i].type = "impression";
+    events[i].shown = {{"a", 1, 1}, {"b", 2, 1}, {i == 0 ? "c\n" : "c", 3, 1}};
+    events[i].item.clear();
+    events[i].value.reset();
+    events[i].attributes = {{"arm", std::string{i % 20 == 0 ? "canary" : "production"}}};
+  }
+  ingest::memory_stream log{events, 3};
+  snapshot_options named;
+  named.event_types = {"impression"};
+  auto without = named;
+  without.exclude_arms = {"canary"};
+
+  auto standard = take_snapshot(log, dir / "standard.parquet", {});
+  auto asked = take_snapshot(log, dir / "asked.parquet", named);
+  auto apart = take_snapshot(log, dir / "apart.parquet", without);
+
+  REQUIRE((standard && asked && apart));
+  CHECK(standard->at("rows").to_number<int>() == 900);
+  CHECK(asked->at("rows").to_number<int>() == 299);
+  CHECK(asked->at("dropped_events").to_number<int>() == 1);
+  CHECK(apart->at("rows").to_number<int>() == 150);
+}
+
 TEST_CASE("a snapshot of offsets that the log does not have fails") {
   troupe::testing::temp_dir dir;
   auto events = some_events();

@@ -66,6 +66,10 @@ std::unique_ptr<compiled_schema> compile(schema from) {
     else
       made.constant = constant_of(rule); // Its text lives in to->from.
   }
+  for (auto& each : to->fields)
+    to->holds_shown |= each->shown = is_of_shown(to->from.kind, each->rule.name);
+  for (auto& each : to->compares)
+    each.shown = to->fields[each.left]->shown || (each.right && to->fields[*each.right]->shown);
   for (std::size_t i = 0; i < core_names.size(); ++i) {
     auto at = std::find_if(to->fields.begin(), to->fields.end(),
                            [&](auto& each) { return each->rule.name == core_names[i]; });

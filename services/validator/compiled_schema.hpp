@@ -23,6 +23,7 @@ struct compiled_field {
   std::unordered_set<std::string_view> texts; ///< Into rule.one_of_texts.
   std::size_t slot = 0;
   bool declared = true; ///< False for a field that only a comparison names.
+  bool shown = false;   ///< Of each item that a slate shows.
 };
 
 /// A comparison over the slots of its fields.
@@ -31,6 +32,7 @@ struct compiled_compare {
   std::size_t left = 0;
   std::optional<std::size_t> right; ///< Field; otherwise `constant`.
   cell constant;
+  bool shown = false; ///< One side is of each item that a slate shows.
 };
 
 /// A schema in the order in which a record is read: every field that a rule or a comparison names has a slot,
@@ -45,6 +47,7 @@ struct compiled_schema {
       core; ///< Slot of id, user, item, event_time, value, request_id; -1 where no rule names it.
   std::vector<std::size_t> unique; ///< Slots.
   bool counts_nulls = false;
+  bool holds_shown = false; ///< A rule is about the items of a slate.
 };
 
 /// The schema is taken as sound: its reader has checked patterns and bounds.

@@ -34,7 +34,7 @@ field_rule infer_field(const column_profile& column, std::string name, std::uint
   field_rule to;
   to.name = std::move(name);
   to.type = field_type_of(column);
-  to.required = column.present == rows;
+  to.required = column.present >= rows;
   bool number = to.type == field_type::number || to.type == field_type::integer;
   if (number && column.values) {
     to.min = column.values->least;
@@ -65,16 +65,19 @@ std::vector<schema> infer_schemas(const profile& seen) {
       to.type = group->type;
     for (auto& column : group->core)
       if (column.present > 0 && column.name != "id" &&
-          (column.name != "event_time" || group->kind == record_kind::event)) {
+          (column.name != "event_time" || !is_entity(group->kind))) {
         auto field = infer_field(column, column.name, group->rows);
         // Identifiers are an open world: the items seen so far are not the items there will ever be.
         field.one_of_texts.clear();
         to.fields.push_back(std::move(field));
       }
+    // Of each item that slates show: as many as there are, where the column is a full one.
+    for (auto& column : group->shown)
+      if (column.present > 0)
+        to.fields.push_back(infer_field(column, column.name, group->core[2].present));
     for (auto& column : group->others)
-      to.fields.push_back(
-          infer_field(column, (group->kind == record_kind::event ? "context." : "attributes.") + column.name,
-                      group->rows));
+      to.fields.push_back(infer_field(
+          column, (is_entity(group->kind) ? "attributes." : "context.") + column.name, group->rows));
     all.push_back(std::move(to));
   }
   return all;

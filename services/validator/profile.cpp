@@ -228,6 +228,8 @@ profile::group* profile::group_of(record_kind kind, std::string_view type) {
     made->type = type;
     for (std::size_t i = 0; i < core_names.size(); ++i)
       made->core[i].name = core_names[i];
+    made->shown[0].name = "position";
+    made->shown[1].name = "propensity";
     at = groups_.insert(at, std::move(made));
   }
   return last_ = at->get();
@@ -265,6 +267,13 @@ void profile::add(const wire::Record& rec) {
   add_time(to->core[event_time], rec.event_time());
   if (auto number = rec.value(); number && std::isfinite(*number))
     add_number(to->core[value], *number);
+  if (rec.shown())
+    for (auto* each : *rec.shown()) {
+      add_text(to->core[item], text_of(each->item()), true, false);
+      if (each->position() != 0)
+        add_number(to->shown[0], each->position());
+      add_number(to->shown[1], each->propensity());
+    }
   if (!rec.attributes())
     return;
   std::size_t hint = 0;
@@ -300,6 +309,8 @@ void profile::merge(const profile& other) {
     to->rows += from->rows;
     for (std::size_t i = 0; i < core_names.size(); ++i)
       to->core[i].merge(from->core[i]);
+    for (std::size_t i = 0; i < to->shown.size(); ++i)
+      to->shown[i].merge(from->shown[i]);
     for (auto& each : from->others)
       if (auto* column = other_of(*to, each.name, 0))
         column->merge(each);
@@ -326,6 +337,9 @@ std::string profile::save() const {
     out.whole(each->rows);
     for (auto& column : each->core)
       save_column(out, column);
+    if (each->kind == record_kind::slate)
+      for (auto& column : each->shown)
+        save_column(out, column);
     out.whole(each->others.size());
     for (auto& column : each->others)
       save_column(out, column);
@@ -359,12 +373,15 @@ expected<profile> profile::load(std::string_view bytes) {
   for (std::size_t i = 0; i < groups && in.ok(); ++i) {
     auto kind = in.octet();
     auto type = in.text();
-    auto* each = kind <= 2 ? to.group_of(static_cast<record_kind>(kind), type) : nullptr;
+    auto* each = kind <= 3 ? to.group_of(static_cast<record_kind>(kind), type) : nullptr;
     if (!each)
       return fail(ec::corrupt, "the stored profile names record kind {} or too many types", kind);
     each->rows = in.whole();
     for (auto& column : each->core)
       column = load_column(in);
+    if (each->kind == record_kind::slate)
+      for (auto& column : each->shown)
+        column = load_column(in);
     for (auto left = std::min(in.count_of(1), most_columns); left > 0 && in.ok(); --left)
       each->others.push_back(load_column(in));
   }

@@ -63,7 +63,9 @@ public:
     std::string type; ///< Events only.
     std::uint64_t rows = 0;
     std::array<column_profile, 6> core; ///< id, user, item, event_time, value, request_id.
-    std::vector<column_profile> others; ///< Context of events, attributes of users and items; sorted by name.
+    std::array<column_profile, 2> shown; ///< position and propensity of the items that slates show.
+    std::vector<column_profile>
+        others; ///< Context of events and slates, attributes of users and items; sorted by name.
   };
 
   void add(const wire::Record& rec);

@@ -235,6 +235,40 @@ TEST_CASE("a schema inferred from a profile accepts what was seen and refuses wh
   CHECK(unseen->lines[1].reason == "context.device 'watch' is not one of 'desk', 'phone'");
 }
 
+TEST_CASE("a profile of slates has what they show, is stored with it, and gives a schema that takes them") {
+  std::vector<record> records;
+  for (int i = 0; i < 50; ++i) {
+    record rec;
+    rec.kind = record_kind::slate;
+    rec.id = fmt::format("s{}", i);
+    rec.type = "impression";
+    rec.user = fmt::format("u{}", i % 7);
+    rec.event_time = *parse_rfc3339("2024-01-01T00:00:00Z");
+    rec.shown = {{"a", 1, 0.5}, {fmt::format("b{}", i), 2, 0.25}};
+    rec.attributes = {{"device", std::string{"phone"}}};
+    records.push_back(std::move(rec));
+  }
+  auto seen = profile_of(records);
+  auto loaded = profile::load(seen.save());
+  REQUIRE(loaded);
+  seen.merge(*loaded);
+
+  CHECK(column(seen, 0, "item").present == 200);
+  CHECK(seen.groups()[0]->shown[0].values->greatest == 2);
+  CHECK(seen.groups()[0]->shown[1].values->least == 0.25);
+  CHECK(to_table(seen).find("slate: 100 rows") != std::string::npos);
+  CHECK(to_table(seen).find("propensity") != std::string::npos);
+  auto schemas = parse_schemas(to_toml(infer_schemas(seen)), "inferred");
+  REQUIRE_MESSAGE(schemas, schemas.error().text);
+  CHECK(schemas->front().kind == record_kind::slate);
+  auto book = *rule_book::compile(*schemas);
+  CHECK(book.validate(batch_of(records), {"s", 0})->lines.empty());
+  records[0].shown[1].position = 9;
+  auto refused = book.validate(batch_of(records), {"s", 0});
+  REQUIRE(refused->lines.size() == 1);
+  CHECK(refused->lines[0].reason == "position 9 is above the maximum 2");
+}
+
 TEST_CASE("profile numbers equal those of DuckDB over MovieLens 100K") {
   auto* folder = std::getenv("TROUPE_DATA");
   auto data = std::filesystem::path{folder ? folder : TROUPE_DATA_STANDARD} / "ml-100k/u.data";

@@ -109,8 +109,11 @@ void each_column(const profile::group& in, Visit&& visit) {
   for (auto& column : in.core)
     if (column.present > 0)
       visit(column, column.name);
+  for (auto& column : in.shown)
+    if (column.present > 0)
+      visit(column, column.name);
   for (auto& column : in.others)
-    visit(column, (in.kind == record_kind::event ? "context." : "attributes.") + column.name);
+    visit(column, (is_entity(in.kind) ? "attributes." : "context.") + column.name);
 }
 
 /// JSON with numbers as people write them; `depth` below zero: on one line.

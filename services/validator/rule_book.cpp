@@ -3,6 +3,8 @@
 #include "services/validator/compiled_schema.hpp"
 #include "services/validator/unique_claims.hpp"
 
+#include "common/event/slate.hpp"
+
 #include <re2/re2.h>
 #include <simdjson.h>
 
@@ -60,14 +62,18 @@ public:
   // batch.
   void hold_against_log(const wire::Record& rec) {
     auto kind = rec.kind();
-    bool event = kind == wire::RecordKind::event;
-    if (kind > wire::RecordKind::item)
+    bool event = kind == wire::RecordKind::event, slate = kind == wire::RecordKind::slate;
+    if (kind > wire::RecordKind::slate)
       return refuse("record", "kind",
-                    fmt::format("kind {} is none of event, user and item", static_cast<int>(kind)));
+                    fmt::format("kind {} is none of event, slate, user and item", static_cast<int>(kind)));
     hold_text("id", rec.id(), max_id, true);
-    hold_text("type", rec.type(), max_name, event);
+    hold_text("type", rec.type(), max_name, event || slate);
     hold_text("user", rec.user(), max_name, kind != wire::RecordKind::item);
-    hold_text("item", rec.item(), max_name, kind != wire::RecordKind::user);
+    hold_text("item", rec.item(), max_name, event || kind == wire::RecordKind::item);
+    if (slate)
+      hold_slate(rec);
+    else if (rec.shown() && rec.shown()->size() > 0)
+      refuse("record", "shown", "shown belongs to slates");
     hold_text("request_id", rec.request_id(), max_name, false);
     if (auto value = rec.value(); value && !std::isfinite(*value))
       refuse("record", "value", "value is not a finite number");
@@ -93,10 +99,14 @@ public:
                     std::span<std::uint64_t> nulls) {
     collect(by, rec, cells);
     for (auto& field : by.fields)
-      if (field->declared)
+      if (field->declared && !field->shown)
         hold_field(*field, cells[field->slot], nulls);
     for (auto& each : by.compares)
-      hold_compare(by, each, cells);
+      if (!each.shown)
+        hold_compare(by, each, cells);
+    if (by.holds_shown && rec.shown())
+      for (auto* each : *rec.shown())
+        hold_shown(by, *each, cells, nulls);
   }
 
   void begin(std::uint32_t row) noexcept {
@@ -130,6 +140,47 @@ private:
     } else if (holds_control(view)) {
       refuse("record", field, fmt::format("{} holds a control character (a line end, a tab...)", field));
     }
+  }
+
+  void hold_slate(const wire::Record& rec) {
+    if (text_of(rec.type()) != impression_type || (rec.item() && rec.item()->size() > 0) || rec.value())
+      refuse("record", "type", "a slate has the type impression, and neither item nor value");
+    auto count = rec.shown() ? rec.shown()->size() : 0;
+    if (count == 0 || count > max_shown)
+      return refuse("record", "shown", fmt::format("shown has {} items, not 1 to {}", count, max_shown));
+    places_.clear();
+    for (auto* each : *rec.shown()) {
+      hold_text("shown.item", each->item(), max_name, true);
+      if (!(each->propensity() > 0 && each->propensity() <= 1))
+        refuse("record", "shown.propensity",
+               fmt::format("shown.propensity {} is not above 0 and up to 1", each->propensity()));
+      if (each->position() != 0)
+        places_.push_back(each->position());
+    }
+    std::ranges::sort(places_);
+    if (auto twice = std::ranges::adjacent_find(places_); twice != places_.end())
+      refuse("record", "shown.position", fmt::format("shown has position {} twice", *twice));
+  }
+
+  /// Rules about what a slate shows hold for each of its items.
+  void hold_shown(const compiled_schema& by, const wire::ShownItem& from, std::span<cell> cells,
+                  std::span<std::uint64_t> nulls) {
+    for (auto& field : by.fields) {
+      if (!field->shown)
+        continue;
+      auto& to = cells[field->slot] = cell{};
+      if (field->rule.name == "item")
+        set_text(to, from.item());
+      else if (field->rule.name == "propensity" || from.position() != 0) {
+        to.kind = cell::holds::number;
+        to.number = field->rule.name == "position" ? from.position() : from.propensity();
+      }
+      if (field->declared)
+        hold_field(*field, to, nulls);
+    }
+    for (auto& each : by.compares)
+      if (each.shown)
+        hold_compare(by, each, cells);
   }
 
   template <class Attributes>
@@ -371,6 +422,7 @@ private:
   validation& out_;
   batch_place place_;
   unique_claims claims_;
+  std::vector<std::uint32_t> places_;
   std::uint32_t row_ = 0;
   bool good_ = true;
 };

@@ -125,6 +125,51 @@ TEST_CASE("when an item expires and when it was created are times to a schema, t
         "type: attributes.created 'the seventies' is not a time in RFC 3339");
 }
 
+TEST_CASE("rules about item, position and propensity hold for each item that a slate shows") {
+  auto page = [](std::vector<shown_item> shown, std::vector<attribute> context = {}) {
+    record rec;
+    rec.kind = record_kind::slate;
+    rec.id = "s";
+    rec.type = "impression";
+    rec.user = "7";
+    rec.event_time = *parse_rfc3339("2020-05-01T10:00:00Z");
+    rec.shown = std::move(shown);
+    rec.attributes = std::move(context);
+    return rec;
+  };
+  std::string rules = "[[schema]]\nkind = \"slate\"\nclosed = true\n"
+                      "[[schema.field]]\nname = \"item\"\npattern = \"[a-z]+\"\n"
+                      "[[schema.field]]\nname = \"position\"\nrequired = true\nmax = 3\n"
+                      "[[schema.field]]\nname = \"context.device\"\nrequired = true\n"
+                      "[[schema.compare]]\nleft = \"propensity\"\nop = \"<=\"\nright = \"context.most\"\n"
+                      "[[schema.field]]\nname = \"context.most\"\ntype = \"number\"\n";
+  std::vector<attribute> phone{{"device", std::string{"phone"}}};
+
+  CHECK(line_of(rules, page({{"a", 1, 0.5}, {"b", 2, 1}}, phone)) == "");
+  CHECK(line_of(rules, page({{"a", 1, 0.5}, {"b2", 2, 1}}, phone)) ==
+        "pattern: item 'b2' does not match [a-z]+");
+  CHECK(line_of(rules, page({{"a", 1, 0.5}, {"b", 4, 1}}, phone)) ==
+        "range: position 4 is above the maximum 3");
+  CHECK(line_of(rules, page({{"a", 1, 0.5}, {"b", 0, 1}}, phone)) == "required: position is missing");
+  CHECK(line_of(rules, page({{"a", 1, 0.5}, {"b", 2, 1}})) == "required: context.device is missing");
+  CHECK(line_of(rules, page({{"a", 1, 0.5}, {"b", 2, 1}}, {{"device", std::string{"p"}}, {"most", 0.75}})) ==
+        "compare: propensity 1 is not <= context.most 0.75");
+  CHECK(line_of(rules, page({{"a", 1, 1}}, {{"device", std::string{"p"}}, {"x", 1.0}})) ==
+        "unknown: attribute x is not in the closed schema slate");
+  CHECK(line_of(rules, rating(1)) == ""); // Of another kind.
+
+  CHECK(line_of("[[schema]]\nkind = \"user\"\n", page({})) == "record: shown has 0 items, not 1 to 1000");
+  CHECK(line_of(rules, page({{"a", 1, 1}, {"b", 1, 1}}, phone)) == "record: shown has position 1 twice");
+  CHECK(line_of(rules, page({{"a", 1, 0}}, phone)) ==
+        "record: shown.propensity 0 is not above 0 and up to 1");
+  auto other = page({{"a", 1, 1}}, phone);
+  other.type = "click";
+  CHECK(line_of(rules, other).starts_with("record: a slate has the type impression"));
+  for (auto* wrong : {"name = \"item\"\nunique = true", "name = \"position\"\nmax_null_rate = 0.1"})
+    CHECK(!parse_schemas(fmt::format("[[schema]]\nkind = \"slate\"\n[[schema.field]]\n{}\n", wrong), "t"));
+  CHECK(!parse_schemas("[[schema]]\nkind = \"event\"\n[[schema.field]]\nname = \"position\"\n", "t"));
+}
+
 TEST_CASE("lengths count characters of texts and words of lists") {
   auto text = fields("name = \"context.x\"\ntype = \"text\"\nmin_length = 2\nmax_length = 3");
   auto list = fields("name = \"context.x\"\ntype = \"list\"\nmax_length = 1");

@@ -85,23 +85,20 @@ expected<timestamp> to_time(const toml::node& node, const std::string& where) {
   return *at;
 }
 
-bool known_field(std::string_view name) noexcept {
-  return !attribute_of(name).empty() ||
-         std::find(core_fields.begin(), core_fields.end(), name) != core_fields.end();
-}
-
-expected<void> check_name(const reading& in, std::string_view name) {
-  if (known_field(name))
+expected<void> check_name(const reading& in, record_kind kind, std::string_view name) {
+  if (!attribute_of(name).empty() || is_of_shown(kind, name) ||
+      std::find(core_fields.begin(), core_fields.end(), name) != core_fields.end())
     return {};
   return fail(ec::invalid_argument,
-              "{}: {} names '{}', which is no field; fields are {}, context.X and attributes.X", in.at(),
-              in.what, name, fmt::join(core_fields, ", "));
+              "{}: {} names '{}', which is no field; fields are {}, {}context.X and attributes.X", in.at(),
+              in.what, name, fmt::join(core_fields, ", "),
+              kind == record_kind::slate ? "position, propensity, " : "");
 }
 
 field_type natural_type(std::string_view name) noexcept {
   if (name == "event_time")
     return field_type::time;
-  if (name == "value")
+  if (name == "value" || name == "position" || name == "propensity")
     return field_type::number;
   return attribute_of(name).empty() ? field_type::text : field_type::any;
 }
@@ -179,14 +176,15 @@ expected<void> read_set(const reading& in, field_rule& to) {
   return {};
 }
 
-expected<field_rule> read_field(std::string_view origin, const toml::table& table, std::string_view owner) {
+expected<field_rule> read_field(std::string_view origin, const toml::table& table, record_kind kind,
+                                std::string_view owner) {
   reading in{origin, table, fmt::format("[[schema.field]] of {}", owner)};
   TROUPE_CHECK(in.allow({"name", "type", "required", "min", "max", "min_length", "max_length", "one_of",
                          "pattern", "unique", "max_null_rate"}));
   TROUPE_TRY(name, in.find<std::string>("name", "a text"));
   if (!name)
     return fail(ec::invalid_argument, "{}: {} has no name", in.at(), in.what);
-  TROUPE_CHECK(check_name(in, *name));
+  TROUPE_CHECK(check_name(in, kind, *name));
   in.what = fmt::format("field {}", *name);
   field_rule to;
   to.name = *name;
@@ -217,10 +215,14 @@ expected<field_rule> read_field(std::string_view origin, const toml::table& tabl
   if (null_rate && (*null_rate < 0 || *null_rate > 1))
     return fail(ec::invalid_argument, "{}: max_null_rate of {} is {}, it must lie in 0..1", in.at(), in.what,
                 *null_rate);
+  if ((to.unique || null_rate) && is_of_shown(kind, to.name))
+    return fail(ec::invalid_argument,
+                "{}: unique and max_null_rate are of records; {} of a slate is one of each item shown",
+                in.at(), to.name);
   return to;
 }
 
-expected<compare_rule> read_compare(std::string_view origin, const toml::table& table,
+expected<compare_rule> read_compare(std::string_view origin, const toml::table& table, record_kind kind,
                                     std::string_view owner) {
   reading in{origin, table, fmt::format("[[schema.compare]] of {}", owner)};
   TROUPE_CHECK(in.allow({"left", "op", "right", "constant"}));
@@ -231,7 +233,7 @@ expected<compare_rule> read_compare(std::string_view origin, const toml::table& 
   if (!left || !op || right.has_value() == (constant != nullptr))
     return fail(ec::invalid_argument,
                 "{}: {} needs left, op, and one of right (a field) and constant (a value)", in.at(), in.what);
-  TROUPE_CHECK(check_name(in, *left));
+  TROUPE_CHECK(check_name(in, kind, *left));
   compare_rule to;
   to.left = *left;
   auto at = std::find(op_names.begin(), op_names.end(), *op);
@@ -240,7 +242,7 @@ expected<compare_rule> read_compare(std::string_view origin, const toml::table& 
                 fmt::join(op_names, " "));
   to.op = static_cast<compare_op>(at - op_names.begin());
   if (right) {
-    TROUPE_CHECK(check_name(in, *right));
+    TROUPE_CHECK(check_name(in, kind, *right));
     to.right = compare_rule::field{*right};
   } else if (constant->is_number()) {
     to.right = *constant->value<double>();
@@ -304,12 +306,14 @@ expected<void> read_tables(const reading& in, std::string_view key, Into& into, 
 expected<schema> read_schema(std::string_view origin, const toml::table& table) {
   reading in{origin, table, "[[schema]]"};
   TROUPE_CHECK(in.allow({"name", "kind", "type", "closed", "max_ahead", "field", "compare"}));
-  TROUPE_TRY(kind, in.find<std::string>("kind", "event, user or item"));
+  TROUPE_TRY(kind, in.find<std::string>("kind", "event, slate, user or item"));
   schema to;
-  if (!kind || (*kind != "event" && *kind != "user" && *kind != "item"))
-    return fail(ec::invalid_argument, "{}: kind of [[schema]] must be \"event\", \"user\" or \"item\"",
-                in.at());
-  to.kind = *kind == "event" ? record_kind::event : *kind == "user" ? record_kind::user : record_kind::item;
+  constexpr std::array kinds{record_kind::event, record_kind::slate, record_kind::user, record_kind::item};
+  auto named = std::ranges::find(kinds, kind.value_or(""), [](auto each) { return to_string(each); });
+  if (named == kinds.end())
+    return fail(ec::invalid_argument,
+                "{}: kind of [[schema]] must be \"event\", \"slate\", \"user\" or \"item\"", in.at());
+  to.kind = *named;
   TROUPE_TRY(type, in.find<std::string>("type", "a text"));
   to.type = type;
   if (type && to.kind != record_kind::event)
@@ -326,10 +330,10 @@ expected<schema> read_schema(std::string_view origin, const toml::table& table) 
       return fail(ec::invalid_argument, "{}: max_ahead of {}: {}", in.at(), in.what, span.error().text);
     to.max_ahead = *span;
   }
-  TROUPE_CHECK(
-      read_tables(in, "field", to.fields, [&](auto& each) { return read_field(origin, each, to.name); }));
+  TROUPE_CHECK(read_tables(in, "field", to.fields,
+                           [&](auto& each) { return read_field(origin, each, to.kind, to.name); }));
   TROUPE_CHECK(read_tables(in, "compare", to.compares,
-                           [&](auto& each) { return read_compare(origin, each, to.name); }));
+                           [&](auto& each) { return read_compare(origin, each, to.kind, to.name); }));
   for (std::size_t i = 0; i < to.fields.size(); ++i)
     for (std::size_t k = 0; k < i; ++k)
       if (auto& a = to.fields[i].name;
@@ -356,6 +360,10 @@ std::string_view attribute_of(std::string_view field) noexcept {
     if (field.size() > prefix.size() && field.substr(0, prefix.size()) == prefix)
       return field.substr(prefix.size());
   return {};
+}
+
+bool is_of_shown(record_kind kind, std::string_view field) noexcept {
+  return kind == record_kind::slate && (field == "item" || field == "position" || field == "propensity");
 }
 
 expected<std::vector<schema>> parse_schemas(std::string_view text, std::string_view origin) {

@@ -78,4 +78,7 @@ std::string to_toml(const std::vector<schema>& schemas);
 /// The name of an attribute field without its prefix; empty for a field of the record itself.
 std::string_view attribute_of(std::string_view field) noexcept;
 
+/// Whether a field is one of each item that a slate shows: item, position and propensity of its schema.
+bool is_of_shown(record_kind kind, std::string_view field) noexcept;
+
 } // namespace troupe::validator

@@ -39,7 +39,7 @@ TEST_CASE("what cannot be meant is an error that says why") {
   CHECK(error_of("") == "s.toml: holds no [[schema]]");
   CHECK(error_of("[[schema]\n").starts_with("s.toml:1: "));
   CHECK(error_of("[[schema]]\nkind = \"row\"\n") ==
-        "s.toml:1: kind of [[schema]] must be \"event\", \"user\" or \"item\"");
+        "s.toml:1: kind of [[schema]] must be \"event\", \"slate\", \"user\" or \"item\"");
   CHECK(error_of("[[schema]]\nkind = \"user\"\ntype = \"x\"\n") ==
         "s.toml:1: only events have a type, users have none");
   CHECK(error_of("[[schema]]\nkind = \"user\"\n[[schema]]\nkind = \"user\"\n") ==

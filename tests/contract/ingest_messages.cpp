@@ -13,6 +13,16 @@ void add_ingest(std::vector<message>& all) {
                    return opened && opened->partition() == 7 && opened->base_offset() == 42 &&
                           opened->size() == 1 && to_record((*opened)[0]) == sample();
                  }});
+  all.push_back({"batch_slate.v1.bin",
+                 [] {
+                   std::vector<record> records{sample_slate(), sample()};
+                   return encode_batch(records, 7, 42);
+                 },
+                 [](byte_view bytes) {
+                   auto opened = batch::open(chunk::copy(bytes));
+                   return opened && opened->size() == 2 && to_record((*opened)[0]) == sample_slate() &&
+                          to_record((*opened)[1]) == sample();
+                 }});
   all.push_back(table<wire::UploadPut>(
       "upload_put", id,
       [](builder& out) {

@@ -21,6 +21,17 @@ record sample() {
   return rec;
 }
 
+record sample_slate() {
+  auto rec = sample();
+  rec.kind = record_kind::slate;
+  rec.id = "slate:r1";
+  rec.type = "impression";
+  rec.item.clear();
+  rec.value.reset();
+  rec.shown = {{"i1", 1, 0.25}, {"i2", 2, 1}};
+  return rec;
+}
+
 chunk sample_batch() {
   std::vector<record> records{sample()};
   return encode_batch(records, 7, 42);

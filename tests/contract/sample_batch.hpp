@@ -10,7 +10,10 @@ namespace troupe::contract {
 /// A record with every field set.
 record sample();
 
-/// That record alone, in a batch of partition 7 at offset 42.
+/// A slate with every field set.
+record sample_slate();
+
+/// The sample alone, in a batch of partition 7 at offset 42.
 chunk sample_batch();
 
 /// The same bytes, as messages hold a batch.

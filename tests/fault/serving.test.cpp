@@ -196,22 +196,30 @@ void put_into_production(const fleet& services, const std::string& name) {
   REQUIRE_MESSAGE(done.code == 0, done.out, done.err);
 }
 
-/// How often each id is in the log.
-std::map<std::string, int> read_log(const fleet& services) {
-  std::map<std::string, int> all;
-  for (auto& line : log_lines(services))
-    ++all[std::string{boost::json::parse(line).at("id").as_string()}];
+/// What the log holds under an id.
+struct logged {
+  int times = 0;
+  std::size_t shown = 0; ///< Items, of a slate.
+};
+
+std::map<std::string, logged> read_log(const fleet& services) {
+  std::map<std::string, logged> all;
+  for (auto& line : log_lines(services)) {
+    auto row = boost::json::parse(line);
+    auto& to = all[std::string{row.at("id").as_string()}];
+    ++to.times;
+    if (auto* shown = row.as_object().if_contains("shown"))
+      to.shown = shown->as_array().size();
+  }
   return all;
 }
 
-/// Acknowledged events and the impressions of every answer are in the log, each once.
+/// Acknowledged events and the slate of every answer are in the log, each once.
 void check_log(const fleet& services, story& seen) {
-  std::map<std::string, int> log;
+  std::map<std::string, logged> log;
   auto shown = [&](const std::string& request) {
-    std::size_t found = 0;
-    while (log.contains("imp:" + request + ":" + std::to_string(found + 1)))
-      ++found;
-    return found;
+    auto found = log.find("slate:" + request);
+    return found == log.end() ? 0 : found->second.shown;
   };
   std::size_t missing = 0;
   wait_until(
@@ -223,16 +231,16 @@ void check_log(const fleet& services, story& seen) {
         return missing == 0;
       },
       30s);
-  std::size_t lost = 0, twice = 0, impressions = 0;
+  std::size_t lost = 0, twice = 0, slates = 0;
   for (auto& id : seen.acknowledged)
     lost += !log.contains(id);
-  for (auto& [id, count] : log) {
-    twice += count != 1;
-    impressions += id.starts_with("imp:");
+  for (auto& [id, there] : log) {
+    twice += there.times != 1;
+    slates += id.starts_with("slate:");
   }
   say(std::to_string(seen.acknowledged.size()) + " acknowledged events, " + std::to_string(lost) + " lost; " +
       std::to_string(seen.impressions.size()) + " answers, " + std::to_string(missing) +
-      " whose impressions are not all there; " + std::to_string(impressions) + " impressions and " +
+      " whose slates are not there whole; " + std::to_string(slates) + " slates and " +
       std::to_string(log.size()) + " records in the log, " + std::to_string(twice) + " of them twice");
   CHECK(lost == 0);
   CHECK(missing == 0);

@@ -3,6 +3,7 @@
 #include "services/feature_store/operators/operator.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/event/slate.hpp"
 
 #include <boost/json/serialize.hpp>
 
@@ -21,6 +22,17 @@ const wire::Attribute* find(const feature_event& from, std::string_view name) {
     if (troupe::text_of(each->name()) == name)
       return each;
   return nullptr;
+}
+
+/// What the context of an impression says beside its attributes: the place of its item in the slate.
+std::optional<double> shown_number(const feature_event& from, std::string_view name) {
+  if (!from.shown)
+    return std::nullopt;
+  if (name == shown_attribute::propensity)
+    return from.shown->propensity();
+  if (name == shown_attribute::position && from.shown->position() != 0)
+    return from.shown->position();
+  return std::nullopt;
 }
 
 std::string_view plain_text(const feature_event& from, field::part part) {
@@ -44,7 +56,8 @@ std::string number_text(double number) {
 
 feature_event feature_event_of(const wire::Record& rec, std::uint32_t partition, std::uint64_t offset) {
   feature_event out;
-  out.kind = static_cast<record_kind>(rec.kind());
+  bool slate = rec.kind() == wire::RecordKind::slate;
+  out.kind = slate ? record_kind::event : static_cast<record_kind>(rec.kind());
   out.type = troupe::text_of(rec.type());
   out.user = troupe::text_of(rec.user());
   out.item = troupe::text_of(rec.item());
@@ -76,6 +89,8 @@ std::optional<double> number_of(const feature_event& from, const field& what) {
     return from.value;
   std::string_view text;
   if (what.of == field::part::context) {
+    if (auto number = shown_number(from, what.name))
+      return number;
     auto* each = find(from, what.name);
     if (!each)
       return std::nullopt;
@@ -104,6 +119,8 @@ std::optional<std::string> text_of(const feature_event& from, const field& what)
       return std::nullopt;
     return std::string{text};
   }
+  if (auto number = shown_number(from, what.name))
+    return number_text(*number);
   auto* each = find(from, what.name);
   if (!each)
     return std::nullopt;

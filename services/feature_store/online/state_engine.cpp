@@ -217,9 +217,8 @@ expected<void> state_engine::apply(std::span<const std::uint32_t> views, const b
   }
   auto newest = watermark_.load();
   std::uint64_t used = 0;
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    auto each = feature_event_of(records[i], partition, base + i);
-    bool taken = false;
+  bool taken = false;
+  auto take = [&](const feature_event& each) -> expected<void> {
     for (std::size_t v = 0; v < views.size(); ++v) {
       if (each.offset < from[v])
         continue;
@@ -229,9 +228,14 @@ expected<void> state_engine::apply(std::span<const std::uint32_t> views, const b
       TROUPE_CHECK(apply_to(views[v], id, each));
       taken = true;
     }
-    used += taken;
     if (each.kind == record_kind::event)
       newest = std::max(newest, each.event_time);
+    return {};
+  };
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    taken = false;
+    TROUPE_CHECK(each_feature_event(records[i], partition, base + i, take));
+    used += taken;
   }
   watermark_ = newest;
   records_ += used;

@@ -93,7 +93,7 @@ void kept_values_operator::encode(const feature_definition&, const slot& from, s
   for (auto& each : from.more->values) {
     out.signed_whole(base - each.key.time);
     if (as == form::stored) {
-      out.whole(each.key.partition);
+      out.whole(each.key.partition | std::uint64_t{each.key.index} << 32); // States of before have no slates.
       out.whole(each.key.offset);
       if (of_entity())
         out.whole(each.since);
@@ -125,7 +125,9 @@ bool kept_values_operator::decode(const feature_definition& def, slot& into, std
   for (std::uint64_t i = 0; i < size && in.ok(); ++i) {
     kept_value each;
     each.key.time = base - in.signed_whole();
-    each.key.partition = static_cast<std::uint32_t>(in.whole());
+    auto place = in.whole();
+    each.key.partition = static_cast<std::uint32_t>(place);
+    each.key.index = static_cast<std::uint32_t>(place >> 32);
     each.key.offset = in.whole();
     if (of_entity())
       each.since = in.whole();

@@ -22,21 +22,27 @@ replay_rows::replay_rows(const training_spec& spec, const std::vector<feature_vi
 }
 
 expected<void> replay_rows::add(const wire::Record& rec, std::uint32_t partition, std::uint64_t offset) {
-  auto from = feature_event_of(rec, partition, offset);
+  return each_feature_event(rec, partition, offset, [this](auto& each) { return add(each); });
+}
+
+expected<void> replay_rows::add(const feature_event& from) {
+  replay_place at{from.event_time, 1, from.event_time, from.partition, static_cast<std::int64_t>(from.offset),
+                  from.index};
   if (std::any_of(views_.begin(), views_.end(), [&](auto& view) { return !entity_of(view, from).empty(); })) {
     auto visible = from.event_time + (spec_.boundary == boundary::before ? 1 : 0);
     if (spec_.knowledge == knowledge::ingest_time)
       visible = std::max(visible, from.ingest_time);
-    TROUPE_CHECK(
-        put({visible, 0, from.event_time, partition, static_cast<std::int64_t>(offset)}, encode(from, true)));
+    auto seen = at;
+    seen.visible = visible;
+    seen.label = 0;
+    TROUPE_CHECK(put(seen, encode(from, true)));
   }
   bool label = spec_.entity_rows.empty() && from.kind == record_kind::event &&
                from.type == spec_.label_event &&
                std::all_of(spec_.label_where.begin(), spec_.label_where.end(),
                            [&](auto& rule) { return holds(from, rule); });
   if (label)
-    TROUPE_CHECK(put({from.event_time, 1, from.event_time, partition, static_cast<std::int64_t>(offset)},
-                     encode(from, false)));
+    TROUPE_CHECK(put(at, encode(from, false)));
   return {};
 }
 
@@ -55,7 +61,7 @@ expected<void> replay_rows::add_entity_rows() {
     auto at = micros_of(row.at);
     builder_.Finish(wire::CreateRecord(builder_, wire::RecordKind::event, id, 0, user, item, at, 0,
                                        flatbuffers::nullopt, 0, list));
-    return put({at, 1, at, 0, static_cast<std::int64_t>(row.number - 1)}, bytes());
+    return put({at, 1, at, 0, static_cast<std::int64_t>(row.number - 1), 0}, bytes());
   });
 }
 
@@ -82,12 +88,18 @@ std::string_view replay_rows::encode(const feature_event& from, bool attributes)
     }
     list = builder_.CreateVector(parts);
   }
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::ShownItem>>> shown;
+  if (attributes && from.shown && (wanted_.contains("position") || wanted_.contains("propensity"))) {
+    auto one =
+        wire::CreateShownItem(builder_, string(from.item), from.shown->position(), from.shown->propensity());
+    shown = builder_.CreateVector(&one, 1);
+  }
   auto id = builder_.CreateString("r");
   auto type = string(from.type), user = string(from.user), item = string(from.item);
   builder_.Finish(wire::CreateRecord(
       builder_, static_cast<wire::RecordKind>(from.kind), id, type, user, item, from.event_time,
       from.ingest_time, from.value ? flatbuffers::Optional<double>{*from.value} : flatbuffers::nullopt, 0,
-      list, from.replaces));
+      list, from.replaces, shown));
   return bytes();
 }
 
@@ -100,7 +112,13 @@ std::string_view replay_rows::bytes() const {
 }
 
 expected<void> replay_rows::put(const replay_place& at, std::string_view payload) {
-  rows_.add(at.visible).add(at.label).add(at.time).add(at.partition).add(at.offset).add(payload);
+  rows_.add(at.visible)
+      .add(at.label)
+      .add(at.time)
+      .add(at.partition)
+      .add(at.offset)
+      .add(at.index)
+      .add(payload);
   return rows_.end_row();
 }
 

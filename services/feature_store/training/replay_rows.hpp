@@ -22,17 +22,19 @@ struct replay_place {
   std::int64_t time = 0;    ///< Event time.
   std::int64_t partition = 0;
   std::int64_t offset = 0; ///< Of a row of entity_rows: its number, from 0.
+  std::int64_t index = 0;  ///< Of an item of a slate: which, from 0.
 };
 
 /// Writes what a training set is replayed from: the records that its views take and its labels, each at its
-/// place, into a table (visible, label, time, part, off BIGINT, payload BLOB) that is sorted when it is read.
-/// A payload is a record of the wire with the attributes that the views read; memory is one record. Not
+/// place, into a table (visible, label, time, part, off, idx BIGINT, payload BLOB) that is sorted when it is
+/// read. A payload is a record of the wire with the attributes that the views read; memory is one record. Not
 /// thread-safe. `spec` and `views` outlive it.
 class replay_rows {
 public:
   replay_rows(const training_spec& spec, const std::vector<feature_view>& views, table::appender rows);
 
-  /// A record of the log: a row for the views that take it, and one more where it is a label.
+  /// A record of the log: a row for the views that take it, and one more where it is a label; of a slate for
+  /// each of its items.
   expected<void> add(const wire::Record& rec, std::uint32_t partition, std::uint64_t offset);
 
   /// Labels from the file that the specification names as its entity_rows, as `read_entity_rows` reads it;
@@ -42,6 +44,7 @@ public:
   expected<void> finish() { return rows_.flush(); }
 
 private:
+  expected<void> add(const feature_event& from);
   std::string_view encode(const feature_event& from, bool attributes);
   flatbuffers::Offset<flatbuffers::String> string(std::string_view text);
   std::string_view bytes() const;

@@ -23,6 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
+/// Of the table that a build sorts: a build that is resumed begins again where it has another one.
+constexpr std::uint64_t rows_format = 2;
+
 /// Manifests are read by people: one key a line.
 std::string pretty(const json::object& from) {
   std::string out = "{\n";
@@ -120,7 +123,13 @@ private:
                     spec_.name, out_.string(), work_.string());
       for (auto& each : known->at("offsets").as_array())
         ends_.push_back(each.to_number<std::uint64_t>());
-      return {};
+      if (whole_or(*known, "rows", 1) == rows_format)
+        return {};
+      // What another version has collected is collected again, up to the same offsets.
+      std::error_code code;
+      fs::remove_all(work_, code);
+      fs::create_directories(work_, code);
+      return write_plan();
     }
     TROUPE_TRY(ends, log_.ends());
     ends_ = ends;
@@ -135,8 +144,14 @@ private:
         ends_[p] = spec_.offsets[p];
       }
     }
-    json::object fresh{{"identity", identity_}, {"offsets", json::array(ends_.begin(), ends_.end())}};
-    return write_file_atomically(file, as_bytes(json::serialize(fresh)));
+    return write_plan();
+  }
+
+  expected<void> write_plan() const {
+    json::object fresh{{"identity", identity_},
+                       {"rows", rows_format},
+                       {"offsets", json::array(ends_.begin(), ends_.end())}};
+    return write_file_atomically(work_ / "plan.json", as_bytes(json::serialize(fresh)));
   }
 
   expected<void> tell(const char* stage) {
@@ -170,7 +185,7 @@ private:
       fs::remove(work_ / name, code);
     TROUPE_CHECK(open_sort());
     TROUPE_CHECK(db_->run("CREATE TABLE rows(visible BIGINT, label BIGINT, time BIGINT, part BIGINT, off "
-                          "BIGINT, payload BLOB)"));
+                          "BIGINT, idx BIGINT, payload BLOB)"));
     TROUPE_TRY(rows, db_->append_to("rows"));
     replay_rows into{spec_, views_, std::move(rows)};
     if (!spec_.entity_rows.empty())
@@ -219,16 +234,16 @@ private:
       std::vector<std::int64_t> key;
       for (auto& each : at.at("key").as_array())
         key.push_back(each.to_number<std::int64_t>());
-      if (key.size() == 5)
-        after = fmt::format("WHERE visible >= {} AND (visible, label, time, part, off) > ({})", key[0],
+      if (key.size() == 6)
+        after = fmt::format("WHERE visible >= {} AND (visible, label, time, part, off, idx) > ({})", key[0],
                             fmt::join(key, ", "));
     }
     TROUPE_TRY(total, db_->integer("SELECT count(*) FROM rows"));
     progress_.records_total = static_cast<std::uint64_t>(total.value_or(0));
     progress_.records_done = replayed_;
     TROUPE_CHECK(tell("sorting"));
-    TROUPE_TRY(sorted, db_->query("SELECT visible, label, time, part, off, payload FROM rows " + after +
-                                  " ORDER BY visible, label, time, part, off"));
+    TROUPE_TRY(sorted, db_->query("SELECT visible, label, time, part, off, idx, payload FROM rows " + after +
+                                  " ORDER BY visible, label, time, part, off, idx"));
     std::string payload(1024, '\0'); // on the heap, so that it is aligned as FlatBuffers need it
     for (;;) {
       TROUPE_TRY(more, sorted.next());
@@ -236,26 +251,29 @@ private:
         break;
       auto *visible = sorted.column(0).data<std::int64_t>(), *label = sorted.column(1).data<std::int64_t>(),
            *time = sorted.column(2).data<std::int64_t>(), *part = sorted.column(3).data<std::int64_t>(),
-           *off = sorted.column(4).data<std::int64_t>();
+           *off = sorted.column(4).data<std::int64_t>(), *index = sorted.column(5).data<std::int64_t>();
       for (std::uint64_t row = 0; row < sorted.rows(); ++row) {
-        payload.assign(sorted.column(5).text(row));
+        payload.assign(sorted.column(6).text(row));
         auto from =
             feature_event_of(*flatbuffers::GetRoot<wire::Record>(payload.data()),
                              static_cast<std::uint32_t>(part[row]), static_cast<std::uint64_t>(off[row]));
+        from.index = static_cast<std::uint32_t>(index[row]);
+        if (auto* shown = flatbuffers::GetRoot<wire::Record>(payload.data())->shown())
+          from.shown = shown->Get(0);
         ++replayed_;
         if (label[row])
           TROUPE_CHECK(write_row(from));
         else
           TROUPE_CHECK(engine_->apply(from));
         if (part_rows_ >= spec_.rows_per_part || engine_->changed() >= options_.flush_states)
-          TROUPE_CHECK(seal({visible[row], label[row], time[row], part[row], off[row]}));
+          TROUPE_CHECK(seal({visible[row], label[row], time[row], part[row], off[row], index[row]}));
       }
       progress_.records_done = replayed_;
       TROUPE_CHECK(tell("replaying"));
     }
     if (writer_ || parts_.empty()) {
       TROUPE_CHECK(open_part());
-      TROUPE_CHECK(seal({std::numeric_limits<std::int64_t>::max(), 1, 0, 0, 0}));
+      TROUPE_CHECK(seal({std::numeric_limits<std::int64_t>::max(), 1, 0, 0, 0, 0}));
     }
     return tell("writing");
   }
@@ -361,7 +379,7 @@ private:
                           {"unmatched", unmatched_},
                           {"first_unmatched", first_unmatched_},
                           {"replayed", replayed_},
-                          {"key", {at.visible, at.label, at.time, at.partition, at.offset}},
+                          {"key", {at.visible, at.label, at.time, at.partition, at.offset, at.index}},
                           {"parts", parts_json()}};
     std::pair<std::string, std::string> extra{"position", json::serialize(position)};
     return engine_->flush({&extra, 1});

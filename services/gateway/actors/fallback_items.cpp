@@ -3,7 +3,7 @@
 #include "services/feature_store/client/feature_client.hpp"
 #include "services/gateway/http/consistency_token.hpp"
 
-#include "common/event/impression.hpp"
+#include "common/event/slate.hpp"
 #include "common/log/log.hpp"
 
 #include <caf/actor_system.hpp>

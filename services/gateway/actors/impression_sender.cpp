@@ -26,10 +26,10 @@ constexpr std::chrono::milliseconds first_pause{50}, longest_pause{2'000};
 outbox_page_ptr read_page(impression_outbox& from) {
   auto made = std::make_shared<outbox_page>();
   made->rows = from.next(most_at_once);
-  if (made->rows.records.empty())
+  auto& held = made->rows.records;
+  if (held.empty())
     return made;
-  flatbuffers::FlatBufferBuilder out;
-  auto held = encode_batch(std::span<const record>{made->rows.records});
+  flatbuffers::FlatBufferBuilder out{held.size() + 128};
   auto source = out.CreateString("gateway");
   auto batch = out.CreateVector(reinterpret_cast<const std::uint8_t*>(held.data()), held.size());
   out.Finish(wire::CreateAppend(out, source, batch), "TRPI");
@@ -100,15 +100,15 @@ private:
     auto refused = refused_rows(got);
     // Only what can never be right is given up: a key that is missing, a bug, a newer log may be put right.
     if (!refused && refused.error().code != ec::invalid_argument && refused.error().code != ec::conflict) {
-      log::warn("impressions-wait", "gateway keeps the impressions of {} answers: {}",
+      log::warn("slates-wait", "gateway keeps the slates of {} answers: {}",
                 deps_->outbox->counters().waiting, render(refused.error()));
       return later();
     }
     pause_ = first_pause;
     if (!refused)
-      log::error("impressions-refused", "gateway gives up {} impressions: {}", page_->rows.records.size(),
+      log::error("slates-refused", "gateway gives up {} slates: {}", page_->rows.count,
                  render(refused.error()));
-    remove(refused ? *refused : page_->rows.records.size());
+    remove(refused ? *refused : page_->rows.count);
   }
 
   void remove(std::uint64_t refused) {

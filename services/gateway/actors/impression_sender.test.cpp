@@ -1,7 +1,7 @@
 #include "services/gateway/test_gateway.hpp"
 
 #include "common/actor/actor_fixture.hpp"
-#include "common/event/impression.hpp"
+#include "common/event/slate.hpp"
 
 #include "schemas/ingest_generated.h"
 
@@ -30,19 +30,15 @@ struct sending : gateway_parts, troupe::testing::actor_fixture {
     deps->outbox->on_commit([] {}); // The test wakes it: the scheduler stands still.
     run();
   }
-  void keep(const std::string& request, int impressions) {
-    std::vector<record> shown;
-    for (int i = 1; i <= impressions; ++i) {
-      impression one;
-      one.request_id = request;
-      one.user = "u";
-      one.item = "i";
-      one.position = static_cast<std::uint32_t>(i);
-      one.shown_at = from_micros(1'700'000'000'000'000);
-      shown.push_back(one.to_record());
-    }
+  void keep(const std::string& request) {
+    slate shown;
+    shown.request_id = request;
+    shown.user = "u";
+    shown.items = {{"i", 1, 1}, {"k", 2, 1}};
+    shown.shown_at = from_micros(1'700'000'000'000'000);
+    auto kept_as = std::move(shown).to_record();
     std::promise<bool> kept;
-    deps->outbox->append(shown, {}, [&](bool safe) { kept.set_value(safe); });
+    deps->outbox->append(encode_batch(std::span{&kept_as, 1}), {}, [&](bool safe) { kept.set_value(safe); });
     REQUIRE(kept.get_future().get());
     caf::anon_send(sender, wake_atom::value);
     run();
@@ -74,30 +70,30 @@ using ids = std::vector<std::string>;
 
 } // namespace
 
-TEST_CASE("impressions reach the log in order, many answers at a time, and are removed when acknowledged") {
+TEST_CASE("slates reach the log in order, many answers at a time, and are removed when acknowledged") {
   sending gateway;
-  gateway.keep("r1", 2);
-  gateway.keep("r2", 1);
-  gateway.keep("r3", 1);
+  gateway.keep("r1");
+  gateway.keep("r2");
+  gateway.keep("r3");
 
   auto first = gateway.ingest.next();
-  CHECK(sending::ids_in(first) == ids{"imp:r1:1", "imp:r1:2"});
+  CHECK(sending::ids_in(first) == ids{"slate:r1"});
   CHECK(gateway.ingest.waiting() == 0); // One page at a time.
   gateway.acknowledge(first);
   auto second = gateway.ingest.next();
-  CHECK(sending::ids_in(second) == ids{"imp:r2:1", "imp:r3:1"});
+  CHECK(sending::ids_in(second) == ids{"slate:r2", "slate:r3"});
   gateway.acknowledge(second, 1);
 
   auto seen = gateway.deps->outbox->counters();
   CHECK(seen.waiting == 0);
-  CHECK(seen.sent == 3);
+  CHECK(seen.sent == 2);
   CHECK(seen.refused == 1);
   CHECK(gateway.ingest.waiting() == 0);
 }
 
-TEST_CASE("while the log is away or overloaded impressions wait, and are sent again after a growing pause") {
+TEST_CASE("while the log is away or overloaded slates wait, and are sent again after a growing pause") {
   sending gateway;
-  gateway.keep("r1", 1);
+  gateway.keep("r1");
   gateway.ingest.next().fail(ec::unavailable, "the log is away");
   gateway.run();
   CHECK(gateway.ingest.waiting() == 0);
@@ -109,17 +105,16 @@ TEST_CASE("while the log is away or overloaded impressions wait, and are sent ag
   gateway.advance(50ms);
 
   auto third = gateway.ingest.next();
-  CHECK(sending::ids_in(third) == ids{"imp:r1:1"});
+  CHECK(sending::ids_in(third) == ids{"slate:r1"});
   CHECK(gateway.deps->outbox->counters().waiting == 1);
   gateway.acknowledge(third);
   CHECK(gateway.deps->outbox->counters().waiting == 0);
 }
 
-TEST_CASE(
-    "impressions that the log does not answer in time are sent again; those it can never take are given "
-    "up and counted") {
+TEST_CASE("slates that the log does not answer in time are sent again; those it can never take are given "
+          "up and counted") {
   sending gateway;
-  gateway.keep("r1", 2);
+  gateway.keep("r1");
   gateway.ingest.next().fail(ec::too_late, "no answer came");
   gateway.run();
   gateway.advance(50ms);
@@ -128,25 +123,25 @@ TEST_CASE(
   gateway.run();
 
   CHECK(gateway.deps->outbox->counters().waiting == 0);
-  CHECK(gateway.deps->outbox->counters().refused == 2);
+  CHECK(gateway.deps->outbox->counters().refused == 1);
 }
 
 TEST_CASE("a full pool makes the sender wait, not forget") {
   sending gateway;
   gateway.full = true;
-  gateway.keep("r1", 1);
+  gateway.keep("r1");
   gateway.full = false;
   CHECK(gateway.ingest.waiting() == 0);
 
   gateway.advance(50ms);
 
-  CHECK(sending::ids_in(gateway.ingest.next()) == ids{"imp:r1:1"});
+  CHECK(sending::ids_in(gateway.ingest.next()) == ids{"slate:r1"});
 }
 
 TEST_CASE(
     "what was sent and not acknowledged before the stop is sent by the next sender, under the same ids") {
   sending gateway;
-  gateway.keep("r1", 2);
+  gateway.keep("r1");
   auto asked = gateway.ingest.next();
   caf::anon_send_exit(gateway.sender, caf::exit_reason::user_shutdown);
   gateway.run();
@@ -154,5 +149,5 @@ TEST_CASE(
 
   gateway.start();
 
-  CHECK(sending::ids_in(gateway.ingest.next()) == ids{"imp:r1:1", "imp:r1:2"});
+  CHECK(sending::ids_in(gateway.ingest.next()) == ids{"slate:r1"});
 }

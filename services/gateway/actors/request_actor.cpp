@@ -48,9 +48,9 @@ public:
     to.ask(request_actor{self_}, tag, kind, std::move(payload), until, one_->trace, replica);
   }
 
-  void keep(const std::vector<record>& impressions, std::vector<store_row> beside) override {
+  void keep(chunk slate, std::vector<store_row> beside) override {
     ++open_;
-    deps_->outbox->append(impressions, std::move(beside), [self = request_actor{self_}](bool safe) {
+    deps_->outbox->append(std::move(slate), std::move(beside), [self = request_actor{self_}](bool safe) {
       caf::anon_send(self, kept_atom::value, safe);
     });
   }

@@ -7,7 +7,7 @@ void handler::on_reply(std::uint64_t, const expected<net::reply>&) {
 }
 
 void handler::on_kept(bool) {
-  one().reply_error({ec::internal, "impressions were kept that nobody showed"});
+  one().reply_error({ec::internal, "a slate was kept that nobody was shown"});
 }
 
 void handler::on_listed() {

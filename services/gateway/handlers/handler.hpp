@@ -24,8 +24,9 @@ public:
   /// Comes back as `on_reply` with the tag, at the deadline at the latest.
   virtual void ask(const backend& to, std::uint64_t tag, wire::Kind kind, chunk payload, deadline until,
                    std::optional<std::uint32_t> replica = {}) = 0;
-  /// Keeps the impressions of the answer and what else belongs to it; comes back as `on_kept`.
-  virtual void keep(const std::vector<record>& impressions, std::vector<store_row> beside) = 0;
+  /// Keeps the slate of the answer, a wire::Batch or nothing, and what else belongs to it; comes back as
+  /// `on_kept`.
+  virtual void keep(chunk slate, std::vector<store_row> beside) = 0;
   /// Tells the fallback list what the log has taken; comes back as `on_listed`.
   virtual void list_written(records_ptr rows) = 0;
   /// Tells the fallback list what a ranker showed.

@@ -161,27 +161,31 @@ std::unordered_map<std::string_view, item_change> ranked_answer::heed_writes(con
 }
 
 void ranked_answer::show(std::string item, double propensity) {
-  if (!wanted_.user.empty()) { // Without a user nobody had an impression.
-    impression seen;
-    seen.request_id = one().request_id;
-    seen.user = wanted_.user;
-    seen.item = item;
-    seen.shown_at = wall_now();
-    seen.position = static_cast<std::uint32_t>(made_.items.size());
-    seen.propensity = propensity;
-    seen.arm = arm_.name;
-    seen.release = release_;
-    seen.routing_version = table_->version;
-    seen.degraded = !made_.degraded.empty();
-    made_.impressions.push_back(seen.to_record());
-  }
+  if (!wanted_.user.empty()) // Without a user nobody was shown it.
+    made_.slate.push_back({item, static_cast<std::uint32_t>(made_.items.size()), propensity});
   made_.shown.push_back(std::move(item));
+}
+
+chunk ranked_answer::encoded_slate() {
+  if (made_.slate.empty())
+    return {};
+  slate seen;
+  seen.request_id = one().request_id;
+  seen.user = wanted_.user;
+  seen.shown_at = wall_now();
+  seen.arm = arm_.name;
+  seen.release = release_;
+  seen.routing_version = table_->version;
+  seen.degraded = !made_.degraded.empty();
+  seen.items = made_.slate;
+  auto kept = std::move(seen).to_record();
+  return encode_batch(std::span{&kept, 1});
 }
 
 void ranked_answer::respond() {
   if (!made_.degraded.empty())
     (made_.reply.empty() ? deps().seen->fallback_answers : deps().seen->degraded_answers).add();
-  in_.keep(made_.impressions, deps().requests->put(one().request_id, inspection(), wall_now()));
+  in_.keep(encoded_slate(), deps().requests->put(one().request_id, inspection(), wall_now()));
   body_ = body(); // While the disk works.
 }
 
@@ -235,7 +239,7 @@ std::string ranked_answer::body() const {
 }
 
 void ranked_answer::on_kept(bool safe) {
-  if (!safe && !made_.impressions.empty()) {
+  if (!safe && !made_.slate.empty()) {
     made_.degraded.push_back("impressions: the queue is full, they were dropped");
     body_ = body();
   }

@@ -4,7 +4,7 @@
 #include "services/gateway/http/request_body.hpp"
 #include "services/gateway/logic/routing_table.hpp"
 
-#include "common/event/impression.hpp"
+#include "common/event/slate.hpp"
 
 #include "schemas/ranker_generated.h"
 
@@ -52,7 +52,7 @@ private:
     boost::json::array items, degraded, stages, features;
     /// Why there are fewer items than asked for; empty: there are as many, or no list was looked at.
     boost::json::object short_page;
-    std::vector<record> impressions;
+    std::vector<shown_item> slate; ///< Empty also where there is no user: nobody was shown anything.
     std::vector<std::string> shown;
     chunk reply; ///< What the ranker answered; empty for a fallback.
   };
@@ -62,6 +62,8 @@ private:
   /// What the caller has hidden or deleted since the list was made; says what cannot be known.
   std::unordered_map<std::string_view, item_change> heed_writes(const fallback_list& list);
   void show(std::string item, double propensity);
+  /// The slate as it goes to the log; empty where nobody was shown anything.
+  chunk encoded_slate();
   void respond();
   std::string inspection() const;
   std::string body() const;

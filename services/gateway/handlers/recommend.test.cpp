@@ -106,7 +106,7 @@ TEST_CASE("filters in the address reach the ranker for recommendations and for s
   CHECK(problem_of(gateway.ask("GET", "/v1/items/i1/similar?filter=genres"), "invalid_argument") == 400);
 }
 
-TEST_CASE("similar items are no impressions and say nothing about an arm; recommendations are both") {
+TEST_CASE("similar items leave no slate and say nothing about an arm; recommendations are both") {
   recommending gateway;
   auto similar = gateway.later("/v1/items/i1/similar");
   gateway.ranker.next().answer(recommending::items("r1", {"i3"}));

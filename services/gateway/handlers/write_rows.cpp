@@ -61,7 +61,8 @@ void write_rows::give_times() {
   for (auto& each : rows_)
     if (each.refused.empty() && !each.timed && each.named) {
       untimed.push_back(&each);
-      keys.push_back(kind_ == record_kind::event ? each.what.id : static_cast<char>(kind_) + each.what.id);
+      auto kind = each.what.kind;
+      keys.push_back(kind == record_kind::event ? each.what.id : static_cast<char>(kind) + each.what.id);
     }
   if (untimed.empty())
     return;

@@ -111,13 +111,15 @@ std::string content_of(const record& rec, bool with_time) {
         },
         each.value);
   }
+  for (const auto& each : rec.shown)
+    add(fmt::format("{}:{}:{}", each.position, each.propensity, each.item));
   return out;
 }
 
 void name_row(row& out, std::size_t number, const row_rules& rules) {
   if (!out.what.id.empty())
     return;
-  auto prefix = to_string(rules.kind).substr(0, 1);
+  auto prefix = to_string(out.what.kind).substr(0, 1);
   if (!rules.idempotency_key.empty())
     out.what.id = fmt::format(
         "{}k:{}", prefix,

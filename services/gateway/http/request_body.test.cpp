@@ -51,6 +51,55 @@ TEST_CASE("a wrong row says why and does not take the others with it") {
   CHECK((*rows)[3].refused == "there is no field 'colour' in a row of events");
 }
 
+TEST_CASE("a slate is taken among events where the row says that it is one") {
+  auto one = [](const std::string& text) {
+    return parse_rows(text, rules_of(record_kind::event)).value()[0];
+  };
+  std::string page = R"("kind":"slate","user":"u","event_time":"2026-01-01T00:00:00Z",)";
+  std::string shown = R"("shown":[{"item":"b","position":2,"propensity":0.2},{"item":7,"position":1}])";
+
+  auto good = one("{" + page + R"("request_id":"r1",)" + shown + R"(,"context":{"device":"phone"}})");
+  CHECK(good.refused.empty());
+  CHECK(good.what.kind == record_kind::slate);
+  CHECK(good.what.id == "slate:r1");
+  CHECK(good.what.type == "impression");
+  CHECK(good.what.shown == std::vector<shown_item>{{"7", 1, 1}, {"b", 2, 0.2}});
+  CHECK(good.what.attributes == std::vector<attribute>{{"device", std::string{"phone"}}});
+  auto by_content = one("{" + page + shown + "}");
+  CHECK(by_content.what.id.starts_with("sc:"));
+  CHECK(by_content.what.id == one("{" + page + shown + "}").what.id);
+  CHECK(by_content.what.id !=
+        one("{" + page + R"("shown":[{"item":"b","position":2},{"item":7,"position":1}]})").what.id);
+  CHECK(one("{" + page + R"("shown":"[{\"item\":\"a\"}]"})").what.shown ==
+        std::vector<shown_item>{{"a", 0, 1}});
+
+  for (auto& [fields, why] : std::vector<std::pair<std::string, std::string>>{
+           {R"("shown":[])", "shown is missing"},
+           {R"("x":1)", "there is no field 'x' in a row of slates"},
+           {R"("value":1,)" + shown, "there is no field 'value' in a row of slates"},
+           {R"("item":"a",)" + shown, "there is no field 'item' in a row of slates"},
+           {R"("type":"click",)" + shown, "a slate has the type impression"},
+           {R"("shown":{"item":"a"})", "shown is an object, not an array"},
+           {R"("shown":"7")", "shown is a number in a text, not an array"},
+           {R"("shown":["a"])", "shown.0 is a text, not an object"},
+           {R"("shown":[{"item":"a"},{"sku":1}])", "shown.1.sku is no field of what is shown"},
+           {R"("shown":[{"item":[1]}])", "shown.0.item is no name: it is an array"},
+           {R"("shown":[{"position":1}])", "shown.item is missing"},
+           {R"("shown":[{"item":"a","position":1.5}])", "shown.0.position is 1.5, not a place from 1"},
+           {R"("shown":[{"item":"a","position":-1}])", "shown.0.position is -1, not a place from 1"},
+           {R"("shown":[{"item":"a","propensity":"much"}])",
+            "shown.0.propensity is a text, not a finite number"},
+           {R"("shown":[{"item":"a","propensity":0}])", "propensity 0 of a, which is not above 0"},
+           {R"("shown":[{"item":"a","position":1},{"item":"b","position":1}])", "position 1 twice"}}) {
+    auto bad = one("{" + page + fields + "}");
+    CHECK_MESSAGE(bad.refused.find(why) != std::string::npos, bad.refused, " for ", fields);
+  }
+  auto elsewhere = parse_rows("{" + page + shown + "}", rules_of(record_kind::item)).value()[0];
+  CHECK(elsewhere.refused == "kind is slate, only item is taken here");
+  CHECK(one(R"({"type":"t","user":"u","item":"i","shown":[]})").refused ==
+        "there is no field 'shown' in a row of events");
+}
+
 TEST_CASE("what a refusal quotes is UTF-8, wherever it is cut") {
   std::string accents;
   for (int i = 0; i < 100; ++i)

@@ -1,6 +1,7 @@
 #include "services/gateway/store/impression_outbox.hpp"
 
 #include "common/core/thread_name.hpp"
+#include "common/event/batch_buffer.hpp"
 #include "common/log/log.hpp"
 
 #include <algorithm>
@@ -45,26 +46,23 @@ void impression_outbox::on_commit(std::function<void()> tell) {
   committed_tell_ = std::move(tell);
 }
 
-void impression_outbox::append(const std::vector<record>& answer, std::vector<store_row> beside, told then) {
-  chunk bytes;
-  if (!answer.empty())
-    bytes = encode_batch(std::span<const record>{answer});
+void impression_outbox::append(chunk slate, std::vector<store_row> beside, told then) {
   {
     std::lock_guard lock{mutex_};
     if (!stopping_) {
-      bool room = bytes.empty() || waiting_ < options_.bound;
+      bool room = slate.empty() || waiting_ < options_.bound;
       if (!room) {
-        bytes = {};
+        slate = {};
         ++dropped_;
       }
-      if (!bytes.empty())
+      if (!slate.empty())
         ++waiting_;
-      queue_.push_back({std::move(bytes), room, std::move(beside), std::move(then)});
+      queue_.push_back({std::move(slate), room, std::move(beside), std::move(then)});
       wake_.notify_one();
       return;
     }
   }
-  dropped_ += !bytes.empty();
+  dropped_ += !slate.empty();
   then(false);
 }
 
@@ -83,8 +81,8 @@ void impression_outbox::commit_loop() {
     store::write_batch batch;
     auto next = next_;
     for (auto& each : group) {
-      if (!each.impressions.empty())
-        batch.put(impressions, number_key(next++), each.impressions.text());
+      if (!each.slate.empty())
+        batch.put(impressions, number_key(next++), each.slate.text());
       for (const auto& row : each.beside)
         batch.put(row.of, row.key, row.value);
     }
@@ -97,10 +95,10 @@ void impression_outbox::commit_loop() {
       next_ = next;
       committed_ = next;
     } else
-      log::error("outbox-failed", "gateway cannot keep the impressions of {} answers: {}", group.size(),
+      log::error("outbox-failed", "gateway cannot keep the slates of {} answers: {}", group.size(),
                  render(done.error()));
     for (auto& each : group) {
-      if (!done && !each.impressions.empty()) {
+      if (!done && !each.slate.empty()) {
         --waiting_;
         ++dropped_;
       }
@@ -121,18 +119,23 @@ impression_outbox::page impression_outbox::next(std::size_t most) {
   page out;
   if (from == end)
     return out;
+  std::vector<batch_buffer> held_back;
   auto at = db_->scan(impressions, number_key(from), number_key(end), {.fill_cache = false});
-  for (; at.valid() && out.records.size() < most; at.next()) {
+  for (; at.valid() && out.count < most; at.next()) {
     out.answers.push_back(store::read_u64(at.key()));
     auto held = batch::open(chunk::copy(as_bytes(at.value())));
     if (!held) {
-      log::error("outbox-damaged", "gateway gives up the impressions of an answer: {}", render(held.error()));
+      log::error("outbox-damaged", "gateway gives up the slate of an answer: {}", render(held.error()));
       ++out.damaged;
       continue;
     }
-    for (std::size_t i = 0; i < held->size(); ++i)
-      out.records.push_back(to_record((*held)[i]));
+    out.count += held_back.emplace_back(*held).records();
   }
+  std::vector<joined_part> parts;
+  for (auto& each : held_back)
+    parts.push_back({&each});
+  if (!parts.empty())
+    out.records = join_batches(parts);
   return out;
 }
 
@@ -143,9 +146,9 @@ expected<void> impression_outbox::remove(const page& done, std::uint64_t refused
   for (auto number : done.answers)
     erase.erase(impressions, number_key(number));
   auto erased = db_->write(erase, store::durability::buffered);
-  refused = std::min<std::uint64_t>(refused, done.records.size());
+  refused = std::min<std::uint64_t>(refused, done.count);
   refused_ += refused + done.damaged;
-  sent_ += done.records.size() - refused;
+  sent_ += done.count - refused;
   std::lock_guard lock{mutex_};
   first_ = done.answers.back() + 1;
   waiting_ -= std::min<std::uint64_t>(done.answers.size(), waiting_);

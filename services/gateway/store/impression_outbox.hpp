@@ -2,7 +2,7 @@
 
 #include "services/gateway/store/request_log.hpp"
 
-#include "common/event/record.hpp"
+#include "common/core/bytes.hpp"
 
 #include <atomic>
 #include <condition_variable>
@@ -17,13 +17,16 @@
 namespace troupe::gateway {
 
 struct outbox_counters {
-  std::uint64_t waiting = 0; ///< Answers whose impressions are not in the log yet.
-  std::uint64_t sent = 0;    ///< Impressions the log has acknowledged.
-  std::uint64_t dropped = 0; ///< Answers whose impressions were not kept: the outbox was full, or the disk.
-  std::uint64_t refused = 0; ///< Impressions that the log refused for good.
+  std::uint64_t waiting = 0; ///< Answers whose slates are not in the log yet.
+  std::uint64_t sent = 0;    ///< Records the log has acknowledged: slates, and impressions of before.
+  std::uint64_t dropped = 0; ///< Answers whose slates were not kept: the outbox was full, or the disk.
+  std::uint64_t refused = 0; ///< Records that the log refused for good.
 };
 
-/// Impressions on their way into the log: written before their answer is given (a transactional outbox).
+/// Slates on their way into the log: written before their answer is given (a transactional outbox).
+///
+/// An answer's slate is encoded once, as a batch of one record, and goes to the log as these bytes. What an
+/// older version has left, batches of an impression per item, goes the same way.
 ///
 /// Operation: entries that come together are written together and synced by one thread, which then tells;
 /// `impression_sender` takes them in order and removes what the log has acknowledged. Their ids make a repeat
@@ -45,20 +48,21 @@ public:
   impression_outbox(const impression_outbox&) = delete;
   impression_outbox& operator=(const impression_outbox&) = delete;
 
-  /// Keeps the impressions of one answer, and `beside` in the same step. `then` says whether the impressions
-  /// are safe; `beside` is written also where there is no room for them.
-  void append(const std::vector<record>& answer, std::vector<store_row> beside, told then);
+  /// Keeps the slate of one answer, a wire::Batch (empty: it has none), and `beside` in the same step. `then`
+  /// says whether the slate is safe; `beside` is written also where there is no room for it.
+  void append(chunk slate, std::vector<store_row> beside, told then);
 
-  /// Called after each group that brought impressions, on the thread that writes. Set it before the first
+  /// Called after each group that brought slates, on the thread that writes. Set it before the first
   /// `append`.
   void on_commit(std::function<void()> tell);
 
   struct page {
-    std::vector<record> records;
+    chunk records; ///< One wire::Batch of all.
+    std::size_t count = 0;
     std::vector<std::uint64_t> answers; ///< Their numbers in the outbox.
     std::uint64_t damaged = 0;          ///< Answers that could not be read: they are given up.
   };
-  /// The first answers that wait, until they are `most` impressions or more. Blocks.
+  /// The first answers that wait, until they are `most` records or more. Blocks.
   page next(std::size_t most);
   /// Forgets a page; `refused` of its records the log did not take. Blocks. Where the disk does not, it is
   /// sent again after the next start.
@@ -71,7 +75,7 @@ public:
 
 private:
   struct pending {
-    chunk impressions; ///< Empty: none, or no room for them.
+    chunk slate; ///< Empty: none, or no room for it.
     bool kept = false;
     std::vector<store_row> beside;
     told then;

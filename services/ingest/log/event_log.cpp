@@ -197,7 +197,7 @@ expected<source_state*> event_log::position_of(group& all, const append_request&
 }
 
 void event_log::count(group& all, const record& rec, std::uint32_t partition, append_result& result) const {
-  if (rec.kind != record_kind::event) {
+  if (is_entity(rec.kind)) {
     ++(rec.kind == record_kind::user ? result.added.users : result.added.items);
     return;
   }
@@ -214,7 +214,7 @@ void event_log::count(group& all, const record& rec, std::uint32_t partition, ap
 /// key was is clear then: it goes, for an event may have that id, and the caller adds the key of today. Where
 /// the content differs the key may be an event's, and is let alone.
 bool event_log::held_from_before(group& all, const record& rec) const {
-  if (!ids_->holds_old() || rec.kind == record_kind::event)
+  if (!ids_->holds_old() || !is_entity(rec.kind))
     return false;
   auto hash = hash_of_before(rec);
   auto known = ids_->find_old(hash);

@@ -77,12 +77,17 @@ std::uint64_t content_hash(const record& rec) {
         add_text(text, word);
     }
   }
+  for (auto& each : rec.shown) {
+    add_text(text, each.item);
+    add_number(text, each.position);
+    add_number(text, std::bit_cast<std::uint64_t>(each.propensity));
+  }
   return hash64(std::string_view{text});
 }
 
 expected<void> check_held(record rec) {
   static constexpr std::array<std::string_view, 4> entrance{"created", "deleted", "expires", "hidden"};
-  if (rec.kind != record_kind::event)
+  if (is_entity(rec.kind))
     std::erase_if(rec.attributes,
                   [](auto& each) { return std::ranges::find(entrance, each.name) != entrance.end(); });
   return check(rec);
@@ -123,6 +128,17 @@ std::string to_json(const record& rec) {
   add("request_id", rec.request_id);
   if (!rec.attributes.empty())
     out += ",\"attributes\":" + attributes_json(rec.attributes);
+  if (!rec.shown.empty()) {
+    out += ",\"shown\":[";
+    for (auto& each : rec.shown) {
+      out += &each == &rec.shown.front() ? "{\"item\":" : ",{\"item\":";
+      append_json_string(out, each.item);
+      if (each.position != 0)
+        out += fmt::format(",\"position\":{}", each.position);
+      out += fmt::format(",\"propensity\":{}}}", each.propensity);
+    }
+    out += ']';
+  }
   out += '}';
   return out;
 }

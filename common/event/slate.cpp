@@ -1,0 +1,81 @@
+#include "common/event/slate.hpp"
+
+namespace troupe {
+
+namespace {
+
+/// A whole number that is there and in range; 0 for any other.
+std::uint64_t count_attribute(const wire::Record& from, std::string_view name) noexcept {
+  const auto* found = find_attribute(from, name);
+  if (!found || !(found->number() >= 1) || found->number() > 0x1p53)
+    return 0;
+  return static_cast<std::uint64_t>(found->number());
+}
+
+} // namespace
+
+std::string slate_id(std::string_view request) {
+  return fmt::format("slate:{}", request);
+}
+
+record slate::to_record() && {
+  record out;
+  out.kind = record_kind::slate;
+  out.id = slate_id(request_id);
+  out.type = impression_type;
+  out.user = std::move(user);
+  out.event_time = shown_at;
+  out.request_id = std::move(request_id);
+  out.attributes = std::move(context);
+  auto add = [&](std::string_view name, attribute_value value) {
+    out.attributes.push_back({std::string{name}, std::move(value)});
+  };
+  if (!arm.empty())
+    add(shown_attribute::arm, std::move(arm));
+  if (degraded)
+    add(shown_attribute::degraded, true);
+  if (!release.empty())
+    add(shown_attribute::release, std::move(release));
+  if (routing_version != 0)
+    add(shown_attribute::routing_version, static_cast<double>(routing_version));
+  out.shown = std::move(items);
+  normalise(out);
+  return out;
+}
+
+std::optional<slate> slate::from_record(const wire::Record& from) {
+  bool page = from.kind() == wire::RecordKind::slate;
+  if (!page && (from.kind() != wire::RecordKind::event || text_of(from.type()) != impression_type))
+    return std::nullopt;
+  slate out;
+  out.request_id = text_of(from.request_id());
+  out.user = text_of(from.user());
+  out.shown_at = from_micros(from.event_time());
+  auto copy = troupe::to_record(from);
+  for (auto& each : copy.attributes) {
+    if (each.name == shown_attribute::arm)
+      out.arm = text_attribute(from, each.name);
+    else if (each.name == shown_attribute::release)
+      out.release = text_attribute(from, each.name);
+    else if (each.name == shown_attribute::routing_version)
+      out.routing_version = count_attribute(from, each.name);
+    else if (each.name == shown_attribute::degraded)
+      out.degraded = find_attribute(from, each.name)->number() != 0;
+    else if (page || (each.name != shown_attribute::position && each.name != shown_attribute::propensity))
+      out.context.push_back(std::move(each));
+  }
+  if (page) {
+    out.items = std::move(copy.shown);
+    return out;
+  }
+  auto& only = out.items.emplace_back();
+  each_shown(from, [&](std::string_view item, std::uint32_t position) {
+    only.item = item;
+    only.position = position;
+  });
+  if (const auto* chance = find_attribute(from, shown_attribute::propensity))
+    only.propensity = chance->number();
+  return out;
+}
+
+} // namespace troupe

@@ -1,0 +1,65 @@
+#pragma once
+
+#include "common/event/record.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe {
+
+/// The type of slates, and of events of before and of other systems that say an item was shown: seen, not
+/// chosen.
+inline constexpr std::string_view impression_type = "impression";
+
+/// The attributes of a slate, by name. A click may repeat arm and release of the slate that it follows, and
+/// the position of its item.
+namespace shown_attribute {
+inline constexpr std::string_view arm = "arm", degraded = "degraded", position = "position",
+                                  propensity = "propensity", release = "release",
+                                  routing_version = "routing_version";
+} // namespace shown_attribute
+
+/// The page that one answer showed one user: one record, however many items it has. The gateway writes it
+/// before it answers; whoever compares arms or learns from what was shown reads it.
+struct slate {
+  std::string request_id; ///< Of the answer.
+  std::string user;
+  timestamp shown_at{};
+  std::string arm;                   ///< Empty: nothing was rolled out.
+  std::string release;               ///< The one that answered, not always that of the arm.
+  std::uint64_t routing_version = 0; ///< Of the table that gave the arm; 0: none.
+  bool degraded = false;             ///< The answer was less than it could be.
+  std::vector<shown_item> items;     ///< In the order in which they stood.
+  std::vector<attribute> context;    ///< What else was known of the request; none of the names above.
+
+  /// Its id says the request: written twice it is one record.
+  record to_record() &&;
+
+  /// Nothing for what is no slate. An impression of before, an event of its own, is a slate of one item. An
+  /// attribute that is not there has its default: other systems log less.
+  static std::optional<slate> from_record(const wire::Record& from);
+};
+
+/// The id of the slate of a request.
+std::string slate_id(std::string_view request);
+
+/// Calls `use(item, position)` for each item that a record says was shown, in their order; the position is 0
+/// where it is not known. A record that is neither slate nor impression shows none.
+template <class Use>
+void each_shown(const wire::Record& from, Use use) {
+  if (from.kind() == wire::RecordKind::slate) {
+    if (from.shown())
+      for (const auto* each : *from.shown())
+        use(text_of(each->item()), each->position());
+  } else if (from.kind() == wire::RecordKind::event && text_of(from.type()) == impression_type) {
+    const auto* position = find_attribute(from, shown_attribute::position);
+    auto number = position ? position->number() : 0;
+    use(text_of(from.item()),
+        number >= 1 && number <= 0xffff'ffffu ? static_cast<std::uint32_t>(number) : 0u);
+  }
+}
+
+} // namespace troupe
