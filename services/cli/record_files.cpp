@@ -4,7 +4,12 @@
 
 #include "common/core/file.hpp"
 #include "common/ingest_format/mapping/shipped.hpp"
+#include "common/ingest_format/mapping/slate_rows.hpp"
 #include "common/ingest_format/readers/source.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
 
 namespace troupe::cli {
 
@@ -20,17 +25,30 @@ expected<void> read_record_file(const ingest_format::mapping& by, std::size_t ru
   TROUPE_TRY(mapper, by.bind(rule, file, *reader));
   std::vector<record> records;
   std::vector<ingest_format::refused_row> refused;
-  while (!context::interrupted()) {
-    TROUPE_TRY(rows, reader->next(batch_rows));
-    if (rows->rows.empty())
-      return {};
-    records.clear();
-    refused.clear();
-    for (auto& each : rows->rows)
-      mapper.apply(each, records, refused);
+  std::vector<ingest_format::mapped_row> complete;
+  ingest_format::slate_rows slates{mapper};
+  auto give = [&](std::uint64_t first) -> expected<void> {
+    for (auto& row : std::exchange(complete, {})) {
+      std::ranges::move(row.records, std::back_inserter(records));
+      std::ranges::move(row.refusals, std::back_inserter(refused));
+    }
     for (auto& each : records)
       normalise(each);
-    TROUPE_CHECK(take({file, rows->rows.front().number, records, refused}));
+    TROUPE_CHECK(take({file, first, records, refused}));
+    records.clear();
+    refused.clear();
+    return {};
+  };
+  while (!context::interrupted()) {
+    TROUPE_TRY(rows, reader->next(batch_rows));
+    if (rows->rows.empty()) {
+      slates.finish(complete);
+      return complete.empty() ? expected<void>{} : give(complete.front().number);
+    }
+    for (auto& each : rows->rows)
+      mapper.joins_rows() ? slates.add(each, complete)
+                          : static_cast<void>(mapper.apply(each, records, refused));
+    TROUPE_CHECK(give(rows->rows.front().number));
   }
   return fail(ec::canceled, "interrupted while reading {}", file.string());
 }

@@ -243,6 +243,35 @@ typed attribute_columns(random_source& random) {
           }};
 }
 
+/// What a slate shows, some of it wrong, as an array or as JSON in a text.
+typed any_shown(random_source& random) {
+  bool text = random() % 2;
+  return {text ? "VARCHAR" : "STRUCT(item VARCHAR, \"position\" INTEGER, propensity DOUBLE)[]",
+          [text](auto& from) -> cell {
+            static const std::string chances[] = {"0.25", "1", "1", "0.5", "0.125", "0"};
+            cell out{"[", {}, "["};
+            auto count = from() % 4;
+            for (unsigned i = 1; i <= count; ++i) {
+              auto item =
+                  from() % 30 ? fmt::format("n{}", from() % 100) : std::string{one_of(from, odd_texts)};
+              auto place = from() % 20 ? i : 1;
+              auto chance = from() % 3 ? chances[from() % 5] : one_of(from, chances);
+              out.json += fmt::format("{}{{\"item\":{},\"position\":{},\"propensity\":{}}}",
+                                      i == 1 ? "" : ",", json_text(item), place, chance);
+              out.sql += fmt::format("{}{{'item': {}, 'position': {}, 'propensity': {}::DOUBLE}}",
+                                     i == 1 ? "" : ", ", table::sql_text(item), place, chance);
+            }
+            out.json += ']';
+            out.sql += ']';
+            out.csv = out.json;
+            if (text) {
+              out.sql = table::sql_text(out.json);
+              out.json = json_text(out.json);
+            }
+            return out;
+          }};
+}
+
 std::vector<column> any_columns(random_source& random) {
   std::vector<column> out;
   auto add = [&](std::string name, typed of, unsigned absent) {
@@ -251,7 +280,7 @@ std::vector<column> any_columns(random_source& random) {
   add("kind",
       {"VARCHAR",
        [](auto& from) {
-         static const std::string kinds[] = {"event", "event", "event", "user", "item"};
+         static const std::string kinds[] = {"event", "event", "event", "slate", "user", "item"};
          static const std::string odd[] = {"thing", "", "Event"};
          return text_cell(from() % 30 ? one_of(from, kinds) : one_of(from, odd));
        }},
@@ -265,6 +294,7 @@ std::vector<column> any_columns(random_source& random) {
   add("request_id", {"VARCHAR", a_text}, 70);
   add("attributes", random() % 2 ? attribute_texts() : attribute_columns(random), 50);
   add("context", attribute_texts(), 85);
+  add("shown", any_shown(random), 5);
   return out;
 }
 
@@ -281,10 +311,13 @@ row any_row(random_source& random, const std::vector<column>& columns) {
   out.json = "{";
   std::optional<std::string> kind;
   for (auto& each : columns) {
+    bool entity = kind && (*kind == "user" || *kind == "item"), slate = kind && *kind == "slate";
     bool strange =
-        kind && ((*kind == "item" && each.name == "user") || (*kind == "user" && each.name == "item") ||
-                 (*kind != "event" && (each.name == "type" || each.name == "value" ||
-                                       each.name == "request_id" || each.name == "context")));
+        kind &&
+        ((*kind == "item" && each.name == "user") || ((*kind == "user" || slate) && each.name == "item") ||
+         (entity && (each.name == "type" || each.name == "request_id" || each.name == "context")) ||
+         ((entity || slate) && each.name == "value") || (slate && each.name == "type") ||
+         (!slate && each.name == "shown"));
     // A field that a kind does not have is there now and then: more rows are refused by it than are not.
     bool absent = strange ? random() % 40 != 0 : random() % 100 < each.absent;
     auto& made = out.cells.emplace_back(absent ? nothing : each.make(random));
@@ -419,7 +452,7 @@ void compare_http(const group& in, std::size_t seed) {
   for (auto& each : in.rows) {
     auto said = each.cells[kind_at].csv;
     // Where the door says the kind the row need not, and an event without a time is one of now.
-    if (said->empty() || (*said == "event" && each.cells[time_at].csv == ""))
+    if (said->empty() || ((*said == "event" || *said == "slate") && each.cells[time_at].csv == ""))
       continue;
     by_kind[said == "user"   ? record_kind::user
             : said == "item" ? record_kind::item

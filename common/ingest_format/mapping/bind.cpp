@@ -77,6 +77,9 @@ public:
     made.event_time = source(rule.event_time, "event_time");
     made.value = source(rule.value, "value");
     made.request_id = source(rule.request_id, "request_id");
+    made.place = source(rule.position, "position");
+    made.propensity = source(rule.propensity, "propensity");
+    made.slate_by = source(rule.slate_by, "slate_by");
     for (auto& [name, each] : rule.attributes)
       made.attributes.push_back(source(each, name));
     for (auto& each : rule.attribute_maps)

@@ -43,6 +43,7 @@ struct bound_record {
   bool position = false;
   std::vector<bound_source> id_parts;
   std::optional<bound_source> id, type, user, item, event_time, value, request_id;
+  std::optional<bound_source> place, propensity, slate_by;
   std::vector<bound_source> attributes;
   std::vector<bound_column> attribute_maps;
   std::vector<bound_condition> when;

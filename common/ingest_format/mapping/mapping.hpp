@@ -25,7 +25,7 @@ struct refused_row {
   std::string raw;
 };
 
-/// Turns the rows of one file into records. One thread at a time.
+/// Turns the rows of one file into records, each row by itself. One thread at a time.
 class row_mapper {
 public:
   enum class outcome : std::uint8_t {
@@ -40,7 +40,19 @@ public:
 
   outcome apply(const raw_row& row, std::vector<record>& records, std::vector<refused_row>& refusals);
 
-  /// The same for the bytes of a row as they were quarantined; they may have been mended.
+  /// Whether rows that follow one another may be one slate; `slate_rows` makes it of them.
+  bool joins_rows() const noexcept;
+
+  /// The slate, among the records that `apply` has just added, that the next row may go on with: it does
+  /// where the key is the same.
+  struct open_slate {
+    std::size_t record = 0; ///< From the first that the row gave.
+    std::string key;
+  };
+  std::optional<open_slate> open() const;
+
+  /// The same for the bytes of a row as they were quarantined; they may have been mended. A record of a file
+  /// whose rows are joined is quarantined as Troupe's own JSON, which is read as such.
   outcome replay(std::string_view bytes, std::uint64_t number, std::vector<record>& records,
                  std::vector<refused_row>& refusals);
 

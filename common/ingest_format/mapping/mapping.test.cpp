@@ -1,15 +1,19 @@
 #include "common/ingest_format/mapping/mapping.hpp"
 
 #include "common/ingest_format/mapping/shipped.hpp"
+#include "common/ingest_format/mapping/slate_rows.hpp"
 #include "common/table/connection.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <set>
+#include <utility>
 
 using namespace troupe;
 using namespace troupe::ingest_format;
@@ -54,14 +58,31 @@ imported import(const mapping& by, const fs::path& path) {
       out.failure = mapper.error();
       return out;
     }
+    slate_rows slates{*mapper};
+    std::vector<mapped_row> complete;
+    auto take = [&] {
+      for (auto& row : std::exchange(complete, {})) {
+        std::ranges::move(row.records, std::back_inserter(out.records));
+        std::ranges::move(row.refusals, std::back_inserter(out.refused));
+        out.skipped += row.outcome == row_mapper::outcome::skipped;
+      }
+    };
     while (true) {
       auto batch = (*reader)->next(2000);
       REQUIRE_MESSAGE(batch, batch.error().text);
       if ((*batch)->rows.empty())
         break;
+      if (mapper->joins_rows()) {
+        for (auto& row : (*batch)->rows)
+          slates.add(row, complete);
+        take();
+        continue;
+      }
       for (auto& row : (*batch)->rows)
         out.skipped += mapper->apply(row, out.records, out.refused) == row_mapper::outcome::skipped;
     }
+    slates.finish(complete);
+    take();
   }
   return out;
 }
@@ -615,13 +636,173 @@ TEST_CASE("MovieTweetings has 100,000 ratings and 10,506 items") {
   CHECK(all.refused.empty());
 }
 
+namespace {
+
+constexpr auto pages = R"(
+[[file]]
+pattern = "*.csv"
+  [[file.record]]
+  kind = "slate"
+  slate_by = "session"
+  request_id = "session"
+  user = "user"
+  item = "item"
+  position = "place"
+  propensity = { column = "chance", optional = true }
+  event_time = "at"
+    [file.record.attributes]
+    device = "device"
+  [[file.record]]
+  kind = "event"
+  when = { column = "clicked", equals = "1" }
+  type = { constant = "click" }
+  user = "user"
+  item = "item"
+  request_id = "session"
+  event_time = "at"
+)";
+
+constexpr auto page_rows = "session,user,item,place,at,device,clicked\n"
+                           "s1,u1,b,2,1700000000,phone,0\n"
+                           "s1,u1,a,1,1700000001,desk,1\n"
+                           "s2,u1,c,1,1700000002,desk,0\n"
+                           "s2,u2,d,1,1700000003,desk,0\n" // Of another user: a page of its own.
+                           ",u2,e,,1700000004,desk,0\n"    // Nothing to join it by.
+                           ",u2,f,,1700000005,desk,0\n"
+                           "s3,u2,g,1,1700000006,desk,0\n"
+                           "s3,u2,h,no place,1700000007,desk,0\n" // Refused, and s3 goes on.
+                           "s3,u2,i,3,1700000008,desk,0\n"
+                           "s1,u1,k,1,1700000009,desk,0\n"; // Not behind the others of s1.
+
+} // namespace
+
+TEST_CASE("rows of one request that follow one another are one slate, what else they give stands by itself") {
+  testing::temp_dir dir;
+  std::ofstream{dir / "pages.csv"} << page_rows;
+
+  auto all = import(*parsed(pages), dir / "pages.csv");
+
+  REQUIRE(all.refused.size() == 1);
+  CHECK(all.refused[0].number == 8);
+  CHECK(all.refused[0].why.field == "position");
+  REQUIRE(all.records.size() == 8);
+  auto& first = all.records[0];
+  CHECK(first.kind == record_kind::slate);
+  CHECK(first.request_id == "s1");
+  CHECK(first.type == "impression");
+  CHECK(micros_of(first.event_time) == 1'700'000'000'000'000);
+  CHECK(first.attributes == std::vector<attribute>{{"device", std::string{"phone"}}});
+  CHECK(first.shown == std::vector<shown_item>{{"a", 1, 1}, {"b", 2, 1}});
+  CHECK(all.records[1].type == "click");
+  CHECK(all.records[1].item == "a");
+  CHECK(all.records[2].shown == std::vector<shown_item>{{"c", 1, 1}});
+  CHECK(all.records[3].user == "u2");
+  CHECK(all.records[4].shown == std::vector<shown_item>{{"e", 0, 1}});
+  CHECK(all.records[5].shown == std::vector<shown_item>{{"f", 0, 1}});
+  CHECK(all.records[6].shown == std::vector<shown_item>{{"g", 1, 1}, {"i", 3, 1}});
+  CHECK(all.records[7].shown == std::vector<shown_item>{{"k", 1, 1}});
+  CHECK(all.ids() == 8);
+  for (auto& each : all.records)
+    CHECK(check(each));
+}
+
+TEST_CASE("a file that is read again from any of its rows gives the same slates from there on") {
+  testing::temp_dir dir;
+  std::ofstream{dir / "pages.csv"} << page_rows;
+  auto by = parsed(pages);
+  auto whole = import(*by, dir / "pages.csv");
+  for (std::size_t at_once : {1u, 2u, 3u}) {
+    std::vector<record> got;
+    source_position from;
+    for (int life = 0; life < 20; ++life) { // Each life reads one piece and dies.
+      auto reader = *open_reader(dir / "pages.csv", by->options(0), from);
+      auto mapper = *by->bind(0, dir / "pages.csv", *reader);
+      slate_rows slates{mapper};
+      std::vector<mapped_row> complete;
+      bool end = false;
+      while (complete.empty() && !end) {
+        auto batch = *reader->next(at_once);
+        end = batch->rows.empty();
+        for (auto& row : batch->rows)
+          slates.add(row, complete);
+        from = slates.waits_from().value_or(batch->after);
+      }
+      if (end)
+        slates.finish(complete);
+      for (auto& row : complete)
+        std::ranges::move(row.records, std::back_inserter(got));
+      if (end)
+        break;
+    }
+    CHECK(got == whole.records);
+  }
+}
+
+TEST_CASE("a slate of a file is a thousand rows at most, those between included") {
+  testing::temp_dir dir;
+  {
+    std::ofstream out{dir / "pages.csv"};
+    out << "session,user,item,place,at,device,clicked\n";
+    for (int i = 1; i <= 1'500; ++i)
+      out << "s,u,i" << i << "," << (i == 500 ? "x" : "0") << ",1700000000,d,0\n";
+  }
+
+  auto all = import(*parsed(pages), dir / "pages.csv");
+
+  REQUIRE(all.records.size() == 2);
+  CHECK(all.records[0].shown.size() == 999);
+  CHECK(all.records[1].shown.size() == 500);
+}
+
+TEST_CASE("a record of a file whose rows are joined comes out of the quarantine by itself") {
+  auto by = parsed(pages);
+  auto mapper = *by->bind(0, "pages.csv", file_format::csv,
+                          {"session", "user", "item", "place", "at", "device", "clicked"});
+  std::vector<record> records;
+  std::vector<refused_row> refused;
+  auto replay = [&](std::string_view bytes) {
+    records.clear();
+    refused.clear();
+    return mapper.replay(bytes, 7, records, refused);
+  };
+
+  CHECK(
+      replay(R"({"kind":"slate","id":"x","type":"impression","user":"u","event_time":"2024-01-01T00:00:00Z",)"
+             R"("shown":[{"item":"a","position":1,"propensity":0.5},{"item":"b","position":2}]})") ==
+      row_mapper::outcome::mapped);
+  REQUIRE(records.size() == 1);
+  CHECK(records[0].id == "x");
+  CHECK(records[0].shown == std::vector<shown_item>{{"a", 1, 0.5}, {"b", 2, 1}});
+  CHECK(replay(R"({"kind":"slate","id":"x","user":"u","shown":[]})") == row_mapper::outcome::refused);
+  CHECK(replay("s1,u1,b,2,1700000000,phone,0") == row_mapper::outcome::mapped);
+  CHECK(records[0].shown == std::vector<shown_item>{{"b", 2, 1}});
+}
+
+TEST_CASE("what a mapping says of slates and cannot be is refused, with its line") {
+  auto wrong = [](const std::string& record) {
+    auto made = mapping::parse("[[file]]\npattern = \"*\"\n[[file.record]]\n" + record, "m");
+    return made ? std::string{} : made.error().text;
+  };
+  std::string event = "kind = \"event\"\ntype = \"t\"\nuser = \"u\"\nitem = \"i\"\nevent_time = \"e\"\n";
+  std::string slate = "kind = \"slate\"\nuser = \"u\"\nitem = \"i\"\nevent_time = \"e\"\n";
+
+  CHECK(wrong(slate).empty());
+  CHECK(wrong("kind = \"slate\"\nuser = \"u\"\nevent_time = \"e\"\n").find("slate needs item") !=
+        std::string::npos);
+  CHECK(wrong(slate + "type = \"t\"\n").find("type is nothing that a slate has") != std::string::npos);
+  CHECK(wrong(event + "position = \"p\"\n").find("position belongs to slates") != std::string::npos);
+  CHECK(wrong(event + "slate_by = \"p\"\n").find("slate_by needs kind = \"slate\"") != std::string::npos);
+  CHECK(wrong(slate + "slate_by = \"p\"\n[[file.record]]\n" + slate + "slate_by = \"q\"\n")
+            .find("slate_by twice") != std::string::npos);
+}
+
 TEST_CASE("Open Bandit has 40,000 impressions") {
   auto path = data("obd-small");
   if (!path)
     return;
   auto all = import(*shipped("open-bandit"), *path);
 
-  CHECK(all.count(record_kind::event, "impression") == 40'000);
+  CHECK(all.count(record_kind::slate, "impression") == 40'000);
   CHECK(all.count(record_kind::event, "click") > 100);
   CHECK(all.refused.empty());
   CHECK(all.ids() == all.records.size());

@@ -266,8 +266,8 @@ record_rule read_record(context& at, const toml::table& table, bool trim) {
     return made;
   }
   at.known(table, "[[file.record]]",
-           {"layout", "kind", "id", "type", "user", "item", "event_time", "value", "request_id", "when",
-            "attributes", "attributes_from"});
+           {"layout", "kind", "id", "type", "user", "item", "event_time", "value", "request_id", "position",
+            "propensity", "slate_by", "when", "attributes", "attributes_from"});
   auto field = [&](std::string_view key, std::optional<source>& to, value_type type = value_type::text) {
     if (auto* node = table.get(key)) {
       to = read_source(at, *node, key, trim, type);
@@ -277,19 +277,22 @@ record_rule read_record(context& at, const toml::table& table, bool trim) {
     }
   };
   if (auto* kind = table.get("kind")) {
-    constexpr std::pair<std::string_view, record_kind> kinds[] = {
-        {"event", record_kind::event}, {"user", record_kind::user}, {"item", record_kind::item}};
+    constexpr std::pair<std::string_view, record_kind> kinds[] = {{"event", record_kind::event},
+                                                                  {"slate", record_kind::slate},
+                                                                  {"user", record_kind::user},
+                                                                  {"item", record_kind::item}};
     if (auto name = kind->value_exact<std::string>()) {
       for (auto& [word, value] : kinds)
         if (word == *name)
           made.kind = value;
       if (!made.kind)
-        at.fail_at(kind->source(), "kind must be event, user or item, or a table with a column that says so");
+        at.fail_at(kind->source(),
+                   "kind must be event, slate, user or item, or a table with a column that says so");
     } else {
       field("kind", made.kind_from);
     }
   } else {
-    at.fail_at(table.source(), "[[file.record]] needs a kind: event, user or item");
+    at.fail_at(table.source(), "[[file.record]] needs a kind: event, slate, user or item");
   }
   made.id = read_id(at, table, trim);
   field("type", made.type);
@@ -298,6 +301,9 @@ record_rule read_record(context& at, const toml::table& table, bool trim) {
   field("event_time", made.event_time, value_type::time);
   field("value", made.value, value_type::number);
   field("request_id", made.request_id);
+  field("position", made.position, value_type::number);
+  field("propensity", made.propensity, value_type::number);
+  field("slate_by", made.slate_by);
   if (auto* when = table.get("when")) {
     if (auto* list = when->as_array())
       for (auto& each : *list)
@@ -320,6 +326,17 @@ record_rule read_record(context& at, const toml::table& table, bool trim) {
   };
   for (auto key : {"type", "user", "item", "event_time"})
     needs(record_kind::event, key);
+  for (auto key : {"user", "item", "event_time"})
+    needs(record_kind::slate, key);
+  auto never = [&](bool bad, std::initializer_list<std::string_view> keys, std::string_view why) {
+    for (auto key : keys)
+      if (bad && table.contains(key))
+        at.fail_at(table.get(key)->source(), "{} {}", key, why);
+  };
+  never(made.kind == record_kind::slate, {"type", "value"}, "is nothing that a slate has");
+  never(made.kind && made.kind != record_kind::slate, {"position", "propensity"},
+        "belongs to slates; of other kinds it is one of the attributes");
+  never(made.kind != record_kind::slate, {"slate_by"}, "needs kind = \"slate\"");
   needs(record_kind::user, "user");
   needs(record_kind::item, "item");
   return made;
@@ -345,7 +362,7 @@ void name_columns(file_rule& of) {
     for (auto& each : rule.id.parts)
       add(each);
     for (auto* each : {&rule.kind_from, &rule.id.given, &rule.type, &rule.user, &rule.item, &rule.event_time,
-                       &rule.value, &rule.request_id})
+                       &rule.value, &rule.request_id, &rule.position, &rule.propensity, &rule.slate_by})
       if (*each)
         add(**each);
     for (auto& [name, each] : rule.attributes)
@@ -434,6 +451,8 @@ file_rule read_file(context& at, const toml::table& table) {
     else
       at.fail_at(each.source(), "[[file.record]] must be a table");
   }
+  if (std::ranges::count_if(made.records, [](auto& each) { return each.slate_by.has_value(); }) > 1)
+    at.fail_at(table.source(), "[[file]] has slate_by twice: its rows can be joined in one way alone");
   name_columns(made);
   return made;
 }

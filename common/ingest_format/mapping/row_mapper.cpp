@@ -1,4 +1,5 @@
 #include "common/core/hash.hpp"
+#include "common/event/slate.hpp"
 #include "common/ingest_format/mapping/bound.hpp"
 #include "common/ingest_format/mapping/mapping.hpp"
 #include "common/ingest_format/mapping/row_values.hpp"
@@ -16,6 +17,7 @@ struct row_mapper::state : row_values {
   row_decoder decoder;
   exact_document document, inner_document;
   row_reader native_rows;
+  std::optional<open_slate> open;
   std::vector<std::pair<std::string_view, std::string_view>> cells;
 
   explicit state(bound_file from) : file{std::move(from)}, decoder{file.options.csv, file.options.encoding} {
@@ -158,7 +160,7 @@ struct row_mapper::state : row_values {
   void make_native(const bound_record& rule, std::size_t index, record& to) {
     bool timed = false;
     wrong = native_rows.read(object ? *object : columns_as_object(), std::nullopt, to, timed);
-    if (!wrong && !timed && to.kind == record_kind::event)
+    if (!wrong && !timed && !is_entity(to.kind))
       refuse("required", "event_time", "event_time is missing");
     if (!wrong && to.id.empty())
       make_id(rule, index, to);
@@ -178,16 +180,20 @@ struct row_mapper::state : row_values {
         to.kind = record_kind::user;
       else if (scratch == "item")
         to.kind = record_kind::item;
+      else if (scratch == "slate")
+        to.kind = record_kind::slate;
       else
-        return refuse("parse", "kind", fmt::format("{} is not event, user or item", shown(scratch)));
+        return refuse("parse", "kind", fmt::format("{} is not event, slate, user or item", shown(scratch)));
     }
-    bool event = to.kind == record_kind::event;
+    bool event = to.kind == record_kind::event, slate = to.kind == record_kind::slate;
     text_field(rule.type, to.type, "type", event);
     text_field(rule.user, to.user, "user", to.kind != record_kind::item);
     text_field(rule.item, to.item, "item", to.kind != record_kind::user);
-    if (event)
+    if (event || slate)
       text_field(rule.request_id, to.request_id, "request_id", false);
-    else
+    if (slate)
+      show_item(rule, to);
+    else if (!event)
       to.type.clear();
     if (to.kind == record_kind::user)
       to.item.clear();
@@ -198,7 +204,7 @@ struct row_mapper::state : row_values {
       at = time_of(*rule.event_time);
     if (at)
       to.event_time = *at;
-    else if (event)
+    else if (event || slate)
       refuse("required", "event_time",
              fmt::format("event_time is missing: {}",
                          rule.event_time ? described(*rule.event_time) + " is empty" : "no column gives it"));
@@ -212,6 +218,24 @@ struct row_mapper::state : row_values {
       add_attributes(each, to);
     normalise(to);
     make_id(rule, index, to);
+    if (slate && rule.slate_by && !wrong && text_of(*rule.slate_by, scratch))
+      open = open_slate{0, scratch};
+  }
+
+  /// What a row says of a page: one item of it.
+  void show_item(const bound_record& rule, record& to) {
+    to.type = impression_type;
+    shown_item one{std::move(to.item), 0, 1};
+    to.item.clear();
+    if (auto place = rule.place ? number_of(*rule.place) : std::nullopt) {
+      if (!(*place >= 0 && *place <= 0xffff'ffffu && std::floor(*place) == *place))
+        refuse("parse", "position", fmt::format("position is {}, not a place from 1", *place));
+      else
+        one.position = static_cast<std::uint32_t>(*place);
+    }
+    if (auto chance = rule.propensity ? number_of(*rule.propensity) : std::nullopt)
+      one.propensity = *chance;
+    to.shown.push_back(std::move(one));
   }
 
   outcome apply(const raw_row& from, std::vector<record>& out, std::vector<refused_row>& refusals) {
@@ -219,6 +243,7 @@ struct row_mapper::state : row_values {
     wrong = from.refused;
     auto before = out.size();
     object.reset();
+    open.reset();
     if (!wrong && format != file_format::csv) {
       auto read = document.read(from.text);
       if (!read)
@@ -232,6 +257,8 @@ struct row_mapper::state : row_values {
       auto& rule = file.records[i];
       if (std::all_of(rule.when.begin(), rule.when.end(), [&](auto& each) { return holds(each); }))
         rule.native ? make_native(rule, i, out.emplace_back()) : make(rule, i, out.emplace_back());
+      if (open && rule.slate_by)
+        open->record = out.size() - 1 - before;
     }
     if (wrong) {
       out.resize(before);
@@ -239,6 +266,23 @@ struct row_mapper::state : row_values {
       return outcome::refused;
     }
     return out.size() > before ? outcome::mapped : outcome::skipped;
+  }
+
+  /// A record as the quarantine keeps it.
+  outcome apply_own(const raw_row& from, std::vector<record>& out, std::vector<refused_row>& refusals) {
+    row = &from;
+    wrong.reset();
+    auto& to = out.emplace_back();
+    bool timed = false;
+    if (auto read = document.read(from.bytes); !read)
+      refuse("parse", "", std::move(read.error().text));
+    else
+      wrong = native_rows.read(*read, std::nullopt, to, timed);
+    if (!wrong)
+      return outcome::mapped;
+    out.pop_back();
+    refusals.push_back({from.number, from.offset, std::move(*wrong), std::string{from.bytes}});
+    return outcome::refused;
   }
 };
 
@@ -252,9 +296,19 @@ row_mapper::outcome row_mapper::apply(const raw_row& row, std::vector<record>& r
   return state_->apply(row, records, refusals);
 }
 
+bool row_mapper::joins_rows() const noexcept {
+  return std::ranges::any_of(state_->file.records, [](auto& each) { return each.slate_by.has_value(); });
+}
+
+std::optional<row_mapper::open_slate> row_mapper::open() const {
+  return state_->open;
+}
+
 row_mapper::outcome row_mapper::replay(std::string_view bytes, std::uint64_t number,
                                        std::vector<record>& records, std::vector<refused_row>& refusals) {
   raw_row row;
+  if (joins_rows() && bytes.starts_with("{\"kind\":"))
+    return state_->apply_own({.bytes = bytes, .number = number}, records, refusals);
   row.bytes = bytes;
   row.number = number;
   std::vector<std::string_view> fields;

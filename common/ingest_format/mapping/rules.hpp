@@ -59,6 +59,8 @@ struct record_rule {
   std::optional<source> kind_from{};
   id_rule id{};
   std::optional<source> type{}, user{}, item{}, event_time{}, value{}, request_id{};
+  std::optional<source> position{}, propensity{}; ///< Slates: of the item that the row shows.
+  std::optional<source> slate_by{}; ///< Slates: rows that follow one another and are equal in it are one.
   std::vector<std::pair<std::string, source>> attributes{};
   std::vector<std::string> attribute_maps{}; ///< JSON objects whose members all become attributes.
   std::vector<condition> when{};

@@ -1,6 +1,7 @@
 #include "services/ingest/sources/file_source.hpp"
 
 #include "common/ingest_format/mapping/mapping.hpp"
+#include "common/ingest_format/mapping/slate_rows.hpp"
 #include "common/ingest_format/readers/source.hpp"
 #include "common/store/codec.hpp"
 
@@ -29,13 +30,27 @@ public:
     request.batch = state_.batches++;
     request.records.reserve(rows->rows.size());
     request.origins.reserve(rows->rows.size());
-    std::uint64_t skipped = 0;
-    for (auto& row : rows->rows)
-      skipped += take(row, *into);
+    std::uint64_t skipped = 0, taken = rows->rows.size();
+    auto after = rows->after;
     state_.done = rows->rows.empty();
+    if (mapper_.joins_rows()) {
+      complete_.clear();
+      for (auto& row : rows->rows)
+        slates_.add(row, complete_);
+      if (state_.done)
+        slates_.finish(complete_);
+      for (auto& row : complete_)
+        skipped += take(row, *into);
+      taken = complete_.size();
+      // A slate that is under way waits for its rows: whoever goes on from here reads it from its beginning.
+      after = slates_.waits_from().value_or(after);
+    } else {
+      for (auto& row : rows->rows)
+        skipped += take(row, *into);
+    }
     if (!state_.done)
-      state_.position = store::encoder{}.big(rows->after.rows).big(rows->after.offset).take();
-    state_.rows += rows->rows.size();
+      state_.position = store::encoder{}.big(after.rows).big(after.offset).take();
+    state_.rows += taken;
     state_.bytes = reader_->bytes_read();
     state_.records += request.records.size();
     request.progress = state_;
@@ -61,10 +76,29 @@ private:
     return outcome == ingest_format::row_mapper::outcome::skipped;
   }
 
+  /// The same for a row that may have become part of a slate. In quarantine its records are kept each by
+  /// itself: the bytes of the row alone would not give them again.
+  bool take(ingest_format::mapped_row& row, admission& into) {
+    row_origin origin{row.number, row.offset};
+    for (auto& each : row.refusals) {
+      origin.raw = std::move(each.raw);
+      into.refuse(origin, each.why.rule, each.why.field, each.why.reason);
+    }
+    origin.raw.clear();
+    for (auto& rec : row.records) {
+      if (rec.untimed)
+        rec.event_time = options_.arrival;
+      into.add(std::move(rec), origin);
+    }
+    return row.outcome == ingest_format::row_mapper::outcome::skipped;
+  }
+
   file_source_options options_;
   std::unique_ptr<ingest_format::source_reader> reader_;
   ingest_format::row_mapper mapper_;
+  ingest_format::slate_rows slates_{mapper_};
   std::optional<std::chrono::microseconds> max_ahead_;
+  std::vector<ingest_format::mapped_row> complete_;
   std::vector<record> records_;
   std::vector<ingest_format::refused_row> refusals_;
   source_state state_;
