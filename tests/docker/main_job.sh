@@ -2,7 +2,7 @@
 # explains itself, and back from a bad release. Sourced by tests/docker/run.
 
 say "a world: a part of it over HTTP, then all of it as files"
-cli generate --quiet --out /work/world --users 1000 --items 300 --events 400000 --exploration 0.6 --seed 7
+cli generate --quiet --out /work/world --users 1000 --items 300 --events 140000 --exploration 0.6 --seed 7
 post() { # PATH FILE: posts a file in pieces, each answered with 200; prints how many rows were new and how many were known
   local added=0 known=0 piece status counts
   rm -f "$work"/piece.*

@@ -104,7 +104,7 @@ TEST_CASE(
 TEST_CASE(
     "a rank that is killed is noticed, the run resumes, and the weights are those of an undisturbed run") {
   fleet services{"scenario_training_ranks"};
-  begin(services, 20'000);
+  begin(services, 7'000); // Of them 4,000 slates of five items.
   auto config = order(services, "sasrec",
                       "model = \"sasrec\"\n[sasrec]\ndimensions = 16\nfeed = 32\nlength = 20\nepochs = 12\n"
                       "softmax = \"sampled\"\nnegatives = 64\ncheckpoint_every = \"1s\"\n"

@@ -1,6 +1,6 @@
 #include "services/cli/synthetic_data/generator.hpp"
 
-#include "common/event/impression.hpp"
+#include "common/event/slate.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -29,8 +29,8 @@ double rhythm(timestamp at) {
 
 generator::generator(settings config)
     : preferences_{config}, clock_{config.seed, 0xc10c}, session_start_{config.start} {
-  // About one impression in eight is clicked, and a part of the clicks is rated.
-  auto per_session = slates_per_session * config.slate * 1.15;
+  // About one item shown in eight is clicked, and a part of the clicks is rated.
+  auto per_session = slates_per_session * (1 + config.slate * 0.15);
   auto sessions = std::max(1.0, static_cast<double>(config.events) / per_session);
   mean_gap_us_ = static_cast<double>(config.span.count()) / sessions;
 }
@@ -55,7 +55,8 @@ void generator::hold(record event, random& source) {
     arrival += std::chrono::microseconds{static_cast<std::int64_t>(delay)};
     ++counts_.late;
   }
-  event.id = fmt::format("w{}-e{}", preferences_.of().seed, order_);
+  if (event.id.empty())
+    event.id = fmt::format("w{}-e{}", preferences_.of().seed, order_);
   held_.push({arrival, order_++, std::move(event)});
   held_peak_ = std::max(held_peak_, held_.size());
 }
@@ -79,22 +80,32 @@ void generator::make_session() {
     return out;
   };
   for (std::uint64_t slate = 0; slate < slates; ++slate) {
-    auto request = fmt::format("w{}-r{}-{}", preferences_.of().seed, number, slate);
+    if (finished())
+      return;
+    record shown;
+    shown.kind = record_kind::slate;
+    shown.request_id = fmt::format("w{}-r{}-{}", preferences_.of().seed, number, slate);
+    shown.id = slate_id(shown.request_id);
+    shown.type = impression_type;
+    shown.user = preference_model::user_id(user);
+    shown.event_time = at;
+    shown.attributes = {{"device", device}, {"policy", std::string{"logging"}}, {"session", session}};
+    std::vector<std::uint64_t> items;
     for (unsigned position = 1; position <= preferences_.of().slate; ++position) {
+      items.push_back(preferences_.draw_item(source, at));
+      shown.shown.push_back(
+          {preference_model::item_id(items.back()), position, preferences_.propensity(items.back(), at)});
+    }
+    auto request = shown.request_id;
+    hold(std::move(shown), source);
+    ++counts_.slates;
+    counts_.impressions += items.size();
+    for (unsigned position = 1; position <= items.size(); ++position) {
+      auto item = items[position - 1];
+      if (source.uniform() >= preferences_.click_probability(user, item, position, at))
+        continue;
       if (finished())
         return;
-      auto item = preferences_.draw_item(source, at);
-      auto shown = event_of(impression_type, item, at);
-      shown.request_id = request;
-      shown.attributes = {{"device", device},
-                          {"policy", std::string{"logging"}},
-                          {std::string{shown_attribute::position}, static_cast<double>(position)},
-                          {std::string{shown_attribute::propensity}, preferences_.propensity(item, at)},
-                          {"session", session}};
-      hold(std::move(shown), source);
-      ++counts_.impressions;
-      if (source.uniform() >= preferences_.click_probability(user, item, position, at) || finished())
-        continue;
       auto clicked_at = at + seconds_of(1 + 10 * source.exponential());
       auto click = event_of("click", item, clicked_at);
       click.request_id = request;
@@ -102,8 +113,10 @@ void generator::make_session() {
                           {"session", session}};
       hold(std::move(click), source);
       ++counts_.clicks;
-      if (source.uniform() >= rating_share || finished())
+      if (source.uniform() >= rating_share)
         continue;
+      if (finished())
+        return;
       auto rating = event_of("rating", item, clicked_at + seconds_of(30 + 300 * source.exponential()));
       auto liked = 3 + 0.8 * preferences_.affinity(user, item, at) + 0.5 * source.normal();
       rating.value = std::clamp(std::floor(liked + 0.5), 1.0, 5.0);

@@ -8,19 +8,20 @@ namespace troupe::synthetic_data {
 
 /// What a generator has made so far.
 struct counts {
-  std::uint64_t impressions = 0;
+  std::uint64_t slates = 0;
+  std::uint64_t impressions = 0; ///< Items that the slates show.
   std::uint64_t clicks = 0;
   std::uint64_t ratings = 0;
   std::uint64_t late = 0; ///< Held back, so that they stand behind later events.
   std::uint64_t sessions = 0;
 
-  std::uint64_t events() const noexcept { return impressions + clicks + ratings; }
+  std::uint64_t events() const noexcept { return slates + clicks + ratings; }
 };
 
 /// Streams the events of synthetic data in the order of their arrival, exactly `settings::events` of them.
-/// Sessions start one after the other and overlap; every slate is an impression per position (attributes:
-/// position, propensity, policy, session, device) of one equal time; a click names its impression by request
-/// id; some clicks end in a rating of 1 to 5. Holds at most `most_held` events at any size. Not thread-safe.
+/// Sessions start one after the other and overlap; a slate (attributes: policy, session, device) shows an
+/// item per position with its propensity; a click names its slate by request id; some clicks end in a rating
+/// of 1 to 5. Holds at most `most_held` events at any size. Not thread-safe.
 class generator {
 public:
   static constexpr std::size_t most_held = 65'536;

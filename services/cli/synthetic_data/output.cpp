@@ -180,6 +180,16 @@ void append_json_line(std::string& to, const record& rec) {
     to += ",\"attributes\":";
     append_attributes(to, rec.attributes);
   }
+  if (!rec.shown.empty()) {
+    to += ",\"shown\":";
+    for (std::size_t i = 0; i < rec.shown.size(); ++i) {
+      to += i == 0 ? "[{\"item\":" : ",{\"item\":";
+      append_json_string(to, rec.shown[i].item);
+      fmt::format_to(std::back_inserter(to), ",\"position\":{},\"propensity\":{}}}", rec.shown[i].position,
+                     rec.shown[i].propensity);
+    }
+    to += ']';
+  }
   to += "}\n";
 }
 

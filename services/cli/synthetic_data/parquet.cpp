@@ -2,6 +2,8 @@
 
 #include "services/cli/synthetic_data/output.hpp"
 
+#include "common/ingest_format/shown_column.hpp"
+
 namespace troupe::synthetic_data {
 
 namespace {
@@ -23,6 +25,7 @@ public:
       to_->add_null();
     add(rec.request_id);
     add(rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes));
+    ingest_format::add_shown(*to_, rec.shown);
     return to_->end_row();
   }
 
@@ -49,15 +52,13 @@ expected<std::unique_ptr<record_file>> create_record_file(const std::filesystem:
   if (path.extension() != ".parquet")
     return create_json_lines(path);
   using table::cell;
-  TROUPE_TRY(to, table::parquet_writer::open(path, {{"kind", cell::text},
-                                                    {"id", cell::text},
-                                                    {"type", cell::text},
-                                                    {"user", cell::text},
-                                                    {"item", cell::text},
-                                                    {"event_time", cell::timestamp},
-                                                    {"value", cell::float64},
-                                                    {"request_id", cell::text},
-                                                    {"attributes", cell::text}}));
+  std::vector<table::column_spec> columns{
+      {"kind", cell::text},     {"id", cell::text},         {"type", cell::text},
+      {"user", cell::text},     {"item", cell::text},       {"event_time", cell::timestamp},
+      {"value", cell::float64}, {"request_id", cell::text}, {"attributes", cell::text}};
+  ingest_format::append_shown_columns(columns);
+  TROUPE_TRY(to, table::parquet_writer::open(path, std::move(columns),
+                                             {.select = ingest_format::select_with_shown()}));
   return std::make_unique<parquet_file>(std::move(to));
 }
 
