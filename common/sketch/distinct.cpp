@@ -116,8 +116,9 @@ distinct distinct::load(store::decoder& in) {
     auto size = in.count_of(sizeof(std::uint64_t));
     if (size > exact_limit)
       in.give_up();
-    for (std::size_t i = 0; i < size && in.ok(); ++i)
-      to.seen_.push_back(in.fixed());
+    to.seen_.resize(in.ok() ? size : 0);
+    for (auto& hash : to.seen_)
+      hash = in.fixed();
     if (!std::is_sorted(to.seen_.begin(), to.seen_.end()))
       in.give_up();
     return to;

@@ -18,9 +18,15 @@ class encoder {
 public:
   /// In as few bytes as it needs (LEB128: seven bits a byte, low bits first).
   encoder& whole(std::uint64_t number) {
+    if (number < 0x80)
+      return octet(static_cast<std::uint8_t>(number));
+    char bytes[10];
+    std::size_t size = 0;
     for (; number >= 0x80; number >>= 7)
-      octet(static_cast<std::uint8_t>(number | 0x80));
-    return octet(static_cast<std::uint8_t>(number));
+      bytes[size++] = static_cast<char>(number | 0x80);
+    bytes[size++] = static_cast<char>(number);
+    bytes_.append(bytes, size);
+    return *this;
   }
   /// As `whole`, zigzag-coded.
   encoder& signed_whole(std::int64_t number) {
@@ -34,8 +40,10 @@ public:
   }
   /// Eight bytes, low ones first.
   encoder& fixed(std::uint64_t number) {
+    char bytes[8];
     for (int i = 0; i < 8; ++i)
-      octet(static_cast<std::uint8_t>(number >> (8 * i)));
+      bytes[i] = static_cast<char>(number >> (8 * i));
+    bytes_.append(bytes, sizeof bytes);
     return *this;
   }
   encoder& real(double number) { return fixed(std::bit_cast<std::uint64_t>(number)); }
@@ -83,6 +91,11 @@ public:
   }
 
   std::uint64_t whole() noexcept {
+    if (!left_.empty() && static_cast<signed char>(left_.front()) >= 0) { // Most fit into one byte.
+      auto number = static_cast<std::uint8_t>(left_.front());
+      left_.remove_prefix(1);
+      return number;
+    }
     std::uint64_t number = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
       auto byte = octet();
@@ -111,8 +124,9 @@ public:
   std::uint64_t fixed() noexcept {
     auto part = raw(8);
     std::uint64_t number = 0;
-    for (std::size_t i = 0; i < part.size(); ++i)
-      number |= static_cast<std::uint64_t>(static_cast<std::uint8_t>(part[i])) << (8 * i);
+    if (part.size() == 8) // As many at once as the compiler sees.
+      for (std::size_t i = 0; i < 8; ++i)
+        number |= static_cast<std::uint64_t>(static_cast<std::uint8_t>(part[i])) << (8 * i);
     return number;
   }
   double real() noexcept { return std::bit_cast<double>(fixed()); }

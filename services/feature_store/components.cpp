@@ -100,6 +100,7 @@ struct wiring {
   std::shared_ptr<consumer_progress> progress = std::make_shared<consumer_progress>();
   feature_reads::clock now; ///< The instant of reads that name none.
   std::shared_ptr<feature_reads> reads;
+  std::weak_ptr<blocking_pool> read_pool;
   read_parker_actor parker;
   std::shared_ptr<training_set_repository> training_sets;
   std::shared_ptr<training_jobs> training;
@@ -130,6 +131,7 @@ expected<component> make_states(service_context& context, wiring& made) {
   made.now = [engine, wall] { return wall ? micros_of(wall_now()) : engine->watermark(); };
   auto pool = std::make_shared<blocking_pool>(
       blocking_pool::options{"feature-read", settings.readers, settings.waiting_reads}, context.metrics());
+  made.read_pool = pool;
   made.reads = std::make_shared<feature_reads>(engine, made.metrics, pool, made.now);
   return component{joined(std::move(pool))};
 }
@@ -200,7 +202,7 @@ expected<component> make_endpoint(service_context& context, const wiring& from) 
   auto engine = from.engine;
   auto progress = from.progress;
   auto jobs = from.training;
-  // Everything but reads is rare and long: it must not stand before them.
+  // Everything but reads and changes is rare and long: it must not stand before them.
   auto pool = std::make_shared<blocking_pool>(
       blocking_pool::options{"feature-scan", context.config<config>().scanners}, context.metrics());
   auto in_pool = [pool](std::function<expected<chunk>(const net::request&)> work) -> net::handler {
@@ -213,6 +215,20 @@ expected<component> make_endpoint(service_context& context, const wiring& from) 
   net::handler_map handlers;
   handlers[wire::Kind::read_features] = [reads = from.reads](net::request asked) {
     reads->serve(std::make_shared<net::request>(std::move(asked)));
+  };
+  // As small as reads, and waited for as they are.
+  handlers[wire::Kind::feature_changes] = [engine, now = from.now,
+                                           reads = from.read_pool](net::request asked) {
+    auto shared = std::make_shared<net::request>(std::move(asked));
+    auto answer = [engine, now, shared]() -> expected<chunk> {
+      TROUPE_TRY(query, net::read_as<wire::FeatureChanges>(shared->payload, "TRPF", "FeatureChanges"));
+      return answer_changes(*engine, *query, now());
+    };
+    auto alive = reads.lock();
+    expected<void> posted = alive ? alive->post([shared, answer] { shared->respond.finish(answer()); })
+                                  : fail(ec::stopping, "the feature store is draining");
+    if (!posted)
+      shared->respond.fail(std::move(posted).error());
   };
   handlers[wire::Kind::views] = in_pool(
       [engine, progress](const net::request&) -> expected<chunk> { return views_reply(*engine, *progress); });

@@ -120,6 +120,31 @@ expected<feature_page> decode_page(const chunk& payload) {
   return page;
 }
 
+chunk encode_changes(const changes_query& query) {
+  flatbuffers::FlatBufferBuilder out;
+  auto entity = out.CreateString(query.entity);
+  auto features = out.CreateVectorOfStrings(query.features);
+  auto since = out.CreateString(query.since);
+  out.Finish(wire::CreateFeatureChanges(out, entity, features, since, query.limit, 0, query.records_only),
+             "TRPF");
+  return net::bytes_of(out);
+}
+
+expected<changes_page> decode_changes(const chunk& payload) {
+  TROUPE_TRY(from, net::read_as<wire::FeatureChangesPage>(payload, "TRPF", "FeatureChangesPage"));
+  if (!from->ids() || !from->features() || !from->next())
+    return fail(ec::corrupt, "the answer to feature_changes lacks its ids, features or place");
+  changes_page page;
+  for (auto* each : *from->ids())
+    page.ids.emplace_back(text_of(each));
+  TROUPE_TRY(features, read_table(from->features(), page.ids.size()));
+  page.features = std::move(features);
+  page.last = !from->more();
+  page.next = text_of(from->next());
+  page.reset = from->reset();
+  return page;
+}
+
 expected<void> scan_sharded(net::client& from, const std::string& entity,
                             const std::vector<std::string>& features, std::uint32_t page, std::int64_t at,
                             deadline until, const std::function<void(feature_page)>& take) {

@@ -84,6 +84,27 @@ chunk encode_scan(const std::string& entity, const std::vector<std::string>& fea
 /// Verifies and reads a wire::FeatureScanPage.
 expected<feature_page> decode_page(const chunk& payload);
 
+/// What to keep up with, as a caller says it.
+struct changes_query {
+  std::string entity = "item";
+  std::vector<std::string> features; ///< "view.feature".
+  std::string since;         ///< The place that the page before named; empty: only where changes are now.
+  std::uint32_t limit = 0;   ///< Entities; 0: as many as a page may have.
+  bool records_only = false; ///< What own records have changed; what events have changed waits.
+};
+
+/// The features of entities that have changed, as a caller sees them; `last`: there are no more yet.
+struct changes_page : feature_page {
+  std::string next;
+  bool reset = false; ///< The place asked for is not known any more: read all, then go on from `next`.
+};
+
+/// The bytes of a wire::FeatureChanges.
+chunk encode_changes(const changes_query& query);
+
+/// Verifies and reads a wire::FeatureChangesPage.
+expected<changes_page> decode_changes(const chunk& payload);
+
 /// Reads the features of every entity of every replica, page by page. Blocks; `until` bounds the whole.
 expected<void> scan_sharded(net::client& from, const std::string& entity,
                             const std::vector<std::string>& features, std::uint32_t page, std::int64_t at,

@@ -2,127 +2,200 @@
 
 #include <algorithm>
 
+// A state is its format, the time of its newest event if there is any, and of every feature the length of what follows, how
+// much older its own newest event is, and what its operator writes; a length of 0 where no record counts for
+// it.
+
 namespace troupe::feature_store {
 
-void entity_state::apply(const feature_view& view, const feature_event& from) {
+namespace {
+
+auto broken(const feature_view& view, std::size_t feature) {
+  return fail(ec::corrupt, "cannot read a state of view {}: feature {} does not end where it should", view.name,
+              view.features[feature].name);
+}
+
+/// Of a state without events the format alone, with this bit.
+constexpr std::uint8_t no_events = 0x80;
+
+void write_head(std::int64_t newest, store::encoder& out) {
+  out.octet(newest == never ? state_format | no_events : state_format);
+  if (newest != never)
+    out.signed_whole(newest);
+}
+
+/// Gives up where the format is another one.
+std::int64_t read_head(store::decoder& in) {
+  auto format = in.octet();
+  if ((format & ~no_events) != state_format)
+    in.give_up();
+  return format & no_events ? never : in.signed_whole();
+}
+
+std::int64_t base_of(std::int64_t newest) noexcept {
+  return newest == never ? 0 : newest;
+}
+
+} // namespace
+
+void entity_state::clear() noexcept {
+  newest_ = never;
+  for (auto& each : features_) {
+    each.is_open = false;
+    each.encoded = {};
+    each.open.newest = never;
+  }
+}
+
+expected<void> entity_state::open(const feature_view& view, std::string_view bytes) {
+  store::decoder in{bytes};
+  newest_ = read_head(in);
+  for (std::size_t i = 0; i < features_.size(); ++i) {
+    features_[i].is_open = false;
+    features_[i].encoded = in.text();
+    if (!in.ok())
+      return broken(view, i);
+  }
+  if (!in.done())
+    return fail(ec::corrupt, "cannot read a state of view {}: {} bytes too many", view.name, in.left());
+  // What every feature's time is relative to changes with the newest event.
+  for (std::size_t i = 0; i < features_.size(); ++i) {
+    auto& each = features_[i];
+    each.open.newest = never;
+    if (each.encoded.empty())
+      continue;
+    store::decoder head{each.encoded};
+    each.open.newest = base_of(newest_) - head.signed_whole();
+    if (!head.ok())
+      return broken(view, i);
+    each.encoded.remove_prefix(each.encoded.size() - head.left());
+  }
+  return {};
+}
+
+expected<slot*> entity_state::opened(const feature_view& view, std::size_t feature) {
+  auto& of = features_[feature];
+  if (of.is_open)
+    return &of.open;
+  auto newest = of.open.newest;
+  of.open.clear();
+  of.is_open = true;
+  if (newest == never)
+    return &of.open;
+  of.open.newest = newest;
+  store::decoder in{of.encoded};
+  if (!view.features[feature].op->decode(view.features[feature], of.open, in) || !in.done())
+    return broken(view, feature);
+  return &of.open;
+}
+
+expected<void> entity_state::apply(const feature_view& view, const feature_event& from) {
   bool event = from.kind == record_kind::event;
   if (event && from.event_time > newest_)
     newest_ = from.event_time;
   for (std::size_t i = 0; i < features_.size(); ++i) {
     auto& def = view.features[i];
-    if (def.op->of_entity() == event)
+    if (def.op->of_entity() == event ||
+        !std::all_of(def.where.begin(), def.where.end(), [&](auto& rule) { return holds(from, rule); }))
       continue;
-    if (std::all_of(def.where.begin(), def.where.end(), [&](auto& rule) { return holds(from, rule); }))
-      def.op->apply(def, from, newest_, features_[i]);
+    TROUPE_TRY(into, opened(view, i));
+    def.op->apply(def, from, newest_, *into);
   }
+  return {};
 }
 
-void entity_state::trim(const feature_view& view) {
-  if (newest_ == never)
-    return;
-  for (std::size_t i = 0; i < features_.size(); ++i) {
-    auto& def = view.features[i];
-    if (!def.hop.count())
-      continue;
-    auto first = def.op->first_tile(def, newest_);
-    auto old = [&](auto& each) { return each.index < first; };
-    std::erase_if(features_[i].tiles, old);
-    if (features_[i].more)
-      std::erase_if(features_[i].more->tiles, old);
-  }
-}
-
-status entity_state::freshness(const feature_view& view, const slot& from, std::int64_t at,
-                               std::int64_t& age_us) const {
-  age_us = std::max<std::int64_t>(0, at - from.newest);
-  return view.ttl && age_us > view.ttl->count() ? status::stale : status::present;
-}
-
-status entity_state::read_number(const feature_view& view, std::uint32_t feature, std::int64_t at,
-                                 double& number, std::int64_t& age_us) {
+/// Drops tiles that no reading will see any more, also where no record has changed the feature.
+expected<void> entity_state::trim(const feature_view& view, std::size_t feature) {
   auto& def = view.features[feature];
-  auto& from = features_[feature];
-  number = 0;
-  age_us = -1;
-  if (from.newest == never)
-    return status::missing;
-  at = std::max(at, newest_);
-  auto first = def.op->first_tile(def, at);
-  if (def.hop.count() && floor_div(from.newest, def.hop.count()) < first)
-    return status::missing;
+  auto& of = features_[feature];
+  if (newest_ == never || !def.hop.count())
+    return {};
+  auto first = def.op->first_tile(def, newest_);
+  if (!of.is_open) {
+    auto oldest = of.encoded.empty() ? std::nullopt : def.op->oldest_tile(of.encoded);
+    if (!oldest || *oldest >= first)
+      return {};
+  }
+  TROUPE_TRY(open, opened(view, feature));
+  auto drop = [first](auto& tiles) { tiles.erase(tiles.begin(), tiles_from(tiles, first)); };
+  drop(open->tiles);
+  drop(open->seen);
+  return {};
+}
+
+expected<void> entity_state::encode(const feature_view& view, std::string& out, form as) {
+  state_.clear();
+  write_head(newest_, state_);
+  for (std::size_t i = 0; i < features_.size(); ++i) {
+    if (as == form::content)
+      TROUPE_CHECK(opened(view, i));
+    TROUPE_CHECK(trim(view, i));
+    auto& each = features_[i];
+    slot_.clear();
+    if (each.open.newest != never) {
+      slot_.signed_whole(base_of(newest_) - each.open.newest);
+      if (each.is_open)
+        view.features[i].op->encode(view.features[i], each.open, as, slot_);
+      else
+        slot_.raw(each.encoded);
+    }
+    state_.text(slot_.bytes());
+  }
+  out += state_.bytes();
+  return {};
+}
+
+reading::reading(const feature_definition& def, std::int64_t when) noexcept
+    : at{when}, first{def.op->first_tile(def, when)}, since{never} {
+  auto hop = def.hop.count();
+  if (hop > 0 && first > never / hop)
+    since = first * hop;
+}
+
+state_reader::state_reader(const feature_view& view, std::string_view bytes) : view_{view}, in_{bytes}, newest_{read_head(in_)} {}
+
+expected<void> state_reader::read(std::uint32_t feature, const reading& when, feature_value& out) {
+  out.status = status::missing;
+  out.age_us = -1;
+  out.number = 0;
+  out.words.clear();
+  for (; next_ < feature; ++next_)
+    static_cast<void>(in_.text());
+  ++next_;
+  auto encoded = in_.text();
+  if (!in_.ok())
+    return broken(view_, feature);
+  if (encoded.empty())
+    return {};
+  auto& def = view_.features[feature];
+  auto at = when.at < newest_ ? reading{def, newest_} : when;
+  store::decoder in{encoded};
+  auto newest = base_of(newest_) - in.signed_whole();
+  if (newest < at.since)
+    return {};
+  static thread_local slot from;
+  from.clear();
+  from.newest = newest;
+  if (!def.op->decode(def, from, in) || !in.done())
+    return broken(view_, feature);
   double value = 0;
-  if (!def.op->fold(def, from, first, at, value))
-    return status::missing;
-  auto is = freshness(view, from, at, age_us);
-  if (is == status::present)
-    number = value;
-  return is;
+  if (!def.op->fold(def, from, at.first, at.at, value))
+    return {};
+  out.age_us = std::max<std::int64_t>(0, at.at - newest);
+  out.status = view_.ttl && out.age_us > view_.ttl->count() ? status::stale : status::present;
+  if (out.status != status::present)
+    return {};
+  if (def.type == value_type::number)
+    out.number = value;
+  else
+    def.op->fold_words(def, from, at.first, out.words);
+  return {};
 }
 
-void entity_state::read(const feature_view& view, std::uint32_t feature, std::int64_t at,
-                        feature_value& out) {
-  auto& def = view.features[feature];
-  out.text.clear();
-  out.list.clear();
-  out.status = read_number(view, feature, at, out.number, out.age_us);
-  if (out.status == status::present && def.type != value_type::number)
-    def.op->fold_words(def, features_[feature], def.op->first_tile(def, std::max(at, newest_)), out);
-}
-
-std::string entity_state::encode(const feature_view& view, form as) {
-  trim(view);
-  store::encoder out;
-  out.octet(state_format);
-  out.signed_whole(newest_);
-  auto base = newest_ == never ? 0 : newest_;
-  for (std::size_t i = 0; i < features_.size(); ++i) {
-    auto& from = features_[i];
-    out.whole(from.newest != never);
-    if (from.newest == never)
-      continue;
-    out.signed_whole(base - from.newest);
-    view.features[i].op->encode(view.features[i], from, base, as, out);
-  }
-  return out.take();
-}
-
-expected<entity_state> entity_state::decode(const feature_view& view, std::string_view bytes) {
-  store::decoder in{bytes};
-  entity_state out{view};
-  if (auto format = in.octet(); format != state_format)
-    return fail(ec::unsupported_version, "cannot read a state of view {}: format {}", view.name, format);
-  out.newest_ = in.signed_whole();
-  auto base = out.newest_ == never ? 0 : out.newest_;
-  for (std::size_t i = 0; i < out.features_.size(); ++i) {
-    auto& into = out.features_[i];
-    bool good = true;
-    if (in.whole() != 0) {
-      into.newest = base - in.signed_whole();
-      good = view.features[i].op->decode(view.features[i], into, base, in);
-    }
-    if (!good || !in.ok())
-      return fail(ec::corrupt, "cannot read a state of view {}: feature {} does not end in {} bytes",
-                  view.name, view.features[i].name, bytes.size());
-  }
-  if (!in.done())
-    return fail(ec::corrupt, "cannot read a state of view {}: {} bytes too many", view.name, in.left());
-  return out;
-}
-
-std::size_t entity_state::bytes() const noexcept {
-  auto total = sizeof *this + features_.capacity() * sizeof(slot);
-  for (auto& each : features_) {
-    total += each.tiles.capacity() * sizeof(tile);
-    if (each.more) {
-      total += sizeof(slot::extra) + each.more->values.capacity() * sizeof(kept_value);
-      for (auto& inner : each.more->tiles)
-        total += sizeof(distinct_tile) + inner.seen.bytes();
-      for (auto& value : each.more->values)
-        if (auto* text = std::get_if<std::string>(&value.value); text && text->capacity() > 15)
-          total += text->capacity();
-    }
-  }
-  return total;
+std::int64_t newest_of(std::string_view state) {
+  store::decoder in{state};
+  auto newest = read_head(in);
+  return in.ok() ? newest : never;
 }
 
 } // namespace troupe::feature_store

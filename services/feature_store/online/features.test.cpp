@@ -132,24 +132,26 @@ TEST_CASE("the state of an entity is a function of the set of its records, whate
   std::mt19937 random{11};
   for (int round = 0; round < 12; ++round) {
     entity_state state{views[0]};
+    std::string saved, now;
     std::size_t step = 0;
     for (auto i : order) {
-      state.apply(views[0], feature_event_of(records[i], 3, 1000 + i));
+      REQUIRE(state.apply(views[0], feature_event_of(records[i], 3, 1000 + i)));
       // Saved and read back half-way: nothing changes.
       if (++step % 97 == 0) {
-        auto again = entity_state::decode(views[0], state.encode(views[0]));
-        REQUIRE(again);
-        state = std::move(*again);
+        std::string again;
+        REQUIRE(state.encode(views[0], again));
+        saved = std::move(again);
+        REQUIRE(state.open(views[0], saved));
       }
     }
-    auto now = state.encode(views[0]);
+    REQUIRE(state.encode(views[0], now));
     if (first.empty())
       first = now;
     CHECK(now == first);
     std::shuffle(order.begin(), order.end(), random);
   }
   for (std::size_t cut = 0; cut < first.size(); cut += 13)
-    CHECK(!entity_state::decode(views[0], std::string_view{first}.substr(0, cut)));
+    CHECK(!entity_state{views[0]}.open(views[0], std::string_view{first}.substr(0, cut)));
 }
 
 TEST_CASE(
@@ -182,7 +184,7 @@ TEST_CASE(
     auto columns = read_features(*engine, *plan, ids, 1'000);
     REQUIRE(columns);
     return fmt::format("{}/{} {}/{} {}", (*columns)[0].status[0], (*columns)[0].numbers[0],
-                       (*columns)[1].status[0], (*columns)[1].texts[0], (*columns)[2].status[0]);
+                       (*columns)[1].status[0], (*columns)[1].text(0), (*columns)[2].status[0]);
   };
 
   apply(item(10, {{"hidden", std::string{"yes"}}, {"title", std::string{"a"}}, {"genres", text_list{"g"}}}));
@@ -513,6 +515,80 @@ TEST_CASE(
   CHECK(status(read(*engine, "user", {"u"}, {"u.recent"})) == wire::FeatureStatus::present);
 }
 
+TEST_CASE("changes bring the features of what was written, deleted and clicked since, until a restart") {
+  testing::temp_dir dir;
+  auto views = views_of(R"(
+[[view]]
+name = "card"
+entity = "item"
+[[view.feature]]
+name = "title"
+operator = "attribute"
+of = "attribute.title"
+[[view]]
+name = "trend"
+entity = "item"
+source = "click"
+[[view.feature]]
+name = "n"
+operator = "count"
+)");
+  for (auto entity : {entity_kind::user, entity_kind::item})
+    views.push_back(record_view(entity));
+  auto engine = open(dir / "s", views);
+  std::string place;
+  auto append = [&](record rec) {
+    auto next = engine->applied(0, 0);
+    REQUIRE(engine->apply(all_views(*engine), batch::trusted(encode_batch({&rec, 1}, 0, next))));
+  };
+  auto click = [&](const std::string& item) {
+    record rec;
+    rec.id = rec.user = "u", rec.type = "click", rec.item = item;
+    rec.event_time = rec.ingest_time = from_micros(1'000'000);
+    append(rec);
+  };
+  auto written = [](const std::string& item, std::int64_t at, std::vector<attribute> attributes) {
+    return entity_record(record_kind::item, item, at, std::move(attributes));
+  };
+  auto changes = [&](bool records_only, std::uint32_t limit = 0) {
+    auto asked = encode_changes({"item", {"card.title", "trend.n"}, place, limit, records_only});
+    auto got = answer_changes(*engine, *flatbuffers::GetRoot<wire::FeatureChanges>(asked.data()), 5'000'000);
+    REQUIRE_MESSAGE(got, (got ? std::string{} : got.error().text));
+    auto page = decode_changes(*got);
+    REQUIRE(page);
+    place = page->next;
+    return *page;
+  };
+  append(written("before", 1'000'000, {{"title", "Before"}}));
+
+  CHECK(changes(true).ids.empty());
+  append(written("a", 1'000'000, {{"title", "A"}}));
+  append(written("b", 1'000'000, {{"title", "B"}}));
+  append(written("b", 2'000'000, {{"deleted", true}}));
+  click("c");
+  auto page = changes(true, 1);
+  CHECK(page.ids == std::vector<std::string>{"a"});
+  CHECK(!page.last);
+  CHECK(page.features.columns[0].texts[0] == "A");
+  page = changes(true);
+  CHECK(page.ids == std::vector<std::string>{"b"});
+  CHECK(page.last);
+  CHECK(page.features.deleted == std::vector<std::uint8_t>{1});
+  CHECK(page.features.applied.reached(0, 5));
+  page = changes(false);
+  CHECK(page.ids == std::vector<std::string>{"c"});
+  CHECK(page.features.columns[1].numbers[0] == 1);
+
+  REQUIRE(engine->flush());
+  engine.reset();
+  engine = open(dir / "s", views);
+  page = changes(true);
+  CHECK(page.reset);
+  CHECK(page.ids.empty());
+  append(written("a", 3'000'000, {{"title", "A2"}}));
+  CHECK(changes(true).ids == std::vector<std::string>{"a"});
+}
+
 TEST_CASE("a flag that a log of before holds as a text counts as one that is written today") {
   for (auto& [value, set] : std::vector<std::pair<attribute_value, bool>>{{true, true},
                                                                           {1.0, true},
@@ -586,7 +662,7 @@ TEST_CASE(
     REQUIRE(plan);
     auto columns = read_features(*engine, *plan, ids, 1'000);
     REQUIRE(columns);
-    return (*columns)[0].texts[0] + (*columns)[1].texts[0];
+    return fmt::format("{}{}", (*columns)[0].text(0), (*columns)[1].text(0));
   };
 
   apply(2030, "preorder", false);

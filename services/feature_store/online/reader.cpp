@@ -31,6 +31,7 @@ write_features(flatbuffers::FlatBufferBuilder& out, const state_engine& engine,
                std::span<const std::uint32_t> touched, std::span<const std::uint64_t> applied,
                std::span<const value_column> columns, std::span<const std::uint8_t> deleted) {
   std::vector<flatbuffers::Offset<wire::FeatureColumn>> parts;
+  std::vector<flatbuffers::Offset<flatbuffers::String>> words;
   for (auto& column : columns) {
     auto name = out.CreateString(column.name);
     auto status = out.CreateVector(reinterpret_cast<const wire::FeatureStatus*>(column.status.data()),
@@ -42,11 +43,17 @@ write_features(flatbuffers::FlatBufferBuilder& out, const state_engine& engine,
     if (column.type == value_type::number) {
       numbers = out.CreateVector(column.numbers);
     } else if (column.type == value_type::text) {
-      texts = out.CreateVectorOfStrings(column.texts);
+      words.clear();
+      for (std::size_t row = 0; row < column.pieces.size(); ++row)
+        words.push_back(out.CreateString(column.text(row)));
+      texts = out.CreateVector(words);
     } else {
       std::vector<flatbuffers::Offset<wire::TextList>> each;
-      for (auto& list : column.lists)
-        each.push_back(wire::CreateTextList(out, out.CreateVectorOfStrings(list)));
+      for (std::size_t row = 0; row < column.pieces.size(); ++row) {
+        words.clear();
+        each_word(column.text(row), [&](std::string_view word) { words.push_back(out.CreateString(word)); });
+        each.push_back(wire::CreateTextList(out, out.CreateVector(words)));
+      }
       lists = out.CreateVector(each);
     }
     parts.push_back(wire::CreateFeatureColumn(out, name, status, ages, numbers, texts, lists));
@@ -114,28 +121,22 @@ expected<read_plan> plan_read(const state_engine& engine, entity_kind entity,
     plan.types.push_back(in.features[*feature].type);
   }
   for (auto& each : by_view)
-    if (!each.empty())
+    if (!each.empty()) {
+      std::stable_sort(each.begin(), each.end(), [](auto& a, auto& b) { return a.feature < b.feature; });
       plan.by_view.push_back(std::move(each));
+    }
   return plan;
 }
 
-expected<std::vector<std::uint8_t>> deleted_among(state_engine& engine, entity_kind entity,
-                                                  std::span<const std::string_view> ids) {
-  std::vector<std::uint8_t> deleted(ids.size());
-  if (auto record = engine.find_record_view(entity)) {
-    auto& view = engine.views()[*record];
-    feature_value attributes;
-    TROUPE_CHECK(engine.visit(*record, ids, [&](std::size_t row, entity_state& state) {
-      state.read(view, 0, engine.watermark(), attributes);
-      deleted[row] = attributes.status == status::present && attributes.text.empty();
-    }));
-  }
-  return deleted;
+text_list value_column::list(std::size_t row) const {
+  text_list out;
+  each_word(text(row), [&](std::string_view word) { out.emplace_back(word); });
+  return out;
 }
 
 expected<std::vector<value_column>> read_features(state_engine& engine, const read_plan& plan,
                                                   std::span<const std::string_view> ids, std::int64_t at,
-                                                  std::span<const std::uint8_t> deleted) {
+                                                  std::vector<std::uint8_t>* deleted) {
   std::vector<value_column> columns(plan.names.size());
   for (std::size_t i = 0; i < columns.size(); ++i) {
     auto& column = columns[i];
@@ -145,35 +146,65 @@ expected<std::vector<value_column>> read_features(state_engine& engine, const re
     column.age_us.assign(ids.size(), -1);
     if (column.type == value_type::number)
       column.numbers.resize(ids.size());
-    else if (column.type == value_type::text)
-      column.texts.resize(ids.size());
     else
-      column.lists.resize(ids.size());
+      column.pieces.resize(ids.size());
   }
+  // The record of the entity is looked at with the others, once.
+  auto record = deleted ? engine.find_record_view(plan.entity) : std::nullopt;
+  auto views = views_touched(plan);
+  std::vector<std::vector<reading>> when(views.size());
+  for (std::size_t v = 0; v < views.size(); ++v)
+    for (auto& each : plan.by_view[v])
+      when[v].emplace_back(engine.views()[views[v]].features[each.feature], at);
+  auto record_at = std::find(views.begin(), views.end(), record) - views.begin();
+  if (record && static_cast<std::size_t>(record_at) == views.size())
+    views.push_back(*record);
+  if (deleted)
+    deleted->assign(ids.size(), 0);
   feature_value value;
-  for (auto& group : plan.by_view) {
-    auto& view = engine.views()[group.front().view];
-    bool built_in = group.front().view == engine.find_record_view(plan.entity);
-    TROUPE_CHECK(engine.visit(group.front().view, ids, [&](std::size_t row, entity_state& state) {
-      if (!deleted.empty() && deleted[row] && !built_in)
-        return;
-      for (auto& from : group) {
-        auto& to = columns[from.place];
-        if (to.type == value_type::number) {
-          to.status[row] = static_cast<std::uint8_t>(
-              state.read_number(view, from.feature, at, to.numbers[row], to.age_us[row]));
-          continue;
-        }
-        state.read(view, from.feature, at, value);
+  auto look = [&](std::size_t row, std::size_t v, std::string_view state) -> expected<void> {
+    auto& view = engine.views()[views[v]];
+    if (record == views[v]) {
+      state_reader from{view, state};
+      TROUPE_CHECK(from.read(0, {view.features[0], engine.watermark()}, value));
+      (*deleted)[row] = value.status == status::present && value.words.empty();
+    }
+    if (v == when.size())
+      return {};
+    state_reader from{view, state};
+    auto& wanted = plan.by_view[v];
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      auto& to = columns[wanted[i].place];
+      if (i > 0 && wanted[i].feature == wanted[i - 1].feature) { // Asked for twice.
+        auto& same = columns[wanted[i - 1].place];
+        to.status[row] = same.status[row];
+        to.age_us[row] = same.age_us[row];
+        if (to.type == value_type::number)
+          to.numbers[row] = same.numbers[row];
+      } else {
+        TROUPE_CHECK(from.read(wanted[i].feature, when[v][i], value));
         to.status[row] = static_cast<std::uint8_t>(value.status);
         to.age_us[row] = value.age_us;
-        if (to.type == value_type::text)
-          to.texts[row] = value.text;
-        else
-          to.lists[row] = value.list;
+        if (to.type == value_type::number)
+          to.numbers[row] = value.number;
       }
-    }));
-  }
+      if (to.type != value_type::number) {
+        to.pieces[row] = {static_cast<std::uint32_t>(to.words.size()),
+                          static_cast<std::uint32_t>(value.words.size())};
+        to.words += value.words;
+      }
+    }
+    return {};
+  };
+  TROUPE_CHECK(engine.visit(views, ids, look));
+  if (!record)
+    return columns;
+  for (std::size_t row = 0; row < ids.size(); ++row)
+    if ((*deleted)[row])
+      for (std::size_t v = 0; v < when.size(); ++v)
+        for (auto& from : plan.by_view[v])
+          if (views[v] != *record)
+            columns[from.place].forget(row);
   return columns;
 }
 
@@ -188,8 +219,8 @@ expected<chunk> answer_read(state_engine& engine, const wire::ReadFeatures& requ
   // Taken before the values: what is read holds at least this much.
   auto touched = views_touched(plan);
   auto applied = applied_by(engine, touched, entity);
-  TROUPE_TRY(deleted, deleted_among(engine, entity, ids));
-  TROUPE_TRY(columns, read_features(engine, plan, ids, instant_of(engine, request.at(), now), deleted));
+  std::vector<std::uint8_t> deleted;
+  TROUPE_TRY(columns, read_features(engine, plan, ids, instant_of(engine, request.at(), now), &deleted));
   auto out =
       std::make_shared<flatbuffers::FlatBufferBuilder>(columns.size() * (ids.size() * 17 + 128) + 1024);
   out->Finish(write_features(*out, engine, touched, applied, columns, deleted), "TRPF");
@@ -207,13 +238,38 @@ expected<chunk> answer_scan(state_engine& engine, const wire::FeatureScan& reque
   bool last = false;
   TROUPE_TRY(ids, engine.ids(touched, troupe::text_of(request.after()), limit, last));
   std::vector<std::string_view> rows{ids.begin(), ids.end()};
-  TROUPE_TRY(deleted, deleted_among(engine, entity, rows));
-  TROUPE_TRY(columns, read_features(engine, plan, rows, instant_of(engine, request.at(), now), deleted));
+  std::vector<std::uint8_t> deleted;
+  TROUPE_TRY(columns, read_features(engine, plan, rows, instant_of(engine, request.at(), now), &deleted));
   auto out =
       std::make_shared<flatbuffers::FlatBufferBuilder>(columns.size() * (ids.size() * 17 + 128) + 1024);
   auto names = out->CreateVectorOfStrings(ids);
   auto values = write_features(*out, engine, touched, applied, columns, deleted);
   out->Finish(wire::CreateFeatureScanPage(*out, names, values, last), "TRPF");
+  byte_view bytes{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};
+  return chunk{std::move(out), bytes};
+}
+
+expected<chunk> answer_changes(state_engine& engine, const wire::FeatureChanges& request, std::int64_t now) {
+  TROUPE_TRY(entity, entity_named(troupe::text_of(request.entity())));
+  auto features = views_of(request.features());
+  TROUPE_TRY(plan, plan_read(engine, entity, features));
+  auto limit = request.limit() == 0 ? most_entities : std::min<std::size_t>(request.limit(), most_entities);
+  auto touched = views_touched(plan);
+  auto applied = applied_by(engine, touched, entity);
+  auto listened = touched;
+  if (auto record = engine.find_record_view(entity); record && !std::ranges::count(touched, *record))
+    listened.push_back(*record);
+  auto changed =
+      engine.changes(troupe::text_of(request.since()), listened, !request.records_only(), limit);
+  std::vector<std::string_view> rows{changed.ids.begin(), changed.ids.end()};
+  std::vector<std::uint8_t> deleted;
+  TROUPE_TRY(columns, read_features(engine, plan, rows, instant_of(engine, request.at(), now), &deleted));
+  auto out =
+      std::make_shared<flatbuffers::FlatBufferBuilder>(columns.size() * (rows.size() * 17 + 128) + 1024);
+  auto ids = out->CreateVectorOfStrings(changed.ids);
+  auto values = write_features(*out, engine, touched, applied, columns, deleted);
+  auto next = out->CreateString(changed.next);
+  out->Finish(wire::CreateFeatureChangesPage(*out, ids, values, next, changed.more, changed.reset), "TRPF");
   byte_view bytes{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};
   return chunk{std::move(out), bytes};
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include "services/feature_store/online/change_log.hpp"
 #include "services/feature_store/online/entity_state.hpp"
+#include "services/feature_store/online/entity_table.hpp"
 #include "services/feature_store/views/view.hpp"
 
 #include "common/event/record.hpp"
@@ -15,7 +17,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 namespace troupe::feature_store {
@@ -23,28 +24,31 @@ namespace troupe::feature_store {
 struct engine_options {
   std::uint32_t replica = 0;
   std::uint32_t replicas = 1; ///< Only entities that rendezvous hashing gives to `replica` are kept.
-  std::size_t cache_bytes = std::size_t{512}
-                            << 20;   ///< Decoded states in memory; changed ones stay until flushed.
-  std::size_t flush_states = 50'000; ///< Changed states that make `apply` flush by itself.
+  /// Of states in memory, those not yet written included.
+  std::size_t cache_bytes = std::size_t{512} << 20;
+  /// Changed states that make `apply` flush by itself; as many as take a quarter of cache_bytes do, too.
+  std::size_t flush_states = 250'000;
   std::size_t block_cache_bytes = std::size_t{32} << 20;
 };
 
 struct engine_counters {
   std::uint64_t records = 0; ///< Records applied to at least one view.
-  std::uint64_t hits = 0;    ///< States found in memory.
-  std::uint64_t misses = 0;  ///< States asked of the disk.
+  std::uint64_t hits = 0;   ///< Entities found in memory.
+  std::uint64_t misses = 0; ///< Entities asked of the disk.
   std::uint64_t flushes = 0;
   std::uint64_t cached = 0; ///< States in memory.
   std::uint64_t cached_bytes = 0;
 };
 
-/// The states of all entities under all views: a write-back cache of decoded states over RocksDB.
+/// The states of all entities under all views: a write-back cache of states, in the bytes that they are on
+/// disk, over RocksDB.
 ///
-/// Operation: `apply` changes states in memory; `flush` writes every changed state and, in the same atomic
-/// write, how far each view has applied each partition. After a crash the log is applied again from there.
-/// Writes are not synced: a lost tail is replayed. Concurrency: any thread; writers wait for each other, a
-/// reader waits for a writer of the same 1/32 of the entities only. Limits: cache_bytes for unchanged states;
-/// changed ones up to flush_states beyond that.
+/// Operation: `apply` changes states in memory, each once for all records of a batch about it; `flush` writes
+/// every changed state and, in the same atomic write, how far each view has applied each partition. After a
+/// crash the log is applied again from there. Writes are not synced: a lost tail is replayed. Concurrency: any
+/// thread; writers wait for each other, a reader waits for a writer of the same 1/32 of the entities only.
+/// Limits: cache_bytes, beyond which states go that have not been used of late; what one batch changes comes
+/// on top while it is applied, and a flush copies what it writes.
 class state_engine {
 public:
   /// States of views that are not in `views` any more are erased.
@@ -72,24 +76,29 @@ public:
   expected<void> apply(const feature_event& from);
 
   /// States changed since the last flush.
-  std::size_t changed() const {
-    std::lock_guard lock{writer_};
-    return dirty_.size();
-  }
+  std::size_t changed() const noexcept { return changed_states_.load(std::memory_order_relaxed); }
 
   /// Writes changed states, offsets and `extra` (family 1, for the caller's own keys under "x") in one atomic
   /// write.
   expected<void> flush(std::span<const std::pair<std::string, std::string>> extra = {});
 
-  /// Looks at the states of `ids` under a view: `look(index, state)` for each that exists. The state must not
-  /// be used after the call; nothing else of the engine may be called in it.
-  expected<void> visit(std::uint32_t view, std::span<const std::string_view> ids,
-                       const std::function<void(std::size_t, entity_state&)>& look);
+  /// Is shown a state: of which id, under which of the views asked for, by their index; and its bytes, which
+  /// must not be used after the call. Nothing else of the engine may be called in it.
+  using look = std::function<expected<void>(std::size_t id, std::size_t view, std::string_view state)>;
+
+  /// Looks at the states of `ids` under `views`, of each that exists, in no order.
+  expected<void> visit(std::span<const std::uint32_t> views, std::span<const std::string_view> ids,
+                       const look& look_at);
 
   /// Ids that have a state under any of the views, in byte order, after an id given before. Flushes first, so
   /// that what has been applied is found.
   expected<std::vector<std::string>> ids(std::span<const std::uint32_t> views, std::string_view after,
                                          std::size_t limit, bool& last);
+
+  /// Entities that these views have changed since a place: see change_log. What was `applied` before the call
+  /// is in it.
+  changed_entities changes(std::string_view since, std::span<const std::uint32_t> views, bool events,
+                           std::size_t limit);
 
   /// Largest event time applied; `never` when there is none.
   std::int64_t watermark() const noexcept { return watermark_.load(std::memory_order_relaxed); }
@@ -107,57 +116,68 @@ public:
   std::uint32_t replicas() const noexcept { return options_.replicas; }
 
 private:
-  struct entry {
-    std::uint64_t hash;
-    std::uint32_t view;
-    bool dirty = false;
-    bool used = true;
-    std::size_t charged = 0;
-    std::string id;
-    entity_state state;
+  /// Up to 32 views of one kind of entity: what is in memory of an entity lies together.
+  struct view_group {
+    entity_kind entity;
+    std::vector<std::uint32_t> views;
+    std::uint32_t of_own_records = 0; ///< By view of the group, a bit.
   };
-  struct probe {
-    std::uint64_t hash;
-    std::uint32_t view;
-    std::string_view id;
+  struct place_of_view {
+    std::uint32_t group;
+    std::uint32_t bit;
   };
-  struct entry_hash {
-    using is_transparent = void;
-    std::size_t operator()(const probe& of) const noexcept { return of.hash; }
-    std::size_t operator()(const std::unique_ptr<entry>& of) const noexcept { return of->hash; }
-  };
-  struct entry_equal {
-    using is_transparent = void;
-    static probe key(const probe& of) noexcept { return of; }
-    static probe key(const std::unique_ptr<entry>& of) noexcept { return {of->hash, of->view, of->id}; }
-    template <class A, class B>
-    bool operator()(const A& a, const B& b) const noexcept {
-      auto x = key(a), y = key(b);
-      return x.hash == y.hash && x.view == y.view && x.id == y.id;
-    }
+  /// The views that take events of a type: by group, a bit each.
+  struct event_type {
+    std::string name;
+    std::vector<std::uint32_t> views;
   };
   struct shard {
-    std::mutex mutex;
-    std::unordered_set<std::unique_ptr<entry>, entry_hash, entry_equal> entries;
-    std::vector<entry*> ring;
-    std::size_t hand = 0;
-    std::size_t bytes = 0;
+    mutable std::mutex mutex;
+    entity_table entities;
+    std::vector<entity_block*> changed;
     std::uint64_t hits = 0;
     std::uint64_t misses = 0;
+  };
+  /// An event for an entity, and the views of a group that take it.
+  struct touch {
+    std::uint64_t hash;
+    std::uint32_t event;
+    std::uint32_t group;
+    std::uint32_t views;
+  };
+
+  /// A state that is to be read before events are applied to it.
+  struct wanted_state {
+    std::string key;
+    std::size_t run; ///< Of `touches_`, the first of its entity.
+    std::uint32_t bit;
   };
 
   static constexpr std::size_t shard_count = 32;
   static constexpr store::family_id states = 0, meta = 1;
 
   state_engine(std::unique_ptr<store::database> db, std::vector<feature_view> views, engine_options options);
+  void group_views();
   expected<void> load();
   shard& shard_of(std::uint64_t hash) noexcept { return shards_[hash >> 59]; }
-  static std::uint64_t hash_of(std::uint32_t view, std::string_view id) noexcept;
+  static std::uint64_t hash_of(std::uint32_t group, std::string_view id) noexcept;
   std::string state_key(std::uint32_t view, std::string_view id) const;
-  entry& insert(shard& into, const probe& key, entity_state state);
+  std::string_view id_of(const touch& of) const noexcept {
+    return events_[of.event].entity(groups_[of.group].entity);
+  }
+  std::uint32_t views_that_take(const feature_event& from, std::uint32_t group);
+  expected<void> apply_events(std::span<const std::uint32_t> views, std::span<const std::uint64_t> from);
+  std::span<const touch> run_at(std::size_t begin) const noexcept;
+  expected<void> load_untouched();
+  expected<void> apply_run(std::span<const touch> run, std::size_t& loaded);
+  entity_block* put(shard& in, entity_block* old, std::uint64_t hash, std::uint32_t group, std::string_view id,
+                    std::uint32_t known, std::span<const state_change> changes);
   void evict(shard& from);
-  expected<entry*> find_or_load(shard& in, const probe& key);
-  expected<void> apply_to(std::uint32_t view, std::string_view id, const feature_event& from);
+  expected<void> visit_group(std::uint32_t group, std::span<const std::size_t> places, std::uint32_t wanted,
+                             std::span<const std::string_view> ids, const look& look_at);
+  expected<void> read_missing(std::uint32_t group, std::span<const std::size_t> places, std::uint32_t wanted,
+                              std::span<const std::string_view> ids, std::span<const std::uint32_t> missing,
+                              std::uint64_t flushes, const look& look_at);
   expected<void> flush_locked(std::span<const std::pair<std::string, std::string>> extra);
   bool owns(std::string_view id) const noexcept;
 
@@ -165,11 +185,28 @@ private:
   std::vector<feature_view> views_;
   std::array<std::optional<std::uint32_t>, 2> record_views_; ///< By entity_kind.
   std::vector<std::string> prefixes_;                        ///< By view: the first 16 bytes of its version.
+  std::vector<view_group> groups_;
+  std::vector<place_of_view> places_; ///< By view.
+  std::vector<std::uint32_t> all_views_;
+  std::vector<event_type> types_;
   engine_options options_;
   std::array<shard, shard_count> shards_;
+  /// There may be states on disk that are not in memory.
+  std::atomic<bool> more_on_disk_{true};
 
   mutable std::mutex writer_;
-  std::vector<entry*> dirty_; ///< Guarded by writer_.
+  change_log changes_; ///< Noted under writer_.
+  // What a batch needs while it is applied, kept for the next; under writer_.
+  std::vector<entity_state> open_; ///< By view.
+  std::vector<feature_event> events_;
+  std::vector<touch> touches_;
+  std::vector<wanted_state> wanted_;
+  std::vector<std::string> loaded_; ///< What there is of `wanted_`.
+  std::string encoded_;
+  std::size_t last_type_ = 0;
+
+  std::atomic<std::size_t> changed_states_{0};
+  std::atomic<std::size_t> changed_bytes_{0};
   std::atomic<std::uint64_t> flushes_{0};
   std::atomic<std::uint64_t> records_{0};
   std::atomic<std::int64_t> watermark_{never};

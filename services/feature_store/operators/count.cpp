@@ -30,8 +30,8 @@ private:
     number = static_cast<double>(count);
     return count > 0;
   }
-  void encode_payload(const tile&, store::encoder&) const override {}
-  void decode_payload(tile&, store::decoder&) const override {}
+  void encode_tile(const tile& from, store::encoder& out) const override { out.whole(from.count); }
+  void decode_tile(tile& into, store::decoder& in) const override { into.count = in.whole(); }
 };
 
 } // namespace

@@ -40,7 +40,7 @@ public:
     return def.window ? tile_operator::first_tile(def, at)
                       : floor_div(at - decay_horizon * def.half_life.count(), def.hop.count());
   }
-  bool fold(const feature_definition& def, slot& from, std::int64_t first, std::int64_t at,
+  bool fold(const feature_definition& def, const slot& from, std::int64_t first, std::int64_t at,
             double& number) const override {
     bool any = false;
     number = 0;

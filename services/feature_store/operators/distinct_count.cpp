@@ -12,7 +12,8 @@ double estimate(std::span<const distinct_tile> tiles) {
   if (tiles.size() == 1)
     return tiles.front().seen.estimate();
   if (std::ranges::all_of(tiles, [](auto& each) { return each.seen.exact(); })) {
-    std::vector<std::uint64_t> all;
+    static thread_local std::vector<std::uint64_t> all;
+    all.clear();
     for (auto& each : tiles)
       all.insert(all.end(), each.seen.hashes().begin(), each.seen.hashes().end());
     std::ranges::sort(all);
@@ -46,44 +47,41 @@ public:
     auto index = hop ? floor_div(from.event_time, hop) : 0;
     if (hop && newest != never && index < first_tile(def, newest))
       return;
-    auto& seen = tile_at(into.must_have_more().tiles, index).seen;
+    auto& seen = tile_at(into.seen, index).seen;
     for (auto hash : hashes)
       seen.add(hash);
   }
-  bool fold(const feature_definition&, slot& from, std::int64_t first, std::int64_t,
+  bool fold(const feature_definition&, const slot& from, std::int64_t first, std::int64_t,
             double& number) const override {
-    return from.memoized(first, number, [&](double& fresh) {
-      if (!from.more)
-        return false;
-      auto begin = tiles_from(from.more->tiles, first);
-      if (begin == from.more->tiles.end())
-        return false;
-      fresh = std::round(estimate({begin, from.more->tiles.end()}));
-      return true;
-    });
+    auto begin = tiles_from(from.seen, first);
+    if (begin == from.seen.end())
+      return false;
+    number = std::round(estimate({begin, from.seen.end()}));
+    return true;
   }
-  void encode(const feature_definition&, const slot& from, std::int64_t, form,
-              store::encoder& out) const override {
-    out.whole(from.more ? from.more->tiles.size() : 0);
+  void encode(const feature_definition&, const slot& from, form, store::encoder& out) const override {
+    out.whole(from.seen.size());
     std::int64_t before = 0;
-    if (from.more)
-      for (auto& each : from.more->tiles) {
-        out.signed_whole(each.index - before);
-        before = each.index;
-        each.seen.save(out);
-      }
+    for (auto& each : from.seen) {
+      out.signed_whole(each.index - before);
+      before = each.index;
+      each.seen.save(out);
+    }
   }
-  bool decode(const feature_definition&, slot& into, std::int64_t, store::decoder& in) const override {
+  bool decode(const feature_definition&, slot& into, store::decoder& in) const override {
     auto size = in.whole();
     if (size > in.left())
       return false;
-    auto& tiles = into.must_have_more().tiles;
     std::int64_t before = 0;
     for (std::uint64_t i = 0; i < size && in.ok(); ++i) {
       before += in.signed_whole();
-      tiles.push_back({before, sketch::distinct::load(in)});
+      into.seen.push_back({before, sketch::distinct::load(in)});
     }
     return in.ok();
+  }
+  std::optional<std::int64_t> oldest_tile(std::string_view encoded) const override {
+    store::decoder in{encoded};
+    return in.whole() == 0 ? std::nullopt : std::optional{in.signed_whole()};
   }
   std::string sql(const feature_definition& def) const override {
     return fmt::format("nullif(count(DISTINCT {}) {}, 0)::DOUBLE", sql_column(def.of), sql_filter(def));

@@ -2,8 +2,6 @@
 
 #include "services/feature_store/operators/operator.hpp"
 
-#include <optional>
-
 namespace troupe::feature_store {
 
 /// An operator that keeps the newest values themselves: one, or so many as it says.
@@ -11,13 +9,12 @@ class kept_values_operator : public feature_operator {
 public:
   void apply(const feature_definition& def, const feature_event& from, std::int64_t newest,
              slot& into) const final;
-  bool fold(const feature_definition& def, slot& from, std::int64_t first, std::int64_t at,
+  bool fold(const feature_definition& def, const slot& from, std::int64_t first, std::int64_t at,
             double& number) const final;
   void fold_words(const feature_definition& def, const slot& from, std::int64_t first,
-                  feature_value& out) const override;
-  void encode(const feature_definition& def, const slot& from, std::int64_t base, form as,
-              store::encoder& out) const final;
-  bool decode(const feature_definition& def, slot& into, std::int64_t base, store::decoder& in) const final;
+                  std::string& out) const override;
+  void encode(const feature_definition& def, const slot& from, form as, store::encoder& out) const final;
+  bool decode(const feature_definition& def, slot& into, store::decoder& in) const final;
 
 protected:
   virtual std::size_t limit(const feature_definition&) const { return 1; }
@@ -25,9 +22,11 @@ protected:
   virtual value_type type_of_one(const feature_definition& def) const { return def.type; }
   /// Whether a record without a value counts as well: what was known before is known no more.
   virtual bool counts_without_value() const noexcept { return false; }
-  /// The value that a record brings, if any.
-  virtual std::optional<std::variant<double, std::string, text_list>>
-  value_in(const feature_definition& def, const feature_event& from) const;
+  /// Takes the value that a record brings. False: none.
+  virtual bool take(const feature_definition& def, const feature_event& from, slot& into,
+                    kept_value& kept) const;
+
+  static void keep_text(std::string_view text, slot& into, kept_value& kept);
 
 private:
   void keep_newest_record(const feature_event& from, kept_value kept, slot& into) const;

@@ -26,10 +26,10 @@ public:
     return {};
   }
   void fold_words(const feature_definition& def, const slot& from, std::int64_t first,
-                  feature_value& out) const override {
-    for (auto& each : from.more->values)
+                  std::string& out) const override {
+    for (auto& each : from.values)
       if (!def.window || floor_div(each.key.time, def.hop.count()) >= first)
-        out.list.push_back(std::get<std::string>(each.value));
+        add_word(out, from.text(each));
   }
   std::string sql(const feature_definition& def) const override {
     auto column = sql_column(def.of);

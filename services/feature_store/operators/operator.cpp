@@ -35,7 +35,10 @@ std::int64_t feature_operator::first_tile(const feature_definition& def, std::in
   return def.window ? floor_div(at - def.window->count(), def.hop.count()) : never + 1;
 }
 
-void feature_operator::fold_words(const feature_definition&, const slot&, std::int64_t,
-                                  feature_value&) const {}
+void feature_operator::fold_words(const feature_definition&, const slot&, std::int64_t, std::string&) const {}
+
+std::optional<std::int64_t> feature_operator::oldest_tile(std::string_view) const {
+  return std::nullopt;
+}
 
 } // namespace troupe::feature_store

@@ -6,6 +6,7 @@
 #include <toml++/toml.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,13 +15,12 @@ namespace troupe::feature_store {
 
 enum class status : std::uint8_t { missing = 0, present = 1, stale = 2 };
 
-/// One value as it was read. Which of number, text and list means something follows from the feature's type.
+/// One value as it was read. Which of number and words means something follows from the feature's type.
 struct feature_value {
   feature_store::status status = status::missing;
   std::int64_t age_us = -1;
   double number = 0;
-  std::string text;
-  text_list list;
+  std::string words; ///< A text, or a list as `add_word` makes it.
 };
 
 enum class form : std::uint8_t {
@@ -63,18 +63,20 @@ public:
 
   /// The number at an instant, from that tile on; of other types only whether there is a value. False:
   /// missing.
-  virtual bool fold(const feature_definition& def, slot& from, std::int64_t first, std::int64_t at,
+  virtual bool fold(const feature_definition& def, const slot& from, std::int64_t first, std::int64_t at,
                     double& number) const = 0;
 
-  /// Text or words, where `fold` found a value of such a type.
+  /// Text or words, where `fold` found a value of such a type; added to what `out` holds.
   virtual void fold_words(const feature_definition& def, const slot& from, std::int64_t first,
-                          feature_value& out) const;
+                          std::string& out) const;
 
-  /// The slot without `newest`. `base` is what times are written relative to.
-  virtual void encode(const feature_definition& def, const slot& from, std::int64_t base, form as,
+  /// The slot without `newest`, which a slot that is decoded has already.
+  virtual void encode(const feature_definition& def, const slot& from, form as,
                       store::encoder& out) const = 0;
-  virtual bool decode(const feature_definition& def, slot& into, std::int64_t base,
-                      store::decoder& in) const = 0;
+  virtual bool decode(const feature_definition& def, slot& into, store::decoder& in) const = 0;
+
+  /// Of an encoded slot the index of the first tile, where it has tiles.
+  virtual std::optional<std::int64_t> oldest_tile(std::string_view encoded) const;
 
   /// The same value in SQL, over the columns of `sql.hpp`: what the tests hold it against.
   virtual std::string sql(const feature_definition& def) const = 0;

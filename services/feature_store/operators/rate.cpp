@@ -47,6 +47,13 @@ private:
     into.count += from.type == def.denominator;
     into.sum += from.type == def.numerator;
   }
+  void encode_tile(const tile& from, store::encoder& out) const override {
+    out.whole(from.count).whole(static_cast<std::uint64_t>(from.sum));
+  }
+  void decode_tile(tile& into, store::decoder& in) const override {
+    into.count = in.whole();
+    into.sum = in.whole();
+  }
   bool total(std::span<const tile> tiles, double& number) const override {
     auto all = sum_of(tiles);
     number = all.count > 0 ? static_cast<double>(all.sum) / static_cast<double>(all.count) : 0;

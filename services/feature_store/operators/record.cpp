@@ -21,9 +21,10 @@ public:
   std::string sql(const feature_definition& def) const override { return sql_newest(def, "e.record"); }
 
 private:
-  std::optional<std::variant<double, std::string, text_list>>
-  value_in(const feature_definition&, const feature_event& from) const override {
-    return attributes_json(from);
+  bool take(const feature_definition&, const feature_event& from, slot& into,
+            kept_value& kept) const override {
+    keep_text(attributes_json(from), into, kept);
+    return true;
   }
 };
 

@@ -8,9 +8,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <string>
-#include <variant>
+#include <string_view>
 #include <vector>
 
 namespace troupe::feature_store {
@@ -37,50 +36,58 @@ struct distinct_tile {
   sketch::distinct seen;
 };
 
+/// A value that was kept. Of text and words it says where in `slot::words` they stand.
 struct kept_value {
+  enum class kind : std::uint8_t { none, number, text, list };
+
   order_key key;
   std::uint64_t since =
       0; ///< Of a record of the entity: one past the offset of the last that replaced all before.
-  std::variant<std::monostate, double, std::string, text_list> value; ///< Nothing: the record has none.
+  kind of = kind::none; ///< none: the record has no value.
+  double number = 0;
+  std::uint32_t begin = 0, size = 0;
 };
 
 /// What one feature of one entity remembers. Each operator uses its part of it.
 struct slot {
-  struct extra {
-    std::vector<distinct_tile> tiles;
-    std::vector<kept_value> values; ///< In order.
-  };
+  std::int64_t newest = never;             ///< Of the records that count for this feature.
+  std::vector<tile> tiles;                 ///< In order of index.
+  std::vector<distinct_tile> seen;         ///< In order of index.
+  std::vector<kept_value> values;          ///< In order.
+  std::string words;                       ///< What `values` point into: texts, and lists as `add_word` makes them.
 
-  std::int64_t newest = never; ///< Of the records that count for this feature.
-  std::vector<tile> tiles;     ///< In order of index.
-  std::unique_ptr<extra> more;
-  std::int64_t memo_first = never;
-  double memo = 0;
-  bool memo_present = false;
+  /// A record counts.
+  void touch(std::int64_t event_time) noexcept { newest = std::max(newest, event_time); }
 
-  /// A record counts: what was added up before does no more.
-  void touch(std::int64_t event_time) noexcept {
-    newest = std::max(newest, event_time);
-    memo_first = never;
+  /// As new, but for the memory that it holds.
+  void clear() noexcept {
+    newest = never;
+    tiles.clear();
+    seen.clear();
+    values.clear();
+    words.clear();
   }
 
-  extra& must_have_more() {
-    if (!more)
-      more = std::make_unique<extra>();
-    return *more;
-  }
-
-  /// What `fold(number)` said for this first tile, if nothing has been applied since.
-  template <class Fold>
-  bool memoized(std::int64_t first, double& number, Fold&& fold) {
-    if (memo_first != first) {
-      memo_present = fold(memo);
-      memo_first = first;
-    }
-    number = memo;
-    return memo_present;
+  std::string_view text(const kept_value& of) const noexcept {
+    return std::string_view{words}.substr(of.begin, of.size);
   }
 };
+
+/// Lists of words are kept and handed on as one text: each word behind its length.
+inline void add_word(std::string& list, std::string_view word) {
+  auto size = word.size();
+  for (; size >= 0x80; size >>= 7)
+    list += static_cast<char>(size | 0x80);
+  list += static_cast<char>(size);
+  list += word;
+}
+
+/// Calls `use(word)` for each word of such a list.
+template <class Use>
+void each_word(std::string_view list, Use&& use) {
+  for (store::decoder in{list}; !in.done();)
+    use(in.text());
+}
 
 /// The first of sorted tiles whose index is not before `index`.
 template <class Tiles>

@@ -9,6 +9,7 @@ namespace troupe::feature_store {
 namespace {
 
 constexpr int fraction_bits = 40;
+constexpr int coarse_bits = fraction_bits - 1; // What halves need not.
 constexpr double largest_summand = 1152921504606846976.0; // 2^60: room for 2^27 summands of that size
 
 } // namespace
@@ -46,15 +47,13 @@ void tile_operator::apply(const feature_definition& def, const feature_event& fr
     into.tiles.erase(into.tiles.begin(), tiles_from(into.tiles, first_tile(def, newest)));
 }
 
-bool tile_operator::fold(const feature_definition&, slot& from, std::int64_t first, std::int64_t,
+bool tile_operator::fold(const feature_definition&, const slot& from, std::int64_t first, std::int64_t,
                          double& number) const {
-  return from.memoized(first, number, [&](double& fresh) {
-    // Few have tiles before the first: those of a window that has just moved.
-    auto begin = from.tiles.begin();
-    if (begin != from.tiles.end() && begin->index < first)
-      begin = tiles_from(from.tiles, first);
-    return begin != from.tiles.end() && total({begin, from.tiles.end()}, fresh);
-  });
+  // Few have tiles before the first: those of a window that has just moved.
+  auto begin = from.tiles.begin();
+  if (begin != from.tiles.end() && begin->index < first)
+    begin = tiles_from(from.tiles, first);
+  return begin != from.tiles.end() && total({begin, from.tiles.end()}, number);
 }
 
 tile_total tile_operator::sum_of(std::span<const tile> tiles) noexcept {
@@ -66,19 +65,17 @@ tile_total tile_operator::sum_of(std::span<const tile> tiles) noexcept {
   return out;
 }
 
-void tile_operator::encode(const feature_definition&, const slot& from, std::int64_t, form,
-                           store::encoder& out) const {
+void tile_operator::encode(const feature_definition&, const slot& from, form, store::encoder& out) const {
   out.whole(from.tiles.size());
   std::int64_t before = 0;
   for (auto& each : from.tiles) {
     out.signed_whole(each.index - before);
     before = each.index;
-    out.whole(each.count);
-    encode_payload(each, out);
+    encode_tile(each, out);
   }
 }
 
-bool tile_operator::decode(const feature_definition&, slot& into, std::int64_t, store::decoder& in) const {
+bool tile_operator::decode(const feature_definition&, slot& into, store::decoder& in) const {
   auto size = in.whole();
   if (size > in.left())
     return false;
@@ -86,10 +83,28 @@ bool tile_operator::decode(const feature_definition&, slot& into, std::int64_t, 
   std::int64_t before = 0;
   for (auto& each : into.tiles) {
     each.index = before += in.signed_whole();
-    each.count = in.whole();
-    decode_payload(each, in);
+    decode_tile(each, in);
   }
   return in.ok();
+}
+
+std::optional<std::int64_t> tile_operator::oldest_tile(std::string_view encoded) const {
+  store::decoder in{encoded};
+  return in.whole() == 0 ? std::nullopt : std::optional{in.signed_whole()};
+}
+
+void tile_operator::encode_tile(const tile& from, store::encoder& out) const {
+  // Most sums are of whole and half numbers: without their fraction, which the lowest bit of the count says.
+  bool coarse = (from.sum & ((store::int128{1} << coarse_bits) - 1)) == 0;
+  out.whole(from.count << 1 | coarse);
+  out.wide(coarse ? from.sum >> coarse_bits : from.sum);
+}
+
+void tile_operator::decode_tile(tile& into, store::decoder& in) const {
+  auto head = in.whole();
+  into.count = head >> 1;
+  auto sum = in.wide();
+  into.sum = head & 1 ? static_cast<store::int128>(static_cast<store::uint128>(sum) << coarse_bits) : sum;
 }
 
 std::span<const std::string_view> number_operator::keys() const noexcept {
@@ -117,6 +132,22 @@ void sum_like_operator::add_number(double number, bool, tile& into) const {
 
 void extreme_operator::add_number(double number, bool first, tile& into) const {
   into.extreme = first ? number : better(into.extreme, number);
+}
+
+void extreme_operator::encode_tile(const tile& from, store::encoder& out) const {
+  auto twice = from.extreme * 2;
+  bool coarse = std::abs(twice) < 1e6 && twice == std::trunc(twice);
+  out.whole(from.count << 1 | coarse);
+  if (coarse)
+    out.signed_whole(static_cast<std::int64_t>(twice));
+  else
+    out.real(from.extreme);
+}
+
+void extreme_operator::decode_tile(tile& into, store::decoder& in) const {
+  auto head = in.whole();
+  into.count = head >> 1;
+  into.extreme = head & 1 ? static_cast<double>(in.signed_whole()) / 2 : in.real();
 }
 
 bool extreme_operator::total(std::span<const tile> tiles, double& number) const {

@@ -22,11 +22,11 @@ class tile_operator : public feature_operator {
 public:
   void apply(const feature_definition& def, const feature_event& from, std::int64_t newest,
              slot& into) const final;
-  bool fold(const feature_definition& def, slot& from, std::int64_t first, std::int64_t at,
+  bool fold(const feature_definition& def, const slot& from, std::int64_t first, std::int64_t at,
             double& number) const override;
-  void encode(const feature_definition& def, const slot& from, std::int64_t base, form as,
-              store::encoder& out) const final;
-  bool decode(const feature_definition& def, slot& into, std::int64_t base, store::decoder& in) const final;
+  void encode(const feature_definition& def, const slot& from, form as, store::encoder& out) const final;
+  bool decode(const feature_definition& def, slot& into, store::decoder& in) const final;
+  std::optional<std::int64_t> oldest_tile(std::string_view encoded) const final;
 
 protected:
   /// The number that a record brings, by default 1; none where the record does not count.
@@ -36,9 +36,9 @@ protected:
                    tile& into) const = 0;
   /// The value of tiles, of which there is at least one. False: missing.
   virtual bool total(std::span<const tile> tiles, double& number) const = 0;
-  /// What a tile holds beside its count: by default the sum.
-  virtual void encode_payload(const tile& from, store::encoder& out) const { out.wide(from.sum); }
-  virtual void decode_payload(tile& into, store::decoder& in) const { into.sum = in.wide(); }
+  /// A tile without its index: by default its count and a sum in fixed point.
+  virtual void encode_tile(const tile& from, store::encoder& out) const;
+  virtual void decode_tile(tile& into, store::decoder& in) const;
 
   static tile_total sum_of(std::span<const tile> tiles) noexcept;
 };
@@ -68,8 +68,8 @@ class extreme_operator : public number_operator {
 protected:
   void add_number(double number, bool first, tile& into) const final;
   bool total(std::span<const tile> tiles, double& number) const final;
-  void encode_payload(const tile& from, store::encoder& out) const final { out.real(from.extreme); }
-  void decode_payload(tile& into, store::decoder& in) const final { into.extreme = in.real(); }
+  void encode_tile(const tile& from, store::encoder& out) const final;
+  void decode_tile(tile& into, store::decoder& in) const final;
   /// The one of two that stays.
   virtual double better(double a, double b) const noexcept = 0;
 };

@@ -18,13 +18,13 @@ public:
   void apply(const feature_definition&, const feature_event& from, std::int64_t, slot& into) const override {
     into.touch(from.event_time);
   }
-  bool fold(const feature_definition&, slot& from, std::int64_t, std::int64_t at,
+  bool fold(const feature_definition&, const slot& from, std::int64_t, std::int64_t at,
             double& number) const override {
     number = static_cast<double>(std::max<std::int64_t>(0, at - from.newest)) / 1e6;
     return true;
   }
-  void encode(const feature_definition&, const slot&, std::int64_t, form, store::encoder&) const override {}
-  bool decode(const feature_definition&, slot&, std::int64_t, store::decoder& in) const override {
+  void encode(const feature_definition&, const slot&, form, store::encoder&) const override {}
+  bool decode(const feature_definition&, slot&, store::decoder& in) const override {
     return in.ok();
   }
   std::string sql(const feature_definition& def) const override {

@@ -110,6 +110,11 @@ private:
         columns_.push_back({name + ".age_us", column_type::whole});
     }
     values_.resize(outputs_.size());
+    outputs_of_.resize(views_.size());
+    for (std::size_t i = 0; i < outputs_.size(); ++i)
+      outputs_of_[outputs_[i].view].push_back(i);
+    for (auto& of : outputs_of_)
+      std::sort(of.begin(), of.end(), [&](auto a, auto b) { return outputs_[a].feature < outputs_[b].feature; });
     return {};
   }
 
@@ -325,12 +330,15 @@ private:
       auto id = label.entity(views_[v].entity);
       if (id.empty())
         continue;
-      TROUPE_CHECK(engine_->visit(v, {&id, 1}, [&](std::size_t, entity_state& state) {
+      auto read = [&](std::size_t, std::size_t, std::string_view state) -> expected<void> {
         matched = true;
-        for (std::size_t i = 0; i < outputs_.size(); ++i)
-          if (outputs_[i].view == v)
-            state.read(views_[v], outputs_[i].feature, label.event_time, values_[i]);
-      }));
+        state_reader from{views_[v], state};
+        for (auto i : outputs_of_[v])
+          TROUPE_CHECK(from.read(outputs_[i].feature,
+                                 {views_[v].features[outputs_[i].feature], label.event_time}, values_[i]));
+        return {};
+      };
+      TROUPE_CHECK(engine_->visit({&v, 1}, {&id, 1}, read));
     }
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
       auto& value = values_[i];
@@ -341,11 +349,13 @@ private:
         writer_->add(value.number);
         hasher_.number(value.number);
       } else if (outputs_[i].type == value_type::text) {
-        writer_->add(std::string_view{value.text});
-        hasher_.text(value.text);
+        writer_->add(std::string_view{value.words});
+        hasher_.text(value.words);
       } else {
-        writer_->add(std::span<const std::string>{value.list});
-        hasher_.list(value.list);
+        words_.clear();
+        each_word(value.words, [&](std::string_view word) { words_.push_back(word); });
+        writer_->add(std::span<const std::string_view>{words_});
+        hasher_.list(words_);
       }
       if (!spec_.ages)
         continue;
@@ -466,7 +476,9 @@ private:
   std::string identity_;
   std::vector<training_column> columns_;
   std::vector<output> outputs_;
+  std::vector<std::vector<std::size_t>> outputs_of_; // By view, in the order of its features.
   std::vector<feature_value> values_;
+  std::vector<std::string_view> words_;
   std::vector<std::uint64_t> ends_;
   training_progress progress_;
   std::uint64_t replayed_ = 0;
@@ -495,7 +507,7 @@ expected<std::string> build_training_set(const training_spec& spec, const std::v
 
 std::string training_set_identity(const training_spec& spec, const std::vector<feature_view>& views) {
   // What is computed differently from now on is another set.
-  auto identity = fmt::format("{}states {}\n", spec.canonical(), state_format);
+  auto identity = fmt::format("{}states {}\n", spec.canonical(), value_format);
   for (auto& view : used_views(spec, views))
     identity += view.version + "\n";
   return sha256_hex(as_bytes(identity));
