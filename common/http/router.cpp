@@ -1,6 +1,8 @@
 #include "common/http/router.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cassert>
 
 namespace troupe::http {
 
@@ -16,18 +18,27 @@ int hex_of(char c) {
   return -1;
 }
 
-std::vector<std::string_view> split(std::string_view path) {
-  std::vector<std::string_view> out;
-  if (path.starts_with('/'))
-    path.remove_prefix(1);
-  for (;;) {
-    auto slash = path.find('/');
-    out.push_back(path.substr(0, slash));
-    if (slash == std::string_view::npos)
-      return out;
-    path.remove_prefix(slash + 1);
+/// The segments of a path, as many as a pattern may have, and how many there are.
+struct path_segments {
+  static constexpr std::size_t most = 8;
+
+  explicit path_segments(std::string_view path) {
+    if (path.starts_with('/'))
+      path.remove_prefix(1);
+    for (;;) {
+      auto slash = path.find('/');
+      if (count < most)
+        at[count] = path.substr(0, slash);
+      ++count;
+      if (slash == std::string_view::npos)
+        return;
+      path.remove_prefix(slash + 1);
+    }
   }
-}
+
+  std::array<std::string_view, most> at;
+  std::size_t count = 0;
+};
 
 bool is_parameter(std::string_view segment) {
   return segment.starts_with('{');
@@ -96,8 +107,10 @@ std::optional<std::string_view> query_values::find(std::string_view name) const 
 std::size_t router::add(std::string method, std::string_view pattern, bool head) {
   route made{std::move(method), {}, false};
   made.head = head && made.method == "GET";
-  for (auto segment : split(pattern))
-    made.segments.emplace_back(segment);
+  path_segments of{pattern};
+  assert(of.count <= path_segments::most);
+  for (std::size_t i = 0; i < of.count; ++i)
+    made.segments.emplace_back(of.at[i]);
   routes_.push_back(std::move(made));
   return routes_.size() - 1;
 }
@@ -110,22 +123,22 @@ router::outcome router::find(std::string_view method, std::string_view path) con
       if (!each.empty() && std::ranges::find(allowed, each) == allowed.end())
         allowed.push_back(each);
   };
-  auto segments = split(path);
+  path_segments segments{path};
   std::size_t fewest = ~std::size_t{0};
   for (std::size_t r = 0; r < routes_.size(); ++r) {
     const auto& each = routes_[r];
     if (path == "*")
       allow(each);
-    if (each.segments.size() != segments.size())
+    if (each.segments.size() != segments.count)
       continue;
     match made{r, {}};
     bool fits = true;
-    for (std::size_t i = 0; fits && i < segments.size(); ++i) {
+    for (std::size_t i = 0; fits && i < segments.count; ++i) {
       if (!is_parameter(each.segments[i])) {
-        fits = each.segments[i] == segments[i];
+        fits = each.segments[i] == segments.at[i];
         continue;
       }
-      auto value = percent_decode(segments[i]);
+      auto value = percent_decode(segments.at[i]);
       fits = value && !value->empty();
       if (fits)
         made.parameters.push_back(std::move(*value));

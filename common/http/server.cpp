@@ -5,10 +5,12 @@
 #include "common/http/problem.hpp"
 #include "common/http/session.hpp"
 
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/strand.hpp>
 #include <boost/beast/core/error.hpp>
 
 #include <algorithm>
@@ -72,20 +74,43 @@ void responder::reply(response given) {
 }
 
 struct server::state {
+  /// One thread and the connections that it serves for as long as they live: nothing of theirs is ever
+  /// locked.
+  struct lane {
+    asio::io_context io{1};
+    std::thread thread;
+  };
+
   std::shared_ptr<hub> shared = std::make_shared<hub>();
-  asio::io_context io;
+  std::vector<std::unique_ptr<lane>> lanes;
+  std::size_t turn = 0; ///< Whose the next connection is.
   std::optional<asio::ssl::context> tls;
-  tcp::acceptor acceptor{io};
-  asio::steady_timer pause{io};
+  // The first lane's.
+  std::optional<asio::basic_socket_acceptor<tcp, asio::io_context::executor_type>> acceptor;
+  std::optional<asio::steady_timer> pause, sweep;
   std::chrono::milliseconds
       backoff{}; ///< The pause before the next try to accept; zero: the last one worked.
-  asio::steady_timer sweep{io};
   std::uint16_t port = 0;
-  std::vector<std::thread> threads;
+
+  explicit state(std::uint32_t threads) {
+    for (std::uint32_t i = 0; i < std::max(threads, 1u); ++i)
+      lanes.push_back(std::make_unique<lane>());
+    acceptor.emplace(lanes[0]->io);
+    pause.emplace(lanes[0]->io);
+    sweep.emplace(lanes[0]->io);
+  }
+  ~state() {
+    sweep.reset();
+    pause.reset();
+    acceptor.reset();
+    for (auto& each : lanes) // The first one holds the socket of another for a connection to come.
+      each.reset();
+  }
 
   void accept() {
-    acceptor.async_accept(asio::make_strand(io), [this](beast::error_code err, tcp::socket socket) {
-      if (err == asio::error::operation_aborted || !acceptor.is_open())
+    auto& to = *lanes[turn++ % lanes.size()];
+    acceptor->async_accept(to.io.get_executor(), [this](beast::error_code err, socket_type socket) {
+      if (err == asio::error::operation_aborted || !acceptor->is_open())
         return;
       if (err && err != asio::error::connection_aborted) // That is the other side's doing.
         return wait_for_room(err);
@@ -105,18 +130,24 @@ struct server::state {
     if (backoff.count() == 0 && shared->options.accept_fails)
       shared->options.accept_fails("no connection can be accepted: " + why.message());
     backoff = std::clamp(backoff * 2, least_backoff, most_backoff);
-    pause.expires_after(backoff);
-    pause.async_wait([this](beast::error_code stopped) {
+    pause->expires_after(backoff);
+    pause->async_wait([this](beast::error_code stopped) {
       if (!stopped)
         accept();
     });
   }
 
-  void take(tcp::socket socket) {
-    add(tls ? secure_session(shared, std::move(socket), *tls) : plain_session(shared, std::move(socket)));
+  void take(socket_type socket) {
+    auto on = socket.get_executor();
+    auto made =
+        tls ? secure_session(shared, std::move(socket), *tls) : plain_session(shared, std::move(socket));
+    if (auto full = add(made); full.has_value())
+      asio::dispatch(on,
+                     [made = std::move(made), full = *full] { full ? made->turn_away() : made->begin(); });
   }
 
-  void add(std::shared_ptr<connection> made) {
+  /// Among the connections; says whether there are more than may be. Nothing: it is closed without a word.
+  std::optional<bool> add(const std::shared_ptr<connection>& made) {
     std::shared_ptr<connection> idle;
     bool full = false;
     {
@@ -125,7 +156,7 @@ struct server::state {
       if (count >= most + most_turned_away || shared->draining) {
         lock.unlock();
         ++shared->refused_full;
-        return;
+        return std::nullopt;
       }
       full = count >= most;
       if (full)
@@ -138,15 +169,15 @@ struct server::state {
       idle->end(true);
     } else if (full) {
       ++shared->refused_full;
-      return made->turn_away();
+      return true;
     }
     ++shared->accepted;
-    made->begin();
+    return false;
   }
 
   void watch() {
-    sweep.expires_after(std::chrono::milliseconds{250});
-    sweep.async_wait([this](beast::error_code stopped) {
+    sweep->expires_after(std::chrono::milliseconds{250});
+    sweep->async_wait([this](beast::error_code stopped) {
       if (stopped)
         return;
       auto now = clock_type::now().time_since_epoch().count();
@@ -163,9 +194,11 @@ struct server::state {
 server::server(std::unique_ptr<state> state) : state_{std::move(state)} {}
 
 server::~server() {
-  state_->io.stop();
-  for (auto& each : state_->threads)
-    each.join();
+  for (auto& each : state_->lanes)
+    each->io.stop();
+  for (auto& each : state_->lanes)
+    if (each->thread.joinable())
+      each->thread.join();
   for (auto& each : state_->shared->select([](const connection&) { return true; }))
     each->forsake();
 }
@@ -177,9 +210,9 @@ std::uint16_t server::port() const noexcept {
 bool server::drain(deadline until) {
   auto& shared = *state_->shared;
   shared.draining = true;
-  asio::post(state_->io, [state = state_.get()] {
+  asio::post(state_->lanes[0]->io, [state = state_.get()] {
     beast::error_code ignored;
-    state->acceptor.close(ignored);
+    state->acceptor->close(ignored);
   });
   for (auto& each : shared.select([](const connection& one) { return one.idle.load(); }))
     each->end(true);
@@ -212,7 +245,7 @@ expected<std::unique_ptr<server>> server::start(server_options options, handler 
 }
 
 expected<std::unique_ptr<server>> server::start_async(server_options options, async_handler handle) {
-  auto made = std::make_unique<state>();
+  auto made = std::make_unique<state>(options.threads);
   beast::error_code err;
   auto address = asio::ip::make_address(options.address, err);
   if (err)
@@ -235,24 +268,25 @@ expected<std::unique_ptr<server>> server::start_async(server_options options, as
     SSL_CTX_set_mode(tls.native_handle(), SSL_MODE_RELEASE_BUFFERS);
   }
   tcp::endpoint endpoint{address, options.port};
-  made->acceptor.open(endpoint.protocol(), err);
+  made->acceptor->open(endpoint.protocol(), err);
   if (!err)
-    made->acceptor.set_option(asio::socket_base::reuse_address(true), err);
+    made->acceptor->set_option(asio::socket_base::reuse_address(true), err);
   if (!err)
-    made->acceptor.bind(endpoint, err);
+    made->acceptor->bind(endpoint, err);
   if (!err)
-    made->acceptor.listen(asio::socket_base::max_listen_connections, err);
+    made->acceptor->listen(asio::socket_base::max_listen_connections, err);
   if (err)
     return fail(err == asio::error::address_in_use ? ec::already_exists : ec::io_failed,
                 "cannot listen on {}:{}: {}", options.address, options.port, err.message());
-  made->port = made->acceptor.local_endpoint().port();
-  auto threads = std::max(options.threads, 1u);
+  made->port = made->acceptor->local_endpoint().port();
   made->shared->options = std::move(options);
   made->shared->handle = std::move(handle);
   made->accept();
   made->watch();
-  for (std::uint32_t i = 0; i < threads; ++i)
-    name_thread(made->threads.emplace_back([state = made.get()] { state->io.run(); }), "http");
+  for (auto& each : made->lanes) {
+    each->thread = std::thread{[io = &each->io, open = asio::make_work_guard(each->io)] { io->run(); }};
+    name_thread(each->thread, "http");
+  }
   return std::unique_ptr<server>{new server{std::move(made)}};
 }
 

@@ -110,8 +110,9 @@ struct server_counters {
 /// by one sweep over all connections four times a second. Where the system has no descriptor or no memory for
 /// one more connection the server waits and tries again, longer each time, up to a second. Requests of one
 /// connection are answered in order, the next one is read when the one before is answered. A request whose
-/// end or whose host could be read in two ways is answered 400 and its connection closed. Concurrency:
-/// handlers run on the threads of the server, those of different connections at the same time.
+/// end or whose host could be read in two ways is answered 400 and its connection closed. Concurrency: each
+/// connection belongs to one thread of the server, by turns; its handlers run there, those of different
+/// threads at the same time. An answer that a handler gives at once goes out without leaving that thread.
 class server {
 public:
   /// Binds and starts to answer. Errors name the address and the port.

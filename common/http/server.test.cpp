@@ -64,6 +64,24 @@ TEST_CASE("two requests on one connection are both answered") {
   CHECK(got.find("GET /two") != std::string::npos);
 }
 
+TEST_CASE("many requests in one piece are all answered in order, more than a socket takes at once") {
+  constexpr int many = 5'000;
+  auto server = echo({.threads = 2});
+  REQUIRE(server);
+  std::string asked;
+  for (int i = 0; i < many; ++i)
+    asked += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: x\r\n" +
+             (i + 1 < many ? "\r\n" : "Connection: close\r\n\r\n");
+
+  auto got = exchange((*server)->port(), asked);
+
+  std::size_t at = 0;
+  int answered = 0;
+  while (answered < many && (at = got.find("GET /" + std::to_string(answered) + " []", at)) != got.npos)
+    ++answered;
+  CHECK(answered == many);
+}
+
 TEST_CASE("a body above the bound is answered 413") {
   auto server = echo({.max_body = 10});
   REQUIRE(server);

@@ -1,16 +1,12 @@
 #include "common/http/session.hpp"
 
 #include "common/http/problem.hpp"
+#include "common/http/request_parser.hpp"
 #include "common/http/target.hpp"
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
 
 #include <algorithm>
 #include <array>
@@ -28,12 +24,16 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 using tcp = asio::ip::tcp;
 using clock_type = deadline::clock;
-using beast_request = beast::http::request_parser<beast::http::string_body>;
-using beast_response = beast::http::response<beast::http::string_body>;
-using secure_stream = asio::ssl::stream<tcp::socket>;
+using secure_stream = asio::ssl::stream<socket_type>;
 
 /// What a request may bring beside its body's bytes at a time: chunk sizes, extensions and trailing fields.
 constexpr std::size_t least_buffer = 64 << 10;
+
+/// Read from TLS at a time: one record; while no request is there, what one needs.
+constexpr std::size_t record_bytes = 16 << 10, first_bytes = 512;
+
+/// Of a buffer that the next answer of the thread takes over.
+constexpr std::size_t most_spare = 64 << 10;
 
 /// Those of RFC 9110, 9.3, that have a resource, PATCH and QUERY: what a resource does not do of them is 405.
 constexpr std::string_view known_methods[] = {"GET",   "HEAD",  "POST",    "PUT",  "DELETE",
@@ -54,6 +54,8 @@ const std::string& date_now() {
   return text;
 }
 
+/// Operation: `advance` goes from step to step as far as the bytes at hand lead, without asking the system
+/// anything but to take the answer; then it waits for more bytes, for the handler or for the peer.
 template <class Stream>
 class session : public connection, public std::enable_shared_from_this<session<Stream>> {
   static constexpr bool secure = std::is_same_v<Stream, secure_stream>;
@@ -72,26 +74,35 @@ public:
   void begin() override {
     beast::error_code ignored;
     socket().set_option(tcp::no_delay{true}, ignored);
+    if (auto peer = socket().remote_endpoint(ignored); !ignored)
+      peer_ = peer.address().to_string();
     if constexpr (secure) {
       until(owner_->options.header_timeout);
       stream_.async_handshake(asio::ssl::stream_base::server,
                               [self = this->shared_from_this()](beast::error_code err) {
-                                if (!err)
-                                  self->wait();
+                                if (err)
+                                  return;
+                                self->wait();
+                                self->advance();
                               });
     } else {
+      socket().non_blocking(true, ignored);
       wait();
+      advance();
     }
   }
 
   void turn_away() override {
     if constexpr (!secure) {
+      beast::error_code ignored;
+      socket().non_blocking(true, ignored);
       idle = false;
       if (owner_->options.rejected)
         owner_->options.rejected(503);
       answer(problem({ec::overloaded, "this server has as many connections as it may have"},
                      std::chrono::seconds{1}),
              false);
+      advance();
     }
   }
 
@@ -107,96 +118,165 @@ public:
   void forsake() override { waiting_.reset(); }
 
 private:
-  tcp::socket& socket() {
+  /// What comes next.
+  enum class step : std::uint8_t { request, header, body, handler, write, nothing };
+
+  socket_type& socket() {
     if constexpr (secure)
       return stream_.next_layer();
     else
       return stream_;
   }
 
-  void until(std::chrono::milliseconds span) {
-    expires = (clock_type::now() + span).time_since_epoch().count();
+  void until(std::chrono::milliseconds span, clock_type::time_point from = clock_type::now()) {
+    expires = (from + span).time_since_epoch().count();
+  }
+
+  void advance() {
+    advancing_ = true;
+    for (bool more = true; more;)
+      switch (next_) {
+      case step::request:
+        more = look_for_request();
+        break;
+      case step::header:
+        more = read_header();
+        break;
+      case step::body:
+        more = read_body();
+        break;
+      case step::write:
+        more = write();
+        break;
+      case step::handler:
+      case step::nothing:
+        more = false;
+        break;
+      }
+    keep_rest();
+    advancing_ = false;
+  }
+
+  /// What is left of the bytes at hand lies in `rest_` from here on.
+  void keep_rest() {
+    if (rest_.empty())
+      rest_.assign(at_hand_);
+    else
+      rest_.erase(0, rest_.size() - at_hand_.size());
+    if (rest_.empty())
+      std::string{}.swap(rest_);
+    at_hand_ = rest_;
   }
 
   /// Between two requests: no buffer, no parser.
   void wait() {
+    next_ = step::request;
     idle = true;
-    until(owner_->options.idle);
-    waits_since = clock_type::now().time_since_epoch().count();
-    listen();
+    auto now = clock_type::now();
+    until(owner_->options.idle, now);
+    waits_since = now.time_since_epoch().count();
   }
 
   /// Lines that are empty before a request are no part of it (RFC 9112, 2.2): they begin nothing and prolong
   /// nothing.
-  void listen() {
+  bool look_for_request() {
     static constexpr std::string_view line_end = "\r\n";
-    while (received().starts_with(line_end))
-      buffer_.consume(line_end.size());
-    auto here = received();
-    if (!here.empty() && here != line_end.substr(0, 1))
-      return read_header();
-    if (owner_->draining && here.empty())
+    while (at_hand_.starts_with(line_end))
+      at_hand_.remove_prefix(line_end.size());
+    if (at_hand_.empty() && owner_->draining)
       return finish();
-    if (secure || !here.empty())
+    if (at_hand_.empty() || at_hand_ == line_end.substr(0, 1))
       return read_more();
-    buffer_.shrink_to_fit();
-    socket().async_wait(tcp::socket::wait_read, [self = this->shared_from_this()](beast::error_code err) {
-      if (!err)
-        self->read_more();
-    });
-  }
-
-  void read_more() {
-    stream_.async_read_some(buffer_.prepare(512),
-                            [self = this->shared_from_this()](beast::error_code err, std::size_t count) {
-                              if (err)
-                                return;
-                              self->buffer_.commit(count);
-                              self->listen();
-                            });
-  }
-
-  std::string_view received() const {
-    return {static_cast<const char*>(buffer_.data().data()), buffer_.size()};
-  }
-
-  void read_header() {
     waits_since = 0;
-    head_ = old_ = false;
+    head_ = old_ = timed_ = false;
     parser_.emplace();
     parser_->body_limit(owner_->options.max_body);
     parser_->header_limit(owner_->options.max_header);
-    until(owner_->options.header_timeout);
-    beast::http::async_read_header(stream_, buffer_, *parser_,
-                                   [self = this->shared_from_this()](beast::error_code err, std::size_t) {
-                                     if (err)
-                                       return self->refuse(err);
-                                     self->read_body();
-                                   });
+    next_ = step::header;
+    return true;
+  }
+
+  /// Asks for more bytes behind those at hand.
+  bool read_more() {
+    keep_rest();
+    auto most = owner_->options.max_header + least_buffer;
+    auto room = most - std::min(rest_.size(), most);
+    if (room == 0) {
+      reject(problem(431, "too_large", "the fields of the body's chunks are larger than this server takes"));
+      return true;
+    }
+    if constexpr (secure) {
+      record_.resize(std::min(room, parser_ ? record_bytes : first_bytes));
+      stream_.async_read_some(asio::buffer(record_),
+                              [self = this->shared_from_this()](beast::error_code err, std::size_t count) {
+                                if (err)
+                                  return;
+                                self->rest_.append(self->record_, 0, count);
+                                std::string{}.swap(self->record_);
+                                self->at_hand_ = self->rest_;
+                                self->advance();
+                              });
+    } else {
+      socket().async_wait(socket_type::wait_read,
+                          [self = this->shared_from_this(), room](beast::error_code err) {
+                            if (!err)
+                              self->take(room);
+                          });
+    }
+    return false;
+  }
+
+  /// Reads what has come, without waiting: into memory of the thread, as most requests come whole.
+  void take(std::size_t room) {
+    static thread_local std::array<char, 64 << 10> bytes;
+    beast::error_code err;
+    auto count = socket().read_some(asio::buffer(bytes.data(), std::min(bytes.size(), room)), err);
+    if (err && err != asio::error::would_block && err != asio::error::interrupted)
+      return;
+    if (rest_.empty()) {
+      at_hand_ = {bytes.data(), err ? 0 : count};
+    } else {
+      rest_.append(bytes.data(), err ? 0 : count);
+      at_hand_ = rest_;
+    }
+    advance();
+  }
+
+  bool read_header() {
+    beast::error_code err;
+    at_hand_.remove_prefix(parser_->put(asio::buffer(at_hand_.data(), at_hand_.size()), err));
+    if (err == beast::http::error::need_more) {
+      if (!std::exchange(timed_, true))
+        until(owner_->options.header_timeout);
+      return read_more();
+    }
+    if (err)
+      refuse(err);
+    else
+      begin_body();
+    return true;
   }
 
   /// What the parser lets pass and another program on the way may read differently: where a message ends and
   /// whom it is for must not be open (RFC 9112, 3.2 and 6.3).
   std::optional<response> ambiguous() const {
-    using beast::http::field;
-    const auto& header = parser_->get();
     auto bad = [](const char* why) { return problem(400, "invalid_argument", why); };
-    auto hosts = header.count(field::host), lengths = header.count(field::content_length),
-         codings = header.count(field::transfer_encoding);
-    if (hosts > 1 || (hosts == 0 && header.version() == 11))
+    const auto& hosts = parser_->hosts();
+    const auto& lengths = parser_->lengths();
+    const auto& codings = parser_->codings();
+    if (hosts.count > 1 || (hosts.count == 0 && parser_->version() == 11))
       return bad("a request of HTTP/1.1 has one Host");
-    if (std::string_view host = header[field::host]; !host.empty() && !is_authority(host))
+    if (!hosts.first.empty() && !is_authority(hosts.first))
       return bad("the Host of the request is none");
-    if (lengths > 1)
+    if (lengths.count > 1)
       return bad("there is more than one Content-Length");
-    if (std::string_view length = header[field::content_length];
-        length.find_first_not_of("0123456789") != std::string_view::npos)
+    if (lengths.first.find_first_not_of("0123456789") != std::string_view::npos)
       return bad("Content-Length is one number");
-    if (codings == 0)
+    if (codings.count == 0)
       return std::nullopt;
-    if (lengths > 0 || codings > 1 || header.version() != 11)
+    if (lengths.count > 0 || codings.count > 1 || parser_->version() != 11)
       return bad("Transfer-Encoding stands alone, once, and in HTTP/1.1 only");
-    std::string_view coding = header[field::transfer_encoding];
+    std::string_view coding = codings.first;
     if (same_name(coding, "chunked"))
       return std::nullopt;
     int chunked = 0;
@@ -219,92 +299,86 @@ private:
   /// The request as its header has it. Fields behind a chunked body are none of these: they must not become a
   /// key or a host (RFC 9110, 6.5.1).
   std::optional<response> read_head() {
-    const auto& header = parser_->get();
-    asked_ = {};
-    asked_.method = std::string{header.method_string()};
-    head_ = asked_.method == "HEAD";
-    old_ = header.version() < 11;
+    auto& asked = parser_->asked();
+    head_ = asked.method == "HEAD";
+    old_ = parser_->version() < 11;
     keep_ = parser_->keep_alive();
     if (auto wrong = ambiguous())
       return wrong;
-    if (std::ranges::find(known_methods, asked_.method) == std::end(known_methods))
+    if (std::ranges::find(known_methods, asked.method) == std::end(known_methods))
       return problem(501, "invalid_argument",
-                     fmt::format("the method {} is not known here", asked_.method.substr(0, 32)));
-    for (const auto& field : header)
-      asked_.headers.emplace_back(std::string{field.name_string()}, std::string{field.value()});
-    beast::error_code err;
-    if (auto peer = socket().remote_endpoint(err); !err)
-      asked_.peer = peer.address().to_string();
-    return read_target({header.target().data(), header.target().size()}, secure, asked_);
+                     fmt::format("the method {} is not known here", asked.method.substr(0, 32)));
+    asked.peer = peer_;
+    return read_target(parser_->target(), secure, asked);
   }
 
   /// What a client wants to know before it sends its body: 100 Continue, or why not (RFC 9110, 10.1.1).
   /// HTTP/1.0 knows no such answer, and where no body comes there is nothing to wait for.
-  bool expects() const { return !old_ && parser_->get().count(beast::http::field::expect) > 0; }
+  bool expects() const { return !old_ && parser_->expects(); }
 
-  void read_body() {
+  void begin_body() {
     idle = false;
-    until(owner_->options.body_timeout);
+    next_ = step::body;
     if (auto wrong = read_head())
       return reject(std::move(*wrong));
     parser_->eager(true);
+    if (!parser_->is_done())
+      until(owner_->options.body_timeout);
     if (!expects())
-      return read_rest();
-    for (const auto& [name, value] : asked_.headers)
+      return;
+    for (const auto& [name, value] : parser_->asked().headers)
       if (same_name(name, "expect") && !same_name(value, "100-continue"))
         return reject(problem(417, "invalid_argument", "no Expect but 100-continue is known"));
     if (parser_->is_done())
-      return read_rest();
+      return;
     if (const auto& look = owner_->options.before_body)
-      if (auto refused = look(asked_))
+      if (auto refused = look(parser_->asked()))
         return answer(std::move(*refused), false);
-    static constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-    asio::async_write(stream_, asio::buffer(go_on.data(), go_on.size()),
-                      [self = this->shared_from_this()](beast::error_code err, std::size_t) {
-                        if (!err)
-                          self->read_rest();
-                      });
+    take_spare();
+    out_ = "HTTP/1.1 100 Continue\r\n\r\n";
+    after_ = step::body;
+    next_ = step::write;
   }
 
   /// Piece by piece: what all bodies together hold is bounded, whatever their headers say.
-  void read_rest() {
-    if (parser_->is_done())
-      return hand_over();
-    beast::http::async_read_some(
-        stream_, buffer_, *parser_, [self = this->shared_from_this()](beast::error_code err, std::size_t) {
-          if (err)
-            return self->refuse(err);
-          auto grown = self->parser_->get().body().size() - self->held_;
-          self->held_ += grown;
-          if ((self->owner_->body_bytes += grown) > self->owner_->options.max_bodies) {
-            auto full =
-                problem({ec::overloaded, "the bodies of requests at work fill the memory they may have"},
-                        std::chrono::seconds{1});
-            return self->reject(std::move(full));
-          }
-          self->read_rest();
-        });
+  bool read_body() {
+    while (!parser_->is_done()) {
+      if (at_hand_.empty())
+        return read_more();
+      beast::error_code err;
+      at_hand_.remove_prefix(parser_->put(asio::buffer(at_hand_.data(), at_hand_.size()), err));
+      if (err && err != beast::http::error::need_more) {
+        refuse(err);
+        return true;
+      }
+      auto grown = parser_->asked().body.size() - held_;
+      held_ += grown;
+      if (grown > 0 && (owner_->body_bytes += grown) > owner_->options.max_bodies) {
+        reject(problem({ec::overloaded, "the bodies of requests at work fill the memory they may have"},
+                       std::chrono::seconds{1}));
+        return true;
+      }
+      if (err)
+        return read_more();
+    }
+    hand_over();
+    return true;
   }
 
   void refuse(beast::error_code err) {
     using beast::http::error;
-    bool http = err.category() == beast::http::make_error_code(error::bad_method).category();
-    if (!http || err == error::end_of_stream || err == error::partial_message)
-      return;
     if (err == error::body_limit)
       return reject(problem(
           413, "too_large",
           fmt::format("the body is larger than the {} bytes this server takes", owner_->options.max_body)));
     if (err == error::header_limit) {
       // The parser has left a first line that is not at its end where it was.
-      bool in_line = parser_->get().target().empty() && received().find("\r\n") == std::string_view::npos;
+      bool in_line = parser_->target().empty() &&
+                     at_hand_.substr(0, owner_->options.max_header).find("\r\n") == std::string_view::npos;
       return reject(problem(in_line ? 414 : 431, "too_large",
                             fmt::format("the {} is larger than the {} bytes this server takes",
                                         in_line ? "address" : "header", owner_->options.max_header)));
     }
-    if (err == error::buffer_overflow)
-      return reject(
-          problem(431, "too_large", "the fields of the body's chunks are larger than this server takes"));
     if (err == error::bad_version && other_version())
       return reject(problem(505, "unsupported_version", "only HTTP/1.1 and HTTP/1.0 are spoken here"));
     reject(problem(400, "invalid_argument", "this is not HTTP/1.1: " + err.message()));
@@ -312,8 +386,7 @@ private:
 
   /// Whether the line that was not understood is right but for its version: `GET / HTTP/2.0`.
   bool other_version() const {
-    auto line = received();
-    line = line.substr(0, line.find("\r\n"));
+    auto line = at_hand_.substr(0, at_hand_.find("\r\n"));
     auto version = line.substr(std::min(line.rfind(' '), line.size()));
     return version.size() == 9 && version.starts_with(" HTTP/") && version[7] == '.' &&
            version.find_first_not_of("0123456789", 8) == std::string_view::npos &&
@@ -331,68 +404,127 @@ private:
 
   void hand_over() {
     ++owner_->requests;
-    until(owner_->options.answer_timeout);
-    auto got = parser_->release();
+    auto asked = std::move(parser_->asked());
     parser_.reset();
-    auto asked = std::exchange(asked_, {});
-    asked.body = std::move(got.body());
     asked.arrived = clock_type::now();
+    until(owner_->options.answer_timeout, asked.arrived);
+    next_ = step::handler;
     bool keep = keep_;
     // The server ends its sessions before its hub; a late answer finds nobody.
     std::weak_ptr<session> weak = this->weak_from_this();
-    auto self = this->shared_from_this();
-    waiting_ = self;
+    waiting_ = this->shared_from_this();
     responder respond{[weak, keep](response given) {
-      if (auto held = weak.lock())
-        asio::post(held->socket().get_executor(), [held, keep, given = std::move(given)]() mutable {
-          held->waiting_.reset();
-          held->answer(std::move(given), keep);
-        });
+      auto held = weak.lock();
+      if (!held)
+        return;
+      auto own = held->socket().get_executor();
+      if (own.running_in_this_thread())
+        return held->answered(std::move(given), keep);
+      asio::post(
+          own, [held, keep, given = std::move(given)]() mutable { held->answered(std::move(given), keep); });
     }};
     owner_->handle(std::move(asked), std::move(respond));
   }
 
+  void answered(response given, bool keep) {
+    auto self = std::exchange(waiting_, nullptr);
+    answer(std::move(given), keep);
+    if (!advancing_) // Where the handler answers at once, `advance` goes on.
+      advance();
+  }
+
+  /// A buffer that an answer of this thread has left.
+  void take_spare() { out_.swap(spare()); }
+  static std::string& spare() {
+    static thread_local std::string left;
+    return left;
+  }
+
   void answer(response given, bool keep) {
     parser_.reset();
-    owner_->body_bytes -= std::exchange(held_, 0);
+    if (held_ > 0)
+      owner_->body_bytes -= std::exchange(held_, 0);
     keep = keep && !owner_->draining;
-    response_.emplace();
-    response_->version(11);
-    response_->result(given.status);
-    response_->set(beast::http::field::date, date_now());
-    response_->set(beast::http::field::cache_control, "no-store");
-    for (const auto& [name, value] : given.headers)
-      response_->set(name, value);
-    response_->keep_alive(keep);
-    if (keep && old_) // HTTP/1.0 closes, where nobody says otherwise.
-      response_->set(beast::http::field::connection, "keep-alive");
-    if (given.status != 204) { // It has no body, and so neither type nor length.
-      response_->set(beast::http::field::content_type, given.content_type);
-      response_->body() = std::move(given.body);
-      response_->prepare_payload();
-      if (head_)
-        response_->body().clear();
+    take_spare();
+    auto line = [this](std::string_view name, std::string_view value) {
+      ((out_ += name) += ": ") += value;
+      out_ += "\r\n";
+    };
+    out_ += "HTTP/1.1 ";
+    auto status = given.status;
+    for (unsigned place : {100u, 10u, 1u})
+      out_ += static_cast<char>('0' + status / place % 10);
+    ((out_ += ' ') += reason_of(status)) += "\r\n";
+    line("Date", date_now());
+    auto named = [&](std::string_view name, auto from) {
+      return std::any_of(from, given.headers.end(),
+                         [&](const auto& each) { return same_name(each.first, name); });
+    };
+    if (!named("Cache-Control", given.headers.begin()))
+      line("Cache-Control", "no-store");
+    for (auto each = given.headers.begin(); each != given.headers.end(); ++each)
+      if (!named(each->first, each + 1)) // The last of a name counts.
+        line(each->first, each->second);
+    if (!keep)
+      line("Connection", "close");
+    else if (old_) // HTTP/1.0 closes, where nobody says otherwise.
+      line("Connection", "keep-alive");
+    if (status != 204) { // It has no body, and so neither type nor length.
+      line("Content-Type", given.content_type);
+      line("Content-Length", fmt::format_int{given.body.size()}.str());
+    }
+    out_ += "\r\n";
+    if (status != 204 && !head_)
+      out_ += given.body;
+    after_ = keep ? step::request : step::nothing;
+    next_ = step::write;
+  }
+
+  bool write() {
+    next_ = step::nothing;
+    std::size_t sent = 0;
+    if constexpr (!secure) {
+      beast::error_code err;
+      sent = socket().write_some(asio::buffer(out_), err);
+      if (err && err != asio::error::would_block && err != asio::error::interrupted)
+        return false;
+      if (sent == out_.size())
+        return written();
     }
     until(owner_->options.idle);
-    beast::http::async_write(stream_, *response_,
-                             [self = this->shared_from_this(), keep](beast::error_code err, std::size_t) {
-                               self->response_.reset();
-                               if (err)
-                                 return;
-                               if (keep)
-                                 return self->wait();
-                               self->finish();
-                             });
+    asio::async_write(stream_, asio::buffer(out_.data() + sent, out_.size() - sent),
+                      [self = this->shared_from_this()](beast::error_code err, std::size_t) {
+                        if (!err && self->written())
+                          self->advance();
+                      });
+    return false;
+  }
+
+  /// Whether there is something to do at once.
+  bool written() {
+    out_.clear();
+    if (out_.capacity() <= most_spare)
+      take_spare();
+    std::string{}.swap(out_);
+    if (after_ == step::body)
+      next_ = step::body;
+    else if (after_ == step::request)
+      wait();
+    else
+      return finish();
+    return true;
   }
 
   /// Says that nothing more comes, and reads what is still under way for a moment: closing at once would take
   /// the answer back from a client that is still sending.
-  void finish() {
+  bool finish() {
+    next_ = step::nothing;
     beast::error_code ignored;
     socket().shutdown(tcp::socket::shutdown_send, ignored);
     until(std::chrono::seconds{2});
-    buffer_.clear();
+    at_hand_ = {};
     discard();
+    return false;
   }
 
   void discard() {
@@ -406,15 +538,21 @@ private:
 
   std::shared_ptr<hub> owner_;
   Stream stream_;
-  beast::flat_buffer buffer_{owner_->options.max_header + least_buffer};
-  std::optional<beast_request> parser_;
-  std::optional<beast_response> response_;
+  std::string peer_;
+  std::string_view at_hand_; ///< Bytes that were read and not looked at; outside `advance` all of `rest_`.
+  std::string rest_;
+  std::string record_; ///< Being read from TLS.
+  std::string out_;    ///< What is being written.
+  std::optional<request_parser> parser_;
   std::shared_ptr<session> waiting_; ///< Itself, while a handler has its request.
   std::uint64_t held_ = 0;           ///< Bytes of body counted in the hub.
-  request asked_;                    ///< As its header has it, until its body is there.
-  bool keep_ = false;                ///< The connection stays open after the answer.
-  bool old_ = false;                 ///< It came in HTTP/1.0.
-  bool head_ = false;                ///< It wants no body.
+  step next_ = step::nothing;
+  step after_ = step::nothing; ///< What follows what is being written.
+  bool advancing_ = false;
+  bool timed_ = false; ///< The time for the header is running.
+  bool keep_ = false;  ///< The connection stays open after the answer.
+  bool old_ = false;   ///< It came in HTTP/1.0.
+  bool head_ = false;  ///< It wants no body.
 };
 
 } // namespace
@@ -458,11 +596,11 @@ std::shared_ptr<connection> hub::longest_idle() {
   return held.lock();
 }
 
-std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, tcp::socket socket) {
-  return std::make_shared<session<tcp::socket>>(std::move(owner), std::move(socket));
+std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, socket_type socket) {
+  return std::make_shared<session<socket_type>>(std::move(owner), std::move(socket));
 }
 
-std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, tcp::socket socket,
+std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, socket_type socket,
                                            asio::ssl::context& tls) {
   return std::make_shared<session<secure_stream>>(std::move(owner), std::move(socket), tls);
 }

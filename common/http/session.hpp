@@ -2,6 +2,8 @@
 
 #include "common/http/server.hpp"
 
+#include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 
@@ -16,6 +18,10 @@
 #include <vector>
 
 namespace troupe::http {
+
+/// A socket that knows the type of its executor, and pays for no other.
+using socket_type =
+    boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type>;
 
 /// What the listener sees of a connection: it begins it, and its sweep and its drain end it.
 class connection {
@@ -65,11 +71,12 @@ struct hub {
 
 /// A session speaks HTTP/1.1 over one connection: request by request it reads header and body within the
 /// limits and times of the hub's options, hands over to its handler and writes the answer. What breaks a
-/// limit or is ambiguous is answered here and ends the connection. Runs on the socket's executor, a strand.
-std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, boost::asio::ip::tcp::socket socket);
+/// limit or is ambiguous is answered here and ends the connection. Runs on the one thread of the socket's
+/// executor; between two requests it holds no buffer.
+std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, socket_type socket);
 
 /// The same over TLS, whose handshake it begins with. `tls` outlives it.
-std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, boost::asio::ip::tcp::socket socket,
+std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, socket_type socket,
                                            boost::asio::ssl::context& tls);
 
 } // namespace troupe::http
