@@ -52,6 +52,7 @@ public:
   histogram() = default;
   explicit histogram(prometheus::Histogram* impl) noexcept : impl_{impl} {}
   void observe(double value);
+  explicit operator bool() const noexcept { return impl_ != nullptr; }
 
 private:
   prometheus::Histogram* impl_ = nullptr;

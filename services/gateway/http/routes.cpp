@@ -97,11 +97,7 @@ std::span<const route> routes() noexcept {
 
 std::vector<std::string_view> words_in(std::string_view text) {
   std::vector<std::string_view> out;
-  while (!text.empty()) {
-    auto word = text.substr(0, text.find(' '));
-    out.push_back(word);
-    text.remove_prefix(std::min(text.size(), word.size() + 1));
-  }
+  for_each_word(text, [&](std::string_view word) { out.push_back(word); });
   return out;
 }
 

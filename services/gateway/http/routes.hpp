@@ -5,6 +5,7 @@
 #include "common/http/server.hpp"
 #include "common/security/api_keys.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -34,6 +35,16 @@ struct route {
 
 /// Every route the gateway has: it serves these, and describes these.
 std::span<const route> routes() noexcept;
+
+/// Tells the words of a route's `parameters` or `headers`, one by one.
+template <class Tell>
+void for_each_word(std::string_view text, Tell tell) {
+  while (!text.empty()) {
+    auto word = text.substr(0, text.find(' '));
+    tell(word);
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+  }
+}
 
 /// The words of a route's `parameters` or `headers`.
 std::vector<std::string_view> words_in(std::string_view text);
