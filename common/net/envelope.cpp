@@ -135,7 +135,7 @@ bool idempotent(wire::Kind kind) noexcept {
   case wire::Kind::training_cancel:
   case wire::Kind::dump_state:
   case wire::Kind::scan_features:
-  case wire::Kind::feature_changes:
+  case wire::Kind::feature_changes: // The place is the caller's: nothing is taken away.
   case wire::Kind::training_read:
   case wire::Kind::training_list:
   case wire::Kind::training_remove: // What is gone is not there.

@@ -30,6 +30,7 @@ namespace troupe::ranker {
 struct item_scan {
   scan_plan plan;
   bool of_models = false; ///< It asks for features of models, too.
+  std::vector<std::string> places; ///< By replica: where its changes were before the first page.
   std::uint32_t replica = 0;
   std::string after; ///< The last id that has come of this replica.
   item_space_ptr space;
@@ -41,6 +42,23 @@ struct item_scan {
   item_snapshot_ptr built; ///< Once all pages have come.
 };
 using item_scan_ptr = std::shared_ptr<item_scan>;
+
+/// A round of questions to every replica for what has changed. Its actor and the pool have it in turns.
+struct item_round {
+  scan_plan plan;
+  std::vector<std::string> places; ///< By replica, in the order of all changes.
+  bool records_only = true;        ///< What events have changed is left for another round.
+  bool of_scan = false;            ///< It brings what has changed since a scan began.
+  std::uint32_t replica = 0;
+  item_snapshot_ptr items; ///< With all that has come.
+  std::size_t changed = 0;
+  feature_store::applied_offsets applied; ///< By every replica.
+  deadline::clock::time_point began;
+  bool ended = false;
+  bool reset = false; ///< A replica does not know its place any more.
+  std::optional<error> failed;
+};
+using item_round_ptr = std::shared_ptr<item_round>;
 
 /// How far the loader got with one release.
 struct load_outcome {
@@ -55,6 +73,7 @@ using feature_names_ptr = std::shared_ptr<const std::vector<std::string>>;
 } // namespace troupe::ranker
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::ranker::item_scan_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::ranker::item_round_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::ranker::load_outcome_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::ranker::feature_names_ptr)
 
@@ -95,16 +114,22 @@ using release_manager_actor = caf::typed_actor<
     // Files that nobody needs are gone.
     caf::reacts_to<tidied_atom>>;
 
-/// Keeps the snapshot of all items fresh: scans the feature store every `item_refresh`, page by page, and
-/// replaces the snapshot as a whole. A scan that fails leaves the old one in force; where the feature store
-/// does not have a feature that models want, the scan goes without those of models. Owned by the root.
+/// Keeps the snapshot of all items fresh: scans the feature store page by page, then asks every
+/// `item_changes` what own records have changed and every `item_trends` what events have changed, too, and
+/// publishes the snapshot with that. Every `item_refresh` it scans again, for what changes with time alone:
+/// what was scanned replaces the snapshot once it has caught up with all changes since. A scan or a question
+/// that fails leaves the snapshot in force; a feature store that has forgotten where we were is scanned at
+/// once. Where it does not have a feature that models want, a scan goes without those of models. Owned by the
+/// root.
 using item_sync_actor = caf::typed_actor<
-    // Begin a scan.
+    // Begin what is due.
     caf::reacts_to<tick_atom, std::uint64_t>,
-    // A page has come, or has not; the tag is the number of the scan.
+    // A page has come, or has not; the tag is the number of the question.
     caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>,
     // The pool has read a page into the scan.
     caf::reacts_to<page_atom, item_scan_ptr>,
+    // The pool has read a page of changes into the items of the round.
+    caf::reacts_to<page_atom, item_round_ptr>,
     // From now on read these features too, until another call names others; answered once the snapshot has
     // them, or with the reason why it cannot.
     caf::replies_to<ensure_atom, feature_names_ptr>::with<bool>>;

@@ -56,6 +56,10 @@ expected<component> make_item_sync(service_context& context, wiring& made) {
   // One thread for releases, one for pages of items and the list on the disk.
   made.pool = std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 2}, context.metrics());
   item_sync_deps deps;
+  context.metrics().on_read([items = made.items, metrics = made.metrics] {
+    if (auto taken = items->get()->taken(); taken != deadline::clock::time_point{})
+      metrics->items_age.set(std::chrono::duration<double>(deadline::clock::now() - taken).count());
+  });
   deps.settings = context.shared_config<config>();
   deps.items = made.items;
   deps.releases = made.releases;

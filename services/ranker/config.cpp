@@ -15,8 +15,19 @@ void config::bind(config_keys& keys) {
            between(1, 64));
   keys.add("max_waiting", max_waiting, "Requests that may wait for features, of each dispatcher.",
            between(1, 1'000'000));
-  keys.add("item_refresh", item_refresh, "Pause between two readings of the state of all items.",
-           between(100ms, 1h));
+  keys.add("item_changes", item_changes,
+           "How often the feature store is asked which items were written, hidden or deleted.",
+           between(10ms, 1h));
+  keys.add(
+      "item_trends", item_trends,
+      "How often it is asked, too, which items events have changed: how they trend, and other features of "
+      "events. Less often where that takes more than a tenth of the time.",
+      between(100ms, 1h));
+  keys.add(
+      "item_refresh", item_refresh,
+      "Pause between two readings of all items, for what changes with time alone. Longer where a reading "
+      "takes more than a tenth of it.",
+      between(100ms, 24h));
   keys.add("item_stale", item_stale, "Age of that state from which answers say that it is old.",
            between(1s, 24h));
   keys.add("item_page", item_page, "Items a page of that reading.", between(100, 10'000));

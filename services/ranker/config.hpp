@@ -15,7 +15,9 @@ struct config {
   std::uint32_t max_queued = 1024;
   std::uint32_t dispatchers = 2;
   std::uint32_t max_waiting = 1024;
-  std::chrono::milliseconds item_refresh{5000};
+  std::chrono::milliseconds item_changes{200};
+  std::chrono::milliseconds item_trends{5000};
+  std::chrono::milliseconds item_refresh{60'000};
   std::chrono::milliseconds item_stale{60'000};
   std::uint32_t item_page = 5000;
   std::chrono::milliseconds page_timeout{5000};

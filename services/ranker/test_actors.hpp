@@ -11,6 +11,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <deque>
 #include <future>
 #include <memory>
@@ -43,12 +44,17 @@ struct feature_store_stub {
       };
       if (kind == wire::Kind::read_features)
         add(flatbuffers::GetRoot<wire::ReadFeatures>(payload.data())->features());
+      else if (kind == wire::Kind::feature_changes)
+        add(changes()->features());
       else
         add(flatbuffers::GetRoot<wire::FeatureScan>(payload.data())->features());
       return out;
     }
     std::string after() const {
       return flatbuffers::GetRoot<wire::FeatureScan>(payload.data())->after()->str();
+    }
+    const wire::FeatureChanges* changes() const {
+      return flatbuffers::GetRoot<wire::FeatureChanges>(payload.data());
     }
   };
   std::deque<question> asked;
@@ -63,6 +69,17 @@ struct feature_store_stub {
     auto first = std::move(asked.front());
     asked.pop_front();
     return first;
+  }
+  /// The first of a kind; the others wait on.
+  question next(wire::Kind kind) {
+    auto found = std::ranges::find(asked, kind, &question::kind);
+    REQUIRE(found != asked.end());
+    auto first = std::move(*found);
+    asked.erase(found);
+    return first;
+  }
+  bool is_asked(wire::Kind kind) const {
+    return std::ranges::find(asked, kind, &question::kind) != asked.end();
   }
 };
 

@@ -104,6 +104,32 @@ void add_feature_scan(std::vector<message>& all) {
       }));
 }
 
+void add_feature_changes(std::vector<message>& all) {
+  constexpr auto id = "TRPF";
+  all.push_back(table<wire::FeatureChanges>(
+      "feature_changes", id,
+      [](builder& out) {
+        text_vector names{out.CreateString("item_card.title")};
+        return wire::CreateFeatureChangesDirect(out, "item", &names, "a1.7.9", 500, at, true);
+      },
+      [](auto& m) {
+        return is(m.entity(), "item") && is(m.features()->Get(0), "item_card.title") &&
+               is(m.since(), "a1.7.9") && m.limit() == 500 && m.at() == at && m.records_only();
+      }));
+  all.push_back(table<wire::FeatureChangesPage>(
+      "feature_changes_page", id,
+      [](builder& out) {
+        text_vector ids{out.CreateString("i2")}, versions{out.CreateString("item_card@1")};
+        std::vector<wire::PartitionOffset> applied{{0, 11}};
+        auto features = wire::CreateFeaturesDirect(out, nullptr, &applied, &versions);
+        return wire::CreateFeatureChangesPageDirect(out, &ids, features, "a1.8.9", true, true);
+      },
+      [](auto& m) {
+        return is(m.ids()->Get(0), "i2") && m.features()->applied()->Get(0)->offset() == 11 &&
+               is(m.next(), "a1.8.9") && m.more() && m.reset();
+      }));
+}
+
 void add_kept_training(std::vector<message>& all) {
   constexpr auto id = "TRPF";
   all.push_back(table<wire::TrainingRead>(

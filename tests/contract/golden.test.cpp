@@ -107,6 +107,7 @@ TEST_CASE("the numbers of kinds never change") {
   CHECK(number(Kind::dump_state) == 305);
   CHECK(number(Kind::scan_features) == 306);
   CHECK(number(Kind::training_remove) == 309);
+  CHECK(number(Kind::feature_changes) == 310);
   CHECK(number(Kind::rank) == 700);
   CHECK(number(Kind::similar) == 701);
   CHECK(number(Kind::prepare) == 702);

@@ -53,6 +53,7 @@ std::vector<message> released_messages() {
   add_validator(all);
   add_feature_store(all);
   add_feature_scan(all);
+  add_feature_changes(all);
   add_kept_training(all);
   add_ranker(all);
   add_trainer(all);

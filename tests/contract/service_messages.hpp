@@ -11,6 +11,7 @@ void add_ingest(std::vector<message>& all);
 void add_validator(std::vector<message>& all);
 void add_feature_store(std::vector<message>& all);
 void add_feature_scan(std::vector<message>& all);
+void add_feature_changes(std::vector<message>& all);
 void add_kept_training(std::vector<message>& all);
 void add_ranker(std::vector<message>& all);
 void add_gateway(std::vector<message>& all);

@@ -18,35 +18,94 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr auto after_failure = 1s; ///< A feature store that comes back should not wait for us.
+constexpr auto same_state = 1s;    ///< For so long a snapshot that nothing has changed keeps its age.
+constexpr int rest = 9;            ///< What reads much rests so many times as long as it took.
+
+/// On the pool: the page into the scan; after the last page of the last replica the snapshot is built.
+expected<void> read_page(item_scan& scan, const chunk& payload, std::uint32_t replicas) {
+  TROUPE_TRY(page, feature_store::decode_page(payload));
+  bool last = page.last || page.ids.empty();
+  scan.after = last ? std::string{} : page.ids.back();
+  scan.replica += last ? 1 : 0;
+  scan.views = std::move(page.features.view_versions);
+  scan.applied.add(page.features.applied);
+  TROUPE_CHECK(append_page(std::move(page), scan.plan, scan.items));
+  if (scan.replica < replicas)
+    return {};
+  snapshot_origin origin{scan.began, {}, std::move(scan.views), std::move(scan.applied)};
+  for (auto c : scan.plan.columns)
+    origin.features.push_back(scan.plan.names[c]);
+  scan.built = std::make_shared<const item_snapshot>(scan.space, scan.items, std::move(origin));
+  scan.items = {};
+  return {};
+}
+
+/// On the pool: a page of changes into the items of the round.
+expected<void> read_changes(item_round& round, const chunk& payload, std::uint32_t replicas) {
+  TROUPE_TRY(page, feature_store::decode_changes(payload));
+  round.reset = page.reset;
+  if (page.reset)
+    return {};
+  auto& place = round.places[round.replica];
+  auto next = std::move(page.next);
+  if (page.last) {
+    round.applied.add(page.features.applied);
+    round.ended = ++round.replica == replicas;
+  }
+  item_changes by;
+  TROUPE_CHECK(append_page(std::move(page), round.plan, by.changed));
+  place = std::move(next); // Only now: what could not be read is asked for again.
+  round.changed += by.changed.size();
+  if (round.ended &&
+      (round.changed > 0 || round.of_scan || round.began - round.items->taken() >= same_state)) {
+    by.taken = round.began;
+    by.applied = round.applied;
+  }
+  if (!by.changed.empty() || by.taken)
+    round.items = with_changes(round.items, by);
+  return {};
+}
+
 class item_sync_state {
 public:
   using pointer = item_sync_actor::stateful_pointer<item_sync_state>;
-  explicit item_sync_state(pointer self) : self_{self} {}
+  explicit item_sync_state(pointer self) : self_{self}, tick_{self, 0ms} {}
 
   item_sync_actor::behavior_type make_behavior(item_sync_deps deps) {
     deps_ = std::move(deps);
-    tick_.emplace(self_, deps_.settings->item_refresh);
-    tick_->start(0ms);
+    tick_.start(0ms);
     self_->set_exit_handler([this](caf::exit_msg& message) {
       for (auto& each : std::exchange(waiting_, {}))
         each.promise.deliver(to_caf({ec::stopping, "the ranker is stopping"}));
       self_->quit(std::move(message.reason));
     });
     return {
-        tick_->handler([this] { begin(wanted_features()); }),
+        tick_.handler([this] { go_on(); }),
         [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) { on_reply(tag, result); },
         [this](page_atom, const item_scan_ptr& scan) { on_page(scan); },
+        [this](page_atom, const item_round_ptr& round) { on_changes(round); },
         [this](ensure_atom, const feature_names_ptr& features) { return ensure(features); }};
   }
 
   const char* name = "item_sync";
 
 private:
+  using time_point = deadline::clock::time_point;
+
   struct waiting {
     caf::typed_response_promise<bool> promise;
     feature_names_ptr features;
     std::uint64_t decided_by; ///< The first scan that was planned with them.
   };
+
+  /// What the snapshot in force is kept up with.
+  struct following {
+    scan_plan plan;
+    std::vector<std::string> places; ///< By replica, in the order of all changes.
+  };
+
+  time_point now() const { return self_->home_system().clock().now(); }
 
   bool has(const std::vector<std::string>& features) const {
     auto items = deps_.items->get();
@@ -64,7 +123,7 @@ private:
     // The scan under way was planned before: the one after it counts.
     waiting_.push_back({promise, features, scan_number_ + 1});
     if (!scan_)
-      begin(wanted_features());
+      begin_scan(wanted_features());
     return promise;
   }
 
@@ -75,98 +134,241 @@ private:
     return out;
   }
 
-  void begin(const std::vector<std::string>& of_models) {
-    tick_->stop();
+  /// Begins what is due, and wakes up for what is next.
+  void go_on() {
+    if (!scan_ && now() >= next_scan_)
+      begin_scan(wanted_features());
+    if (scan_ && scan_->built && !round_)
+      catch_up();
+    if (may_follow() && now() >= next_round_)
+      follow();
+    auto wake = scan_ ? time_point::max() : next_scan_;
+    if (may_follow())
+      wake = std::min(wake, next_round_);
+    tick_.stop();
+    if (wake != time_point::max())
+      tick_.start(std::max<deadline::clock::duration>(wake - now(), 0ms));
+  }
+
+  /// While a scan catches up nothing else changes the items: it must not be behind those that it replaces.
+  bool may_follow() const { return following_ && !round_ && !(scan_ && scan_->built); }
+
+  void begin_scan(const std::vector<std::string>& of_models) {
     ++scan_number_;
     scan_ = std::make_shared<item_scan>();
     scan_->plan = plan_scan(deps_.settings->item_features, of_models);
     scan_->of_models = !of_models.empty();
-    scan_->began = deadline::clock::now();
+    scan_->began = now();
     scan_->space = deps_.items->get()->space();
     ask_page();
   }
 
+  /// Before the first page of a replica its place is asked for: what changes from here on is read again.
   void ask_page() {
-    net::call_for(
-        deps_.features, scan_->replica, item_sync_actor{self_}, scan_number_, wire::Kind::scan_features,
-        feature_store::encode_scan("item", scan_->plan.names, scan_->after, deps_.settings->item_page, 0),
-        deadline::in(deps_.settings->page_timeout));
+    scan_tag_ = next_tag_++;
+    if (scan_->places.size() <= scan_->replica)
+      ask(scan_->replica, scan_tag_, wire::Kind::feature_changes,
+          feature_store::encode_changes({"item", scan_->plan.names, {}, 0, false}));
+    else
+      ask(scan_->replica, scan_tag_, wire::Kind::scan_features,
+          feature_store::encode_scan("item", scan_->plan.names, scan_->after, deps_.settings->item_page, 0));
+  }
+
+  void follow() {
+    round_ = std::make_shared<item_round>();
+    round_->plan = following_->plan;
+    round_->places = following_->places;
+    round_->items = deps_.items->get();
+    round_->records_only = now() < next_trends_;
+    round_->began = now();
+    ask_changes();
+  }
+
+  /// What has changed while all were read, over what was read.
+  void catch_up() {
+    round_ = std::make_shared<item_round>();
+    round_->plan = scan_->plan;
+    round_->places = scan_->places;
+    round_->items = scan_->built;
+    round_->records_only = false;
+    round_->of_scan = true;
+    round_->began = now();
+    ask_changes();
+  }
+
+  void ask_changes() {
+    round_tag_ = next_tag_++;
+    ask(round_->replica, round_tag_, wire::Kind::feature_changes,
+        feature_store::encode_changes({"item", round_->plan.names, round_->places[round_->replica],
+                                       deps_.settings->item_page, round_->records_only}));
+  }
+
+  void ask(std::uint32_t replica, std::uint64_t tag, wire::Kind kind, chunk question) {
+    net::call_for(deps_.features, replica, item_sync_actor{self_}, tag, kind, std::move(question),
+                  deadline::in(deps_.settings->page_timeout));
   }
 
   void on_reply(std::uint64_t tag, const net::result_ptr& result) {
-    if (!scan_ || tag != scan_number_)
-      return;
-    if (!*result)
-      return end(result->error());
-    auto posted = deps_.post(
-        [weak = weak_handle{item_sync_actor{self_}}, scan = scan_, result, replicas = deps_.replicas] {
-          if (auto read = read_page(*scan, (*result)->payload, replicas); !read)
-            scan->failed = read.error();
-          if (auto to = weak.lock())
-            caf::anon_send(to, page_atom::value, scan);
-        });
-    if (!posted)
-      end(posted.error());
+    if (scan_ && tag == scan_tag_)
+      on_scan_reply(result);
+    else if (round_ && tag == round_tag_)
+      on_round_reply(result);
   }
 
-  /// On the pool: the page into the scan; after the last page of the last replica the snapshot is built.
-  static expected<void> read_page(item_scan& scan, const chunk& payload, std::uint32_t replicas) {
-    TROUPE_TRY(page, feature_store::decode_page(payload));
-    bool last = page.last || page.ids.empty();
-    scan.after = last ? std::string{} : page.ids.back();
-    scan.replica += last ? 1 : 0;
-    scan.views = std::move(page.features.view_versions);
-    scan.applied.add(page.features.applied);
-    TROUPE_CHECK(append_page(std::move(page), scan.plan, scan.items));
-    if (scan.replica < replicas)
-      return {};
-    snapshot_origin origin{scan.began, {}, std::move(scan.views), std::move(scan.applied)};
-    for (auto c : scan.plan.columns)
-      origin.features.push_back(scan.plan.names[c]);
-    scan.built = std::make_shared<const item_snapshot>(scan.space, scan.items, std::move(origin));
-    return {};
+  void on_scan_reply(const net::result_ptr& result) {
+    if (!*result)
+      return end_scan(result->error());
+    if (scan_->places.size() <= scan_->replica) {
+      auto page = feature_store::decode_changes((*result)->payload);
+      if (!page)
+        return end_scan(page.error());
+      scan_->places.push_back(std::move(page->next));
+      return ask_page();
+    }
+    if (auto posted = read_in_pool(scan_, result, read_page); !posted)
+      end_scan(posted.error());
+  }
+
+  void on_round_reply(const net::result_ptr& result) {
+    if (!*result)
+      return end_round(result->error());
+    if (auto posted = read_in_pool(round_, result, read_changes); !posted)
+      end_round(posted.error());
+  }
+
+  template <class Reading>
+  expected<void> read_in_pool(const std::shared_ptr<Reading>& into, const net::result_ptr& result,
+                              expected<void> (*read)(Reading&, const chunk&, std::uint32_t)) {
+    return deps_.post([weak = weak_handle{item_sync_actor{self_}}, into, result, read,
+                       replicas = deps_.replicas] {
+      if (auto done = read(*into, (*result)->payload, replicas); !done)
+        into->failed = done.error();
+      if (auto to = weak.lock())
+        caf::anon_send(to, page_atom::value, into);
+    });
   }
 
   void on_page(const item_scan_ptr& scan) {
     if (scan != scan_)
       return;
     if (scan->failed)
-      return end(*scan->failed);
+      return end_scan(*scan->failed);
     if (!scan->built)
       return ask_page();
+    go_on();
+  }
+
+  void on_changes(const item_round_ptr& round) {
+    if (round != round_)
+      return;
+    if (round->failed)
+      return end_round(*round->failed);
+    if (round->reset)
+      return on_reset();
+    if (!round->of_scan)
+      publish(round->items);
+    if (!round->ended)
+      return ask_changes();
+    end_round(std::nullopt);
+  }
+
+  /// The feature store has forgotten where we were: it was started again, or very much has changed.
+  void on_reset() {
+    auto round = std::exchange(round_, nullptr);
+    deps_.metrics->item_resets.add();
+    if (!round->of_scan) {
+      following_.reset();
+      next_scan_ = now();
+      return go_on();
+    }
+    if (following_) // What is in force is newer than what was read.
+      return end_scan(error{ec::unavailable, "more items changed while all were read than are remembered"});
+    publish(scan_->built);
+    end_scan(std::nullopt);
+    next_scan_ = now() + after_failure;
+    go_on();
+  }
+
+  void publish(const item_snapshot_ptr& items) {
     auto old = deps_.items->get();
-    deps_.items->set(scan->built);
+    if (items == old)
+      return;
+    deps_.items->set(items);
     // Freed on the pool, unless somebody still reads it. Where the pool is full, here.
     (void)deps_.post([held = std::move(old)] {});
-    auto items = static_cast<double>(scan->built->size());
-    deps_.metrics->items.set(items);
-    deps_.report.gauge("items", items);
-    end(std::nullopt);
+    auto count = static_cast<double>(items->size());
+    deps_.metrics->items.set(count);
+    deps_.report.gauge("items", count);
+  }
+
+  void end_round(std::optional<error> failed) {
+    auto round = std::exchange(round_, nullptr);
+    deps_.metrics->item_changes.add(static_cast<double>(round->changed));
+    if (failed && round->of_scan)
+      return end_scan(std::move(failed));
+    if (failed) {
+      following_->places = std::move(round->places); // Of the replicas that have answered.
+      deps_.metrics->item_change_failures.add();
+      if (!changes_failed_)
+        log::warn("item-changes-unknown", "ranker goes on with its snapshot of {} items: {}",
+                  deps_.items->get()->size(), render(*failed));
+      // What will not come right by itself: other features are there now than when the scan was planned.
+      if (disposition_of(failed->code) != error_disposition::retry_later) {
+        following_.reset();
+        next_scan_ = now();
+      }
+      next_round_ = now() + after_failure;
+    } else {
+      if (round->changed > 0)
+        deps_.metrics->item_change_time.set(static_cast<double>(micros_of(wall_now())) / 1e6);
+      if (!round->records_only)
+        next_trends_ = now() + std::max<deadline::clock::duration>(deps_.settings->item_trends,
+                                                                   rest * (now() - round->began));
+      next_round_ = round->began + deps_.settings->item_changes;
+      following_ = following{std::move(round->plan), std::move(round->places)};
+    }
+    changes_failed_ = std::move(failed);
+    if (round->of_scan) {
+      publish(round->items);
+      return end_scan(std::nullopt);
+    }
+    tell();
+    go_on();
   }
 
   /// `failed`: why the scan has not given a snapshot.
-  void end(std::optional<error> failed) {
-    bool of_models = scan_->of_models;
-    scan_ = nullptr;
-    if (failed && of_models && disposition_of(failed->code) != error_disposition::retry_later) {
+  void end_scan(std::optional<error> failed) {
+    auto scan = std::exchange(scan_, nullptr);
+    if (failed && scan->of_models && disposition_of(failed->code) != error_disposition::retry_later) {
       lacking_ = std::move(failed);
-      return begin({});
+      return begin_scan({});
     }
     auto lacking = std::exchange(lacking_, std::nullopt);
     if (failed) {
       deps_.metrics->item_scan_failures.add();
       log::warn("items-kept", "ranker keeps its snapshot of {} items: {}", deps_.items->get()->size(),
                 render(*failed));
-      deps_.report.degraded("the state of items cannot be refreshed: " + failed->text);
-    } else if (lacking) {
-      deps_.report.degraded("features of items that models want cannot be read: " + lacking->text);
     } else {
-      deps_.report.ready();
+      deps_.metrics->item_scans.add();
     }
-    // After a failure soon again: a feature store that comes back should not wait for us.
-    tick_->start(failed ? std::min<std::chrono::milliseconds>(deps_.settings->item_refresh, 1s)
-                        : deps_.settings->item_refresh);
+    scan_problem_ = failed    ? "the state of items cannot be read: " + failed->text
+                    : lacking ? "features of items that models want cannot be read: " + lacking->text
+                              : std::string{};
+    tell();
+    auto pause =
+        std::max<deadline::clock::duration>(deps_.settings->item_refresh, rest * (now() - scan->began));
+    next_scan_ = now() + (failed ? std::min<deadline::clock::duration>(pause, after_failure) : pause);
     answer_waiting(lacking ? lacking : failed);
+    go_on();
+  }
+
+  void tell() {
+    if (!scan_problem_.empty())
+      deps_.report.degraded(scan_problem_);
+    else if (changes_failed_)
+      deps_.report.degraded("changes of items cannot be read: " + changes_failed_->text);
+    else
+      deps_.report.ready();
   }
 
   void answer_waiting(const std::optional<error>& failed) {
@@ -178,18 +380,30 @@ private:
         left.push_back(std::move(each));
       else
         each.promise.deliver(
-            to_caf(failed.value_or(error{ec::unavailable, "the state of items cannot be refreshed"})));
+            to_caf(failed.value_or(error{ec::unavailable, "the state of items cannot be read"})));
     waiting_ = std::move(left);
     if (!waiting_.empty())
-      begin(wanted_features());
+      begin_scan(wanted_features());
   }
 
   pointer self_;
   item_sync_deps deps_;
-  std::optional<self_tick<std::remove_pointer_t<pointer>>> tick_;
+  self_tick<std::remove_pointer_t<pointer>> tick_;
+  std::uint64_t next_tag_ = 1;
+
   item_scan_ptr scan_; ///< Under way; null between two.
+  std::uint64_t scan_tag_ = 0;
   std::uint64_t scan_number_ = 0;
+  time_point next_scan_{};
   std::optional<error> lacking_; ///< Why the scan under way goes without features of models.
+  std::string scan_problem_;
+
+  std::optional<following> following_; ///< Nothing: the items are to be scanned first.
+  item_round_ptr round_;               ///< Under way; null between two.
+  std::uint64_t round_tag_ = 0;
+  time_point next_round_{}, next_trends_{};
+  std::optional<error> changes_failed_;
+
   feature_names_ptr ensured_;
   std::vector<waiting> waiting_;
 };

@@ -33,10 +33,12 @@ struct item_sync_fixture : ranker_fixture {
     advance(1ms); // The first scan begins.
   }
 
-  /// A page of items with a title each; every other feature has the value 7 where it is a number's.
-  static chunk page(const std::vector<std::string>& names, const std::vector<std::string>& ids, bool last,
-                    const std::vector<std::uint8_t>& deleted = {}, std::uint64_t applied = 0) {
-    flatbuffers::FlatBufferBuilder out;
+  /// Of items with a title each; every other feature has the value 7 where it is a number's.
+  static flatbuffers::Offset<wire::Features> features_of(flatbuffers::FlatBufferBuilder& out,
+                                                         const std::vector<std::string>& names,
+                                                         const std::vector<std::string>& ids,
+                                                         const std::vector<std::uint8_t>& deleted,
+                                                         std::uint64_t applied) {
     std::vector<flatbuffers::Offset<wire::FeatureColumn>> columns;
     for (auto& name : names) {
       std::vector<std::optional<attribute_value>> values;
@@ -63,17 +65,58 @@ struct item_sync_fixture : ranker_fixture {
     made.add_applied(offsets);
     made.add_view_versions(views);
     made.add_deleted(deleted_at);
-    auto features_at = made.Finish();
+    return made.Finish();
+  }
+
+  static chunk page(const std::vector<std::string>& names, const std::vector<std::string>& ids, bool last,
+                    const std::vector<std::uint8_t>& deleted = {}, std::uint64_t applied = 0) {
+    flatbuffers::FlatBufferBuilder out;
+    auto features_at = features_of(out, names, ids, deleted, applied);
     auto ids_at = out.CreateVectorOfStrings(ids);
     out.Finish(wire::CreateFeatureScanPage(out, ids_at, features_at, last), "TRPF");
     return net::bytes_of(out);
   }
 
+  /// What has changed, as the answer to the question for it.
+  struct changes {
+    std::vector<std::string> ids;
+    std::vector<std::uint8_t> deleted{};
+    std::uint64_t applied = 0;
+    bool more = false, reset = false;
+  };
+  void tell(feature_store_stub::question to, const changes& what) {
+    flatbuffers::FlatBufferBuilder out;
+    auto features_at = features_of(out, to.features(), what.ids, what.deleted, what.applied);
+    auto ids_at = out.CreateVectorOfStrings(what.ids);
+    auto next_at = out.CreateString(fmt::format("place {}", ++places));
+    out.Finish(wire::CreateFeatureChangesPage(out, ids_at, features_at, next_at, what.more, what.reset),
+               "TRPF");
+    to.answer(net::bytes_of(out));
+    settle();
+  }
+  void tell(const changes& what) { tell(features.next(wire::Kind::feature_changes), what); }
+  int places = 0;
+
+  /// Answers whoever asks for changes that there are none.
+  void nothing_changes(std::uint64_t applied = 0) {
+    for (settle(); features.is_asked(wire::Kind::feature_changes); settle())
+      tell({.ids = {}, .applied = applied});
+  }
+
+  /// The next page of a scan, while nothing changes.
   void give(const std::vector<std::string>& ids, bool last = true,
             const std::vector<std::uint8_t>& deleted = {}, std::uint64_t applied = 0) {
-    auto question = features.next();
+    nothing_changes(applied);
+    auto question = features.next(wire::Kind::scan_features);
     question.answer(page(question.features(), ids, last, deleted, applied));
-    settle();
+    nothing_changes(applied);
+  }
+
+  /// The page of a scan that is asked for, or the last of what is.
+  const feature_store_stub::question& scan_asked() {
+    nothing_changes();
+    REQUIRE(features.is_asked(wire::Kind::scan_features));
+    return *std::ranges::find(features.asked, wire::Kind::scan_features, &feature_store_stub::question::kind);
   }
 
   answer<bool> ensure(std::vector<std::string> names) {
@@ -96,14 +139,14 @@ TEST_CASE_FIXTURE(item_sync_fixture,
   replicas = 2;
   start();
 
-  CHECK(features.asked.front().replica == 0);
-  CHECK(features.asked.front().after().empty());
+  CHECK(scan_asked().replica == 0);
+  CHECK(scan_asked().after().empty());
   give({"a", "hidden"}, false);
-  CHECK(features.asked.front().after() == "hidden");
+  CHECK(scan_asked().after() == "hidden");
   give({"gone"}, true, {1});
   CHECK(items->get()->size() == 0);
-  CHECK(features.asked.front().replica == 1);
-  CHECK(features.asked.front().after().empty());
+  CHECK(scan_asked().replica == 1);
+  CHECK(scan_asked().after().empty());
   give({"silent"});
 
   auto now = items->get();
@@ -136,12 +179,190 @@ TEST_CASE_FIXTURE(item_sync_fixture, "a snapshot knows the log as far as every p
   CHECK(items->get()->applied().reached(2, 20));
 }
 
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "what was written, hidden or deleted is in the items with the next question for changes") {
+  start();
+  give({"a", "b"});
+  CHECK(!features.is_asked(wire::Kind::feature_changes));
+
+  advance(200ms);
+  auto question = features.next(wire::Kind::feature_changes);
+  CHECK(question.changes()->records_only());
+  CHECK(question.changes()->limit() == settings->item_page);
+  tell(question, {.ids = {"hidden", "b"}, .deleted = {0, 1}, .applied = 9});
+
+  auto now = items->get();
+  CHECK(now->size() == 3);
+  CHECK(now->find("hidden")->closed(0) == "hidden");
+  CHECK(now->find("b")->closed(0) == "deleted");
+  CHECK(now->find("a")->closed(0).empty());
+  CHECK(now->applied().reached(2, 9));
+  CHECK(counted("troupe_ranker_item_changes_total 2"));
+  CHECK(counted("troupe_ranker_items 3"));
+  // The next question is for what comes behind these.
+  CHECK(!features.is_asked(wire::Kind::feature_changes));
+  auto behind = fmt::format("place {}", places);
+  advance(200ms);
+  question = features.next(wire::Kind::feature_changes);
+  CHECK(question.changes()->since()->str() == behind);
+  // Nothing has changed: the items are the same, until their age is worth a new one.
+  tell(question, {.ids = {}, .applied = 10});
+  CHECK(items->get() == now);
+  advance(1s);
+  nothing_changes(11);
+  CHECK(items->get()->taken() > now->taken());
+  CHECK(items->get()->applied().reached(2, 11));
+  CHECK(items->get()->size() == 3);
+}
+
+TEST_CASE_FIXTURE(
+    item_sync_fixture,
+    "changes come page by page, each replica's behind its own place, and are known when all have") {
+  replicas = 2;
+  start();
+  give({"a"});
+  give({"b"});
+  advance(200ms);
+
+  auto first = features.next(wire::Kind::feature_changes);
+  CHECK(first.replica == 0);
+  tell(first, {.ids = {"c"}, .applied = 20, .more = true});
+  CHECK(items->get()->size() == 3);
+  auto behind = fmt::format("place {}", places);
+  auto second = features.next(wire::Kind::feature_changes);
+  CHECK(second.replica == 0);
+  CHECK(second.changes()->since()->str() == behind);
+  tell(second, {.ids = {"d"}, .applied = 20});
+  CHECK(!items->get()->applied().reached(2, 1));
+  auto third = features.next(wire::Kind::feature_changes);
+  CHECK(third.replica == 1);
+  CHECK(third.changes()->since()->str() != second.changes()->since()->str());
+  tell(third, {.ids = {"e"}, .applied = 12});
+
+  CHECK(items->get()->size() == 5);
+  CHECK(items->get()->applied().reached(2, 12));
+  CHECK(!items->get()->applied().reached(2, 13));
+}
+
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "what events have changed is asked for less often than what was written") {
+  settings->item_refresh = 1h;
+  start();
+  give({"a"});
+  int of_records = 0, of_all = 0;
+
+  for (int i = 0; i < 50; ++i) { // 10 s.
+    advance(200ms);
+    auto question = features.next(wire::Kind::feature_changes);
+    (question.changes()->records_only() ? of_records : of_all) += 1;
+    tell(question, {});
+  }
+
+  CHECK(of_all == 2);
+  CHECK(of_records == 48);
+}
+
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "changes are obeyed while all items are read, and what was read replaces nothing newer") {
+  start();
+  give({"a", "b"});
+  advance(5s);
+  tell({.ids = {}}); // The place of the scan; the other question is for changes.
+  auto of_scan = fmt::format("place {}", places);
+  tell({.ids = {}});
+  REQUIRE(features.is_asked(wire::Kind::scan_features));
+
+  advance(200ms);
+  auto live = features.next(wire::Kind::feature_changes);
+  auto question = features.next(wire::Kind::scan_features); // Read before the deletion, comes behind it.
+  tell(live, {.ids = {"a"}, .deleted = {1}});
+  CHECK(items->get()->find("a")->deleted);
+  question.answer(page(question.features(), {"a"}, true));
+  settle();
+  CHECK(items->get()->find("a")->deleted);
+  advance(1s); // Nothing else is asked while it catches up.
+  auto catching_up = features.next(wire::Kind::feature_changes);
+  CHECK(!features.is_asked(wire::Kind::feature_changes));
+  CHECK(catching_up.changes()->since()->str() == of_scan);
+  CHECK(!catching_up.changes()->records_only());
+  tell(catching_up, {.ids = {"a"}, .deleted = {1}, .more = true});
+  CHECK(items->get()->find("b"));
+  tell({.ids = {"c"}});
+
+  auto now = items->get();
+  CHECK(now->find("a")->deleted);
+  CHECK(!now->find("b"));
+  CHECK(now->find("c"));
+}
+
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "a feature store that does not know our place any more is scanned at once") {
+  start();
+  give({"a", "b"});
+  advance(200ms);
+
+  tell({.ids = {}, .reset = true});
+  CHECK(items->get()->size() == 2);
+  give({"c"});
+
+  CHECK(items->get()->size() == 1);
+  CHECK(counted("troupe_ranker_item_resets_total 1"));
+  CHECK(state().empty());
+  advance(200ms);
+  tell({.ids = {"d"}});
+  CHECK(items->get()->size() == 2);
+}
+
+TEST_CASE_FIXTURE(
+    item_sync_fixture,
+    "where more changes during a scan than is remembered, what was read is better than nothing") {
+  start();
+  tell(features.next(wire::Kind::feature_changes), {});
+  auto question = features.next(wire::Kind::scan_features);
+  question.answer(page(question.features(), {"a"}, true));
+  settle();
+
+  tell({.ids = {}, .reset = true});
+  CHECK(items->get()->size() == 1);
+  advance(1s);
+  give({"a", "b"});
+  CHECK(items->get()->size() == 2);
+  // What is followed is newer than what was read then.
+  advance(5s);
+  nothing_changes();
+  question = features.next(wire::Kind::scan_features);
+  question.answer(page(question.features(), {"a"}, true));
+  settle();
+  tell({.ids = {}, .reset = true});
+  CHECK(items->get()->size() == 2);
+  CHECK(state().find("more items changed") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "a question for changes that fails is said, and asked again a second later") {
+  start();
+  give({"a"});
+  advance(200ms);
+
+  features.next(wire::Kind::feature_changes).fail(ec::unavailable, "nobody is there");
+  settle();
+  CHECK(state().find("nobody is there") != std::string::npos);
+  CHECK(counted("troupe_ranker_item_change_failures_total 1"));
+  advance(900ms);
+  CHECK(!features.is_asked(wire::Kind::feature_changes));
+  advance(100ms);
+  tell({.ids = {"b"}});
+
+  CHECK(items->get()->size() == 2);
+  CHECK(state().empty());
+}
+
 TEST_CASE_FIXTURE(item_sync_fixture, "the next scan comes after the pause, and replaces what was there") {
   start();
   give({"a", "b"});
 
   advance(4s);
-  CHECK(features.asked.empty());
+  CHECK(!features.is_asked(wire::Kind::scan_features));
   advance(2s);
   give({"b"});
 
@@ -154,7 +375,8 @@ TEST_CASE_FIXTURE(item_sync_fixture,
   give({"a"});
   advance(5s);
 
-  features.next().fail(ec::unavailable, "nobody is there");
+  scan_asked();
+  features.next(wire::Kind::scan_features).fail(ec::unavailable, "nobody is there");
   settle();
 
   CHECK(items->get()->size() == 1);
@@ -169,7 +391,8 @@ TEST_CASE_FIXTURE(item_sync_fixture,
 TEST_CASE_FIXTURE(item_sync_fixture, "a page that is not what was asked for is no page") {
   start();
 
-  auto question = features.next();
+  scan_asked();
+  auto question = features.next(wire::Kind::scan_features);
   question.answer(page({"item_card.title"}, {"a"}, true));
   settle();
 
@@ -184,7 +407,7 @@ TEST_CASE_FIXTURE(item_sync_fixture,
 
   auto got = ensure({clicks});
   CHECK(!*got);
-  CHECK(features.asked.front().features().back() == clicks);
+  CHECK(scan_asked().features().back() == clicks);
   give({"a", "silent"});
 
   REQUIRE(*got);
@@ -197,10 +420,10 @@ TEST_CASE_FIXTURE(item_sync_fixture,
   auto again = ensure({clicks});
   REQUIRE(*again);
   CHECK((*again)->has_value());
-  CHECK(features.asked.empty());
+  CHECK(!features.is_asked(wire::Kind::scan_features));
   // And stays, scan by scan.
   advance(5s);
-  CHECK(features.asked.front().features().back() == clicks);
+  CHECK(scan_asked().features().back() == clicks);
 }
 
 TEST_CASE_FIXTURE(item_sync_fixture, "the scan under way does not count for what it was not planned with") {
@@ -221,10 +444,11 @@ TEST_CASE_FIXTURE(item_sync_fixture,
   give({"a"});
 
   auto got = ensure({clicks});
-  features.next().fail(ec::not_found, "there is no item_activity");
+  scan_asked();
+  features.next(wire::Kind::scan_features).fail(ec::not_found, "there is no item_activity");
   settle();
   CHECK(!*got);
-  CHECK(features.asked.front().features().back() != clicks);
+  CHECK(scan_asked().features().back() != clicks);
   give({"a", "b"});
 
   REQUIRE(*got);
@@ -241,7 +465,7 @@ TEST_CASE_FIXTURE(item_sync_fixture, "what the releases held want of items is re
 
   start();
 
-  CHECK(features.asked.front().features().back() == clicks);
+  CHECK(scan_asked().features().back() == clicks);
 }
 
 TEST_CASE_FIXTURE(item_sync_fixture, "a pool that is full fails the scan, not the actor") {
@@ -261,6 +485,7 @@ TEST_CASE_FIXTURE(item_sync_fixture,
                   "stopped half-way it answers who waits, and a page that comes then is nobody's") {
   start();
   auto got = ensure({clicks});
+  scan_asked();
 
   caf::anon_send_exit(caf::actor_cast<caf::actor>(sync), caf::exit_reason::user_shutdown);
   run();

@@ -252,7 +252,7 @@ TEST_CASE_FIXTURE(release_manager_fixture,
 
   CHECK(loaded()[id] == "warming");
   REQUIRE(!features.asked.empty());
-  CHECK(features.asked.front().kind == wire::Kind::scan_features);
+  CHECK(features.asked.front().kind == wire::Kind::feature_changes); // Where a scan begins.
   CHECK(features.asked.front().features().back() == "item_activity.clicks");
   features.next().fail(ec::not_found, "there is no item_activity");
   settle();
