@@ -16,14 +16,20 @@ public:
   /// One feature and where its part of the input begins.
   struct input {
     dcn_feature about;
-    std::size_t from = 0, place = 0; ///< In the input; in the features of its entity.
+    std::size_t from = 0, place = 0; ///< In the input of its entity; in the features of its entity.
+    std::size_t whole = 0;           ///< In the input of the network.
     float mean = 0, deviation = 1;
     std::span<const float> table;
     std::size_t buckets = 0, width = 0;
   };
+  /// A stretch of the network's input that is one of an item's, too.
+  struct stretch {
+    std::size_t from, to, length;
+  };
   struct parts {
     std::vector<input> inputs;
-    std::size_t width = 0;
+    std::size_t width = 0, item_width = 0;
+    std::vector<stretch> of_item;
     feature_needs needs;
     std::vector<linear> cross;
     layers deep;
@@ -31,47 +37,57 @@ public:
     bool stacked = false;
   };
 
-  dcn(tensor_file weights, parts from) : weights_{std::move(weights)}, has_{std::move(from)} {}
+  dcn(tensor_file weights, parts from) : weights_{std::move(weights)}, has_{std::move(from)} {
+    nothing_.resize(has_.item_width);
+    item_input(std::vector<feature>(has_.needs.item.size()), nothing_);
+  }
 
   std::size_t items() const noexcept override { return 0; }
   const feature_needs& features() const noexcept override { return has_.needs; }
   bool supports_cold_start() const noexcept override { return true; }
+  bool dear() const noexcept override { return true; }
+
+  std::size_t input_width() const noexcept override { return has_.item_width; }
+  void item_input(std::span<const feature> features, std::span<float> out) const override {
+    for (auto& each : has_.inputs)
+      if (each.about.of == dcn_feature::entity::item)
+        fill(each, features[each.place], out.data() + each.from);
+  }
 
   void score(const user_context& context, const candidates& of, std::span<float> out) const override {
     auto count = of.rows.size();
     if (count == 0)
       return;
     static const feature missing;
-    std::vector<float> common(has_.width, 0), x0;
+    thread_local std::vector<float> common, x0, crossed, product, last;
+    common.assign(has_.width, 0);
     for (auto& each : has_.inputs)
       if (each.about.of == dcn_feature::entity::user)
         fill(each, each.place < context.features.size() ? context.features[each.place] : missing,
-             common.data());
-    x0.reserve(count * has_.width);
-    for (std::size_t i = 0; i < count; ++i)
-      x0.insert(x0.end(), common.begin(), common.end());
-    auto per_item = has_.needs.item.size();
-    for (auto& each : has_.inputs)
-      if (each.about.of == dcn_feature::entity::item)
-        for (std::size_t i = 0; i < count; ++i) {
-          auto at = i * per_item + each.place;
-          fill(each, at < of.features.size() ? of.features[at] : missing, x0.data() + i * has_.width);
-        }
-    auto crossed = x0;
-    std::vector<float> product(x0.size());
+             common.data() + each.whole);
+    x0.resize(count * has_.width);
+    for (std::size_t i = 0; i < count; ++i) {
+      auto* x = x0.data() + i * has_.width;
+      auto* item = i < of.inputs.size() ? of.inputs[i] : nothing_.data();
+      std::copy(common.begin(), common.end(), x);
+      for (auto& each : has_.of_item)
+        std::copy_n(item + each.from, each.length, x + each.to);
+    }
+    crossed = x0;
+    product.resize(x0.size());
     for (auto& layer : has_.cross) {
       layer.apply(crossed.data(), count, product.data());
       for (std::size_t i = 0; i < crossed.size(); ++i)
         crossed[i] += x0[i] * product[i];
     }
-    auto deep = has_.deep.apply(has_.stacked ? crossed : std::move(x0), count, true);
-    auto last = has_.stacked ? std::move(deep) : beside(crossed, deep, count);
-    has_.head.apply(last.data(), count, out.data());
+    auto deep = has_.deep.apply(has_.stacked ? crossed : x0, count, true);
+    if (!has_.stacked)
+      beside(crossed, deep, count, last);
+    has_.head.apply(has_.stacked ? deep.data() : last.data(), count, out.data());
   }
 
 private:
   static void fill(const input& by, const feature& value, float* x) {
-    x += by.from;
     if (by.about.is == dcn_feature::kind::number) {
       auto* number = std::get_if<double>(&value);
       bool there = number && std::isfinite(*number);
@@ -88,28 +104,29 @@ private:
     };
     if (auto* word = std::get_if<std::string_view>(&value)) {
       add(category_row(*word, by.buckets), 1);
-    } else if (auto* words = std::get_if<std::span<const std::string>>(&value); words && !words->empty()) {
-      for (auto& each : *words)
+    } else if (auto* words = std::get_if<std::span<const std::string_view>>(&value);
+               words && !words->empty()) {
+      for (auto each : *words)
         add(category_row(each, by.buckets), 1.0f / static_cast<float>(words->size()));
     } else {
       add(0, 1);
     }
   }
 
-  static std::vector<float> beside(const std::vector<float>& a, const std::vector<float>& b,
-                                   std::size_t rows) {
-    std::vector<float> out;
-    out.reserve(a.size() + b.size());
+  static void beside(const std::vector<float>& a, const std::vector<float>& b, std::size_t rows,
+                     std::vector<float>& out) {
+    out.resize(a.size() + b.size());
     auto wide_a = a.size() / rows, wide_b = b.size() / rows;
+    auto* to = out.data();
     for (std::size_t r = 0; r < rows; ++r) {
-      out.insert(out.end(), a.data() + r * wide_a, a.data() + (r + 1) * wide_a);
-      out.insert(out.end(), b.data() + r * wide_b, b.data() + (r + 1) * wide_b);
+      to = std::copy_n(a.data() + r * wide_a, wide_a, to);
+      to = std::copy_n(b.data() + r * wide_b, wide_b, to);
     }
-    return out;
   }
 
   tensor_file weights_;
   parts has_;
+  std::vector<float> nothing_; ///< Of an item without features.
 };
 
 expected<dcn::input> load_input(const tensor_file& weights, const dcn_feature& about, std::size_t number,
@@ -164,7 +181,15 @@ expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape shape)
     number += each.is == dcn_feature::kind::number ? 1 : 0;
     auto& needs = each.of == dcn_feature::entity::user ? parts.needs.user : parts.needs.item;
     made.place = needs.size();
-    made.from = parts.width;
+    made.whole = parts.width;
+    if (each.of == dcn_feature::entity::item) {
+      made.from = parts.item_width;
+      parts.item_width += made.width;
+      if (!parts.of_item.empty() && parts.of_item.back().to + parts.of_item.back().length == made.whole)
+        parts.of_item.back().length += made.width;
+      else
+        parts.of_item.push_back({made.from, made.whole, made.width});
+    }
     parts.width += made.width;
     needs.push_back(each.name);
     parts.inputs.push_back(std::move(made));

@@ -1,8 +1,11 @@
+#include "common/model/positive.hpp"
 #include "common/model/scorer.hpp"
 #include "common/model/test_weights.hpp"
 #include "common/tensor/safetensors.hpp"
 
 #include <doctest/doctest.h>
+
+#include <random>
 
 using namespace troupe;
 using namespace troupe::model;
@@ -43,10 +46,16 @@ TEST_CASE(
   REQUIRE(near);
   user_context context{{0, 1, 0}, {}, {}, {}};
   CHECK(scores(**near, context, {2, 3, 0, 1}) == std::vector<float>{1.25f, 0, 0.5f, 0.5f});
-  auto why = (*near)->attributions(context, std::vector<row>{3, 2}, 1)[1];
-  REQUIRE(why.size() == 1);
-  CHECK(why[0].item == 1);
-  CHECK(why[0].weight == 1.0);
+  std::vector<reason> why(4), like;
+  (*near)->attributions(context, std::vector<row>{3, 2}, 2, why);
+  CHECK(why[0].weight == 0); // Nothing leads to item 3.
+  CHECK(why[2].item == 1);
+  CHECK(why[2].weight == 1.0);
+  CHECK(why[3].item == 0);
+  CHECK(why[3].weight == 0.25);
+  (*near)->similar_items(2, 1, like);
+  REQUIRE(like.size() == 1);
+  CHECK(like[0].item == 1);
   CHECK(!load_neighbours(
       writer{}.add<std::int32_t>("neighbours", "[1,1]", {1}).add<float>("similarity", "[1,1]", {1}).done()));
 }
@@ -70,8 +79,9 @@ TEST_CASE("iALS solves for a user from the history, and its reasons add up to th
 
   user_context two{{0, 1}, {}, {}, {}};
   double sum = 0;
-  auto why = (*model)->attributions(two, std::vector<row>{2}, 10);
-  for (auto& each : why.front())
+  std::vector<reason> why(10);
+  (*model)->attributions(two, std::vector<row>{2}, 10, why);
+  for (auto& each : why)
     sum += each.weight;
   CHECK(sum == doctest::Approx(scores(**model, two, {2})[0]));
 }
@@ -91,4 +101,37 @@ TEST_CASE("BPR scores a known user by the factors and a new one by the mean of t
 TEST_CASE("a system that is not positive definite is refused") {
   std::vector<double> a{1, 2, 2, 1}, b{1, 1};
   CHECK(!solve_positive(a, b));
+}
+
+TEST_CASE("a solved system gives back its right side, for widths that fill vectors and that do not") {
+  std::mt19937 random{3};
+  std::normal_distribution<float> normal;
+  for (std::size_t width : {1, 3, 8, 17, 64})
+    for (std::size_t count : {1, 2, 5, 100}) {
+      std::vector<float> numbers(width * count);
+      std::vector<const float*> rows;
+      for (auto& each : numbers)
+        each = normal(random);
+      for (std::size_t i = 0; i < count; ++i)
+        rows.push_back(numbers.data() + i * width);
+      std::vector<double> a(width * width, 0), b(width), x;
+      for (std::size_t i = 0; i < width; ++i) {
+        a[i * width + i] = 1;
+        b[i] = normal(random);
+      }
+      add_outer_products(a, rows, width);
+      x = b;
+      REQUIRE(solve_positive(a, x));
+      // (I + sum y y') x, as it stands.
+      auto back = x;
+      for (auto* y : rows) {
+        double along = 0;
+        for (std::size_t i = 0; i < width; ++i)
+          along += y[i] * x[i];
+        for (std::size_t i = 0; i < width; ++i)
+          back[i] += along * y[i];
+      }
+      for (std::size_t i = 0; i < width; ++i)
+        CHECK(back[i] == doctest::Approx(b[i]).epsilon(1e-9).scale(1));
+    }
 }

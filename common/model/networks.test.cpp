@@ -22,6 +22,21 @@ std::vector<float> scores(const scorer& by, const user_context& context, std::ve
   return out;
 }
 
+/// The scores of items that have these features, one each.
+std::vector<float> scores_by(const scorer& by, const user_context& context,
+                             const std::vector<feature>& features) {
+  std::vector<row> rows(features.size());
+  std::vector<std::vector<float>> inputs;
+  std::vector<const float*> places;
+  for (auto& each : features) {
+    by.item_input({&each, 1}, inputs.emplace_back(by.input_width()));
+    places.push_back(inputs.back().data());
+  }
+  std::vector<float> out(rows.size());
+  by.score(context, {rows, places}, out);
+  return out;
+}
+
 user_context with_history(std::vector<row> history) {
   user_context out;
   out.history = std::move(history);
@@ -429,15 +444,14 @@ TEST_CASE("a DCN scores features as counted by hand, and missing ones have input
   CHECK((*model)->items() == 0);
   CHECK((*model)->features().user == std::vector<std::string>{"user_ratings.mean_rating"});
   CHECK((*model)->features().item == std::vector<std::string>{"item_card.genres"});
-  std::vector<row> rows{7, 8, 9};
-  std::vector<std::string> none, both{"x", "y"};
-  std::vector<feature> genres{feature{std::string_view{"x"}}, feature{std::span<const std::string>{none}},
-                              feature{std::span<const std::string>{both}}};
+  std::vector<std::string_view> none, both{"x", "y"};
+  std::vector<feature> genres{feature{std::string_view{"x"}},
+                              feature{std::span<const std::string_view>{none}},
+                              feature{std::span<const std::string_view>{both}}};
   user_context context;
   context.features = {feature{5.0}};
-  std::vector<float> got(3);
 
-  (*model)->score(context, {rows, genres}, got);
+  auto got = scores_by(**model, context, genres);
 
   // x0 = (2, 0, 1, -1); W x + b = (2, 0, 2, 0); crossed = x0 * that + x0 = (6, 0, 3, -1); deep = relu(2).
   CHECK(got[0] == doctest::Approx(6 + 300 + 2000 + 0.25));
@@ -446,20 +460,20 @@ TEST_CASE("a DCN scores features as counted by hand, and missing ones have input
   CHECK(got[2] == doctest::Approx(got[0])); // Two buckets: every word has row 1.
 
   // A missing number: x0 = (0, 1, 1, -1); product (0, 0, 2, 0); crossed (0, 1, 3, -1); deep 1.
-  (*model)->score({}, {rows, genres}, got);
+  got = scores_by(**model, {}, genres);
   CHECK(got[0] == doctest::Approx(10 + 300 + 1000 + 0.25));
   // What is far out is cut: z = 8.
   context.features = {feature{1e9}};
-  (*model)->score(context, {rows, genres}, got);
+  got = scores_by(**model, context, genres);
   CHECK(got[0] == doctest::Approx(72 + 300 + 8000 + 0.25));
   // Without features of items all of them are missing.
-  (*model)->score(context, rows, got);
+  got = scores(**model, context, {7, 8, 9});
   CHECK(got[0] == got[2]);
 
   auto stacked = load_dcn(small_dcn(true).done(), small_shape(true));
   REQUIRE(stacked);
   context.features = {feature{5.0}};
-  (*stacked)->score(context, {rows, genres}, got);
+  got = scores_by(**stacked, context, genres);
   CHECK(got[0] == doctest::Approx(2 * (6 + 0 + 3 - 1) + 0.25));
 }
 

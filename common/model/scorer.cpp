@@ -1,27 +1,60 @@
 #include "common/model/scorer.hpp"
 
+#include "common/model/positive.hpp"
+
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 namespace troupe::model {
 
 namespace {
 
-std::vector<reason> heaviest(std::vector<reason> all, std::size_t most) {
-  std::erase_if(all, [](auto& each) { return !(each.weight > 0); });
-  std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.weight > b.weight; });
-  if (all.size() > most)
-    all.resize(most);
-  return all;
+/// Puts a reason among the heaviest, heaviest first; of equal ones that which came first. Weights are above
+/// 0, but for those of places that are still free.
+void put_heavy(std::span<reason> among, reason next) {
+  if (among.empty() || !(next.weight > among.back().weight))
+    return;
+  auto at = among.end() - 1;
+  for (; at != among.begin() && next.weight > (at - 1)->weight; --at)
+    *at = *(at - 1);
+  *at = next;
 }
 
-/// The history with each item once.
-std::vector<row> distinct(const std::vector<row>& history) {
-  auto items = history;
-  std::sort(items.begin(), items.end());
-  items.erase(std::unique(items.begin(), items.end()), items.end());
-  return items;
+/// The history with each item once, in order.
+void distinct(const std::vector<row>& history, std::vector<row>& into) {
+  into = history;
+  std::sort(into.begin(), into.end());
+  into.erase(std::unique(into.begin(), into.end()), into.end());
 }
+
+/// A few of the rows of a model, each with its place among them; one thread has one at a time. A table of all
+/// rows, so that looking one up is one load.
+class row_places {
+public:
+  row_places(std::span<const row> of, std::size_t items) : of_{of} {
+    if (all().size() < items)
+      all().resize(items, 0);
+    for (std::size_t i = of.size(); i-- > 0;)
+      all()[of[i]] = static_cast<std::uint32_t>(i) + 1;
+  }
+  ~row_places() {
+    for (auto each : of_)
+      all()[each] = 0;
+  }
+  row_places(const row_places&) = delete;
+  row_places& operator=(const row_places&) = delete;
+
+  /// The place, counted from 1; 0: it is none of them. Of one that stands twice the first.
+  std::uint32_t operator[](row item) const noexcept { return all()[item]; }
+
+private:
+  static std::vector<std::uint32_t>& all() {
+    thread_local std::vector<std::uint32_t> made;
+    return made;
+  }
+  std::span<const row> of_;
+};
 
 class popularity final : public scorer {
 public:
@@ -29,6 +62,7 @@ public:
       : weights_{std::move(weights)}, scores_{scores} {}
   std::size_t items() const noexcept override { return scores_.size(); }
   bool supports_cold_start() const noexcept override { return true; }
+  std::size_t batch() const noexcept override { return 100'000; }
   void score(const user_context&, const candidates& of, std::span<float> out) const override {
     for (std::size_t i = 0; i < of.rows.size(); ++i)
       out[i] = scores_[of.rows[i]];
@@ -46,43 +80,47 @@ public:
       : weights_{std::move(weights)}, near_{near}, similarity_{similarity}, width_{width} {}
   std::size_t items() const noexcept override { return width_ == 0 ? 0 : near_.size() / width_; }
 
+  // A call costs the pass over the history's neighbours, whatever the number of candidates.
+  std::size_t batch() const noexcept override { return 100'000; }
+
   void score(const user_context& context, const candidates& of, std::span<float> out) const override {
-    // Candidates are few and neighbours many: a table of the candidates, one pass over the history's rows.
-    std::unordered_map<std::int32_t, float> sums;
-    sums.reserve(of.rows.size());
-    for (auto each : of.rows)
-      sums.emplace(static_cast<std::int32_t>(each), 0.0f);
-    for (auto item : distinct(context.history))
+    row_places places{of.rows, items()};
+    std::fill(out.begin(), out.end(), 0.0f);
+    thread_local std::vector<row> history;
+    distinct(context.history, history);
+    for (auto item : history)
       for (std::size_t k = item * width_; k < (item + std::size_t{1}) * width_; ++k)
-        if (near_[k] != static_cast<std::int32_t>(item))
-          if (auto found = sums.find(near_[k]); found != sums.end())
-            found->second += similarity_[k];
-    for (std::size_t i = 0; i < of.rows.size(); ++i)
-      out[i] = sums.find(static_cast<std::int32_t>(of.rows[i]))->second;
+        if (near_[k] >= 0)
+          if (auto place = places[static_cast<row>(near_[k])];
+              place > 0 && near_[k] != static_cast<std::int32_t>(item))
+            out[place - 1] += similarity_[k];
+    for (std::size_t i = 0; i < out.size(); ++i)
+      out[i] = out[places[of.rows[i]] - 1];
   }
 
-  std::vector<std::vector<reason>> attributions(const user_context& context, std::span<const row> of,
-                                                std::size_t most) const override {
-    std::unordered_map<std::int32_t, std::vector<reason>> all;
-    for (auto item : of)
-      all.try_emplace(static_cast<std::int32_t>(item));
-    for (auto from : distinct(context.history))
+  void attributions(const user_context& context, std::span<const row> of, std::size_t most,
+                    std::span<reason> into) const override {
+    row_places places{of, items()};
+    std::fill(into.begin(), into.end(), reason{0, 0});
+    thread_local std::vector<row> history;
+    distinct(context.history, history);
+    for (auto from : history)
       for (std::size_t k = from * width_; k < (from + std::size_t{1}) * width_; ++k)
-        if (auto found = all.find(near_[k]);
-            found != all.end() && near_[k] != static_cast<std::int32_t>(from))
-          found->second.push_back({from, similarity_[k]});
-    std::vector<std::vector<reason>> out;
-    for (auto item : of)
-      out.push_back(heaviest(all[static_cast<std::int32_t>(item)], most));
-    return out;
+        if (near_[k] >= 0)
+          if (auto place = places[static_cast<row>(near_[k])];
+              place > 0 && near_[k] != static_cast<std::int32_t>(from))
+            put_heavy(into.subspan((place - 1) * most, most), {from, similarity_[k]});
   }
 
-  std::vector<reason> similar_items(row item, std::size_t most) const override {
-    std::vector<reason> all;
+  void similar_items(row item, std::size_t most, std::vector<reason>& into) const override {
+    into.clear();
     for (std::size_t k = item * width_; k < (item + std::size_t{1}) * width_; ++k)
-      if (near_[k] >= 0 && near_[k] != static_cast<std::int32_t>(item))
-        all.push_back({static_cast<row>(near_[k]), similarity_[k]});
-    return heaviest(std::move(all), most);
+      if (near_[k] >= 0 && near_[k] != static_cast<std::int32_t>(item) && similarity_[k] > 0)
+        into.push_back({static_cast<row>(near_[k]), similarity_[k]});
+    if (into.size() <= most)
+      return;
+    std::stable_sort(into.begin(), into.end(), [](auto& a, auto& b) { return a.weight > b.weight; });
+    into.resize(most);
   }
 
 private:
@@ -100,26 +138,34 @@ public:
         options_{options} {}
   std::size_t items() const noexcept override { return items_.size() / width_; }
 
+  std::size_t batch() const noexcept override { return 4096; }
   void score(const user_context& context, const candidates& of, std::span<float> out) const override {
-    auto x = context.vector.empty() ? user_vector(context) : context.vector;
-    x.resize(width_, 0);
-    for (std::size_t i = 0; i < of.rows.size(); ++i)
-      out[i] = dot(items_.data() + of.rows[i] * width_, x.data(), width_);
+    std::vector<float> made;
+    if (context.vector.empty())
+      made = user_vector(context);
+    auto& x = context.vector.empty() ? made : context.vector;
+    if (x.empty())
+      std::fill(out.begin(), out.end(), 0.0f);
+    else
+      products_of(items_, of.rows, x, out);
   }
 
   std::size_t width() const noexcept override { return width_; }
   std::vector<float> item_vectors() const override { return {items_.begin(), items_.end()}; }
   std::vector<float> user_vector(const user_context& context) const override {
     if (!context.history.empty()) {
-      auto history = distinct(context.history);
-      auto matrix = system_of(history);
-      std::vector<double> b(width_, 0);
-      for (auto item : history)
+      auto& solved = solved_for(context.history);
+      if (!solved.good)
+        return {};
+      thread_local std::vector<double> b;
+      b.assign(width_, 0);
+      for (auto item : solved.history)
         for (std::size_t d = 0; d < width_; ++d)
           b[d] += items_[item * width_ + d];
-      if (solve_positive(matrix, b))
-        return {b.begin(), b.end()};
-    } else if (context.user && (*context.user + std::size_t{1}) * width_ <= users_.size()) {
+      solve_factored(solved.factor, b);
+      return {b.begin(), b.end()};
+    }
+    if (context.user && (*context.user + std::size_t{1}) * width_ <= users_.size()) {
       auto* at = users_.data() + *context.user * width_;
       return {at, at + width_};
     }
@@ -127,54 +173,71 @@ public:
   }
 
   // The score is linear in the history: y_i' W^-1 y_j for each j of it (Hu, Koren and Volinsky, section 5).
-  std::vector<std::vector<reason>> attributions(const user_context& context, std::span<const row> of,
-                                                std::size_t most) const override {
-    std::vector<std::vector<reason>> out(of.size());
-    auto history = distinct(context.history);
-    if (history.empty())
-      return out;
-    auto matrix = system_of(history);
-    if (!factor_positive(matrix, width_))
-      return out;
-    std::vector<double> pull(width_);
+  void attributions(const user_context& context, std::span<const row> of, std::size_t most,
+                    std::span<reason> into) const override {
+    std::fill(into.begin(), into.end(), reason{0, 0});
+    if (context.history.empty())
+      return;
+    auto& solved = solved_for(context.history);
+    if (!solved.good)
+      return;
+    thread_local std::vector<double> pull;
+    thread_local std::vector<float> narrow;
     for (std::size_t i = 0; i < of.size(); ++i) {
-      std::copy_n(items_.data() + of[i] * width_, width_, pull.begin());
-      solve_factored(matrix, pull);
-      std::vector<reason> all;
-      for (auto from : history) {
-        double weight = 0;
-        for (std::size_t d = 0; d < width_; ++d)
-          weight += items_[from * width_ + d] * pull[d];
+      auto* y = items_.data() + of[i] * width_;
+      pull.assign(y, y + width_);
+      solve_factored(solved.factor, pull);
+      narrow.assign(pull.begin(), pull.end());
+      for (auto from : solved.history)
         if (from != of[i])
-          all.push_back({from, weight});
-      }
-      out[i] = heaviest(std::move(all), most);
+          put_heavy(into.subspan(i * most, most),
+                    {from, dot(items_.data() + from * width_, narrow.data(), width_)});
     }
-    return out;
   }
 
 private:
-  std::vector<double> system_of(const std::vector<row>& history) const {
-    std::vector<double> a(gram_.begin(), gram_.end());
-    for (auto& each : a)
-      each *= options_.alpha;
-    for (auto item : history) {
-      auto* y = items_.data() + item * width_;
-      for (std::size_t r = 0; r < width_; ++r)
-        for (std::size_t c = 0; c < width_; ++c)
-          a[r * width_ + c] += static_cast<double>(y[r]) * y[c];
-    }
-    auto weight = static_cast<double>(history.size()) + options_.alpha * static_cast<double>(items());
+  /// The history that a thread solved for last, each item once, and the factor of its system: who asks for
+  /// the reasons of an answer has just asked for its scores.
+  struct solution {
+    std::uint64_t of = 0; ///< Which model; 0: none.
+    std::vector<row> asked, history;
+    std::vector<double> factor;
+    bool good = false;
+  };
+
+  const solution& solved_for(const std::vector<row>& asked) const {
+    thread_local solution last;
+    if (last.of == number_ && last.asked == asked)
+      return last;
+    last.of = number_;
+    last.asked = asked;
+    distinct(asked, last.history);
+    last.factor.resize(gram_.size());
+    for (std::size_t i = 0; i < gram_.size(); ++i)
+      last.factor[i] = options_.alpha * gram_[i];
+    thread_local std::vector<const float*> rows;
+    rows.clear();
+    for (auto item : last.history)
+      rows.push_back(items_.data() + item * width_);
+    add_outer_products(last.factor, rows, width_);
+    auto weight = static_cast<double>(rows.size()) + options_.alpha * static_cast<double>(items());
     auto ridge = options_.regularization * std::pow(weight, options_.frequency_power);
     for (std::size_t d = 0; d < width_; ++d)
-      a[d * width_ + d] += ridge;
-    return a;
+      last.factor[d * width_ + d] += ridge;
+    last.good = factor_positive(last.factor, width_);
+    return last;
+  }
+
+  static std::uint64_t next_number() {
+    static std::atomic<std::uint64_t> last{0};
+    return ++last;
   }
 
   tensor_file weights_;
   std::span<const float> items_, users_, gram_;
   std::size_t width_;
   fold_in options_;
+  std::uint64_t number_ = next_number();
 };
 
 class bpr final : public scorer {
@@ -185,11 +248,18 @@ public:
   std::size_t items() const noexcept override { return bias_.size(); }
   bool supports_cold_start() const noexcept override { return true; }
 
+  std::size_t batch() const noexcept override { return 4096; }
   void score(const user_context& context, const candidates& of, std::span<float> out) const override {
-    auto x = context.vector.empty() ? user_vector(context) : context.vector;
-    x.resize(width_, 0);
+    std::vector<float> made;
+    if (context.vector.empty())
+      made = user_vector(context);
+    auto& x = context.vector.empty() ? made : context.vector;
+    if (x.empty())
+      std::fill(out.begin(), out.end(), 0.0f);
+    else
+      products_of(items_, of.rows, std::span{x}.first(width_), out);
     for (std::size_t i = 0; i < of.rows.size(); ++i)
-      out[i] = bias_[of.rows[i]] + dot(items_.data() + of.rows[i] * width_, x.data(), width_);
+      out[i] += bias_[of.rows[i]];
   }
 
   // One dimension more carries the bias: (x, 1) . (y, b).
@@ -259,13 +329,13 @@ const feature_needs& scorer::features() const noexcept {
   return none;
 }
 
-std::vector<std::vector<reason>> scorer::attributions(const user_context&, std::span<const row> of,
-                                                      std::size_t) const {
-  return std::vector<std::vector<reason>>(of.size());
+void scorer::attributions(const user_context&, std::span<const row>, std::size_t,
+                          std::span<reason> into) const {
+  std::fill(into.begin(), into.end(), reason{0, 0});
 }
 
-std::vector<reason> scorer::similar_items(row, std::size_t) const {
-  return {};
+void scorer::similar_items(row, std::size_t, std::vector<reason>& into) const {
+  into.clear();
 }
 
 expected<std::unique_ptr<scorer>> load_popularity(tensor_file weights) {
@@ -305,44 +375,6 @@ expected<std::unique_ptr<scorer>> load_bpr(tensor_file weights) {
   if (bias.size() != rows)
     return fail(ec::corrupt, "{} items have {} biases", rows, bias.size());
   return std::make_unique<bpr>(weights, items, bias, users, width);
-}
-
-bool factor_positive(std::span<double> a, std::size_t n) {
-  for (std::size_t c = 0; c < n; ++c) {
-    for (std::size_t r = c; r < n; ++r) {
-      double sum = a[r * n + c];
-      for (std::size_t k = 0; k < c; ++k)
-        sum -= a[r * n + k] * a[c * n + k];
-      if (r > c)
-        a[r * n + c] = sum / a[c * n + c];
-      else if (!(sum > 0))
-        return false;
-      else
-        a[c * n + c] = std::sqrt(sum);
-    }
-  }
-  return true;
-}
-
-void solve_factored(std::span<const double> a, std::span<double> b) {
-  auto n = b.size();
-  for (std::size_t r = 0; r < n; ++r) {
-    for (std::size_t k = 0; k < r; ++k)
-      b[r] -= a[r * n + k] * b[k];
-    b[r] /= a[r * n + r];
-  }
-  for (std::size_t r = n; r-- > 0;) {
-    for (std::size_t k = r + 1; k < n; ++k)
-      b[r] -= a[k * n + r] * b[k];
-    b[r] /= a[r * n + r];
-  }
-}
-
-bool solve_positive(std::span<double> a, std::span<double> b) {
-  if (!factor_positive(a, b.size()))
-    return false;
-  solve_factored(a, b);
-  return true;
 }
 
 } // namespace troupe::model

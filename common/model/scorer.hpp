@@ -41,7 +41,7 @@ private:
 };
 
 /// The value of a feature, owned by who asks; nothing where it is missing or stale.
-using feature = std::variant<std::monostate, double, std::string_view, std::span<const std::string>>;
+using feature = std::variant<std::monostate, double, std::string_view, std::span<const std::string_view>>;
 
 /// The features that a model scores by, "view.feature" each, in the order in which it is given them. The
 /// names `user` and `item` stand for the ids themselves.
@@ -58,15 +58,15 @@ struct user_context {
   std::vector<float> vector;     ///< What user_vector() gave; empty: the model works it out.
 };
 
-/// What is to be scored. Rows are below items(); a model with features().item takes any row, and as many
-/// features for each.
+/// What is to be scored. Rows are below items(), where that is not 0.
 struct candidates {
   candidates(std::span<const row> of) : rows{of} {}
   candidates(const std::vector<row>& of) : rows{of} {}
-  candidates(std::span<const row> of, std::span<const feature> by) : rows{of}, features{by} {}
+  candidates(std::span<const row> of, std::span<const float* const> by) : rows{of}, inputs{by} {}
 
   std::span<const row> rows;
-  std::span<const feature> features; ///< Item by item.
+  std::span<const float* const>
+      inputs; ///< Of each what item_input() made of it; where input_width() is not 0.
 };
 
 /// One part of a score and the item of the history that it comes from.
@@ -89,16 +89,31 @@ public:
   /// What it wants to be told beside the history.
   virtual const feature_needs& features() const noexcept;
 
+  /// How many numbers it makes of the features of one item, before anybody asks for a score: what is dear in
+  /// them (texts to be hashed) is done once for an item, not for every request. 0: it wants none.
+  virtual std::size_t input_width() const noexcept { return 0; }
+
+  /// Makes these numbers of an item's features, which are as features().item.
+  virtual void item_input(std::span<const feature>, std::span<float>) const {}
+
+  /// Candidates that it scores well within a millisecond: between two such calls somebody may look at the
+  /// clock.
+  virtual std::size_t batch() const noexcept { return 128; }
+
+  /// Whether a candidate costs it much more than a look into a table or one product of vectors.
+  virtual bool dear() const noexcept { return false; }
+
   /// Whether its scores say anything where nothing is known of the user.
   virtual bool supports_cold_start() const noexcept { return false; }
 
-  /// For each of these items those of the history that raised its score most, heaviest first; empty where the
-  /// model cannot tell.
-  virtual std::vector<std::vector<reason>> attributions(const user_context& context, std::span<const row> of,
-                                                        std::size_t most) const;
+  /// For each of these items, `most` places of `into` each: those of the history that raised its score most,
+  /// heaviest first. Places that are left have weight 0: all of them where the model cannot tell.
+  virtual void attributions(const user_context& context, std::span<const row> of, std::size_t most,
+                            std::span<reason> into) const;
 
-  /// Items that stand nearest to `item` in the model's own table, nearest first; empty where it has none.
-  virtual std::vector<reason> similar_items(row item, std::size_t most) const;
+  /// `into` becomes the items that stand nearest to `item` in the model's own table, nearest first where that
+  /// is more than `most`, of which only so many are given; empty where it has none.
+  virtual void similar_items(row item, std::size_t most, std::vector<reason>& into) const;
 
   /// The space in which score = dot product of a user's and an item's vector: its width, 0 where there is
   /// none, the vectors of all items, row-major, and that of a user; empty where nothing is known of the user.
@@ -182,16 +197,5 @@ expected<std::unique_ptr<scorer>> load_dcn(tensor_file weights, dcn_shape shape)
 
 /// The row of a table of `buckets` rows that a word of a category has. Row 0 is that of what is missing.
 std::size_t category_row(std::string_view word, std::size_t buckets) noexcept;
-
-/// The Cholesky factor of a symmetric positive definite A [n,n], in its lower triangle. False where A is
-/// none.
-bool factor_positive(std::span<double> a, std::size_t n);
-
-/// Solves A x = b in place by the factor of A; `b` becomes x.
-void solve_factored(std::span<const double> a, std::span<double> b);
-
-/// Solves A x = b in place for a symmetric positive definite A [n,n] by Cholesky; `b` becomes x and `a` the
-/// factor. False where A is not positive definite.
-bool solve_positive(std::span<double> a, std::span<double> b);
 
 } // namespace troupe::model

@@ -166,6 +166,8 @@ struct release_manager_deps {
   std::shared_ptr<service_metrics> metrics;
   std::shared_ptr<bundle_fetcher> bundles;
   item_sync_actor items;
+  std::shared_ptr<const published<item_snapshot>>
+      snapshot; ///< Releases are bound to its space and its items.
   net::ask_function features;
   post_function post;
   std::filesystem::path wanted_file; ///< The list of wanted releases, a name a line.

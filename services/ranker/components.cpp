@@ -1,6 +1,7 @@
 #include "services/ranker/components.hpp"
 
 #include "services/ranker/actors.hpp"
+#include "services/ranker/ranking/pipeline.hpp"
 #include "services/ranker/serving/rank_codec.hpp"
 
 #include "common/actor/blocking_pool.hpp"
@@ -55,11 +56,11 @@ expected<component> make_item_sync(service_context& context, wiring& made) {
   made.metrics = std::make_shared<service_metrics>(context.metrics());
   // One thread for releases, one for pages of items and the list on the disk.
   made.pool = std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 2}, context.metrics());
-  item_sync_deps deps;
   context.metrics().on_read([items = made.items, metrics = made.metrics] {
     if (auto taken = items->get()->taken(); taken != deadline::clock::time_point{})
       metrics->items_age.set(std::chrono::duration<double>(deadline::clock::now() - taken).count());
   });
+  item_sync_deps deps;
   deps.settings = context.shared_config<config>();
   deps.items = made.items;
   deps.releases = made.releases;
@@ -87,6 +88,7 @@ expected<component> make_release_manager(service_context& context, wiring& made)
   deps.metrics = made.metrics;
   deps.bundles = std::make_shared<bundle_fetcher>(context.data(), local, registry, settings.fetch_timeout);
   deps.items = made.item_sync;
+  deps.snapshot = made.items;
   deps.features = net::ask_of(made.features);
   deps.post = post_to(made.pool);
   deps.wanted_file = context.data() / "wanted";
@@ -100,7 +102,8 @@ expected<component> make_release_manager(service_context& context, wiring& made)
 
 expected<component> make_dispatchers(service_context& context, wiring& made) {
   auto& settings = context.config<config>();
-  auto scoring = std::make_shared<scoring_pool>(settings.workers, settings.max_queued, context.metrics());
+  auto scoring =
+      std::make_shared<scoring_pool>(settings.workers, settings.max_queued, most_together, context.metrics());
   dispatcher_deps deps;
   deps.settings = context.shared_config<config>();
   deps.releases = made.releases;

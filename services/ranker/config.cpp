@@ -34,11 +34,11 @@ void config::bind(config_keys& keys) {
   keys.add("page_timeout", page_timeout, "How long one page may take.", between(100ms, 60s));
   keys.add("feature_timeout", feature_timeout, "How long the features of a user may take.",
            between(1ms, 10s));
-  keys.add("answer_reserve", answer_reserve,
-           "Time kept of the deadline for ranking and answering: features are given up, and no further model "
-           "scores, "
-           "when only this is left.",
-           between(0ms, 1s));
+  keys.add(
+      "answer_reserve", answer_reserve,
+      "Time kept of the deadline for ranking and answering: features are given up when only this is left. "
+      "When no further model scores begins at half of it and is learned from answers that were cut.",
+      between(0ms, 1s));
   keys.add("near_cache_ttl", near_cache_ttl,
            "How long the features of a user are used again. New events change answers after at most this.",
            between(0ms, 1h));

@@ -233,7 +233,7 @@ struct ranker_fixture : troupe::testing::actor_fixture {
 
   /// Loads the bundle in `name` of the test's folder and publishes it as the newest.
   void publish(const std::string& name) {
-    auto loaded = load_release(dir / name, {});
+    auto loaded = load_release(dir / name, test_options());
     REQUIRE_MESSAGE(loaded, (loaded ? std::string{} : render(loaded.error())));
     auto next = std::make_shared<release_table>(*releases->get());
     next->by_id[(*loaded)->manifest.id] = *loaded;

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "services/ranker/items/item_snapshot.hpp"
+#include "services/ranker/ranking/query.hpp"
+#include "services/ranker/release/load.hpp"
 
 #include "common/core/hash.hpp"
 #include "common/model/test_weights.hpp"
@@ -107,6 +109,34 @@ inline const item_space_ptr& test_space() {
 inline item_snapshot snapshot_of(const std::vector<item_attributes>& cards,
                                  feature_store::applied_offsets applied = {}) {
   return {test_space(), cards, {deadline::clock::now(), {}, {}, std::move(applied)}};
+}
+
+/// Releases are loaded to be served with snapshots of test_space().
+inline load_options test_options() {
+  return {.space = test_space()};
+}
+
+/// What the feature store knows of a user.
+inline user_features_ptr known_user(const std::vector<std::string>& history,
+                                    const std::vector<attribute>& values = {},
+                                    std::vector<std::string> views = {}) {
+  auto out = std::make_shared<user_features>();
+  out->history = item_list{*test_space(), history};
+  out->features.emplace_back().name = "user_history.items";
+  for (auto& each : values) {
+    auto& to = out->features.emplace_back();
+    to.name = each.name;
+    to.value = each.value;
+  }
+  out->views = std::move(views);
+  return out;
+}
+
+inline std::vector<std::string> texts(const std::vector<degradation>& of) {
+  std::vector<std::string> out;
+  for (auto& each : of)
+    out.push_back(each.text);
+  return out;
 }
 
 inline item_attributes card(std::string id, text_list genres = {}) {

@@ -169,7 +169,7 @@ std::unique_ptr<model::scorer> two_tower(std::size_t items) {
 }
 
 /// Ten numbers and two categories of eight: 36 inputs, two cross layers, two deep ones of 64.
-std::unique_ptr<model::scorer> dcn(std::vector<model::feature>& of_items, std::size_t count) {
+std::unique_ptr<model::scorer> dcn(std::vector<float>& of_items, std::size_t count) {
   test_weights w;
   model::dcn_shape structure;
   for (int i = 0; i < 10; ++i)
@@ -188,13 +188,15 @@ std::unique_ptr<model::scorer> dcn(std::vector<model::feature>& of_items, std::s
   layer(w, "deep.0", 36, 64);
   layer(w, "deep.1", 64, 64);
   layer(w, "head", 100, 1);
+  auto made = std::move(*model::load_dcn(w.done(), std::move(structure)));
+  of_items.resize(count * made->input_width());
   for (std::size_t i = 0; i < count; ++i) {
-    for (int k = 0; k < 5; ++k)
-      of_items.emplace_back(static_cast<double>(i % 17));
-    of_items.emplace_back(std::string_view{"Drama"});
-    of_items.emplace_back(std::string_view{"item-17"});
+    std::vector<model::feature> features(5, static_cast<double>(i % 17));
+    features.emplace_back(std::string_view{"Drama"});
+    features.emplace_back(std::string_view{"item-17"});
+    made->item_input(features, std::span{of_items}.subspan(i * made->input_width(), made->input_width()));
   }
-  return std::move(*model::load_dcn(w.done(), std::move(structure)));
+  return made;
 }
 
 void scoring(std::size_t rounds) {
@@ -223,9 +225,12 @@ void scoring(std::size_t rounds) {
   measure("SASRec, d 64, 2 blocks, 50 items", *sasrec(items, 50), 50, rows);
   measure("SASRec, d 64, 2 blocks, 200 items", *sasrec(items, 200), 200, rows);
   measure("two towers, 50 items, 500 candidates", *two_tower(items), 50, rows);
-  std::vector<model::feature> of_items;
+  std::vector<float> of_items;
   auto by = dcn(of_items, candidates);
-  measure("DCN, 12 features, 500 candidates", *by, 0, {rows, of_items});
+  std::vector<const float*> inputs;
+  for (std::size_t i = 0; i < candidates; ++i)
+    inputs.push_back(of_items.data() + i * by->input_width());
+  measure("DCN, 12 features, 500 candidates", *by, 0, {rows, inputs});
 }
 
 } // namespace

@@ -67,6 +67,15 @@ expected<void> read_changes(item_round& round, const chunk& payload, std::uint32
   return {};
 }
 
+/// On the pool: what releases make of the items is worked out before a request asks for it.
+void bind(const item_scan& scan, const release_table& releases) {
+  if (scan.built)
+    releases.bind(*scan.built);
+}
+void bind(const item_round& round, const release_table& releases) {
+  releases.bind(*round.items);
+}
+
 class item_sync_state {
 public:
   using pointer = item_sync_actor::stateful_pointer<item_sync_state>;
@@ -240,9 +249,11 @@ private:
   expected<void> read_in_pool(const std::shared_ptr<Reading>& into, const net::result_ptr& result,
                               expected<void> (*read)(Reading&, const chunk&, std::uint32_t)) {
     return deps_.post([weak = weak_handle{item_sync_actor{self_}}, into, result, read,
-                       replicas = deps_.replicas] {
+                       replicas = deps_.replicas, releases = deps_.releases] {
       if (auto done = read(*into, (*result)->payload, replicas); !done)
         into->failed = done.error();
+      else
+        bind(*into, *releases->get());
       if (auto to = weak.lock())
         caf::anon_send(to, page_atom::value, into);
     });

@@ -28,18 +28,19 @@ public:
   dispatcher_actor::behavior_type make_behavior(const dispatcher_deps& deps, std::size_t cached_users,
                                                 const dispatcher_actor& first) {
     deps_ = deps;
+    terms_ = std::make_shared<scoring_terms>(deps.metrics, deps.settings->answer_reserve);
     cache_.emplace(cached_users);
     if (first)
       self_->link_to(first);
     self_->set_exit_handler([this](caf::exit_msg& message) {
       for (auto& [tag, read] : std::exchange(reads_, {}))
         for (auto& each : read.jobs)
-          each->refuse(*deps_.metrics, {ec::stopping, "the ranker is draining"});
+          each->refuse({ec::stopping, "the ranker is draining"});
       std::set<rank_job_ptr> behind; // One that reads of several replicas is answered once.
       for (auto& [tag, part] : std::exchange(item_reads_, {}))
         behind.insert(part.of->job);
       for (auto& each : behind)
-        each->refuse(*deps_.metrics, {ec::stopping, "the ranker is draining"});
+        each->refuse({ec::stopping, "the ranker is draining"});
       self_->quit(std::move(message.reason));
     });
     return {[this](net::request_atom, net::request_ptr& asked) { on_request(*asked); },
@@ -75,19 +76,17 @@ private:
   };
 
   void on_request(net::request& asked) {
-    auto job = std::make_shared<rank_job>();
-    job->respond = std::move(asked.respond);
-    job->until = asked.until;
+    auto job = std::make_shared<rank_job>(terms_, std::move(asked.respond), asked.until);
     if (job->until.passed())
-      return job->refuse(*deps_.metrics, {ec::too_late, "the deadline passed while the request waited"});
+      return job->refuse({ec::too_late, "the deadline passed while the request waited"});
     auto read = asked.info.kind == wire::Kind::similar ? decode_similar(asked.payload, deps_.readable)
                                                        : decode_rank(asked.payload, deps_.readable);
     if (!read)
-      return job->refuse(*deps_.metrics, std::move(read).error());
+      return job->refuse(std::move(read).error());
     job->request = std::move(*read);
     pin(*job);
     if (!job->release)
-      return job->refuse(*deps_.metrics, {ec::unavailable, "no release is ready to answer"});
+      return job->refuse({ec::unavailable, "no release is ready to answer"});
     if (follows_writes_of_items(*job))
       return catch_up(std::move(job));
     find_item(std::move(job));
@@ -110,7 +109,7 @@ private:
     std::vector<item_attributes> closed;
     for (auto& each : asked.written)
       if (each.change == wire::ItemChange::written) {
-        ids.push_back(each.item);
+        ids.emplace_back(each.item);
       } else {
         auto& one = closed.emplace_back(job->items->find(each.item).value_or(item_attributes{}));
         one.id = each.item;
@@ -118,10 +117,11 @@ private:
         one.hidden = !one.deleted;
       }
     if (!closed.empty())
-      job->items = with_changes(job->items, {std::move(closed), {}});
+      job->items = with_changes(job->items, {.changed = std::move(closed), .removed = {}, .passing = true});
     if (asked.written_more)
-      job->degraded.emplace_back("items_behind: not every item of the write that this answer comes after is "
-                                 "as it was written yet");
+      job->degraded.push_back({"items_behind", 1,
+                               "items_behind: not every item of the write that this answer comes after is "
+                               "as it was written yet"});
     if (ids.empty())
       return find_item(std::move(job));
     if (waiting_ >= deps_.settings->max_waiting)
@@ -166,7 +166,7 @@ private:
     auto job = std::move(read.job);
     if (read.failed) {
       deps_.metrics->feature_failures.add();
-      job->degraded.push_back("items_behind: " + read.failed->text);
+      job->degraded.push_back({"items_behind", 1, "items_behind: " + read.failed->text});
       // That the snapshot calls it deleted is what its caller has just changed.
       auto again = [&](auto& each) {
         return each.item == job->request.similar_to && each.change == wire::ItemChange::written;
@@ -174,18 +174,20 @@ private:
       if (std::ranges::any_of(job->request.written, again))
         return find_user(std::move(job));
     } else {
-      job->items = with_changes(job->items, {std::move(read.found), {}});
+      job->items =
+          with_changes(job->items, {.changed = std::move(read.found), .removed = {}, .passing = true});
     }
     find_item(std::move(job));
   }
 
   void refuse_waiting(rank_job& job) const {
-    job.refuse(*deps_.metrics, {ec::overloaded, fmt::format("{} requests wait for features", waiting_)});
+    job.refuse({ec::overloaded, fmt::format("{} requests wait for features", waiting_)});
   }
 
   void find_item(rank_job_ptr job) {
-    if (auto item = job->items->find(job->request.similar_to); item && item->deleted)
-      return job->refuse(*deps_.metrics, {ec::not_found, "there is no item of this id: it was deleted"});
+    auto& like = job->request.similar_to;
+    if (!like.empty() && job->items->deleted(job->release->space->find(like)))
+      return job->refuse({ec::not_found, "there is no item of this id: it was deleted"});
     find_user(std::move(job));
   }
 
@@ -203,20 +205,23 @@ private:
     if (!job.release && releases->newest) {
       job.release = releases->newest;
       if (!wanted.empty())
-        job.degraded.push_back(fmt::format("release: {} is not ready, {} answers", wanted.substr(0, 12),
-                                           job.release->manifest.id.substr(0, 12)));
+        job.degraded.push_back({"release", 1,
+                                fmt::format("release: {} is not ready, {} answers", wanted.substr(0, 12),
+                                            job.release->manifest.id.substr(0, 12))});
     }
     job.items = deps_.items->get();
     auto age = deadline::clock::now() - job.items->taken();
     if (job.items->taken() == deadline::clock::time_point{})
-      job.degraded.emplace_back("items: their state is not known yet");
+      job.degraded.push_back({"items", 1, "items: their state is not known yet"});
     else if (age > deps_.settings->item_stale)
-      job.degraded.push_back(fmt::format("items: their state is {} s old",
-                                         std::chrono::duration_cast<std::chrono::seconds>(age).count()));
+      job.degraded.push_back({"items", 1,
+                              fmt::format("items: their state is {} s old",
+                                          std::chrono::duration_cast<std::chrono::seconds>(age).count())});
   }
 
   void find_features(rank_job_ptr job) {
-    auto key = job->release->user_key + job->request.asked.user;
+    auto key = job->release->user_key;
+    key += job->request.asked.user;
     bool own_writes = !job->request.min_offsets.empty();
     if (!own_writes) {
       auto known = cache_->find(key);
@@ -245,7 +250,7 @@ private:
     deps_.metrics->cache_misses.add();
     auto& user = job->request.asked.user;
     feature_store::feature_query query;
-    query.ids = {user};
+    query.ids.emplace_back(user);
     query.features = job->release->user_features;
     for (auto& each : deps_.settings->user_features)
       if (std::find(query.features.begin(), query.features.end(), each) == query.features.end())
@@ -270,7 +275,8 @@ private:
       shared_reads_.erase(at);
     waiting_ -= read.jobs.size();
     auto now = deadline::clock::now();
-    auto got = result ? decode_user_features(result->payload)
+    auto& space = *read.jobs.front()->release->space;
+    auto got = result ? decode_user_features(result->payload, space)
                       : expected<user_features>{unexpected<error>{result.error()}};
     user_features_ptr user;
     std::string degraded;
@@ -291,24 +297,19 @@ private:
       job->user = user;
       job->features_took = std::chrono::duration_cast<std::chrono::microseconds>(now - job->arrived);
       if (!degraded.empty())
-        job->degraded.insert(job->degraded.begin(), degraded);
+        job->degraded.insert(job->degraded.begin(), {"features", 1, degraded});
       score(std::move(job));
     }
   }
 
   void score(rank_job_ptr job) {
     auto until = job->until;
-    deps_.scoring->post(until, [job = std::move(job), metrics = deps_.metrics,
-                                reserve = deps_.settings->answer_reserve / 2](const error* refused) {
-      if (refused)
-        job->refuse(*metrics, *refused);
-      else
-        job->answer(*metrics, reserve);
-    });
+    deps_.scoring->post(until, std::move(job));
   }
 
   pointer self_;
   dispatcher_deps deps_;
+  std::shared_ptr<scoring_terms> terms_;
   std::optional<user_cache> cache_;
   std::uint64_t next_tag_ = 1;
   std::map<std::uint64_t, pending_read> reads_;

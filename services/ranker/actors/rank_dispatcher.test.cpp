@@ -1,3 +1,4 @@
+#include "services/ranker/ranking/pipeline.hpp"
 #include "services/ranker/serving/rank_job.hpp"
 #include "services/ranker/test_actors.hpp"
 
@@ -16,7 +17,7 @@ using namespace std::chrono_literals;
 namespace {
 
 struct dispatcher_fixture : ranker_fixture {
-  std::shared_ptr<scoring_pool> scoring = std::make_shared<scoring_pool>(1, 100, registry);
+  std::shared_ptr<scoring_pool> scoring = std::make_shared<scoring_pool>(1, 100, most_together, registry);
   std::vector<dispatcher_actor> dispatchers;
   std::string release;
   std::uint32_t replicas = 1;

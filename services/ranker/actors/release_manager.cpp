@@ -4,6 +4,7 @@
 #include "common/actor/errors.hpp"
 #include "common/actor/weak_handle.hpp"
 #include "common/core/file.hpp"
+#include "common/core/time.hpp"
 #include "common/log/log.hpp"
 #include "common/net/payload.hpp"
 
@@ -16,13 +17,22 @@
 
 #include <algorithm>
 #include <set>
+#include <thread>
 
 namespace troupe::ranker {
 
 namespace {
 
+constexpr std::chrono::milliseconds longest_read{500};
+
 std::string short_id(const std::string& id) {
   return id.substr(0, 12);
+}
+
+/// Frees a release once nobody else reads it, or leaves it to those who do after `longest_read`.
+void free_alone(release_ptr release) {
+  for (auto until = deadline::in(longest_read); release.use_count() > 1 && !until.passed();)
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
 }
 
 class release_manager_state {
@@ -172,12 +182,18 @@ private:
     std::erase_if(places_, [&](auto& each) {
       return std::find(wanted_.begin(), wanted_.end(), each.first) == wanted_.end();
     });
+    std::vector<release_ptr> gone;
+    for (auto& [id, each] : old->by_id)
+      if (!kept->by_id.contains(id))
+        gone.push_back(each);
     publish(std::move(kept));
     busy_ = true;
-    // Their memory is freed on the pool, unless somebody still reads them.
+    // On the pool: to free what is large takes a while, and no request should be the one that does it.
     auto posted = deps_.post([weak = weak_handle{release_manager_actor{self_}}, held = std::move(old),
-                              bundles = deps_.bundles, needed = wanted_]() mutable {
+                              gone = std::move(gone), bundles = deps_.bundles, needed = wanted_]() mutable {
       held = nullptr;
+      for (auto& each : gone)
+        free_alone(std::move(each));
       bundles->keep_only(needed);
       if (auto to = weak.lock())
         caf::anon_send(to, tidied_atom::value);
@@ -196,6 +212,7 @@ private:
     busy_ = true;
     began_ = clock::now();
     load_options options;
+    options.space = deps_.snapshot->get()->space();
     options.flat_up_to = deps_.settings->flat_up_to;
     auto posted = deps_.post([weak = weak_handle{release_manager_actor{self_}}, bundles = deps_.bundles,
                               options, id, readable = deps_.readable] {
@@ -281,15 +298,19 @@ private:
 
   /// Step 4, on the pool.
   void warm() {
-    auto posted = deps_.post([weak = weak_handle{release_manager_actor{self_}}, from = current_] {
-      auto outcome = std::make_shared<load_outcome>(from);
-      if (auto warmed = warm_up(*from.release); !warmed) {
-        outcome->release = nullptr;
-        outcome->failed = warmed.error();
-      }
-      if (auto to = weak.lock())
-        caf::anon_send(to, warmed_atom::value, load_outcome_ptr{std::move(outcome)});
-    });
+    auto posted = deps_.post(
+        [weak = weak_handle{release_manager_actor{self_}}, from = current_, snapshot = deps_.snapshot] {
+          auto outcome = std::make_shared<load_outcome>(from);
+          if (auto warmed = warm_up(*from.release); !warmed) {
+            outcome->release = nullptr;
+            outcome->failed = warmed.error();
+          } else {
+            auto items = snapshot->get();
+            from.release->bindings.get(*from.release, *items, micros_of(wall_now()));
+          }
+          if (auto to = weak.lock())
+            caf::anon_send(to, warmed_atom::value, load_outcome_ptr{std::move(outcome)});
+        });
     if (!posted)
       finish({current_.id, nullptr, posted.error()});
   }

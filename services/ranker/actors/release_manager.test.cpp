@@ -40,6 +40,7 @@ struct release_manager_fixture : ranker_fixture {
     deps.metrics = counts;
     deps.bundles = bundles;
     deps.items = sync;
+    deps.snapshot = items;
     deps.features = features.function();
     deps.post = pool.function();
     deps.wanted_file = dir / "data/wanted";

@@ -1,3 +1,4 @@
+#include "services/ranker/ranking/pipeline.hpp"
 #include "services/ranker/test_actors.hpp"
 
 #include "common/actor/blocking_pool.hpp"
@@ -30,7 +31,7 @@ struct running_ranker {
   std::shared_ptr<published<release_table>> releases =
       std::make_shared<published<release_table>>(std::make_shared<const release_table>());
   blocking_pool pool{{"test", 2, 1024}, registry};
-  std::shared_ptr<scoring_pool> scoring = std::make_shared<scoring_pool>(2, 1024, registry);
+  std::shared_ptr<scoring_pool> scoring = std::make_shared<scoring_pool>(2, 1024, most_together, registry);
   caf::actor_system_config setup;
   caf::actor_system system{setup};
   std::vector<dispatcher_actor> dispatchers;
@@ -59,6 +60,7 @@ struct running_ranker {
     of_releases.releases = releases;
     of_releases.metrics = counts;
     of_releases.bundles = std::make_shared<bundle_fetcher>(dir / "data", dir / "bundles", nullptr, 1s);
+    of_releases.snapshot = items;
     of_releases.features = ask;
     of_releases.post = [this](std::function<void()> work) { return pool.post(std::move(work)); };
     of_releases.wanted_file = dir / "data/wanted";

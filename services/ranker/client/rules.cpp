@@ -275,6 +275,8 @@ expected<ruleset> parse_rules(std::string_view text, std::string_view origin) {
             {static_cast<candidate_source>(found - source_names.begin()), static_cast<std::uint32_t>(n)});
       }
     }
+    TROUPE_TRY(rerank, in.number("rerank", 0, 0, 10'000));
+    out.rerank = static_cast<std::uint32_t>(rerank);
     TROUPE_CHECK(in.done());
   }
   TROUPE_TRY(seen, sub("seen"));

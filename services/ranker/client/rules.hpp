@@ -68,6 +68,7 @@ struct ruleset {
                                     {candidate_source::item_to_item, 200},
                                     {candidate_source::trending, 100},
                                     {candidate_source::recent, 50}};
+  std::uint32_t rerank = 0; ///< Dear models score the so many best of the others alone; 0: all candidates.
   bool filter_seen = true;
   std::vector<rule> rules;
   double mmr = 0; ///< 0: by score alone; 1: by difference alone.

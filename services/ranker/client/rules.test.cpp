@@ -9,6 +9,7 @@ TEST_CASE("rules are read whole, and a wrong key or value is named with what is 
   auto good = parse_rules(R"(
 [candidates]
 sources = [{name = "nearest", n = 300}, {name = "popular", n = 20}]
+rerank = 200
 [seen]
 filter = false
 [[rule]]
@@ -29,6 +30,7 @@ share = 0.1
                           "rules.toml");
   REQUIRE(good);
   CHECK(good->sources.size() == 2);
+  CHECK(good->rerank == 200);
   CHECK(!good->filter_seen);
   CHECK(good->rules[0].when.op == predicate_op::contains);
   CHECK(good->rules[1].position == 2);
@@ -44,6 +46,7 @@ share = 0.1
   CHECK(refused("[exploration]\nshare = 2", "exploration.share is 2, allowed is 0 to 1"));
   CHECK(refused("[[rule]]\nkind = 'boots'", "rule[0].kind is boots"));
   CHECK(refused("[[rule]]\nkind = 'cap'\nmost = 1", "rule[0].attribute is missing"));
+  CHECK(refused("[candidates]\nrerank = -1", "candidates.rerank is -1, allowed is 0 to 10000"));
   CHECK(refused("[candidates]\nsources = [{name = 'neerest'}]", "candidates.sources[0].name is neerest"));
   CHECK(refused("[seen]\nfilter = 1", "seen.filter"));
   CHECK(refused("seen = true", "seen must be a table"));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <unordered_map>
 
 namespace troupe::ranker {
@@ -10,6 +11,11 @@ namespace {
 
 constexpr word_id no_text{0}; // Every dictionary begins with the empty text.
 constexpr std::uint32_t spare_words = 100'000;
+
+std::uint64_t next_number() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
 
 std::shared_ptr<text_numbers> new_words() {
   auto made = std::make_shared<text_numbers>();
@@ -166,13 +172,15 @@ private:
   std::vector<item_ord> touched_;
 };
 
-item_snapshot::item_snapshot(item_space_ptr space) : space_{std::move(space)}, words_{new_words()} {
+item_snapshot::item_snapshot(item_space_ptr space)
+    : space_{std::move(space)}, words_{new_words()}, number_{next_number()} {
   make_lists();
 }
 
 item_snapshot::item_snapshot(item_space_ptr space, const std::vector<item_attributes>& items,
                              snapshot_origin origin)
-    : space_{std::move(space)}, words_{new_words()}, features_{std::move(origin.features)},
+    : space_{std::move(space)}, words_{new_words()}, number_{next_number()}, features_{std::move(
+                                                                                 origin.features)},
       views_{std::move(origin.views)}, taken_{origin.taken}, applied_{std::move(origin.applied)} {
   editor edit{*this};
   for (auto& each : items)
@@ -187,7 +195,7 @@ item_snapshot_ptr with_changes(const item_snapshot_ptr& base, const item_changes
   if (!made->space_)
     made->space_ = std::make_shared<item_space>();
   // What changes again and again leaves words behind that nobody has: now and then all is made anew.
-  if (by.taken && base->words_->size() > 2 * base->words_at_first_ + spare_words)
+  if (!by.passing && base->words_->size() > 2 * base->words_at_first_ + spare_words)
     made = std::make_shared<item_snapshot>(
         base->space_, base->all_rows(),
         snapshot_origin{base->taken_, base->features_, base->views_, base->applied_});
@@ -197,6 +205,8 @@ item_snapshot_ptr with_changes(const item_snapshot_ptr& base, const item_changes
   for (auto& each : by.removed)
     edit.remove(each);
   made->update_lists(edit.finish());
+  made->number_ = next_number();
+  made->passing_ = by.passing;
   made->taken_ = by.taken.value_or(base->taken_);
   if (by.applied)
     made->applied_ = *by.applied;
@@ -357,6 +367,13 @@ std::string_view item_snapshot::closed(item_ord item, std::int64_t now) const no
   if (page->expires[row] != 0 && page->expires[row] <= now)
     return "expired";
   return {};
+}
+
+std::span<const item_snapshot::expiry> item_snapshot::expiring_between(std::int64_t from,
+                                                                       std::int64_t to) const noexcept {
+  auto first = std::ranges::upper_bound(*expiring_, from, {}, &expiry::when);
+  auto last = std::ranges::upper_bound(*expiring_, std::max(from, to), {}, &expiry::when);
+  return {first, last};
 }
 
 std::string_view item_snapshot::title(item_ord item) const noexcept {

@@ -60,6 +60,7 @@ struct item_changes {
   /// When this was asked for, and the records of the log behind it; none: as they were.
   std::optional<deadline::clock::time_point> taken{};
   std::optional<feature_store::applied_offsets> applied{};
+  bool passing = false; ///< They are for requests of one caller, who has made them: nobody keeps the outcome.
 };
 
 /// `base` with these changes: a snapshot of its own, which shares all pages with `base` but those of the
@@ -76,6 +77,12 @@ public:
 
   /// Of items that a scan has read. Of an id that stands twice the later one counts.
   item_snapshot(item_space_ptr space, const std::vector<item_attributes>& items, snapshot_origin origin);
+
+  /// Greater than those of the snapshots made before it, in this process.
+  std::uint64_t number() const noexcept { return number_; }
+
+  /// It is of changes that were so.
+  bool passing() const noexcept { return passing_; }
 
   /// Of which it knows the items; releases that it serves with were bound to the same.
   const item_space_ptr& space() const noexcept { return space_; }
@@ -96,6 +103,9 @@ public:
     item_ord item;
   };
   std::span<const expiry> expiring() const noexcept { return *expiring_; }
+
+  /// Those that expire after `from`, `to` included.
+  std::span<const expiry> expiring_between(std::int64_t from, std::int64_t to) const noexcept;
 
   const std::vector<std::string>& feature_names() const noexcept { return features_; }
   const std::vector<std::string>& views() const noexcept { return views_; }
@@ -142,6 +152,9 @@ public:
   /// The words of the attribute in that column, where it is a list of them.
   std::span<const word_id> words(std::size_t column, item_ord item) const noexcept;
 
+  /// What keeps titles and words where they are.
+  std::shared_ptr<const void> texts() const noexcept { return words_; }
+
   std::string_view word(word_id of) const noexcept { return words_->text(static_cast<std::uint32_t>(of)); }
   /// Nothing where no item has ever had it.
   std::optional<word_id> find_word(std::string_view text) const noexcept;
@@ -168,6 +181,8 @@ private:
   std::vector<std::string> attributes_; ///< Names of the columns of pages.
   std::vector<item_page_ptr> pages_;
   std::size_t size_ = 0;
+  std::uint64_t number_;
+  bool passing_ = false;
   shared_list<item_ord> trending_, recent_;
   bool trending_cut_ = false, recent_cut_ = false; ///< There are more than `longest`.
   shared_list<expiry> expiring_;

@@ -1,17 +1,13 @@
 #include "services/ranker/ranking/attribution.hpp"
 
-#include <optional>
-
 namespace troupe::ranker {
 
 namespace {
 
-constexpr std::size_t most_attributions = 3; // An item.
 constexpr std::size_t long_answer = 50;
 
-bool may_be_named(const ranking_state& state, const std::string& item) {
-  auto about = state.items.find(item);
-  return !state.eligible.excludes(item) && !(about && (about->hidden || about->deleted));
+bool may_be_named(const ranking_state& state, item_ord item) {
+  return !state.eligible.excludes(item) && !state.items.hidden(item) && !state.items.deleted(item);
 }
 
 } // namespace
@@ -19,22 +15,30 @@ bool may_be_named(const ranking_state& state, const std::string& item) {
 void attribute_to_history(ranking_state& state) {
   if (!state.asked.explain && state.asked.n > long_answer)
     return;
+  auto& room = state.room;
   for (std::size_t m = 0; m < state.release.models.size(); ++m) {
     auto& model = state.release.models[m];
-    std::vector<model::row> rows;
-    std::vector<ranked_item*> open;
-    for (auto& each : state.answer.items)
-      if (auto row = each.because.empty() ? model.items->find(each.item) : std::nullopt) {
-        rows.push_back(*row);
-        open.push_back(&each);
+    room.rows.clear();
+    room.whose.clear();
+    for (std::size_t i = 0; i < state.answer.items.size(); ++i) {
+      auto& each = state.answer.items[i];
+      if (!each.because.empty())
+        continue;
+      if (auto row = model.rows->find(room.names.add(each.item)); row != no_row) {
+        room.rows.push_back(row);
+        room.whose.push_back(static_cast<std::uint32_t>(i));
       }
-    if (rows.empty())
+    }
+    if (room.rows.empty())
       continue;
-    auto found = model.scorer->attributions(state.models.user(m), rows, most_attributions);
-    for (std::size_t i = 0; i < found.size(); ++i)
-      for (auto& each : found[i])
-        if (auto& item = model.items->id(each.item); may_be_named(state, item))
-          open[i]->because.push_back(item);
+    room.reasons.resize(room.rows.size() * reason_list::most);
+    model.scorer->attributions(state.models.user(m), room.rows, reason_list::most, room.reasons);
+    for (std::size_t i = 0; i < room.reasons.size(); ++i) {
+      if (!(room.reasons[i].weight > 0))
+        continue;
+      if (auto item = model.rows->item(room.reasons[i].item); may_be_named(state, item))
+        state.answer.items[room.whose[i / reason_list::most]].because.add(room.names.id(item));
+    }
   }
 }
 

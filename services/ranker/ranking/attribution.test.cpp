@@ -15,25 +15,27 @@ TEST_CASE(
     "not to be explained") {
   troupe::testing::temp_dir dir;
   make_release(dir.path(), "");
-  auto release = load_release(dir.path(), {});
+  auto release = load_release(dir.path(), test_options());
   REQUIRE(release);
   item_snapshot items;
-  auto because = [&](std::uint32_t n, bool explain, std::vector<std::string> exclude = {}) {
+  auto because = [&](std::uint32_t n, bool explain, std::vector<std::string_view> exclude = {}) {
     query asked;
-    asked.history = {"c"};
+    asked.known = known_user({"c"});
     asked.n = n;
     asked.explain = explain;
     asked.exclude = std::move(exclude);
-    ranking_state state{**release, items, asked, true};
+    ranking_scratch room;
+    ranking_state state{**release, items, asked, room, true};
     state.answer.items.resize(1);
     state.answer.items[0].item = "d";
     attribute_to_history(state);
-    return state.answer.items[0].because;
+    auto& of = state.answer.items[0].because;
+    return std::vector<std::string_view>(of.begin(), of.end());
   };
 
-  CHECK(because(10, false) == std::vector<std::string>{"c"});
+  CHECK(because(10, false) == std::vector<std::string_view>{"c"});
   CHECK(because(51, false).empty());
-  CHECK(because(51, true) == std::vector<std::string>{"c"});
+  CHECK(because(51, true) == std::vector<std::string_view>{"c"});
   CHECK(because(10, false, {"c"}).empty());
   for (bool item_attributes::*mark : {&item_attributes::hidden, &item_attributes::deleted}) {
     auto gone = card("c");

@@ -1,66 +1,62 @@
 #pragma once
 
-#include "services/ranker/items/item_snapshot.hpp"
 #include "services/ranker/ranking/eligibility.hpp"
 #include "services/ranker/ranking/query.hpp"
 
+#include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <string>
-#include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace troupe::ranker {
 
-/// The sources that named one item.
-class source_set {
-public:
-  void add(candidate_source source) noexcept {
-    bits_ = static_cast<std::uint16_t>(bits_ | 1u << static_cast<unsigned>(source));
-  }
-  /// In the order of the enumeration.
-  std::vector<std::string> names() const;
-
-private:
-  static_assert(candidate_source_count <= 16);
-  std::uint16_t bits_ = 0;
-};
-
 /// An item on its way into an answer.
 struct candidate {
-  std::string item;
-  const item_attributes* about = nullptr; ///< nullptr where the snapshot does not have it.
+  item_ord item = no_item;
+  std::uint32_t told = 0; ///< explain: its place among the explanations.
   double score = 0;
   source_set sources;
-  std::vector<std::pair<std::string, double>> models; ///< explain: the score of each.
-  std::vector<std::string> notes;                     ///< explain: what moved it.
+};
+static_assert(sizeof(candidate) <= 24);
 
-  /// nullptr where the item has no such attribute.
-  const attribute_value* find(std::string_view attribute) const {
-    return about ? about->find(attribute) : nullptr;
-  }
+/// What is told of a candidate where that is asked for.
+struct explanation {
+  std::vector<std::pair<std::uint32_t, double>> models; ///< The score of each.
+  std::vector<std::string> notes;                       ///< What moved it.
 };
 
-/// The candidates of one answer, each once, of those that may be shown. One thread; what is offered must
+/// The candidates of one answer, each once, of those that may be shown. One thread; what it is made of must
 /// outlive it.
 class candidate_pool {
 public:
-  candidate_pool(const item_snapshot& items, const eligibility& eligible)
-      : items_{items}, eligible_{eligible} {}
+  candidate_pool(std::vector<candidate>& room, std::vector<item_ord>& refused, std::vector<explanation>* told,
+                 item_marks& marks, const request_items& names, const eligibility& eligible)
+      : all{room}, refused_{refused}, told_{told}, marks_{marks}, names_{names}, eligible_{eligible} {
+    all.clear();
+    refused_.clear();
+    if (told_)
+      told_->clear();
+  }
 
   /// True where the item is a candidate now, for the first or another time.
-  bool offer(const std::string& item, candidate_source source, double score = 0);
+  bool offer(item_ord item, candidate_source source, double score = 0);
 
-  /// Best first; of equals by id.
-  void sort();
+  /// Whether the item is a candidate or could be one; one that may not be shown counts as offered.
+  bool may_be(item_ord item);
+
+  /// The first `count` become the best, best first; of equals by id. The others follow in no order.
+  void sort_first(std::size_t count);
+  void sort() { sort_first(all.size()); }
+  std::size_t sorted() const noexcept { return sorted_; }
+  /// Those behind the sorted ones are in order, too.
+  void sort_rest();
+
+  /// Takes one out, which stays offered; the others keep their order.
+  candidate take(std::size_t at);
 
   /// Whether the item was offered and may be shown.
-  bool has(std::string_view item) const {
-    auto found = places_.find(std::string{item});
-    return found != places_.end() && found->second >= 0;
-  }
+  bool has(item_ord item) const noexcept { return marks_.at(item) >= item_marks::first_place; }
 
   /// How many items were offered, and how many of them may not be shown, by reason. Judges these again.
   page_shortage shortage() const;
@@ -68,17 +64,19 @@ public:
   /// How many times something was offered.
   std::size_t offered() const noexcept { return offered_; }
 
-  std::vector<candidate> all;
+  std::vector<candidate>& all;
 
 private:
-  const item_snapshot& items_;
-  const eligibility& eligible_;
-  std::unordered_map<std::string, std::int64_t> places_; ///< In `all`; -1: not eligible.
-  std::size_t offered_ = 0;
-  std::deque<item_attributes> rows_; ///< Of those that the snapshot has.
-};
+  bool ahead(const candidate& a, const candidate& b) const {
+    return a.score != b.score ? a.score > b.score : names_.id(a.item) < names_.id(b.item);
+  }
 
-/// A candidate as the answer gives it. What explains it stays away unless `explain`.
-ranked_item to_ranked_item(candidate from, double propensity, bool explain);
+  std::vector<item_ord>& refused_;
+  std::vector<explanation>* told_; ///< null: nothing is to be explained.
+  item_marks& marks_;
+  const request_items& names_;
+  const eligibility& eligible_;
+  std::size_t offered_ = 0, accepted_ = 0, sorted_ = 0;
+};
 
 } // namespace troupe::ranker

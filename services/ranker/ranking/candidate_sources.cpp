@@ -3,76 +3,99 @@
 #include "services/ranker/ranking/diversity.hpp"
 
 #include <algorithm>
-#include <unordered_map>
-#include <unordered_set>
 
 namespace troupe::ranker {
 
 namespace {
 
 constexpr std::size_t retrieval_history = 50; // What item-to-item spreads from.
-constexpr std::size_t widest_search = 3;      // Searches for nearest ones, each four times as wide.
 constexpr std::size_t fewest_popular = 100;   // Of a user of whom nothing is known.
+constexpr std::size_t widest_look = 16; // Times what was looked for: so far a short answer is explained.
+
+/// The rows of a model that may be in this answer.
+void allow_rows(const ranking_state& state, std::size_t m, std::vector<std::uint64_t>& into) {
+  auto& rows = *state.release.models[m].rows;
+  auto from = state.binding->allowed(m);
+  into.assign(from.begin(), from.end());
+  auto forbid = [&](item_ord item) {
+    if (auto row = rows.find(item); row != no_row)
+      into[row / 64] &= ~(std::uint64_t{1} << row % 64);
+  };
+  for (auto each : state.room.named)
+    forbid(each);
+  for (auto& each : state.items.expiring_between(state.binding->bound_at(), state.asked.now))
+    forbid(each.item);
+  if (state.room.filters.empty())
+    return;
+  for (std::size_t word = 0; word < into.size(); ++word)
+    for (auto left = into[word]; left != 0; left &= left - 1) {
+      auto row = static_cast<model::row>(word * 64 + static_cast<std::size_t>(std::countr_zero(left)));
+      auto item = rows.item(row);
+      auto* page = state.items.page_of(item);
+      for (auto& each : state.room.filters)
+        if (!each.holds(page, item_snapshot::row_of(item))) {
+          into[word] &= ~(left & -left);
+          break;
+        }
+    }
+}
 
 void gather_nearest(ranking_state& state, std::size_t n) {
   for (std::size_t m = 0; m < state.release.models.size(); ++m) {
-    auto& model = state.release.models[m];
-    if (!model.index)
-      continue;
-    auto& vector = state.models.user_vector(m);
-    if (vector.empty())
-      continue;
-    // The seen ones come first in the search: ask for as many more. Where filters or hidden items leave too
-    // few, ask wider: what is rare stands far behind.
+    auto& search = state.room.nearest[m];
     std::size_t got = 0;
-    std::unordered_set<model::row> looked_at;
-    auto width = n + state.models.user(m).history.size();
-    for (std::size_t turn = 0; turn < widest_search && got < n; ++turn, width *= 4) {
-      for (auto& [row, score] : model.index->search(vector, width))
-        if (got < n && looked_at.insert(row).second)
-          got += state.pool.offer(model.items->id(row), candidate_source::nearest) ? 1 : 0;
-      if (width >= model.index->size())
-        break;
-    }
+    for (auto& [row, score] : search.found)
+      if (got < n && search.most > 0)
+        got += state.pool.offer(state.release.models[m].rows->item(row), candidate_source::nearest) ? 1 : 0;
   }
 }
 
 void gather_item_to_item(ranking_state& state, std::size_t n) {
+  auto& room = state.room;
   for (std::size_t m = 0; m < state.release.models.size(); ++m) {
     auto& model = state.release.models[m];
     if (!model.retrieves)
       continue;
     auto& history = state.models.user(m).history;
     auto from = history.size() > retrieval_history ? history.end() - retrieval_history : history.begin();
-    std::unordered_map<model::row, double> sums;
-    for (; from != history.end(); ++from)
-      for (auto& each : model.scorer->similar_items(*from, n))
-        sums[each.item] += each.weight;
-    std::vector<std::pair<double, model::row>> best;
-    best.reserve(sums.size());
-    for (auto& [row, sum] : sums)
-      best.emplace_back(-sum, row);
-    std::sort(best.begin(), best.end());
-    std::size_t got = 0;
-    for (auto& [sum, row] : best)
-      if (got < n)
-        got += state.pool.offer(model.items->id(row), candidate_source::item_to_item) ? 1 : 0;
+    room.sums.resize(std::max(room.sums.size(), model.rows->size()), 0);
+    room.touched.clear();
+    for (; from != history.end(); ++from) {
+      model.scorer->similar_items(*from, n, room.reasons);
+      for (auto& each : room.reasons) {
+        if (room.sums[each.item] == 0)
+          room.touched.push_back(each.item);
+        room.sums[each.item] += each.weight;
+      }
+    }
+    // The n best of those that may be shown: these are offered, in whatever order.
+    std::erase_if(room.touched, [&](auto row) {
+      bool fits = state.pool.may_be(model.rows->item(row));
+      if (!fits)
+        room.sums[row] = 0;
+      return !fits;
+    });
+    auto ahead = [&](auto a, auto b) {
+      return room.sums[a] != room.sums[b] ? room.sums[a] > room.sums[b] : a < b;
+    };
+    auto end = room.touched.begin() + static_cast<std::ptrdiff_t>(std::min(n, room.touched.size()));
+    if (end != room.touched.end())
+      std::nth_element(room.touched.begin(), end, room.touched.end(), ahead);
+    for (auto each = room.touched.begin(); each != end; ++each)
+      state.pool.offer(model.rows->item(*each), candidate_source::item_to_item);
+    for (auto each : room.touched)
+      room.sums[each] = 0;
   }
 }
 
 void gather_first(ranking_state& state, std::span<const item_ord> list, std::size_t n,
                   candidate_source source) {
   std::size_t got = 0;
-  for (auto each : list)
-    if (got < n)
-      got += state.pool.offer(std::string{state.items.space()->id(each)}, source) ? 1 : 0;
-}
-
-void gather_popular(ranking_state& state, std::size_t n) {
-  std::size_t got = 0;
-  for (auto& each : state.release.popular)
-    if (got < n)
-      got += state.pool.offer(each, candidate_source::popular) ? 1 : 0;
+  for (auto each : list) {
+    if (got >= n)
+      return;
+    got += state.pool.offer(each, source) ? 1 : 0;
+  }
 }
 
 void gather_from(ranking_state& state, const source_share& share) {
@@ -86,7 +109,7 @@ void gather_from(ranking_state& state, const source_share& share) {
   case candidate_source::recent:
     return gather_first(state, state.items.recent(), share.n, share.source);
   case candidate_source::popular:
-    return gather_popular(state, share.n);
+    return gather_first(state, state.release.popular, share.n, share.source);
   case candidate_source::request:
   case candidate_source::attributes:
   case candidate_source::pinned:
@@ -96,10 +119,39 @@ void gather_from(ranking_state& state, const source_share& share) {
 
 } // namespace
 
+void plan_nearest(ranking_state& state) {
+  std::size_t most = 0;
+  if (state.asked.candidates.empty())
+    for (auto& share : state.release.rules.sources)
+      if (share.source == candidate_source::nearest)
+        most = std::max<std::size_t>(most, share.n);
+  for (std::size_t m = 0; most > 0 && m < state.release.models.size(); ++m) {
+    auto& search = state.room.nearest[m];
+    if (!state.release.models[m].index || state.models.user_vector(m).empty())
+      continue;
+    allow_rows(state, m, search.allowed);
+    search.vector = state.models.user_vector(m);
+    search.most = most;
+  }
+}
+
+void search_nearest(std::span<ranking_state* const> states) {
+  auto& release = states.front()->release;
+  thread_local std::vector<model::item_index::query> queries;
+  for (std::size_t m = 0; m < release.models.size(); ++m) {
+    queries.clear();
+    for (auto* each : states)
+      if (auto& search = each->room.nearest[m]; search.most > 0)
+        queries.push_back({search.vector, search.most, search.allowed, &search.found});
+    if (!queries.empty())
+      release.models[m].index->search(queries);
+  }
+}
+
 void gather_candidates(ranking_state& state) {
   if (!state.asked.candidates.empty()) {
     for (auto& each : state.asked.candidates)
-      state.pool.offer(each, candidate_source::request);
+      state.pool.offer(state.room.names.add(each), candidate_source::request);
     return;
   }
   auto& rules = state.release.rules;
@@ -107,35 +159,61 @@ void gather_candidates(ranking_state& state) {
     gather_from(state, share);
   // Exploration needs somebody to explore.
   auto wanted = state.asked.n + (rules.exploration > 0 ? rules.explore_among : 0);
-  if (state.pool.all.size() < wanted || (state.history.empty() && !state.models.knows_user()))
-    gather_popular(state, std::max<std::size_t>(wanted, fewest_popular));
+  if (state.pool.all.size() < wanted || (state.room.history.empty() && !state.models.knows_user()))
+    gather_first(state, state.release.popular, std::max<std::size_t>(wanted, fewest_popular),
+                 candidate_source::popular);
 }
 
-void gather_similar(ranking_state& state, const std::string& item) {
+void gather_similar(ranking_state& state, item_ord item) {
+  auto& room = state.room;
   // Of the first model that knows it: scores of different models cannot be compared.
-  for (auto& model : state.release.models) {
-    auto row = model.items->find(item);
-    if (!row)
+  for (std::size_t m = 0; m < state.release.models.size(); ++m) {
+    auto& model = state.release.models[m];
+    auto row = model.rows->find(item);
+    if (row == no_row)
       continue;
-    auto room = state.asked.n + state.asked.exclude.size() + 100;
-    for (auto& each : model.scorer->similar_items(*row, room))
-      state.pool.offer(model.items->id(each.item), candidate_source::item_to_item, each.weight);
-    if (state.pool.all.empty() && model.index)
-      for (auto& [near, score] : model.index->search(model.index->vector(*row), room))
-        state.pool.offer(model.items->id(near), candidate_source::nearest, score);
+    auto wanted = state.asked.n + state.asked.exclude.size() + 100;
+    model.scorer->similar_items(row, wanted, room.reasons);
+    for (auto& each : room.reasons)
+      state.pool.offer(model.rows->item(each.item), candidate_source::item_to_item, each.weight);
+    if (state.pool.all.empty() && model.index) {
+      auto& search = room.nearest[m];
+      allow_rows(state, m, search.allowed);
+      search.vector = model.index->vector(row);
+      search.most = wanted;
+      model::item_index::query query{search.vector, wanted, search.allowed, &search.found};
+      model.index->search({&query, 1});
+      for (auto& [near, score] : search.found)
+        state.pool.offer(model.rows->item(near), candidate_source::nearest, score);
+    }
     if (!state.pool.all.empty())
       return;
   }
-  auto about = state.items.find(item);
-  auto& attribute = state.release.rules.diversity_attribute;
-  if (auto* own = words_of(about ? &*about : nullptr, attribute))
-    for (auto ord : state.items.trending()) {
-      auto each = state.items.find(state.items.space()->id(ord));
-      if (auto shared = word_overlap(own, words_of(&*each, attribute)); shared > 0)
-        state.pool.offer(each->id, candidate_source::attributes, shared);
-    }
+  auto column = state.items.attribute_column(state.release.rules.diversity_attribute);
+  auto own = column ? state.items.words(*column, item) : std::span<const word_id>{};
+  if (!own.empty())
+    for (auto each : state.items.trending())
+      if (auto shared = word_overlap(own, state.items.words(*column, each)); shared > 0)
+        state.pool.offer(each, candidate_source::attributes, shared);
   if (state.pool.all.empty())
-    state.answer.degraded.push_back(about ? "item: nothing is known that is like it" : "item: unknown");
+    state.answer.degraded.push_back(
+        {"item", 1, state.items.knows(item) ? "item: nothing is known that is like it" : "item: unknown"});
+}
+
+void consider_nearest(ranking_state& state) {
+  for (std::size_t m = 0; m < state.release.models.size(); ++m) {
+    auto& model = state.release.models[m];
+    auto& search = state.room.nearest[m];
+    if (search.most == 0)
+      continue;
+    auto width = widest_look * (search.most + state.models.user(m).history.size());
+    model::item_index::query query{search.vector, width, {}, &search.found};
+    model.index->search({&query, 1});
+    std::size_t given = 0; // What stands behind the last one given was not looked at.
+    for (auto& [row, score] : search.found)
+      if (given < search.most)
+        given += state.pool.may_be(model.rows->item(row)) ? 1 : 0;
+  }
 }
 
 } // namespace troupe::ranker

@@ -19,22 +19,26 @@ std::map<std::string, std::vector<std::string>> gathered(const std::string& sour
                                                          const item_snapshot& items, const query& asked) {
   troupe::testing::temp_dir dir;
   make_release(dir.path(), "[candidates]\nsources = [" + sources + "]\n");
-  auto release = load_release(dir.path(), {});
+  auto release = load_release(dir.path(), test_options());
   REQUIRE_MESSAGE(release, (release ? std::string{} : render(release.error())));
-  ranking_state state{**release, items, asked, true};
+  ranking_scratch room;
+  ranking_state state{**release, items, asked, room, true};
+  ranking_state* all[]{&state};
+  plan_nearest(state);
+  search_nearest(all);
   gather_candidates(state);
   std::map<std::string, std::vector<std::string>> out;
   for (auto& each : state.pool.all)
-    out[each.item] = each.sources.names();
+    out[std::string{room.names.id(each.item)}] = each.sources.names();
   return out;
 }
 
 using names = std::vector<std::string>;
 
-query of_history(std::vector<std::string> history) {
+query of_history(const std::vector<std::string>& history) {
   query out;
   out.user = "u";
-  out.history = std::move(history);
+  out.known = known_user(history);
   out.n = 1;
   return out;
 }

@@ -6,60 +6,64 @@ namespace troupe::ranker {
 
 namespace {
 
-constexpr std::size_t competitors = 5; // Items that compete for a place, times n.
+constexpr std::size_t a_place = 5; // Items that compete for one.
 
 } // namespace
 
-const text_list* words_of(const item_attributes* about, std::string_view attribute) {
-  auto* value = about ? about->find(attribute) : nullptr;
-  return value ? std::get_if<text_list>(value) : nullptr;
-}
-
-double word_overlap(const text_list* a, const text_list* b) {
-  if (!a || !b || a->empty() || b->empty())
+double word_overlap(std::span<const word_id> a, std::span<const word_id> b) {
+  if (a.empty() || b.empty())
     return 0;
   double common = 0;
-  for (auto& each : *a)
-    common += std::find(b->begin(), b->end(), each) != b->end() ? 1 : 0;
-  return common / (static_cast<double>(a->size() + b->size()) - common);
+  for (auto each : a)
+    common += std::find(b.begin(), b.end(), each) != b.end() ? 1 : 0;
+  return common / (static_cast<double>(a.size() + b.size()) - common);
 }
 
-std::vector<candidate> diversify(std::vector<candidate> pool, const ruleset& rules, std::size_t n,
-                                 bool explain) {
-  auto mmr = rules.mmr;
-  auto head = std::min<std::size_t>(pool.size(), competitors * n);
-  if (mmr <= 0 || head < 2)
-    return pool;
+std::size_t competitors(const ranking_state& state) {
+  return state.release.rules.mmr > 0 ? std::min<std::size_t>(state.pool.all.size(), a_place * state.asked.n)
+                                     : 0;
+}
+
+void diversify(ranking_state& state) {
+  auto& pool = state.pool.all;
+  auto& room = state.room;
+  auto mmr = state.release.rules.mmr;
+  auto head = competitors(state);
+  if (head < 2)
+    return;
+  auto column = state.items.attribute_column(state.release.rules.diversity_attribute);
+  auto words = [&](const candidate& of) {
+    return column ? state.items.words(*column, of.item) : std::span<const word_id>{};
+  };
   auto most = pool.front().score, least = pool[head - 1].score;
   auto span = most > least ? most - least : 1;
-  std::vector<double> closest(head, 0);
-  std::vector<bool> taken(head, false);
-  std::vector<candidate> out;
-  out.reserve(pool.size());
-  for (std::size_t turn = 0; turn < std::min<std::size_t>(head, n); ++turn) {
+  room.closest.assign(head, 0);
+  room.taken.assign(head, 0);
+  room.order.clear();
+  for (std::size_t turn = 0; turn < std::min<std::size_t>(head, state.asked.n); ++turn) {
     std::size_t best = head;
     double best_value = 0;
     for (std::size_t i = 0; i < head; ++i) {
-      auto value = (1 - mmr) * (pool[i].score - least) / span - mmr * closest[i];
-      if (!taken[i] && (best == head || value > best_value)) {
+      auto value = (1 - mmr) * (pool[i].score - least) / span - mmr * room.closest[i];
+      if (room.taken[i] == 0 && (best == head || value > best_value)) {
         best = i;
         best_value = value;
       }
     }
-    taken[best] = true;
-    if (explain && best != turn)
-      pool[best].notes.push_back(fmt::format("diversity moved it from {} to {}", best + 1, turn + 1));
-    auto* chosen = words_of(pool[best].about, rules.diversity_attribute);
+    room.taken[best] = 1;
+    if (state.asked.explain && best != turn)
+      room.told[pool[best].told].notes.push_back(
+          fmt::format("diversity moved it from {} to {}", best + 1, turn + 1));
+    auto chosen = words(pool[best]);
     for (std::size_t i = 0; i < head; ++i)
-      if (!taken[i])
-        closest[i] =
-            std::max(closest[i], word_overlap(words_of(pool[i].about, rules.diversity_attribute), chosen));
-    out.push_back(std::move(pool[best]));
+      if (room.taken[i] == 0)
+        room.closest[i] = std::max(room.closest[i], word_overlap(words(pool[i]), chosen));
+    room.order.push_back(pool[best]);
   }
-  for (std::size_t i = 0; i < pool.size(); ++i)
-    if (i >= head || !taken[i])
-      out.push_back(std::move(pool[i]));
-  return out;
+  for (std::size_t i = 0; i < head; ++i)
+    if (room.taken[i] == 0)
+      room.order.push_back(pool[i]);
+  std::copy(room.order.begin(), room.order.end(), pool.begin());
 }
 
 } // namespace troupe::ranker

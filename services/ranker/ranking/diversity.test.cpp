@@ -10,22 +10,23 @@ using namespace troupe::ranker::testing;
 
 namespace {
 
-std::string order_of(double mmr, std::size_t n) {
-  static const std::vector<item_attributes> about{card("a", {"War"}), card("b", {"War"}),
-                                                  card("c", {"Drama"})};
-  std::vector<candidate> pool;
-  for (auto& each : about) {
-    candidate made;
-    made.item = each.id;
-    made.about = &each;
-    made.score = 3.0 - static_cast<double>(pool.size());
-    pool.push_back(std::move(made));
-  }
-  ruleset rules;
-  rules.mmr = mmr;
+std::string order_of(double mmr, std::uint32_t n) {
+  auto items = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("c", {"Drama"})});
+  loaded_release release;
+  release.space = test_space();
+  release.rules.mmr = mmr;
+  query asked;
+  asked.n = n;
+  ranking_scratch room;
+  ranking_state state{release, items, asked, room, true};
+  for (auto* id : {"a", "b", "c"})
+    state.pool.offer(test_space()->find(id), candidate_source::recent,
+                     3.0 - static_cast<double>(state.pool.all.size()));
+  state.pool.sort();
+  diversify(state);
   std::string out;
-  for (auto& each : diversify(std::move(pool), rules, n, false))
-    out += each.item;
+  for (auto& each : state.pool.all)
+    out += test_space()->id(each.item);
   return out;
 }
 
@@ -38,9 +39,9 @@ TEST_CASE("difference weighs as much as the rules say, and nobody is lost") {
 }
 
 TEST_CASE("the overlap of two lists of words is the share of them that both have") {
-  text_list a{"War", "Drama"}, b{"War", "Horror"}, none;
-  CHECK(word_overlap(&a, &b) == doctest::Approx(1.0 / 3));
-  CHECK(word_overlap(&a, &a) == 1);
-  CHECK(word_overlap(&a, &none) == 0);
-  CHECK(word_overlap(&a, nullptr) == 0);
+  std::vector<word_id> a{word_id{1}, word_id{2}}, b{word_id{1}, word_id{3}}, none;
+  CHECK(word_overlap(a, b) == doctest::Approx(1.0 / 3));
+  CHECK(word_overlap(a, a) == 1);
+  CHECK(word_overlap(a, none) == 0);
+  CHECK(word_overlap(none, a) == 0);
 }

@@ -2,29 +2,19 @@
 
 namespace troupe::ranker {
 
-eligibility::eligibility(const ruleset& rules, const query& asked, bool leave_out_seen)
-    : rules_{rules}, asked_{asked}, excluded_{asked.exclude.begin(), asked.exclude.end()} {
-  if (leave_out_seen && rules.filter_seen) {
-    seen_.insert(asked.history.begin(), asked.history.end());
-    seen_.insert(asked.session.begin(), asked.session.end());
-  }
-}
-
-std::string_view eligibility::reason_against(std::string_view item, const item_attributes* about) const {
-  if (excluded_.contains(item))
+std::string_view eligibility::reason_against(item_ord item) const {
+  auto mark = marks_.at(item);
+  if ((mark & item_marks::excluded) != 0)
     return "excluded";
-  if (seen_.contains(item))
+  if ((mark & item_marks::seen) != 0)
     return "seen";
-  if (about)
-    if (auto why = about->closed(asked_.now); !why.empty())
-      return why;
-  auto value = [&](const attribute_predicate& when) { return about ? about->find(when.attribute) : nullptr; };
-  for (auto& each : asked_.filters)
-    if (!each.holds(value(each)))
+  if (auto why = items_.closed(item, now_); !why.empty())
+    return why;
+  for (auto& each : filters_)
+    if (!each.holds(items_.page_of(item), item_snapshot::row_of(item)))
       return "filter";
-  for (auto& each : rules_.rules)
-    if (each.kind == rule_kind::filter && each.when.holds(value(each.when)))
-      return "rule";
+  if (binding_.filtered(item))
+    return "rule";
   return {};
 }
 

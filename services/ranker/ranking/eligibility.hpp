@@ -1,31 +1,49 @@
 #pragma once
 
-#include "services/ranker/client/rules.hpp"
 #include "services/ranker/items/item_snapshot.hpp"
-#include "services/ranker/ranking/query.hpp"
+#include "services/ranker/items/predicate.hpp"
+#include "services/ranker/ranking/item_marks.hpp"
+#include "services/ranker/release/item_binding.hpp"
 
+#include <cstdint>
 #include <string_view>
-#include <unordered_set>
+#include <vector>
 
 namespace troupe::ranker {
 
-/// Which items may be in one answer. `rules` and `asked` must outlive it.
+/// Which items may be in one answer. What it is made of must outlive it.
 class eligibility {
 public:
-  /// `leave_out_seen`: what the user has seen may not, where the rules say so too.
-  eligibility(const ruleset& rules, const query& asked, bool leave_out_seen);
+  /// `marks` say which items are excluded and seen.
+  eligibility(const item_snapshot& items, const item_binding& binding, const item_marks& marks,
+              const std::vector<compiled_predicate>& filters, std::int64_t now)
+      : items_{items}, binding_{binding}, marks_{marks}, filters_{filters}, now_{now} {}
 
-  void exclude(std::string_view item) { excluded_.insert(item); }
-  bool excludes(std::string_view item) const { return excluded_.contains(item); }
+  bool excludes(item_ord item) const noexcept { return (marks_.at(item) & item_marks::excluded) != 0; }
 
-  /// Why the item may not be in the answer, as answers name it; empty where it may. `about`: nullptr where
-  /// the snapshot does not have the item.
-  std::string_view reason_against(std::string_view item, const item_attributes* about) const;
+  bool may_be_shown(item_ord item) const {
+    if ((marks_.at(item) & (item_marks::excluded | item_marks::seen)) != 0 || binding_.filtered(item))
+      return false;
+    auto* page = items_.page_of(item);
+    auto row = item_snapshot::row_of(item);
+    if (page && (item_page::bit(page->hidden, row) || item_page::bit(page->deleted, row) ||
+                 (page->expires[row] != 0 && page->expires[row] <= now_)))
+      return false;
+    for (auto& each : filters_)
+      if (!each.holds(page, row))
+        return false;
+    return true;
+  }
+
+  /// Why the item may not be in the answer, as answers name it; empty where it may.
+  std::string_view reason_against(item_ord item) const;
 
 private:
-  const ruleset& rules_;
-  const query& asked_;
-  std::unordered_set<std::string_view> excluded_, seen_;
+  const item_snapshot& items_;
+  const item_binding& binding_;
+  const item_marks& marks_;
+  const std::vector<compiled_predicate>& filters_;
+  std::int64_t now_;
 };
 
 } // namespace troupe::ranker

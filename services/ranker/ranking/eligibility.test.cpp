@@ -1,5 +1,6 @@
 #include "services/ranker/ranking/eligibility.hpp"
 
+#include "services/ranker/ranking/ranking_state.hpp"
 #include "services/ranker/test_releases.hpp"
 
 #include <doctest/doctest.h>
@@ -8,39 +9,45 @@ using namespace troupe::ranker;
 using namespace troupe::ranker::testing;
 
 TEST_CASE("an item may not be shown for the first reason that holds against it") {
-  ruleset rules;
-  rules.rules.push_back({rule_kind::filter,
-                         "no horror",
-                         {"genres", predicate_op::contains, false, "Horror", 0, {}},
-                         0,
-                         0,
-                         "",
-                         0});
   query asked;
   asked.exclude = {"x"};
-  asked.history = {"h"};
+  asked.known = known_user({"h"});
   asked.session = {"s"};
   asked.now = 1000;
   asked.filters = {{"genres", predicate_op::contains, true, "War", 0, {}}};
-  eligibility of_user{rules, asked, true};
-  auto why = [&](const eligibility& of, item_attributes about) {
-    return of.reason_against(about.id, &about);
+  auto expired = card("expired"), later = card("later");
+  expired.expires = 1000;
+  later.expires = 1001;
+  auto items = snapshot_of({card("a"), card("x"), card("h"), card("s"), card("war", {"War"}),
+                            card("horror", {"Horror"}), expired, later});
+  auto why = [&](std::string id, bool leave_out_seen = true, bool filter_seen = true) {
+    loaded_release release;
+    release.space = test_space();
+    release.rules.filter_seen = filter_seen;
+    release.rules.rules.push_back({rule_kind::filter,
+                                   "no horror",
+                                   {"genres", predicate_op::contains, false, "Horror", 0, {}},
+                                   0,
+                                   0,
+                                   "",
+                                   0});
+    ranking_scratch room;
+    ranking_state state{release, items, asked, room, leave_out_seen};
+    auto item = test_space()->add(id);
+    auto reason = state.eligible.reason_against(item);
+    CHECK(state.eligible.may_be_shown(item) == reason.empty());
+    return std::string{reason};
   };
 
-  CHECK(why(of_user, card("a")).empty());
-  CHECK(why(of_user, card("x")) == "excluded");
-  CHECK(why(of_user, card("h")) == "seen");
-  CHECK(why(of_user, card("s")) == "seen");
-  CHECK(why(of_user, card("a", {"War"})) == "filter");
-  CHECK(why(of_user, card("a", {"Horror"})) == "rule");
-  auto expired = card("a");
-  expired.expires = 1000;
-  CHECK(why(of_user, expired) == "expired");
-  CHECK(of_user.reason_against("nobody knows it", nullptr).empty());
-
-  CHECK(why(eligibility{rules, asked, false}, card("h")).empty());
-  rules.filter_seen = false;
-  CHECK(why(eligibility{rules, asked, true}, card("h")).empty());
-  of_user.exclude("a");
-  CHECK(why(of_user, card("a")) == "excluded");
+  CHECK(why("a").empty());
+  CHECK(why("x") == "excluded");
+  CHECK(why("h") == "seen");
+  CHECK(why("s") == "seen");
+  CHECK(why("war") == "filter");
+  CHECK(why("horror") == "rule");
+  CHECK(why("expired") == "expired");
+  CHECK(why("later").empty());
+  CHECK(why("in no snapshot").empty());
+  CHECK(why("h", false).empty());
+  CHECK(why("h", true, false).empty());
 }

@@ -2,52 +2,31 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
+#include <ranges>
 
 namespace troupe::ranker {
 
 namespace {
 
-constexpr std::size_t micro_batch = 128;                        // Candidates between two looks at the clock.
-constexpr std::size_t no_column = static_cast<std::size_t>(-1); // Not in the snapshot: missing.
-constexpr std::size_t id_column = static_cast<std::size_t>(-2); // The item itself.
-
-model::feature feature_of(const attribute_value* value) {
-  if (!value)
+model::feature feature_of(const user_features::feature* from) {
+  if (!from || !from->value)
     return {};
-  if (auto* text = std::get_if<std::string>(value))
+  if (auto* text = std::get_if<std::string>(&*from->value))
     return std::string_view{*text};
-  if (auto* list = std::get_if<text_list>(value))
-    return std::span<const std::string>{*list};
-  if (auto* number = std::get_if<double>(value))
+  if (auto* number = std::get_if<double>(&*from->value))
     return *number;
-  return std::get<bool>(*value) ? 1.0 : 0.0;
+  if (auto* flag = std::get_if<bool>(&*from->value))
+    return *flag ? 1.0 : 0.0;
+  return std::span<const std::string_view>{from->words};
 }
 
-std::vector<model::feature> features_of_user(const model::feature_needs& needs, const query& asked) {
-  std::vector<model::feature> out;
-  for (auto& name : needs.user) {
-    if (name == "user") {
-      out.push_back(asked.user.empty() ? model::feature{} : model::feature{std::string_view{asked.user}});
-      continue;
-    }
-    auto found = std::find_if(asked.features.begin(), asked.features.end(),
-                              [&](auto& each) { return each.name == name; });
-    out.push_back(feature_of(found == asked.features.end() ? nullptr : &found->value));
-  }
-  return out;
-}
-
-std::vector<std::size_t> columns_of(const model::feature_needs& needs, const item_snapshot& items) {
-  std::vector<std::size_t> out;
-  for (auto& name : needs.item) {
-    auto& has = items.feature_names();
-    auto found = std::find(has.begin(), has.end(), name);
-    out.push_back(name == "item"       ? id_column
-                  : found == has.end() ? no_column
-                                       : static_cast<std::size_t>(found - has.begin()));
-  }
-  return out;
+void read_features(const model::feature_needs& needs, const query& asked, std::vector<model::feature>& into) {
+  into.clear();
+  for (auto& name : needs.user)
+    if (name == "user")
+      into.push_back(asked.user.empty() ? model::feature{} : model::feature{asked.user});
+    else
+      into.push_back(feature_of(asked.known ? asked.known->find(name) : nullptr));
 }
 
 /// The view that "view@version" names, with the sign.
@@ -57,141 +36,219 @@ std::string_view view_of(std::string_view versioned) {
 
 } // namespace
 
-/// What one call of a model scores, and to whom the scores belong.
-struct ensemble::batch {
-  std::vector<model::row> rows;
-  std::vector<model::feature> features;
-  std::vector<std::size_t> whose;
-};
-
-ensemble::ensemble(const loaded_release& release, const item_snapshot& items, const query& asked,
-                   const std::vector<std::string>& history)
-    : release_{release}, items_{items}, asked_{asked}, vector_known_(release.models.size(), false) {
-  for (auto& by : release.models) {
-    auto& user = users_.emplace_back();
-    for (auto& each : history)
-      if (auto row = by.items->find(each))
-        user.history.push_back(*row);
-    if (by.users && !asked.user.empty())
-      user.user = by.users->find(asked.user);
-    auto& needs = by.scorer->features();
-    user.features = features_of_user(needs, asked);
-    item_columns_.push_back(columns_of(needs, items));
+ensemble::ensemble(const loaded_release& release, const item_snapshot& items, const item_binding& binding,
+                   const query& asked, ranking_scratch& room)
+    : release_{release}, items_{items}, binding_{binding}, asked_{asked}, room_{room} {
+  room_.users.resize(std::max(room_.users.size(), release.models.size()));
+  room_.nearest.resize(std::max(room_.nearest.size(), release.models.size()));
+  room_.vector_known.assign(release.models.size(), 0);
+  for (std::size_t m = 0; m < release.models.size(); ++m) {
+    auto& by = release.models[m];
+    auto& user = room_.users[m];
+    user.history.clear();
+    for (auto each : room_.history)
+      if (auto row = by.rows->find(each); row != no_row)
+        user.history.push_back(row);
+    user.user = by.users && !asked.user.empty() ? by.users->find(asked.user) : std::nullopt;
+    user.vector.clear();
+    read_features(by.scorer->features(), asked, user.features);
+    room_.nearest[m].most = 0;
   }
-  nothing_known_ = history.empty() && !knows_user();
+  nothing_known_ = room_.history.empty() && !knows_user();
 }
 
 const std::vector<float>& ensemble::user_vector(std::size_t model) {
-  if (!vector_known_[model]) {
-    users_[model].vector = release_.models[model].scorer->user_vector(users_[model]);
-    vector_known_[model] = true;
+  auto& user = room_.users[model];
+  if (room_.vector_known[model] == 0) {
+    user.vector = release_.models[model].scorer->user_vector(user);
+    room_.vector_known[model] = 1;
   }
-  return users_[model].vector;
+  return user.vector;
 }
 
 bool ensemble::knows_user() const {
-  return std::any_of(users_.begin(), users_.end(), [](auto& each) { return each.user.has_value(); });
+  return std::any_of(room_.users.begin(),
+                     room_.users.begin() + static_cast<std::ptrdiff_t>(release_.models.size()),
+                     [](auto& each) { return each.user.has_value(); });
 }
 
-void ensemble::fill(const loaded_model& model, const std::vector<candidate>& pool, std::size_t from,
-                    std::size_t to, batch& into) const {
-  into.rows.clear();
-  into.features.clear();
-  into.whose.clear();
-  auto& columns = item_columns_[static_cast<std::size_t>(&model - release_.models.data())];
-  for (auto i = from; i < to; ++i) {
-    auto row = model.items->find(pool[i].item);
-    if (!row && model.scorer->items() > 0)
+/// Into `rows` and `whose` those that the model can score.
+void ensemble::choose(std::size_t model, std::span<const candidate> from) {
+  auto& by = release_.models[model];
+  room_.rows.clear();
+  room_.whose.clear();
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    auto row = by.rows->find(from[i].item);
+    if (row == no_row && by.scorer->items() > 0)
       continue;
-    into.rows.push_back(row.value_or(0));
-    into.whose.push_back(i);
-    for (auto column : columns)
-      if (column == id_column)
-        into.features.emplace_back(std::string_view{pool[i].item});
-      else
-        into.features.push_back(column == no_column || !pool[i].about
-                                    ? model::feature{}
-                                    : feature_of(pool[i].about->feature(column)));
+    room_.rows.push_back(row == no_row ? 0 : row);
+    room_.whose.push_back(static_cast<std::uint32_t>(i));
   }
 }
 
-bool ensemble::score(std::vector<candidate>& pool, std::vector<std::string>& degraded) {
-  bool said = false;
-  batch now;
-  std::vector<std::pair<std::size_t, float>> scores;
-  std::vector<float> part;
-  for (std::size_t m = 0; m < release_.models.size(); ++m) {
-    auto& by = release_.models[m];
-    if (!by.scores || by.weight == 0)
-      continue;
-    scores.clear();
-    std::size_t done = 0;
-    while (done < pool.size() && !asked_.until.passed()) {
-      if (by.scorer->width() > 0)
-        user_vector(m);
-      auto to = std::min(pool.size(), done + micro_batch);
-      fill(by, pool, done, to, now);
-      part.assign(now.rows.size(), 0);
-      by.scorer->score(users_[m], {now.rows, now.features}, part);
-      for (std::size_t i = 0; i < part.size(); ++i)
-        scores.emplace_back(now.whose[i], part[i]);
-      done = to;
+void ensemble::give_inputs(std::size_t model, std::span<const candidate> pool) {
+  auto& by = *release_.models[model].scorer;
+  auto width = by.input_width();
+  room_.inputs.clear();
+  if (width == 0)
+    return;
+  room_.unknown_inputs.resize(std::max(room_.unknown_inputs.size(), room_.whose.size() * width));
+  std::size_t unknown = 0;
+  for (auto each : room_.whose) {
+    auto item = pool[each].item;
+    auto* input = binding_.input(model, width, item);
+    if (!input) {
+      auto made = std::span{room_.unknown_inputs}.subspan(unknown, width);
+      binding_.unknown_input(by, model, room_.names.id(item), made);
+      unknown += width;
+      input = made.data();
     }
-    if (done < pool.size())
-      degraded.push_back(done == 0 ? fmt::format("deadline: model {} did not score", by.name)
-                                   : fmt::format("deadline: model {} scored {} of {} candidates", by.name,
-                                                 done, pool.size()));
-    if (scores.empty())
-      continue;
-    double mean = 0, square = 0;
-    for (auto& [whose, value] : scores)
-      mean += value / static_cast<double>(scores.size());
-    for (auto& [whose, value] : scores)
-      square += (value - mean) * (value - mean);
-    auto deviation = std::sqrt(square / static_cast<double>(scores.size()));
-    for (auto& [whose, value] : scores) {
-      if (deviation > 0)
-        pool[whose].score += by.weight * (value - mean) / deviation;
+    room_.inputs.push_back(input);
+  }
+}
+
+void ensemble::add(std::size_t model, std::span<candidate> to) {
+  auto count = static_cast<double>(room_.whose.size());
+  double mean = 0, square = 0;
+  for (auto value : room_.scores)
+    mean += value / count;
+  for (auto value : room_.scores)
+    square += (value - mean) * (value - mean);
+  auto deviation = std::sqrt(square / count);
+  if (deviation <= 0)
+    return;
+  auto weight = release_.models[model].weight;
+  for (std::size_t i = 0; i < room_.whose.size(); ++i)
+    to[room_.whose[i]].score += weight * (room_.scores[i] - mean) / deviation;
+}
+
+void ensemble::explain(std::size_t model, std::span<const candidate> all, bool whole) {
+  for (std::size_t i = 0; i < room_.whose.size(); ++i)
+    room_.told[all[room_.whose[i]].told].models.emplace_back(model, room_.scores[i]);
+  if (!whole)
+    return;
+  for (auto& each : all)
+    if (auto& told = room_.told[each.told]; told.models.empty() || told.models.back().first != model)
+      told.notes.push_back("new to " + release_.models[model].name);
+}
+
+/// Gives false where the model has said nothing of this user.
+bool ensemble::score_by(std::size_t m, std::span<candidate> all, std::vector<degradation>& degraded) {
+  auto& by = release_.models[m];
+  choose(m, all);
+  give_inputs(m, all);
+  room_.scores.assign(room_.rows.size(), 0);
+  std::span rows{room_.rows};
+  std::span<const float* const> inputs{room_.inputs};
+  // In batches of so many candidates, known to the model or not.
+  std::size_t done = 0, scored = 0;
+  while (done < all.size() && !asked_.until.passed()) {
+    if (by.scorer->width() > 0)
+      user_vector(m);
+    done = std::min(all.size(), done + by.scorer->batch());
+    auto to = static_cast<std::size_t>(std::ranges::lower_bound(room_.whose, done) - room_.whose.begin());
+    auto count = to - scored;
+    if (count > 0)
+      by.scorer->score(room_.users[m],
+                       {rows.subspan(scored, count), inputs.empty() ? inputs : inputs.subspan(scored, count)},
+                       std::span{room_.scores}.subspan(scored, count));
+    scored = to;
+  }
+  if (done < all.size())
+    degraded.push_back({"deadline", 1 - static_cast<double>(done) / static_cast<double>(all.size()),
+                        done == 0 ? fmt::format("deadline: model {} did not score", by.name)
+                                  : fmt::format("deadline: model {} scored {} of {} candidates", by.name,
+                                                done, all.size())});
+  room_.scores.resize(scored);
+  room_.whose.resize(scored);
+  if (scored == 0)
+    return false;
+  add(m, all);
+  if (asked_.explain)
+    explain(m, all, done == all.size());
+  return !nothing_known_ || by.scorer->supports_cold_start();
+}
+
+/// Those that dear models are to score, at the front of `all`, by ordinal: their rows follow each other in
+/// memory as they do in a walk over it.
+std::span<candidate> ensemble::best_of(std::span<candidate> all) const {
+  auto& rules = release_.rules;
+  auto needed = asked_.n + (rules.exploration > 0 ? rules.explore_among : 0);
+  auto count = std::min<std::size_t>(all.size(), std::max(rules.rerank, needed));
+  auto best = all.first(count);
+  if (count < all.size())
+    std::nth_element(all.begin(), best.end(), all.end(), [](auto& a, auto& b) {
+      return a.score != b.score ? a.score > b.score : a.item < b.item;
+    });
+  std::sort(best.begin(), best.end(), [](auto& a, auto& b) { return a.item < b.item; });
+  return best;
+}
+
+bool ensemble::score(candidate_pool& pool, std::vector<degradation>& degraded) {
+  bool said = false, cheap = false, dear = false;
+  std::span<candidate> all{pool.all};
+  auto takes_part = [&](std::size_t m) {
+    return release_.models[m].scores && release_.models[m].weight != 0;
+  };
+  auto waits = [&](std::size_t m) { return release_.rules.rerank > 0 && release_.models[m].scorer->dear(); };
+  for (std::size_t m = 0; m < release_.models.size(); ++m)
+    if (takes_part(m) && waits(m))
+      dear = true;
+    else if (takes_part(m)) {
+      cheap = true;
+      said |= score_by(m, all, degraded);
+    }
+  if (!dear)
+    return said;
+  // With nothing to choose by, all are chosen.
+  auto best = cheap ? best_of(all) : all;
+  for (std::size_t m = 0; m < release_.models.size(); ++m)
+    if (takes_part(m) && waits(m))
+      said |= score_by(m, best, degraded);
+  if (auto others = all.subspan(best.size()); !others.empty()) {
+    auto score = [](const candidate& of) { return of.score; };
+    auto above = std::ranges::max(others | std::views::transform(score)) -
+                 std::ranges::min(best | std::views::transform(score));
+    for (auto& each : others) {
+      each.score -= above >= 0 ? above + 1 : 0;
       if (asked_.explain)
-        pool[whose].models.emplace_back(by.name, value);
+        room_.told[each.told].notes.emplace_back("not reranked");
     }
-    if (asked_.explain && done == pool.size())
-      for (auto& each : pool)
-        if (each.models.empty() || each.models.back().first != by.name)
-          each.notes.push_back("new to " + by.name);
-    said = said || !nothing_known_ || by.scorer->supports_cold_start();
   }
   return said;
 }
 
-void ensemble::check_features(std::vector<std::string>& degraded) const {
-  for (std::size_t m = 0; m < release_.models.size(); ++m)
-    for (std::size_t i = 0; i < item_columns_[m].size(); ++i)
-      if (item_columns_[m][i] == no_column)
-        degraded.push_back(fmt::format("items: {} is not known, which model {} wants",
-                                       release_.models[m].scorer->features().item[i],
-                                       release_.models[m].name));
+void ensemble::check_features(std::vector<degradation>& degraded) const {
+  for (std::size_t m = 0; m < release_.models.size(); ++m) {
+    auto& columns = binding_.columns(m);
+    for (std::size_t i = 0; i < columns.size(); ++i)
+      if (columns[i] == item_binding::no_column)
+        degraded.push_back(
+            {"items", 1,
+             fmt::format("items: {} is not known, which model {} wants",
+                         release_.models[m].scorer->features().item[i], release_.models[m].name)});
+  }
+  static const std::vector<std::string> none;
   for (auto& by : release_.models)
     for (auto& trained : by.scorer->features().views)
-      for (auto* served : {&asked_.views, &items_.views()})
+      for (auto* served : {asked_.known ? &asked_.known->views : &none, &items_.views()})
         for (auto& each : *served)
           if (view_of(each) == view_of(trained) && each != trained)
-            degraded.push_back(fmt::format("features: model {} was trained on {}, served is {}", by.name,
-                                           trained.substr(0, view_of(trained).size() + 12),
-                                           each.substr(0, view_of(each).size() + 12)));
+            degraded.push_back({"features", 1,
+                                fmt::format("features: model {} was trained on {}, served is {}", by.name,
+                                            trained.substr(0, view_of(trained).size() + 12),
+                                            each.substr(0, view_of(each).size() + 12))});
 }
 
-void score_by_popularity(std::vector<candidate>& pool, const loaded_release& release,
+void score_by_popularity(std::span<candidate> pool, const loaded_release& release,
                          const item_snapshot& items) {
-  std::unordered_map<std::string_view, std::size_t> rank_of;
-  for (std::size_t i = 0; i < release.popular.size(); ++i)
-    rank_of.emplace(release.popular[i], i);
+  auto& rank_of = release.popular_rank;
   double strongest = items.trending().empty() ? 0 : items.trend(items.trending().front());
   for (auto& each : pool) {
-    if (auto found = rank_of.find(each.item); found != rank_of.end())
-      each.score = 1.0 / (1.0 + static_cast<double>(found->second));
-    if (each.about && strongest > 0)
-      each.score += each.about->trend / strongest;
+    if (auto at = index_of(each.item); at < rank_of.size() && rank_of[at] > 0)
+      each.score = 1.0 / static_cast<double>(rank_of[at]);
+    if (strongest > 0)
+      each.score += items.trend(each.item) / strongest;
   }
 }
 

@@ -28,23 +28,43 @@ exploration explore(std::size_t positions, std::size_t tail, double share, std::
   return out;
 }
 
-std::vector<ranked_item> explore_placement(placement from, double share, const query& asked) {
-  auto policy = explore(from.ranked.size(), from.tail.size(), share, asked.seed);
-  std::vector<double> propensities(from.slots.size(), 1);
-  for (std::size_t k = 0; k < from.ranked.size(); ++k) {
-    auto position = from.ranked[k];
-    propensities[position] = policy.ranked_propensity;
-    if (policy.slots[k] < 0)
+void explore_placement(const placement& from, ranking_state& state) {
+  auto& items = state.answer.items;
+  items.reserve(from.slots.size());
+  auto policy =
+      explore(from.ranked.size(), from.tail.size(), state.release.rules.exploration, state.asked.seed);
+  std::size_t k = 0; // Positions of the ranking ascend.
+  for (std::size_t p = 0; p < from.slots.size(); ++p) {
+    if (k >= from.ranked.size() || from.ranked[k] != p) {
+      if (from.slots[p].item != no_item)
+        items.push_back(to_ranked_item(from.slots[p], 1, state));
       continue;
-    auto& explored = from.tail[static_cast<std::size_t>(policy.slots[k])];
-    explored.notes.emplace_back("explored");
-    from.slots[position] = std::move(explored);
-    propensities[position] = policy.explored_propensity;
+    }
+    auto explored = policy.slots[k++];
+    if (explored < 0) {
+      items.push_back(to_ranked_item(from.slots[p], policy.ranked_propensity, state));
+      continue;
+    }
+    items.push_back(
+        to_ranked_item(from.tail[static_cast<std::size_t>(explored)], policy.explored_propensity, state));
+    if (state.asked.explain)
+      items.back().notes.emplace_back("explored");
   }
-  std::vector<ranked_item> out;
-  for (std::size_t p = 0; p < from.slots.size(); ++p)
-    if (from.slots[p])
-      out.push_back(to_ranked_item(std::move(*from.slots[p]), propensities[p], asked.explain));
+}
+
+ranked_item to_ranked_item(const candidate& from, double propensity, const ranking_state& state) {
+  ranked_item out;
+  out.item = state.room.names.id(from.item);
+  out.score = from.score;
+  out.propensity = propensity;
+  out.sources = from.sources;
+  out.title = state.items.title(from.item);
+  if (!state.asked.explain)
+    return out;
+  auto& told = state.room.told[from.told];
+  for (auto& [model, score] : told.models)
+    out.models.emplace_back(state.release.models[model].name, score);
+  out.notes = told.notes;
   return out;
 }
 

@@ -19,8 +19,11 @@ struct exploration {
 };
 exploration explore(std::size_t positions, std::size_t tail, double share, std::uint64_t seed);
 
-/// The items of the answer, each with its propensity: those of `from`, some of the ranked ones in exchange
-/// for some of the tail.
-std::vector<ranked_item> explore_placement(placement from, double share, const query& asked);
+/// Gives the state's answer its items, each with its propensity: those of `from`, some of the ranked ones in
+/// exchange for some of the tail, as often as the rules say.
+void explore_placement(const placement& from, ranking_state& state);
+
+/// A candidate as the answer gives it. What explains it stays away unless that is asked for.
+ranked_item to_ranked_item(const candidate& from, double propensity, const ranking_state& state);
 
 } // namespace troupe::ranker

@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-#include <deque>
+#include <optional>
 
 using namespace troupe;
 using namespace troupe::ranker;
@@ -14,13 +14,18 @@ using namespace troupe::ranker::testing;
 namespace {
 
 struct placement_fixture {
-  loaded_release release;
+  ruleset rules;
+  std::optional<loaded_release> loaded;
   item_snapshot items = snapshot_of({card("a", {"War"}), card("b", {"War"}), card("c", {"Drama"}),
                                      card("d", {"Drama"}), card("p", {"War"})});
   query asked;
-  std::deque<item_attributes> rows;
+  ranking_scratch room;
+  std::optional<ranking_state> state;
 
-  placement_fixture() { asked.n = 3; }
+  placement_fixture() {
+    asked.n = 3;
+    asked.explain = true;
+  }
 
   void add(rule_kind kind, const std::string& word_or_item, std::uint32_t most_or_position) {
     rule made;
@@ -30,26 +35,28 @@ struct placement_fixture {
     made.item = word_or_item;
     made.most = most_or_position;
     made.position = most_or_position;
-    release.rules.rules.push_back(made);
+    rules.rules.push_back(made);
   }
 
+  /// The candidates have their scores in this order.
   placement placed(const std::string& order) {
-    std::vector<candidate> all;
-    for (char each : order) {
-      candidate made;
-      made.item = std::string(1, each);
-      if (auto row = items.find(made.item))
-        made.about = &rows.emplace_back(std::move(*row));
-      all.push_back(std::move(made));
-    }
-    ranking_state state{release, items, asked, true};
-    return place(std::move(all), state);
+    state.reset();
+    auto& release = loaded.emplace();
+    release.space = test_space();
+    release.rules = rules;
+    bind_items(release);
+    state.emplace(release, items, asked, room, true);
+    for (std::size_t i = 0; i < order.size(); ++i)
+      state->pool.offer(test_space()->add(order.substr(i, 1)), candidate_source::recent,
+                        -static_cast<double>(i));
+    state->pool.sort_first(2);
+    return place(*state);
   }
 
-  static std::string text(const placement& of) {
+  std::string text(const placement& of) const {
     std::string out;
     for (auto& each : of.slots)
-      out += each ? each->item : "-";
+      out += each.item == no_item ? std::string_view{"-"} : test_space()->id(each.item);
     return out;
   }
 };
@@ -65,8 +72,8 @@ TEST_CASE_FIXTURE(placement_fixture, "items stand in their order, a pinned one a
 
   CHECK(text(got) == "adb");
   CHECK(got.ranked == std::vector<std::size_t>{0, 2});
-  CHECK(got.slots[1]->notes == std::vector<std::string>{"pinned by r"});
-  CHECK(got.slots[1]->sources.names() == std::vector<std::string>{"pinned"});
+  CHECK(room.told[got.slots[1].told].notes == std::vector<std::string>{"pinned by r"});
+  CHECK(got.slots[1].sources.names() == std::vector<std::string>{"recent", "pinned"});
   // Not among the candidates, it comes from the snapshot; excluded, it does not come.
   add(rule_kind::pin, "p", 0);
   CHECK(text(placed("abc")) == "pda");
@@ -90,47 +97,53 @@ TEST_CASE_FIXTURE(placement_fixture,
                   "the tail of exploration has those behind the answer that no cap counts") {
   asked.n = 1;
   CHECK(placed("abcd").tail.empty());
-  release.rules.exploration = 0.5;
+  rules.exploration = 0.5;
   add(rule_kind::cap, "War", 5);
 
   auto got = placed("cabd");
 
   REQUIRE(got.tail.size() == 1);
-  CHECK(got.tail[0].item == "d");
-  release.rules.explore_among = 0;
+  CHECK(test_space()->id(got.tail[0].item) == "d");
+  rules.explore_among = 0;
   CHECK(placed("cabd").tail.empty());
 }
 
 TEST_CASE_FIXTURE(placement_fixture, "an explored answer keeps pins and gives each item its propensity") {
-  release.rules.exploration = 1;
   asked.n = 2;
   add(rule_kind::pin, "p", 0);
+  auto answered = [&](double share) {
+    rules.exploration = share;
+    auto got = placed("ab");
+    explore_placement(got, *state);
+    return state->answer.items;
+  };
 
-  auto got = explore_placement(placed("ab"), 1, asked);
+  auto got = answered(1);
 
   REQUIRE(got.size() == 2);
   CHECK(got[0].item == "p");
   CHECK(got[0].propensity == 1);
   CHECK(got[1].item == "b");
   CHECK(got[1].propensity == 1);
-  auto plain = explore_placement(placed("ab"), 0, asked);
+  CHECK(got[1].notes == std::vector<std::string>{"explored"});
+  auto plain = answered(0);
   CHECK(plain[1].item == "a");
   CHECK(plain[1].propensity == 1);
 }
 
-TEST_CASE("a boost adds to the score of the items it is for, and says so where that is asked for") {
-  auto war = card("a", {"War"}), drama = card("b", {"Drama"});
-  std::vector<candidate> pool(2);
-  pool[0].about = &war;
-  pool[1].about = &drama;
-  ruleset rules;
-  rules.rules.push_back(
-      {rule_kind::boost, "war", {"genres", predicate_op::contains, false, "War", 0, {}}, 2.5, 0, "", 0});
+TEST_CASE_FIXTURE(placement_fixture,
+                  "a boost adds to the score of the items it is for, and says so where that is asked for") {
+  add(rule_kind::boost, "War", 0);
+  rules.rules[0].amount = 2.5;
+  for (bool explain : {false, true}) {
+    asked.explain = explain;
+    placed("ac");
 
-  apply_boosts(pool, rules, false);
-  CHECK(pool[0].score == 2.5);
-  CHECK(pool[0].notes.empty());
-  CHECK(pool[1].score == 0);
-  apply_boosts(pool, rules, true);
-  CHECK(pool[0].notes == std::vector<std::string>{"boosted by war"});
+    apply_boosts(*state);
+
+    CHECK(state->pool.all[0].score == 2.5);
+    CHECK(state->pool.all[1].score == -1);
+  }
+  CHECK(room.told[0].notes == std::vector<std::string>{"boosted by r"});
+  CHECK(room.told[1].notes.empty());
 }

@@ -21,7 +21,7 @@ namespace {
 release_ptr load(const std::string& rules) {
   troupe::testing::temp_dir dir;
   make_release(dir.path(), rules);
-  auto loaded = load_release(dir.path(), {});
+  auto loaded = load_release(dir.path(), test_options());
   REQUIRE_MESSAGE(loaded, (loaded ? std::string{} : render(loaded.error())));
   return *loaded;
 }
@@ -29,14 +29,14 @@ release_ptr load(const std::string& rules) {
 std::vector<std::string> ids(const ranking& of) {
   std::vector<std::string> out;
   for (auto& each : of.items)
-    out.push_back(each.item);
+    out.emplace_back(each.item);
   return out;
 }
 
-query of_user(std::vector<std::string> history, std::uint32_t n) {
+query of_user(const std::vector<std::string>& history, std::uint32_t n) {
   query out;
   out.user = "u";
-  out.history = std::move(history);
+  out.known = known_user(history);
   out.n = n;
   out.now = 1000;
   out.explain = true;
@@ -59,8 +59,9 @@ TEST_CASE(
   REQUIRE(got.items.size() == 3);
   CHECK(got.items[0].item == "d");
   CHECK(got.items[0].title == "Title of d");
-  CHECK(got.items[0].because == std::vector<std::string>{"c"});
-  CHECK(got.items[0].sources.front() == "item-to-item");
+  REQUIRE(got.items[0].because.size() == 1);
+  CHECK(got.items[0].because[0] == "c");
+  CHECK(got.items[0].sources.names().front() == "item-to-item");
   CHECK(got.items[0].models.size() == 2);
   CHECK(got.items[0].propensity == 1);
   CHECK(got.degraded.empty());
@@ -83,7 +84,7 @@ TEST_CASE(
   auto fresh = card("new");
   fresh.trend = 9;
   auto live = rank(*release, snapshot_of({fresh}), of_user({"c"}, 6));
-  CHECK(item(live, "new").sources == std::vector<std::string>{"trending"});
+  CHECK(item(live, "new").sources.names() == std::vector<std::string>{"trending"});
   CHECK(item(live, "new").notes.size() == 2);
 }
 
@@ -166,7 +167,7 @@ TEST_CASE("how often an item stands at a position is the propensity that its ans
     auto got = rank(*release, {}, asked);
     REQUIRE(got.items.size() == 3);
     for (std::size_t p = 0; p < 3; ++p) {
-      auto key = std::pair{p, got.items[p].item};
+      auto key = std::pair{p, std::string{got.items[p].item}};
       ++seen[key];
       auto [at, fresh] = reported.emplace(key, got.items[p].propensity);
       CHECK(at->second == got.items[p].propensity);
@@ -196,8 +197,10 @@ TEST_CASE("a deadline that has passed leaves models out and says which") {
   asked.until = deadline{deadline::clock::time_point{}};
   auto got = rank(*load(""), {}, asked);
   CHECK(got.items.size() == 2);
-  CHECK(got.degraded == std::vector<std::string>{"deadline: model popularity did not score",
-                                                 "deadline: model ease did not score"});
+  CHECK(texts(got.degraded) == std::vector<std::string>{"deadline: model popularity did not score",
+                                                        "deadline: model ease did not score"});
+  CHECK(got.degraded[0].code == "deadline");
+  CHECK(got.degraded[0].share == 1);
 }
 
 TEST_CASE("a model that is stopped by the deadline has scored the first candidates, and the answer says so") {
@@ -224,14 +227,16 @@ TEST_CASE("a model that is stopped by the deadline has scored the first candidat
   asked.until = deadline::in(std::chrono::milliseconds{500});
   auto& by = release.models.emplace_back();
   by.name = "slow";
-  by.items = std::make_shared<const model::vocabulary>(*model::vocabulary::parse(names, "items"));
+  release.space = test_space();
+  by.rows = std::make_shared<const item_rows>(*model::vocabulary::parse(names, "items"), *release.space);
   by.scorer = std::make_unique<slow>(asked.until);
-  for (int i = 0; i < 300; ++i)
-    asked.candidates.push_back(std::to_string(i));
+  for (model::row i = 0; i < 300; ++i)
+    asked.candidates.push_back(release.space->id(by.rows->item(i)));
 
   auto got = rank(release, {}, asked);
 
-  CHECK(got.degraded == std::vector<std::string>{"deadline: model slow scored 128 of 300 candidates"});
+  CHECK(texts(got.degraded) == std::vector<std::string>{"deadline: model slow scored 128 of 300 candidates"});
+  CHECK(got.degraded[0].share == doctest::Approx(172.0 / 300));
   CHECK(ids(got) == std::vector<std::string>{"127", "126"});
 }
 
@@ -239,7 +244,7 @@ TEST_CASE(
     "a model of features scores known and new items by what is known now, and a changed feature changes it") {
   troupe::testing::temp_dir dir;
   make_dcn_release(dir.path());
-  auto release = load_release(dir.path(), {});
+  auto release = load_release(dir.path(), test_options());
   REQUIRE_MESSAGE(release, (release ? std::string{} : render(release.error())));
   CHECK((*release)->user_features ==
         std::vector<std::string>{"user_history.items", "user_ratings.mean_rating"});
@@ -248,11 +253,11 @@ TEST_CASE(
   auto asked = of_user({}, 4);
   asked.candidates = {"a", "b", "fresh", "silent"};
 
-  asked.features = {{"user_ratings.mean_rating", 5.0}};
+  asked.known = known_user({}, {{"user_ratings.mean_rating", 5.0}});
   auto glad = rank(**release, items, asked);
-  asked.features = {{"user_ratings.mean_rating", 1.0}};
+  asked.known = known_user({}, {{"user_ratings.mean_rating", 1.0}});
   auto grim = rank(**release, items, asked);
-  asked.features = {};
+  asked.known = known_user({});
   auto unknown = rank(**release, items, asked);
 
   // z = 2: 2 + 2 * clicks. An item without the feature is told apart: 2 - 10.
@@ -267,17 +272,18 @@ TEST_CASE(
 TEST_CASE("an answer says which features a model lacks and which come from another version of their view") {
   troupe::testing::temp_dir dir;
   make_dcn_release(dir.path());
-  auto release = load_release(dir.path(), {});
+  auto release = load_release(dir.path(), test_options());
   REQUIRE(release);
   auto asked = of_user({}, 2);
-  asked.views = {"user_ratings@v2", "user_history@v9"};
+  asked.known = known_user({}, {}, {"user_ratings@v2", "user_history@v9"});
 
   auto got = rank(**release, snapshot_of({card("a")}), asked);
 
-  CHECK(got.degraded == std::vector<std::string>{
-                            "items: item_activity.clicks is not known, which model dcn wants",
-                            "features: model dcn was trained on user_ratings@v1, served is user_ratings@v2"});
-  asked.views = {"user_ratings@v1"};
+  CHECK(texts(got.degraded) ==
+        std::vector<std::string>{
+            "items: item_activity.clicks is not known, which model dcn wants",
+            "features: model dcn was trained on user_ratings@v1, served is user_ratings@v2"});
+  asked.known = known_user({}, {}, {"user_ratings@v1"});
   CHECK(rank(**release, clicked_items(), asked).degraded.empty());
 }
 
@@ -291,7 +297,7 @@ TEST_CASE(
   CHECK(ids(similar(*release, items, "new", of_user({}, 3))) == std::vector<std::string>{"other"});
   auto none = similar(*release, items, "nobody", of_user({}, 3));
   CHECK(none.items.empty());
-  CHECK(none.degraded == std::vector<std::string>{"item: unknown"});
+  CHECK(texts(none.degraded) == std::vector<std::string>{"item: unknown"});
 }
 
 TEST_CASE("an answer that is short says what was considered and why it was left out; one that is not says "
@@ -346,17 +352,17 @@ TEST_CASE("a model with vectors gives candidates by nearest neighbours") {
                 .add<float>("user_factors", "[1,2]", {1, 0}));
   out.put("models/bpr/users.txt", "u\n");
   out.done();
-  auto release = load_release(dir.path(), {});
+  auto release = load_release(dir.path(), test_options());
   REQUIRE(release);
 
   auto got = rank(**release, {}, of_user({"a"}, 2));
 
   CHECK(got.items[0].item == "c");
-  CHECK(got.items[0].sources.front() == "nearest");
+  CHECK(got.items[0].sources.names().front() == "nearest");
   CHECK(ids(similar(**release, {}, "b", of_user({}, 1))) == std::vector<std::string>{"d"});
 }
 
-TEST_CASE("nearest neighbours are looked for wider where a filter leaves few") {
+TEST_CASE("nearest neighbours are found where a filter leaves few of them") {
   troupe::testing::temp_dir dir;
   bundle out{dir.path()};
   constexpr int count = 200;
@@ -377,7 +383,7 @@ TEST_CASE("nearest neighbours are looked for wider where a filter leaves few") {
   out.put("models/bpr/users.txt", "u\n");
   out.put("rules.toml", "[candidates]\nsources = [{name = 'nearest', n = 10}]");
   out.done();
-  auto release = load_release(dir.path(), {});
+  auto release = load_release(dir.path(), test_options());
   REQUIRE(release);
   auto asked = of_user({}, 1);
   asked.filters = {{"genres", predicate_op::contains, false, "Rare", 0, {}}};
@@ -385,5 +391,91 @@ TEST_CASE("nearest neighbours are looked for wider where a filter leaves few") {
   auto got = rank(**release, snapshot_of(cards), asked);
 
   REQUIRE(ids(got) == std::vector<std::string>{"150"});
-  CHECK(got.items[0].sources.front() == "nearest");
+  CHECK(got.items[0].sources.names().front() == "nearest");
+}
+
+TEST_CASE("those who are ranked together get what each of them gets alone") {
+  troupe::testing::temp_dir dir;
+  bundle out{dir.path()};
+  std::string names;
+  std::vector<float> factors;
+  for (int i = 0; i < 300; ++i) {
+    names += fmt::format("t{}\n", i);
+    factors.insert(factors.end(), {std::sin(static_cast<float>(i)), std::cos(static_cast<float>(i))});
+  }
+  out.model("bpr", names,
+            weights{}
+                .add<float>("item_factors", "[300,2]", factors)
+                .add<float>("item_bias", "[300]", std::vector<float>(300, 0))
+                .add<float>("user_factors", "[2,2]", {1, 0, 0, 1}));
+  out.put("models/bpr/users.txt", "u\nv\n");
+  out.done();
+  auto release = load_release(dir.path(), test_options());
+  REQUIRE(release);
+  auto hidden = card("t17");
+  hidden.hidden = true;
+  auto plain = snapshot_of({card("t3")}), other = snapshot_of({hidden});
+  std::array asked{of_user({"t5"}, 5), of_user({}, 9), of_user({"t1", "t2"}, 3)};
+  asked[1].user = "v";
+  asked[1].exclude = {"t80"};
+  asked[2].user = "nobody";
+  std::array inputs{rank_input{&plain, &asked[0]}, rank_input{&other, &asked[1]},
+                    rank_input{&other, &asked[2]}};
+  std::vector<std::vector<std::string>> together;
+
+  rank_together(**release, inputs, [&](std::size_t i, const ranking& made) {
+    CHECK(i == together.size());
+    together.push_back(ids(made));
+  });
+
+  REQUIRE(together.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i)
+    CHECK(together[i] == ids(rank(**release, *inputs[i].items, asked[i])));
+}
+
+TEST_CASE("with `rerank` a dear model scores the best of the others alone, and who is not among these stands "
+          "behind them") {
+  troupe::testing::temp_dir dir;
+  auto load_dcn = [&](const std::string& rules) {
+    bundle out{dir / rules.substr(0, 4)};
+    out.model("popularity", six_items, weights{}.add<float>("item_score", "[6]", {6, 5, 4, 3, 2, 1}), 0.1);
+    // The more clicks the worse.
+    out.model("dcn", six_items,
+              weights{}
+                  .add<float>("number.mean", "[1]", {0})
+                  .add<float>("number.deviation", "[1]", {1})
+                  .add<float>("cross.0.weight", "[2,2]", {0, 0, 0, 0})
+                  .add<float>("cross.0.bias", "[2]", {0, 0})
+                  .add<float>("deep.0.weight", "[1,2]", {0, 0})
+                  .add<float>("deep.0.bias", "[1]", {0})
+                  .add<float>("head.weight", "[1,3]", {-1, 0, 0})
+                  .add<float>("head.bias", "[1]", {0}),
+              9,
+              boost::json::parse(
+                  R"({"features":[{"name":"item_activity.clicks","entity":"item","kind":"number"}]})")
+                  .as_object());
+    out.put("rules.toml", rules);
+    out.done();
+    auto release = load_release(dir / rules.substr(0, 4), test_options());
+    REQUIRE_MESSAGE(release, (release ? std::string{} : render(release.error())));
+    return *release;
+  };
+  item_snapshot items{test_space(),
+                      {clicked("a", 4), clicked("b", 3), clicked("c", 2), clicked("d", 1), clicked("e", 0)},
+                      {{}, {"item_activity.clicks"}, {}, {}}};
+  auto asked = of_user({}, 2);
+  asked.candidates = {"a", "b", "c", "d", "e"};
+
+  CHECK(ids(rank(*load_dcn("# of all"), items, asked)) == std::vector<std::string>{"e", "d"});
+  auto release = load_dcn("[candidates]\nrerank = 3\n");
+  CHECK(ids(rank(*release, items, asked)) == std::vector<std::string>{"c", "b"});
+  asked.n = 5; // As many as are needed are scored, whatever the rules say.
+  CHECK(ids(rank(*release, items, asked)) == std::vector<std::string>{"e", "d", "c", "b", "a"});
+  asked.n = 1;
+  auto best = rank(*release, items, asked).items.at(0);
+  CHECK(best.item == "c");
+  CHECK(best.models.size() == 2);
+  asked.n = 3;
+  auto three = rank(*release, items, asked);
+  CHECK(ids(three) == std::vector<std::string>{"c", "b", "a"});
 }

@@ -18,14 +18,14 @@ namespace fs = std::filesystem;
 TEST_CASE("a release whose file was changed, is missing or lies outside is refused before it serves") {
   troupe::testing::temp_dir dir;
   make_release(dir.path(), "");
-  CHECK(load_release(dir.path(), {}));
+  CHECK(load_release(dir.path(), test_options()));
   std::ofstream{dir / "models/ease/items.txt", std::ios::app} << "g\n";
-  auto changed = load_release(dir.path(), {});
+  auto changed = load_release(dir.path(), test_options());
   REQUIRE(!changed);
   CHECK(changed.error().code == ec::corrupt);
   CHECK(changed.error().text.find("models/ease/items.txt") != std::string::npos);
   fs::remove(dir / "models/ease/items.txt");
-  CHECK(!load_release(dir.path(), {}));
+  CHECK(!load_release(dir.path(), test_options()));
 
   auto manifest = [](const char* text) { return parse_manifest(text); };
   CHECK(!manifest("{}"));
@@ -40,17 +40,17 @@ TEST_CASE("a release with weights for other items than its vocabulary, or of an 
   bundle few{dir / "few"};
   few.model("popularity", "a\nb\n", weights{}.add<float>("item_score", "[3]", {1, 2, 3}));
   few.done();
-  CHECK(!load_release(dir / "few", {}));
+  CHECK(!load_release(dir / "few", test_options()));
   bundle strange{dir / "strange"};
   strange.model("oracle", "a\n", weights{}.add<float>("item_score", "[1]", {1}));
   strange.done();
-  auto got = load_release(dir / "strange", {});
+  auto got = load_release(dir / "strange", test_options());
   REQUIRE(!got);
   CHECK(got.error().code == ec::unsupported_version);
   bundle broken{dir / "broken"};
   broken.model("popularity", "a\nb\n", weights{}.add<float>("item_score", "[2]", {1, std::nanf("")}));
   broken.done();
-  auto loaded = load_release(dir / "broken", {});
+  auto loaded = load_release(dir / "broken", test_options());
   REQUIRE(loaded);
   CHECK(!warm_up(**loaded));
 }

@@ -9,15 +9,18 @@ namespace troupe::ranker {
 
 expected<void> warm_up(const loaded_release& release) {
   auto requests = release.warmup;
-  if (requests.empty())
-    requests.push_back(
-        {"", release.popular.empty() ? std::vector<std::string>{} : std::vector{release.popular.front()},
-         10});
+  if (requests.empty()) {
+    auto& own = requests.emplace_back();
+    if (!release.popular.empty())
+      own.history.emplace_back(release.space->id(release.popular.front()));
+  }
   item_snapshot nothing;
   for (std::size_t i = 0; i < requests.size(); ++i) {
+    auto known = std::make_shared<user_features>();
+    known->history = item_list{*release.space, requests[i].history};
     query asked;
     asked.user = requests[i].user;
-    asked.history = requests[i].history;
+    asked.known = std::move(known);
     asked.n = requests[i].n;
     asked.explain = true;
     auto answer = rank(release, nothing, asked);

@@ -2,6 +2,8 @@
 
 #include "common/net/payload.hpp"
 
+#include <array>
+
 namespace troupe::ranker {
 
 namespace {
@@ -10,18 +12,21 @@ constexpr std::uint32_t most_items = 1000;
 constexpr std::uint32_t standard_items = 10;
 constexpr const char* contract = "TRPK";
 
-std::vector<std::string> texts(const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* from) {
-  std::vector<std::string> out;
+using text_vector = flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>;
+
+template <class Text>
+std::vector<Text> texts(const text_vector* from) {
+  std::vector<Text> out;
   if (!from)
     return out;
   out.reserve(from->size());
   for (auto* each : *from)
-    out.push_back(each->str());
+    out.emplace_back(each->data(), each->size());
   return out;
 }
 
-std::string text(const flatbuffers::String* from) {
-  return from ? from->str() : std::string{};
+std::string_view text(const flatbuffers::String* from) {
+  return from ? std::string_view{from->data(), from->size()} : std::string_view{};
 }
 
 expected<std::vector<attribute_predicate>>
@@ -42,7 +47,7 @@ decode_filters(const flatbuffers::Vector<flatbuffers::Offset<wire::Filter>>* fro
     made.negated = each->not_();
     made.text = text(each->text());
     made.number = each->number();
-    made.list = texts(each->list());
+    made.list = texts<std::string>(each->list());
     out.push_back(std::move(made));
   }
   return out;
@@ -55,10 +60,10 @@ expected<rank_request> decode_common(const Table* from, const std::vector<std::s
   if (from->n() > most_items)
     return fail(ec::invalid_argument, "n is {}, at most {} items are ranked", from->n(), most_items);
   TROUPE_TRY(filters, decode_filters(from->filters(), readable));
-  out.release = from->release()->str();
+  out.release = text(from->release());
   out.asked.n = from->n() == 0 ? standard_items : from->n();
   out.asked.filters = std::move(filters);
-  out.asked.exclude = texts(from->exclude());
+  out.asked.exclude = texts<std::string_view>(from->exclude());
   if (from->min_offsets())
     for (auto* each : *from->min_offsets())
       out.min_offsets.emplace_back(each->partition(), each->offset());
@@ -67,7 +72,7 @@ expected<rank_request> decode_common(const Table* from, const std::vector<std::s
       if (each->change() > wire::ItemChange::MAX)
         return fail(ec::unsupported_version, "what was written of the item {} is {}, which is not known here",
                     each->item()->str(), static_cast<int>(each->change()));
-      out.written.push_back({each->item()->str(), each->change()});
+      out.written.push_back({text(each->item()), each->change()});
     }
   out.written_more = from->written_more();
   return out;
@@ -75,28 +80,71 @@ expected<rank_request> decode_common(const Table* from, const std::vector<std::s
 
 using builder = flatbuffers::FlatBufferBuilder;
 
-flatbuffers::Offset<wire::RankedItem> encode_item(builder& out, const ranked_item& from) {
-  std::vector<flatbuffers::Offset<wire::ModelScore>> models;
-  for (auto& [name, score] : from.models)
-    models.push_back(wire::CreateModelScoreDirect(out, name.c_str(), score));
+/// The names of sources, once for all items of an answer.
+class source_names {
+public:
+  flatbuffers::Offset<text_vector> encode(builder& out, source_set of) {
+    std::array<flatbuffers::Offset<flatbuffers::String>, candidate_source_count> named;
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < candidate_source_count; ++i) {
+      if (!of.has(static_cast<candidate_source>(i)))
+        continue;
+      if (names_[i].IsNull())
+        names_[i] = out.CreateString(to_string(static_cast<candidate_source>(i)));
+      named[count++] = names_[i];
+    }
+    return out.CreateVector(named.data(), count);
+  }
+
+private:
+  std::array<flatbuffers::Offset<flatbuffers::String>, candidate_source_count> names_{};
+};
+
+flatbuffers::Offset<wire::RankedItem> encode_item(builder& out, source_names& names,
+                                                  const ranked_item& from) {
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::ModelScore>>> scores;
+  if (!from.models.empty()) {
+    std::vector<flatbuffers::Offset<wire::ModelScore>> models;
+    for (auto& [name, score] : from.models)
+      models.push_back(wire::CreateModelScoreDirect(out, name.c_str(), score));
+    scores = out.CreateVector(models);
+  }
+  std::array<flatbuffers::Offset<flatbuffers::String>, reason_list::most> because;
+  for (std::size_t i = 0; i < from.because.size(); ++i)
+    because[i] = out.CreateString(from.because[i]);
   auto id = out.CreateString(from.item);
-  auto sources = out.CreateVectorOfStrings(from.sources), because = out.CreateVectorOfStrings(from.because);
+  auto sources = names.encode(out, from.sources);
+  auto because_at = out.CreateVector(because.data(), from.because.size());
   auto title = out.CreateString(from.title);
-  auto scores = out.CreateVector(models);
-  auto notes = out.CreateVectorOfStrings(from.notes);
-  return wire::CreateRankedItem(out, id, from.score, from.propensity, sources, because, title, scores, notes);
+  flatbuffers::Offset<text_vector> notes;
+  if (!from.notes.empty())
+    notes = out.CreateVectorOfStrings(from.notes);
+  return wire::CreateRankedItem(out, id, from.score, from.propensity, sources, because_at, title, scores,
+                                notes);
 }
 
 std::vector<flatbuffers::Offset<wire::UsedFeature>> encode_features(builder& out, const user_features& from,
+                                                                    const item_space* space,
                                                                     deadline::clock::time_point now) {
   std::vector<flatbuffers::Offset<wire::UsedFeature>> all;
   // Ages grow while a user lies in the cache.
   auto since = std::chrono::duration_cast<std::chrono::microseconds>(now - from.read).count();
-  for (auto& each : from.features)
-    all.push_back(wire::CreateUsedFeatureDirect(
-        out, each.name.c_str(), each.status, each.age_us < 0 ? each.age_us : each.age_us + since,
-        each.value ? value_text(from.values[*each.value].value).c_str() : ""));
+  for (auto& each : from.features) {
+    auto shown = each.value                                 ? value_text(*each.value)
+                 : &each == &from.features.front() && space ? history_text(from.history, *space)
+                                                            : std::string{};
+    all.push_back(wire::CreateUsedFeatureDirect(out, each.name.c_str(), each.status,
+                                                each.age_us < 0 ? each.age_us : each.age_us + since,
+                                                shown.c_str()));
+  }
   return all;
+}
+
+/// One a thread, which grows to what its answers take.
+builder& cleared_builder() {
+  thread_local builder made{16 * 1024};
+  made.Clear();
+  return made;
 }
 
 } // namespace
@@ -104,9 +152,10 @@ std::vector<flatbuffers::Offset<wire::UsedFeature>> encode_features(builder& out
 expected<rank_request> decode_rank(const chunk& payload, const std::vector<std::string>& readable) {
   TROUPE_TRY(from, net::read_as<wire::Rank>(payload, contract, "Rank"));
   TROUPE_TRY(out, decode_common(from, readable));
+  out.payload = payload;
   out.asked.user = text(from->user());
-  out.asked.session = texts(from->session());
-  out.asked.candidates = texts(from->candidates());
+  out.asked.session = texts<std::string_view>(from->session());
+  out.asked.candidates = texts<std::string_view>(from->candidates());
   out.asked.explain = from->explain();
   out.asked.seed = from->seed();
   return std::move(out);
@@ -115,7 +164,8 @@ expected<rank_request> decode_rank(const chunk& payload, const std::vector<std::
 expected<rank_request> decode_similar(const chunk& payload, const std::vector<std::string>& readable) {
   TROUPE_TRY(from, net::read_as<wire::Similar>(payload, contract, "Similar"));
   TROUPE_TRY(out, decode_common(from, readable));
-  out.similar_to = from->item()->str();
+  out.payload = payload;
+  out.similar_to = text(from->item());
   return std::move(out);
 }
 
@@ -135,21 +185,32 @@ std::string_view peek_user(const chunk& payload) {
 }
 
 chunk encode_ranking(const ranking& answer, const std::string& release, const user_features* explained,
-                     deadline::clock::time_point now) {
-  builder out{4096};
-  std::vector<flatbuffers::Offset<wire::RankedItem>> items;
+                     const item_space* space, deadline::clock::time_point now) {
+  auto& out = cleared_builder();
+  source_names names;
+  thread_local std::vector<flatbuffers::Offset<wire::RankedItem>> items;
+  items.clear();
   for (auto& each : answer.items)
-    items.push_back(encode_item(out, each));
-  std::vector<flatbuffers::Offset<wire::Stage>> stages;
-  for (auto& each : answer.stages)
-    stages.push_back(wire::CreateStageDirect(out, each.name.c_str(),
-                                             static_cast<std::uint64_t>(each.took.count()), each.count));
+    items.push_back(encode_item(out, names, each));
+  thread_local std::vector<flatbuffers::Offset<wire::Stage>> stages;
+  stages.clear();
+  for (auto& each : answer.stages) {
+    auto name = out.CreateString(each.name);
+    stages.push_back(wire::CreateStage(out, name, static_cast<std::uint64_t>(each.took.count()), each.count));
+  }
   std::vector<flatbuffers::Offset<wire::UsedFeature>> features;
   if (explained)
-    features = encode_features(out, *explained, now);
+    features = encode_features(out, *explained, space, now);
+  std::vector<flatbuffers::Offset<flatbuffers::String>> sentences;
+  std::vector<flatbuffers::Offset<wire::Degradation>> lacks;
+  for (auto& each : answer.degraded) {
+    sentences.push_back(out.CreateString(each.text));
+    auto code = out.CreateString(each.code);
+    lacks.push_back(wire::CreateDegradation(out, code, each.share, sentences.back()));
+  }
   auto release_at = out.CreateString(release);
   auto items_at = out.CreateVector(items);
-  auto degraded = out.CreateVectorOfStrings(answer.degraded);
+  auto degraded = out.CreateVector(sentences);
   auto stages_at = out.CreateVector(stages);
   auto features_at = out.CreateVector(features);
   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::LeftOut>>> left_out;
@@ -159,8 +220,11 @@ chunk encode_ranking(const ranking& answer, const std::string& release, const us
       reasons.push_back(wire::CreateLeftOutDirect(out, reason.c_str(), count));
     left_out = out.CreateVector(reasons);
   }
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Degradation>>> lacks_at;
+  if (!lacks.empty())
+    lacks_at = out.CreateVector(lacks);
   out.Finish(wire::CreateRankReply(out, release_at, items_at, degraded, stages_at, features_at, left_out,
-                                   answer.shortage ? answer.shortage->considered : 0),
+                                   answer.shortage ? answer.shortage->considered : 0, lacks_at),
              contract);
   return net::bytes_of(out);
 }

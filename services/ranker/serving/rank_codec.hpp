@@ -16,14 +16,16 @@ namespace troupe::ranker {
 
 /// An item that the caller has written before.
 struct written_item {
-  std::string item;
+  std::string_view item;
   wire::ItemChange change = wire::ItemChange::written;
 };
 
-/// A request of kind rank or similar, without what the feature store and the clock know.
+/// A request of kind rank or similar, without what the feature store and the clock know. Its texts lie in
+/// `payload`.
 struct rank_request {
-  std::string release;
-  std::string similar_to; ///< similar: the item. Empty: rank.
+  chunk payload;
+  std::string_view release;
+  std::string_view similar_to; ///< similar: the item. Empty: rank.
   query asked;
   std::vector<wire::PartitionOffset> min_offsets;
   std::vector<written_item> written; ///< Items that `min_offsets` are about...
@@ -40,8 +42,9 @@ expected<rank_request> decode_similar(const chunk& payload, const std::vector<st
 /// it has none or is no such request. Good as long as the payload is.
 std::string_view peek_user(const chunk& payload);
 
-/// The bytes of a wire::RankReply. `explained`: the features of the user to show, or null.
+/// The bytes of a wire::RankReply. `explained`: the features of the user to show, or null; `space`: of the
+/// items of the history.
 chunk encode_ranking(const ranking& answer, const std::string& release, const user_features* explained,
-                     deadline::clock::time_point now);
+                     const item_space* space, deadline::clock::time_point now);
 
 } // namespace troupe::ranker

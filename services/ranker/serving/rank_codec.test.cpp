@@ -53,11 +53,11 @@ TEST_CASE("a filter of an operation that is not known here is told apart from on
 
 TEST_CASE("an answer says why it is short, and nothing of it where it is not") {
   ranking made;
-  auto whole = encode_ranking(made, "release", nullptr, {});
+  auto whole = encode_ranking(made, "release", nullptr, nullptr, {});
   made.shortage.emplace().considered = 3;
   made.shortage->left_out = {{"seen", 2}, {"filter", 1}};
 
-  auto bytes = encode_ranking(made, "release", nullptr, {});
+  auto bytes = encode_ranking(made, "release", nullptr, nullptr, {});
 
   CHECK(!flatbuffers::GetRoot<wire::RankReply>(whole.data())->left_out());
   auto* reply = flatbuffers::GetRoot<wire::RankReply>(bytes.data());
@@ -65,6 +65,23 @@ TEST_CASE("an answer says why it is short, and nothing of it where it is not") {
   REQUIRE(reply->left_out()->size() == 2);
   CHECK(reply->left_out()->Get(1)->reason()->str() == "seen");
   CHECK(reply->left_out()->Get(1)->items() == 2);
+}
+
+TEST_CASE("what an answer lacks is said to people and to programs") {
+  ranking made;
+  made.degraded = {{"deadline", 0.25, "deadline: model slow scored 3 of 4 candidates"},
+                   {"items", 1, "items: old"}};
+
+  auto bytes = encode_ranking(made, "release", nullptr, nullptr, {});
+
+  auto* reply = flatbuffers::GetRoot<wire::RankReply>(bytes.data());
+  REQUIRE(reply->lacks()->size() == 2);
+  CHECK(reply->degraded()->Get(0)->str() == "deadline: model slow scored 3 of 4 candidates");
+  CHECK(reply->lacks()->Get(0)->code()->str() == "deadline");
+  CHECK(reply->lacks()->Get(0)->share() == 0.25);
+  CHECK(reply->lacks()->Get(1)->text()->str() == "items: old");
+  auto whole = encode_ranking({}, "release", nullptr, nullptr, {});
+  CHECK(!flatbuffers::GetRoot<wire::RankReply>(whole.data())->lacks());
 }
 
 TEST_CASE("what a later version writes of items is told apart from what is wrong") {
@@ -85,12 +102,12 @@ TEST_CASE("the ages of features grow while a user lies in the cache") {
   user.features.push_back({"g", wire::FeatureStatus::missing, -1, {}});
   user.read = deadline::clock::time_point{};
 
-  auto bytes = encode_ranking({}, "release", &user, user.read + std::chrono::milliseconds{3});
+  auto bytes = encode_ranking({}, "release", &user, nullptr, user.read + std::chrono::milliseconds{3});
 
   auto* reply = flatbuffers::GetRoot<wire::RankReply>(bytes.data());
   CHECK(reply->release()->str() == "release");
   CHECK(reply->features()->Get(0)->age_us() == 3050);
   CHECK(reply->features()->Get(1)->age_us() == -1);
-  auto plain = encode_ranking({}, "release", nullptr, user.read);
+  auto plain = encode_ranking({}, "release", nullptr, nullptr, user.read);
   CHECK(flatbuffers::GetRoot<wire::RankReply>(plain.data())->features()->size() == 0);
 }

@@ -7,9 +7,11 @@
 
 namespace troupe::ranker {
 
-scoring_pool::scoring_pool(std::size_t threads, std::size_t bound, metrics::registry& registry)
-    : bound_{bound}, queued_{registry.gauge("troupe_ranker_queued_jobs",
-                                            "Requests that wait for a thread that ranks.")} {
+scoring_pool::scoring_pool(std::size_t threads, std::size_t bound, std::size_t most_together,
+                           metrics::registry& registry)
+    : bound_{bound}, most_together_{most_together}, queued_{registry.gauge(
+                                                        "troupe_ranker_queued_jobs",
+                                                        "Requests that wait for a thread that ranks.")} {
   for (std::size_t i = 0; i < threads; ++i) {
     name_thread(threads_.emplace_back([this] { run(); }), "ranker-score");
   }
@@ -19,55 +21,75 @@ scoring_pool::~scoring_pool() {
   stop();
 }
 
-void scoring_pool::post(deadline until, job next) {
+void scoring_pool::post(deadline until, scoring_work_ptr next) {
   std::optional<error> refused;
   {
     std::lock_guard lock{mutex_};
     if (stopping_) {
       refused = error{ec::stopping, "the ranker is draining"};
-    } else if (jobs_.size() >= bound_) {
+    } else if (waiting_.size() >= bound_) {
       refused = error{ec::overloaded, fmt::format("{} requests wait to be ranked", bound_)};
     } else {
-      jobs_.emplace(until.at(), std::move(next));
-      queued_.set(static_cast<double>(jobs_.size()));
+      waiting_.emplace(until.at(), std::move(next));
+      queued_.set(static_cast<double>(waiting_.size()));
     }
   }
   if (refused)
-    next(&*refused);
+    next->refuse(std::move(*refused));
   else
     wake_.notify_one();
 }
 
 void scoring_pool::stop() {
-  decltype(jobs_) left;
+  decltype(waiting_) left;
   {
     std::lock_guard lock{mutex_};
     stopping_ = true;
-    left.swap(jobs_);
+    left.swap(waiting_);
     if (!left.empty())
       queued_.set(0);
   }
   wake_.notify_all();
-  const error refused{ec::stopping, "the ranker is draining"};
   for (auto& [until, each] : left)
-    each(&refused);
+    each->refuse({ec::stopping, "the ranker is draining"});
   for (auto& each : threads_)
     each.join();
   threads_.clear();
 }
 
+void scoring_pool::take_with(const scoring_work& first, std::vector<scoring_work_ptr>& into) {
+  auto* kind = first.kind();
+  for (auto each = waiting_.begin();
+       kind && each != waiting_.end() && into.size() + 1 < most_together_ && waiting_.size() > free_;)
+    if (each->second->kind() == kind && !deadline{each->first}.passed()) {
+      into.push_back(std::move(each->second));
+      each = waiting_.erase(each);
+    } else {
+      ++each;
+    }
+}
+
 void scoring_pool::run() {
-  const error late{ec::too_late, "the deadline passed while the request waited"};
+  std::vector<scoring_work_ptr> others;
   std::unique_lock lock{mutex_};
   while (true) {
-    wake_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
+    ++free_;
+    wake_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+    --free_;
     if (stopping_)
       return;
-    auto next = jobs_.extract(jobs_.begin());
-    queued_.set(static_cast<double>(jobs_.size()));
+    auto next = waiting_.extract(waiting_.begin());
+    bool late = deadline{next.key()}.passed();
+    if (!late)
+      take_with(*next.mapped(), others);
+    queued_.set(static_cast<double>(waiting_.size()));
     lock.unlock();
-    next.mapped()(deadline{next.key()}.passed() ? &late : nullptr);
-    next = {}; // What it holds goes before the lock is taken again.
+    if (late)
+      next.mapped()->refuse({ec::too_late, "the deadline passed while the request waited"});
+    else
+      next.mapped()->run(others);
+    next = {}; // What they hold goes before the lock is taken again.
+    others.clear();
     lock.lock();
   }
 }

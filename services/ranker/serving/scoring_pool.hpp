@@ -6,43 +6,63 @@
 
 #include <condition_variable>
 #include <cstddef>
-#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
 namespace troupe::ranker {
 
+class scoring_work;
+using scoring_work_ptr = std::shared_ptr<scoring_work>;
+
+/// Something that a thread of the scoring pool does. Exactly one of `run` and `refuse` is called, once; or it
+/// is among those that another one's `run` was given.
+class scoring_work {
+public:
+  virtual ~scoring_work() = default;
+
+  /// Does its own and that of `others`, which are of the same kind and come after it.
+  virtual void run(std::span<const scoring_work_ptr> others) = 0;
+  virtual void refuse(error why) = 0;
+
+  /// Work of the same kind may be done together; null: alone.
+  virtual const void* kind() const noexcept { return nullptr; }
+};
+
 /// The threads that rank, apart from those of the actors, which carry timers and messages.
 ///
-/// Operation: the job with the earliest deadline first, of equal ones the first that came. Each job runs
-/// once: with null to do its work, or with the reason why not - ec::overloaded where as many wait as may,
+/// Operation: the work with the earliest deadline first, of equal ones the first that came. A thread that
+/// takes one up takes others of its kind that wait with it, at most `most_together` in all and not where
+/// another thread is free for them. Work is refused with ec::overloaded where as many wait as may,
 /// ec::too_late where its deadline has passed, ec::stopping. Concurrency: any thread; a refusal at the door
 /// runs on the thread of the caller. The threads are called `ranker-score`; `troupe_ranker_queued_jobs` tells
 /// how many wait.
 class scoring_pool {
 public:
-  using job = std::function<void(const error* refused)>;
-
-  scoring_pool(std::size_t threads, std::size_t bound, metrics::registry& registry);
+  scoring_pool(std::size_t threads, std::size_t bound, std::size_t most_together,
+               metrics::registry& registry);
   ~scoring_pool();
   scoring_pool(const scoring_pool&) = delete;
   scoring_pool& operator=(const scoring_pool&) = delete;
 
-  void post(deadline until, job next);
+  void post(deadline until, scoring_work_ptr next);
 
   /// Refuses what waits and what comes, and joins the threads.
   void stop();
 
 private:
   void run();
+  void take_with(const scoring_work& first, std::vector<scoring_work_ptr>& into);
 
-  std::size_t bound_;
+  std::size_t bound_, most_together_;
   metrics::gauge queued_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::multimap<deadline::clock::time_point, job> jobs_;
+  std::multimap<deadline::clock::time_point, scoring_work_ptr> waiting_;
+  std::size_t free_ = 0; ///< Threads that wait for work.
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

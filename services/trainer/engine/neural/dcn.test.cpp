@@ -134,9 +134,12 @@ TEST_CASE("a DCN learns a product of two features, and serving's plain one score
       model::user_context context;
       context.features = {value(0)};
       std::vector<model::row> one{0};
-      std::vector<model::feature> features{value(1), std::span<const std::string>{data.genres[r]}, value(3)};
-      std::vector<float> score(1);
-      (*plain)->score(context, {one, features}, score);
+      std::vector<std::string_view> genres(data.genres[r].begin(), data.genres[r].end());
+      std::vector<model::feature> features{value(1), std::span<const std::string_view>{genres}, value(3)};
+      std::vector<float> score(1), input((*plain)->input_width());
+      (*plain)->item_input(features, input);
+      const float* of_item = input.data();
+      (*plain)->score(context, {one, {&of_item, 1}}, score);
       CHECK(score[0] == doctest::Approx(logits[r - from]).epsilon(1e-3).scale(1));
     }
   }
