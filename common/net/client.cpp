@@ -50,6 +50,9 @@ struct replica {
   detail::replica_link link;
   circuit_breaker breaker;
   std::uint64_t in_flight = 0;
+  std::size_t answers = 0;           ///< Its socket in the poll.
+  std::optional<std::size_t> events; ///< Its monitor there, where it has one.
+  bool touched = false;              ///< Its events may have been seen by what was done with its socket.
 };
 
 using count = std::atomic<std::uint64_t>;
@@ -82,9 +85,11 @@ struct client::impl {
   bool send(std::uint64_t id, pending_call& call, std::uint32_t to);
   bool wait_for_connection(std::uint64_t id, pending_call& call, std::chrono::milliseconds wait);
   void set_timer(std::uint64_t id, pending_call& call, clock::time_point at);
-  void read_answers(std::uint32_t from, int at_most);
+  /// False: there may be more.
+  bool read_answers(std::uint32_t from, int at_most);
   void take_answer(std::uint32_t from, std::vector<zmq::message_t> frames);
-  void follow(std::uint32_t from);
+  /// False: there may be more.
+  bool follow(std::uint32_t from);
   void lost(std::uint32_t from);
   void wake_waiting();
   void fire_timers();
@@ -149,37 +154,40 @@ void client::impl::submit(pending_call call) {
 }
 
 void client::impl::run() {
-  std::vector<zmq_pollitem_t> items{{nullptr, outbox.fd(), ZMQ_POLLIN, 0}};
+  detail::socket_poll poll;
+  auto asked = poll.add(outbox.fd());
   for (auto& each : replicas) {
-    items.push_back({each.link.socket().handle(), 0, ZMQ_POLLIN, 0});
-    if (each.link.monitor() != nullptr)
-      items.push_back({each.link.monitor(), 0, ZMQ_POLLIN, 0});
+    each.answers = poll.add(each.link.socket());
+    if (each.link.monitor().handle() != nullptr)
+      each.events = poll.add(each.link.monitor());
   }
   std::vector<pending_call> fresh;
   bool open = true;
   while (open) {
-    long wait = -1;
+    auto wait = -1ms;
     if (!timers.empty())
-      wait = static_cast<long>(std::clamp<std::int64_t>(
-          std::chrono::ceil<std::chrono::milliseconds>(timers.begin()->first - clock::now()).count(), 0,
-          60'000));
-    if (zmq_poll(items.data(), static_cast<int>(items.size()), wait) < 0 && errno != EINTR)
+      wait = std::clamp(std::chrono::ceil<std::chrono::milliseconds>(timers.begin()->first - clock::now()),
+                        0ms, 60'000ms);
+    if (!poll.wait(wait))
       break;
-    std::size_t item = 1;
-    for (std::uint32_t i = 0; i < replicas.size(); ++i) {
-      if (items[item++].revents != 0)
-        read_answers(i, detail::messages_a_turn);
-      if (replicas[i].link.monitor() != nullptr && items[item++].revents != 0)
-        follow(i);
-    }
-    fire_timers();
-    if (items[0].revents != 0) {
+    if (poll.ready(asked)) { // First: what is sent is looked at below.
       open = !outbox.closed();
       outbox.take(fresh);
       for (auto& each : fresh)
         begin(std::move(each));
       fresh.clear();
     }
+    for (std::uint32_t i = 0; i < replicas.size(); ++i) {
+      auto& each = replicas[i];
+      if (auto told = poll.ready(each.answers); std::exchange(each.touched, false) || told)
+        each.touched = !read_answers(i, detail::messages_a_turn);
+      if (each.events && poll.ready(*each.events) && !follow(i))
+        poll.look_again(*each.events);
+    }
+    fire_timers();
+    for (auto& each : replicas)
+      if (each.touched)
+        poll.look_again(each.answers);
     publish();
   }
   while (!pending.empty())
@@ -287,6 +295,7 @@ bool client::impl::send(std::uint64_t id, pending_call& call, std::uint32_t to) 
   head.time_left = std::chrono::ceil<std::chrono::microseconds>(call.until.left());
   head.caller = options.caller;
   auto first = detail::to_message(encode(head));
+  target.touched = true;
   auto went = detail::send(target.link.socket(), first, true);
   if (went == detail::sent::full) {
     // A connection that is milliseconds old may not have reached the socket: asking for events brings it in.
@@ -308,13 +317,14 @@ bool client::impl::send(std::uint64_t id, pending_call& call, std::uint32_t to) 
   return true;
 }
 
-void client::impl::read_answers(std::uint32_t from, int at_most) {
+bool client::impl::read_answers(std::uint32_t from, int at_most) {
   for (int i = 0; i < at_most; ++i) {
     auto frames = detail::receive(replicas[from].link.socket());
     if (frames.empty())
-      return;
+      return true;
     take_answer(from, std::move(frames));
   }
+  return false;
 }
 
 void client::impl::take_answer(std::uint32_t from, std::vector<zmq::message_t> frames) {
@@ -346,10 +356,13 @@ void client::impl::take_answer(std::uint32_t from, std::vector<zmq::message_t> f
 }
 
 /// What became of a connection, and of the calls that go by it or wait for one.
-void client::impl::follow(std::uint32_t from) {
+bool client::impl::follow(std::uint32_t from) {
   auto& each = replicas[from];
   detail::link_change change;
-  for (int i = 0; i < detail::messages_a_turn && each.link.next(change); ++i) {
+  for (int i = 0; i < detail::messages_a_turn; ++i) {
+    if (!each.link.next(change))
+      return true;
+    each.touched = true; // A handshake asks the socket.
     if (change == detail::link_change::lost)
       lost(from);
     else if (change == detail::link_change::up)
@@ -357,6 +370,7 @@ void client::impl::follow(std::uint32_t from) {
     if (change != detail::link_change::none && change != detail::link_change::lost)
       wake_waiting(); // One may go now, or wait less long.
   }
+  return false;
 }
 
 void client::impl::lost(std::uint32_t from) {

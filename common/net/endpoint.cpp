@@ -72,13 +72,17 @@ struct endpoint::impl {
   expected<void> bind();
   expected<void> bind_curve();
   void run();
+  /// False: there may be more.
+  bool take_requests();
   void take_request(std::vector<zmq::message_t> frames);
   void refuse(const std::string& route, wire::Kind kind, hash128 id, trace_context trace, error err,
               bool later, count& counter);
   void send_answer(outgoing& item);
-  void answer_zap();
+  /// True: there was one to answer.
+  bool answer_zap();
   expected<void> listen();
-  void watch_connections();
+  /// False: there may be more.
+  bool watch_connections();
   void stop_listening(const std::string& why);
   void try_to_listen();
   void end();
@@ -90,6 +94,7 @@ struct endpoint::impl {
   std::shared_ptr<zmq::context_t> context;
   zmq::socket_t router, zap, monitor;
   bool listening = true;
+  bool touched = false; ///< The router's events may have been seen by what was done with it.
   deadline listen_again = deadline::in({}); ///< Where it does not listen.
   std::shared_ptr<endpoint_sink> sink;
   live_endpoint_counters counters;
@@ -176,17 +181,17 @@ expected<void> endpoint::impl::listen() {
 
 void endpoint::impl::run() {
   std::vector<outgoing> answers;
-  zmq_pollitem_t items[4] = {{nullptr, sink->outbox.fd(), ZMQ_POLLIN, 0},
-                             {router.handle(), 0, ZMQ_POLLIN, 0},
-                             {monitor.handle(), 0, ZMQ_POLLIN, 0},
-                             {zap.handle(), 0, ZMQ_POLLIN, 0}};
-  int used = zap.handle() != nullptr ? 4 : monitor.handle() != nullptr ? 3 : 2;
+  detail::socket_poll poll;
+  constexpr auto without_end = std::chrono::milliseconds{-1};
+  auto answered = poll.add(sink->outbox.fd()), asked = poll.add(router);
+  auto watched = monitor.handle() != nullptr ? std::optional{poll.add(monitor)} : std::nullopt;
+  auto knocked = zap.handle() != nullptr ? std::optional{poll.add(zap)} : std::nullopt;
   while (!stopping) {
-    if (zmq_poll(items, used, listening ? -1 : static_cast<long>(listen_pause.count())) < 0 && errno != EINTR)
+    if (!poll.wait(listening ? without_end : listen_pause))
       break;
     if (!listening && listen_again.passed())
       try_to_listen();
-    if (items[0].revents != 0) {
+    if (poll.ready(answered)) {
       sink->outbox.take(answers);
       for (auto& each : answers) {
         send_answer(each);
@@ -197,23 +202,30 @@ void endpoint::impl::run() {
         idle.notify_all();
       }
     }
-    if (items[1].revents != 0)
-      for (int i = 0; i < detail::messages_a_turn; ++i) {
-        auto frames = detail::receive(router);
-        if (frames.empty())
-          break;
-        take_request(std::move(frames));
-      }
-    if (used > 2 && items[2].revents != 0)
-      watch_connections();
-    if (used > 3 && items[3].revents != 0)
-      answer_zap();
+    if (auto told = poll.ready(asked); std::exchange(touched, false) || told)
+      touched = !take_requests();
+    if (watched && poll.ready(*watched) && !watch_connections())
+      poll.look_again(*watched);
+    if (knocked && poll.ready(*knocked) && answer_zap())
+      poll.look_again(*knocked);
+    if (touched)
+      poll.look_again(asked);
   }
   // What was answered before the stop still goes out, within the linger time of the socket.
   sink->outbox.close();
   sink->outbox.take(answers);
   for (auto& each : answers)
     send_answer(each);
+}
+
+bool endpoint::impl::take_requests() {
+  for (int i = 0; i < detail::messages_a_turn; ++i) {
+    auto frames = detail::receive(router);
+    if (frames.empty())
+      return true;
+    take_request(std::move(frames));
+  }
+  return false;
 }
 
 void endpoint::impl::take_request(std::vector<zmq::message_t> frames) {
@@ -280,6 +292,7 @@ void endpoint::impl::refuse(const std::string& route, wire::Kind kind, hash128 i
 }
 
 void endpoint::impl::send_answer(outgoing& item) {
+  touched = true;
   zmq::message_t route{item.route.data(), item.route.size()};
   auto went = detail::send(router, route, true);
   if (went == detail::sent::yes) {
@@ -294,14 +307,14 @@ void endpoint::impl::send_answer(outgoing& item) {
                                   : counters.dropped_peer_gone);
 }
 
-void endpoint::impl::answer_zap() {
+bool endpoint::impl::answer_zap() {
   // ZeroMQ RFC 27: version, request id, domain, address, identity, mechanism, credentials.
   std::vector<zmq::message_t> frames;
   bool more = true;
   while (more) {
     zmq::message_t frame;
     if (zmq_msg_recv(frame.handle(), zap.handle(), ZMQ_DONTWAIT) < 0)
-      return;
+      return false;
     more = frame.more();
     if (frames.size() < 16)
       frames.push_back(std::move(frame));
@@ -317,13 +330,16 @@ void endpoint::impl::answer_zap() {
     zmq::message_t part{parts[i].data(), parts[i].size()};
     detail::send(zap, part, i + 1 < std::size(parts));
   }
+  return true;
 }
 
-void endpoint::impl::watch_connections() {
+bool endpoint::impl::watch_connections() {
   for (int i = 0; i < detail::messages_a_turn; ++i) {
     auto frames = detail::receive(monitor);
-    if (frames.empty() || frames[0].size() < 6)
-      return;
+    if (frames.empty())
+      return true;
+    if (frames[0].size() < 6)
+      continue;
     std::uint16_t event = 0;
     std::uint32_t value = 0; // The descriptor, or the errno.
     std::memcpy(&event, frames[0].data(), sizeof event);
@@ -341,11 +357,13 @@ void endpoint::impl::watch_connections() {
       ++counters.refused_handshake;
     }
   }
+  return false;
 }
 
 void endpoint::impl::stop_listening(const std::string& why) {
   if (!listening)
     return;
+  touched = true;
   try {
     router.unbind(address);
   } catch (const zmq::error_t&) {
@@ -360,6 +378,7 @@ void endpoint::impl::stop_listening(const std::string& why) {
 void endpoint::impl::try_to_listen() {
   constexpr std::uint64_t some = 8; // So that it does not stop again at once.
   listen_again = deadline::in(listen_pause);
+  touched = true;
   if (descriptors_in_use() + descriptors_kept() + some >= descriptor_limit() || !listen())
     return;
   listening = true;

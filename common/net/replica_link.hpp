@@ -36,8 +36,8 @@ public:
 
   const std::string& address() const noexcept { return address_; }
   zmq::socket_t& socket() noexcept { return socket_; }
-  /// Null for inproc, which has no events.
-  void* monitor() noexcept { return monitor_.handle(); }
+  /// Without a handle for inproc, which has no events.
+  zmq::socket_t& monitor() noexcept { return monitor_; }
   bool connected() const noexcept { return connected_; }
   bool refused() const noexcept { return refused_; }
   bool unauthorized() const noexcept { return unauthorized_; }

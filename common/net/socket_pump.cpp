@@ -3,10 +3,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <tuple>
+#include <utility>
 
 namespace troupe::net::detail {
 
@@ -106,6 +108,28 @@ void wake_event::set() const noexcept {
 void wake_event::clear() const noexcept {
   std::uint64_t count = 0;
   [[maybe_unused]] auto read = ::read(fd_, &count, sizeof count);
+}
+
+std::size_t socket_poll::add(int fd) {
+  items_.push_back({fd, POLLIN, 0});
+  again_.push_back(true);
+  return items_.size() - 1;
+}
+
+std::size_t socket_poll::add(zmq::socket_t& socket) {
+  return add(socket.get(zmq::sockopt::fd));
+}
+
+bool socket_poll::wait(std::chrono::milliseconds longest) {
+  bool known = std::ranges::find(again_, char{true}) != again_.end();
+  for (auto& each : items_)
+    each.revents = 0;
+  return ::poll(items_.data(), items_.size(), known ? 0 : static_cast<int>(longest.count())) >= 0 ||
+         errno == EINTR;
+}
+
+bool socket_poll::ready(std::size_t number) noexcept {
+  return std::exchange(again_[number], false) || items_[number].revents != 0;
 }
 
 unexpected<error> zmq_failure(std::string_view doing, std::string_view address, const zmq::error_t& err) {

@@ -3,9 +3,11 @@
 #include "common/core/bytes.hpp"
 #include "common/core/error.hpp"
 
+#include <poll.h>
 #include <zmq.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -52,6 +54,29 @@ public:
 
 private:
   int fd_;
+};
+
+/// Waits for sockets by their descriptors alone: ZeroMQ's own poll asks each of them for its events before
+/// and after, a dozen calls of the system for a message. The descriptor of a ZeroMQ socket says once that
+/// something came since the socket was last asked, so whoever finds it ready reads until there is nothing,
+/// and whoever sends on it, or leaves messages unread, looks again before waiting. Of one thread.
+class socket_poll {
+public:
+  /// Ready from the start. Gives its number: 0, 1, 2...
+  std::size_t add(int fd);
+  std::size_t add(zmq::socket_t& socket);
+
+  /// Until one is ready, or for so long; negative: without end. False where the system cannot.
+  bool wait(std::chrono::milliseconds longest);
+
+  /// Whether there may be something; asked once after each wait.
+  bool ready(std::size_t number) noexcept;
+
+  void look_again(std::size_t number) noexcept { again_[number] = true; }
+
+private:
+  std::vector<pollfd> items_;
+  std::vector<char> again_;
 };
 
 /// The bounded way to the thread that owns the sockets: any thread puts, one takes all.
