@@ -47,6 +47,15 @@ struct gateway_deps {
   /// More than three quarters of what may be in flight is: what callers do not see is left out.
   bool busy() const noexcept { return in_flight > settings->max_in_flight / 4 * 3; }
 
+  /// Whether the fallback list hears what an answer shows: of many answers a second some say as much.
+  bool tells_shown() noexcept {
+    auto now = deadline::clock::now().time_since_epoch().count();
+    auto due = shown_due.load(std::memory_order_relaxed);
+    return now >= due &&
+           shown_due.compare_exchange_strong(due, now + deadline::clock::duration{shown_pause}.count());
+  }
+  static constexpr std::chrono::milliseconds shown_pause{20};
+
   open_options options;
   std::shared_ptr<const config> settings;
   backends behind;
@@ -64,6 +73,7 @@ struct gateway_deps {
   arm_counts arms;
   std::atomic<std::uint32_t> in_flight{0}; ///< Requests at work.
   std::atomic<std::uint32_t> shadows{0};   ///< Shadow calls at work.
+  std::atomic<deadline::clock::rep> shown_due{0};
   fallback_items_actor fallback_items;     ///< Set once, before the first request.
 };
 

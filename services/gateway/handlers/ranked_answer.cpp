@@ -85,18 +85,20 @@ void ranked_answer::on_reply(std::uint64_t, const expected<net::reply>& got) {
   const auto& reply = **read;
   asked_us_ = one().us() - asked_us_;
   made_.reply = got->payload;
-  made_.degraded = texts(reply.degraded());
+  made_.degraded = texts(reply.degraded(), &memory_);
   if (auto by = text_of(reply.release()); !by.empty())
     release_ = by; // Where that of the arm was not ready, another one answered.
-  auto listed = std::make_shared<std::vector<fallback_item>>();
   if (reply.items())
     for (const auto* each : *reply.items()) {
-      made_.items.push_back(ranked_json(*each, made_.items.size() + 1, wanted_.explain));
+      made_.items.push_back(ranked_json(*each, made_.items.size() + 1, wanted_.explain, &memory_));
       show(std::string{text_of(each->item())}, each->propensity());
-      listed->push_back({std::string{text_of(each->item())}, std::string{text_of(each->title())}});
     }
-  if (!listed->empty())
+  if (!made_.items.empty() && deps().tells_shown()) {
+    auto listed = std::make_shared<std::vector<fallback_item>>();
+    for (const auto* each : *reply.items())
+      listed->push_back({std::string{text_of(each->item())}, std::string{text_of(each->title())}});
     in_.list_shown(std::move(listed));
+  }
   made_.short_page = short_page_json(reply);
   if (wanted_.explain) {
     made_.stages = stages_json(reply);
@@ -225,8 +227,7 @@ std::string ranked_answer::body() const {
   json::object out{{"request_id", in_.one().request_id},
                    {"arm", arm_.name},
                    {"release", release_},
-                   {"degraded", made_.degraded},
-                   {"items", made_.items}};
+                   {"degraded", made_.degraded}};
   if (!made_.short_page.empty())
     out["short_page"] = made_.short_page;
   if (personal())
@@ -235,7 +236,9 @@ std::string ranked_answer::body() const {
     out["stages"] = made_.stages;
     out["features"] = made_.features;
   }
-  return json::serialize(out);
+  auto text = json::serialize(out);
+  text.back() = ','; // The items go in as they are, not copied.
+  return text + "\"items\":" + json::serialize(made_.items) + '}';
 }
 
 void ranked_answer::on_kept(bool safe) {

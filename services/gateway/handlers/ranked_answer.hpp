@@ -49,6 +49,9 @@ protected:
 private:
   /// What will be said, and what is kept of it.
   struct recommendation {
+    explicit recommendation(const boost::json::storage_ptr& in)
+        : items(in), degraded(in), stages(in), features(in), short_page(in) {}
+
     boost::json::array items, degraded, stages, features;
     /// Why there are fewer items than asked for; empty: there are as many, or no list was looked at.
     boost::json::object short_page;
@@ -68,7 +71,8 @@ private:
   std::string inspection() const;
   std::string body() const;
 
-  recommendation made_;
+  boost::json::monotonic_resource memory_; ///< Of the JSON of one answer, let go of at once.
+  recommendation made_{&memory_};
   bool hurried_ = false;       ///< Its caller gives it less time than it may take.
   std::uint64_t asked_us_ = 0; ///< When the ranker was asked; then how long it took.
   std::string body_;

@@ -9,9 +9,9 @@
 
 namespace troupe::gateway {
 
-json::string text(const flatbuffers::String* from) {
+json::string text(const flatbuffers::String* from, json::storage_ptr in) {
   auto view = text_of(from);
-  return json::string{view.data(), view.size()};
+  return json::string{view.data(), view.size(), std::move(in)};
 }
 
 json::value number(double value) {
@@ -22,22 +22,24 @@ http::response json_answer(const json::value& what) {
   return {200, "application/json", json::serialize(what)};
 }
 
-json::object ranked_json(const wire::RankedItem& from, std::size_t position, bool explain) {
-  json::object out{{"item", text(from.item())},
-                   {"position", position},
-                   {"title", text(from.title())},
-                   {"score", number(from.score())},
-                   {"propensity", number(from.propensity())},
-                   {"sources", texts(from.sources())},
-                   {"because", texts(from.because())}};
+json::object ranked_json(const wire::RankedItem& from, std::size_t position, bool explain,
+                         json::storage_ptr in) {
+  json::object out{{{"item", text(from.item(), in)},
+                    {"position", position},
+                    {"title", text(from.title(), in)},
+                    {"score", number(from.score())},
+                    {"propensity", number(from.propensity())},
+                    {"sources", texts(from.sources(), in)},
+                    {"because", texts(from.because(), in)}},
+                   in};
   if (!explain)
     return out;
-  json::object models;
+  json::object models(in);
   if (from.models())
     for (const auto* each : *from.models())
       models[text_of(each->model())] = number(each->score());
   out["models"] = std::move(models);
-  out["notes"] = texts(from.notes());
+  out["notes"] = texts(from.notes(), in);
   return out;
 }
 

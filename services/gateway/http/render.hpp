@@ -19,14 +19,15 @@ namespace troupe::gateway {
 
 namespace json = boost::json;
 
-json::string text(const flatbuffers::String* from);
+// What is made lies in the memory `in`.
+json::string text(const flatbuffers::String* from, json::storage_ptr in = {});
 
 template <class Vector>
-json::array texts(const Vector* from) {
-  json::array out;
+json::array texts(const Vector* from, json::storage_ptr in = {}) {
+  json::array out(in);
   if (from)
     for (const auto* each : *from)
-      out.push_back(text(each));
+      out.push_back(text(each, in));
   return out;
 }
 
@@ -35,7 +36,8 @@ json::value number(double value);
 
 http::response json_answer(const json::value& what);
 
-json::object ranked_json(const wire::RankedItem& from, std::size_t position, bool explain);
+json::object ranked_json(const wire::RankedItem& from, std::size_t position, bool explain,
+                         json::storage_ptr in = {});
 json::array stages_json(const wire::RankReply& from);
 json::array features_json(const wire::RankReply& from);
 
