@@ -6,7 +6,7 @@ expected<std::shared_ptr<store::database>> open_state_database(const std::filesy
   store::options options;
   options.families = {"impressions", "requests", "expiry", "times",
                       "facts"}; // As they were first called on disk.
-  options.point_lookups = {"times"};
+  options.point_lookups = {"times", "requests"};
   options.layout = "gateway 1";
   TROUPE_TRY(opened, store::database::open(path, std::move(options)));
   return std::shared_ptr<store::database>{std::move(opened)};
