@@ -10,12 +10,16 @@ void config::bind(config_keys& keys) {
   keys.add("clock", clock,
            "When a read happens that names no instant: wall (now) or watermark (the newest event applied).",
            one_of({"wall", "watermark"}));
-  keys.add("cache_bytes", cache_bytes, "Feature states kept in memory, beside those not yet written.",
-           at_least(1 << 20), "bytes");
+  keys.add(
+      "cache_bytes", cache_bytes,
+      "Feature states kept in memory, those not yet written included: a quarter of it makes them be written.",
+      at_least(1 << 20), "bytes");
   keys.add("block_cache_bytes", block_cache_bytes, "Block cache of the store.", at_least(1 << 20), "bytes");
   keys.add("flush_states", flush_states, "Changed states that are written at the latest.",
            between(1, 10'000'000));
-  keys.add("flush_interval", flush_interval, "How often changed states are written.", between(10ms, 60s));
+  keys.add("flush_interval", flush_interval,
+           "How often changed states are written: what is lost with a process is applied again from the log.",
+           between(10ms, 60s));
   keys.add("fetch_bytes", fetch_bytes, "Credit: bytes asked of a partition of the log at once.",
            between(1 << 10, 64 << 20), "bytes");
   keys.add("fetch_wait", fetch_wait, "How long a fetch waits for new records.", between(10ms, 60s));

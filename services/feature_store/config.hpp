@@ -14,8 +14,8 @@ struct config {
   std::string clock = "wall";
   std::uint64_t cache_bytes = std::uint64_t{512} << 20;
   std::uint64_t block_cache_bytes = std::uint64_t{32} << 20;
-  std::uint32_t flush_states = 50'000;
-  std::chrono::milliseconds flush_interval{1000};
+  std::uint32_t flush_states = 250'000;
+  std::chrono::milliseconds flush_interval{2000};
   std::uint32_t fetch_bytes = 1 << 20;
   std::chrono::milliseconds fetch_wait{2000};
   std::uint32_t readers = 2;

@@ -7,7 +7,7 @@ namespace troupe::feature_store {
 /// The metrics of this service, by name.
 struct service_metrics {
   metrics::counter records, batches, fetch_failures, reads, values, read_failures, training_rows,
-      training_read_bytes;
+      training_read_bytes, expired;
   metrics::gauge lag, parked, cached_states, cached_bytes, watermark_age, training_sets, training_set_bytes;
   metrics::histogram read_seconds;
 
@@ -24,6 +24,8 @@ struct service_metrics {
             in.counter("troupe_feature_store_training_rows_total", "Rows of training sets written.")},
         training_read_bytes{in.counter("troupe_feature_store_training_read_bytes_total",
                                        "Bytes of kept training sets given out.")},
+        expired{in.counter("troupe_feature_store_expired_states_total",
+                           "States dropped because they give no value any more.")},
         lag{in.gauge("troupe_feature_store_lag_records", "Records of the log not yet applied.")},
         parked{in.gauge("troupe_feature_store_parked_reads", "Reads that wait for an offset.")},
         cached_states{in.gauge("troupe_feature_store_cached_states", "Entity states in memory.")},

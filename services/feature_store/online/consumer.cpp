@@ -18,6 +18,9 @@ namespace troupe::feature_store {
 
 namespace {
 
+/// States looked at per flush for whether they have expired.
+constexpr std::size_t expiry_step = 2'000;
+
 class consumer_state {
 public:
   using pointer = consumer_actor::stateful_pointer<consumer_state>;
@@ -148,7 +151,18 @@ private:
   void flush() {
     ++flushes_under_way_;
     auto posted =
-        deps_.run([engine = deps_.engine, tell = to_self(flushed_atom::value)] { tell(engine->flush()); });
+        deps_.run([engine = deps_.engine, metrics = deps_.metrics, tell = to_self(flushed_atom::value)] {
+          auto done = engine->flush();
+          if (done) {
+            // One event that is dated ahead must not drop everything, nor a log of the past what it reads.
+            auto gone = engine->expire(std::min(engine->watermark(), micros_of(wall_now())), expiry_step);
+            if (gone)
+              metrics->expired.add(static_cast<double>(*gone));
+            else
+              done = unexpected<error>{std::move(gone).error()};
+          }
+          tell(std::move(done));
+        });
     if (!posted)
       on_flushed(posted);
   }

@@ -112,7 +112,7 @@ expected<void> entity_state::trim(const feature_view& view, std::size_t feature)
     return {};
   auto first = def.op->first_tile(def, newest_);
   if (!of.is_open) {
-    auto oldest = of.encoded.empty() ? std::nullopt : def.op->oldest_tile(of.encoded);
+    auto oldest = of.encoded.empty() ? std::nullopt : def.op->oldest_tile(def, of.open.newest, of.encoded);
     if (!oldest || *oldest >= first)
       return {};
   }
@@ -145,13 +145,6 @@ expected<void> entity_state::encode(const feature_view& view, std::string& out, 
   return {};
 }
 
-reading::reading(const feature_definition& def, std::int64_t when) noexcept
-    : at{when}, first{def.op->first_tile(def, when)}, since{never} {
-  auto hop = def.hop.count();
-  if (hop > 0 && first > never / hop)
-    since = first * hop;
-}
-
 state_reader::state_reader(const feature_view& view, std::string_view bytes) : view_{view}, in_{bytes}, newest_{read_head(in_)} {}
 
 expected<void> state_reader::read(std::uint32_t feature, const reading& when, feature_value& out) {
@@ -173,22 +166,17 @@ expected<void> state_reader::read(std::uint32_t feature, const reading& when, fe
   auto newest = base_of(newest_) - in.signed_whole();
   if (newest < at.since)
     return {};
-  static thread_local slot from;
-  from.clear();
-  from.newest = newest;
-  if (!def.op->decode(def, from, in) || !in.done())
+  bool present = def.op->read(def, in, newest, at, out.number, out.words);
+  if (!in.ok())
     return broken(view_, feature);
-  double value = 0;
-  if (!def.op->fold(def, from, at.first, at.at, value))
+  if (!present)
     return {};
   out.age_us = std::max<std::int64_t>(0, at.at - newest);
   out.status = view_.ttl && out.age_us > view_.ttl->count() ? status::stale : status::present;
-  if (out.status != status::present)
-    return {};
-  if (def.type == value_type::number)
-    out.number = value;
-  else
-    def.op->fold_words(def, from, at.first, out.words);
+  if (out.status == status::stale) {
+    out.number = 0;
+    out.words.clear();
+  }
   return {};
 }
 

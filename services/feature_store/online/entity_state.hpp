@@ -56,15 +56,6 @@ private:
   store::encoder slot_, state_;
 };
 
-/// When a feature is read: the first tile that the reading sees, worked out once for many entities.
-struct reading {
-  reading(const feature_definition& def, std::int64_t at) noexcept;
-
-  std::int64_t at;
-  std::int64_t first; ///< Tile.
-  std::int64_t since; ///< Where the newest event lies before this there is no value.
-};
-
 /// Reads values from the bytes of a state, without what is not asked. The bytes must outlive it. Not
 /// thread-safe.
 class state_reader {

@@ -31,8 +31,24 @@ constexpr std::size_t piece_overhead = 8;
 
 } // namespace
 
+std::size_t entity_block::sizes_bytes() const noexcept {
+  return static_cast<std::size_t>(std::popcount(held_)) * (wide_ ? 4 : 2);
+}
+
+std::size_t entity_block::size_of(std::size_t state) const noexcept {
+  auto* at = reinterpret_cast<const char*>(this + 1);
+  if (wide_) {
+    std::uint32_t size = 0;
+    std::memcpy(&size, at + 4 * state, 4);
+    return size;
+  }
+  std::uint16_t size = 0;
+  std::memcpy(&size, at + 2 * state, 2);
+  return size;
+}
+
 std::string_view entity_block::id() const noexcept {
-  return {reinterpret_cast<const char*>(sizes() + std::popcount(held_)), id_size_};
+  return {reinterpret_cast<const char*>(this + 1) + sizes_bytes(), id_size_};
 }
 
 std::string_view entity_block::state(std::uint32_t view) const noexcept {
@@ -42,8 +58,8 @@ std::string_view entity_block::state(std::uint32_t view) const noexcept {
   auto before = static_cast<std::size_t>(std::popcount(held_ & (bit - 1)));
   auto* at = id().data() + id_size_;
   for (std::size_t i = 0; i < before; ++i)
-    at += sizes()[i];
-  return {at, sizes()[before]};
+    at += size_of(i);
+  return {at, size_of(before)};
 }
 
 std::size_t entity_block::bytes() const noexcept {
@@ -90,49 +106,54 @@ void entity_table::prefetch_block(std::uint64_t hash) const noexcept {
 entity_block* entity_table::put(entity_block* old, std::uint64_t hash, std::uint32_t group,
                                 std::string_view id, std::uint32_t known,
                                 std::span<const state_change> changes) {
-  auto held = old ? old->held_ : 0;
-  std::size_t size = sizeof(entity_block) + id.size();
+  std::uint32_t held = old ? old->held_ : 0;
   for (auto& each : changes) {
     auto bit = std::uint32_t{1} << each.view;
     known |= bit;
     held = each.state.empty() ? held & ~bit : held | bit;
   }
-  std::string_view states[32];
+  std::string_view states[views_per_group];
+  std::size_t size = sizeof(entity_block) + id.size();
+  bool wide = false;
   auto change = changes.begin();
   for (auto left = held; left != 0; left &= left - 1) {
     auto view = static_cast<std::uint32_t>(std::countr_zero(left));
     while (change != changes.end() && change->view < view)
       ++change;
     states[view] = change != changes.end() && change->view == view ? change->state : old->state(view);
-    size += sizeof(std::uint32_t) + states[view].size();
+    size += states[view].size();
+    wide = wide || states[view].size() > 0xffff;
   }
+  size += static_cast<std::size_t>(std::popcount(held)) * (wide ? 4 : 2);
   auto* memory = std::malloc(size);
   if (!memory)
     throw std::bad_alloc{};
   auto* fresh = new (memory) entity_block;
   if (old) {
-    fresh->changed = old->changed;
+    fresh->changed_ = old->changed_;
     fresh->changed_at = old->changed_at;
     fresh->known_ = old->known_;
   }
   fresh->hash_ = static_cast<std::uint32_t>(hash);
-  fresh->known_ |= known;
-  fresh->held_ = held;
+  fresh->known_ |= static_cast<std::uint16_t>(known);
+  fresh->held_ = static_cast<std::uint16_t>(held);
   fresh->id_size_ = static_cast<std::uint16_t>(id.size());
   fresh->group_ = static_cast<std::uint8_t>(group);
-  auto* sizes = reinterpret_cast<std::uint32_t*>(fresh + 1);
-  auto* bytes = reinterpret_cast<char*>(sizes + std::popcount(held));
-  auto write = [&bytes](std::string_view part) {
-    if (!part.empty())
-      std::memcpy(bytes, part.data(), part.size());
-    bytes += part.size();
+  fresh->wide_ = wide;
+  auto* bytes = reinterpret_cast<char*>(fresh + 1);
+  auto write = [&bytes](const void* part, std::size_t length) {
+    if (length > 0)
+      std::memcpy(bytes, part, length);
+    bytes += length;
   };
-  write(id);
   for (auto left = held; left != 0; left &= left - 1) {
-    auto state = states[std::countr_zero(left)];
-    *sizes++ = static_cast<std::uint32_t>(state.size());
-    write(state);
+    auto length = static_cast<std::uint32_t>(states[std::countr_zero(left)].size());
+    auto narrow = static_cast<std::uint16_t>(length);
+    wide ? write(&length, 4) : write(&narrow, 2);
   }
+  write(id.data(), id.size());
+  for (auto left = held; left != 0; left &= left - 1)
+    write(states[std::countr_zero(left)].data(), states[std::countr_zero(left)].size());
   bytes_ += fresh->bytes();
   states_ += static_cast<std::size_t>(std::popcount(held));
   if (old) {
@@ -200,7 +221,7 @@ bool entity_table::evict() {
     if (hand_ >= slots_.size())
       hand_ = 0;
     auto* block = block_in(slots_[hand_]);
-    if (block && !block->used && block->changed == 0) {
+    if (block && !block->used && block->changed_ == 0) {
       remove(hand_); // The next may have moved here.
       return true;
     }

@@ -29,7 +29,8 @@ public:
   std::string_view state(std::uint32_t view) const noexcept;
 
   /// By view, a bit: it has changed since it was written to disk.
-  std::uint32_t changed = 0;
+  std::uint32_t changed() const noexcept { return changed_; }
+  void set_changed(std::uint32_t views) noexcept { changed_ = static_cast<std::uint16_t>(views); }
   /// Where it stands in its owner's list of what has changed.
   std::uint32_t changed_at = 0;
   /// Looked at since the last search for one that may go.
@@ -42,20 +43,25 @@ private:
   friend class entity_table;
   entity_block() = default;
 
-  const std::uint32_t* sizes() const noexcept { return reinterpret_cast<const std::uint32_t*>(this + 1); }
+  std::size_t size_of(std::size_t state) const noexcept;
+  std::size_t sizes_bytes() const noexcept;
 
   std::uint32_t hash_ = 0;
-  std::uint32_t known_ = 0;
-  std::uint32_t held_ = 0;
+  std::uint16_t known_ = 0;
+  std::uint16_t held_ = 0;
+  std::uint16_t changed_ = 0;
   std::uint16_t id_size_ = 0;
   std::uint8_t group_ = 0;
+  bool wide_ = false; ///< Sizes are of four bytes, not of two.
   // Behind it: the size of each state that is held, the id, the states.
 };
 
 /// Entities by group and id: open addressing over pointers, whose upper bits repeat a part of the hash. Not
-/// thread-safe. Limits: 32 views a group, 256 groups, ids of 65,535 bytes.
+/// thread-safe. Limits: 16 views a group, 256 groups, ids of 65,535 bytes.
 class entity_table {
 public:
+  static constexpr std::uint32_t views_per_group = 16;
+
   entity_table() = default;
   ~entity_table();
   entity_table(const entity_table&) = delete;

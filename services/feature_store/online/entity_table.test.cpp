@@ -37,7 +37,7 @@ TEST_CASE("an entity table holds what a map holds, while entities come, change a
       for (auto& each : changes)
         known[id][each.view] = each.state;
       if (step % 7 == 0)
-        block->changed = 1;
+        block->set_changed(1);
       if (step % 3 == 0 && table.evict()) {
         std::size_t gone = 0;
         for (auto at = known.begin(); at != known.end();) {
@@ -75,7 +75,7 @@ TEST_CASE("what has changed does not leave an entity table, nor what has just be
     auto id = fmt::format("u{}", i);
     table.put(nullptr, hash64(id), 0, id, 0, changes)->used = i == 1;
   }
-  table.find(hash64("u2"), 0, "u2")->changed = 1;
+  table.find(hash64("u2"), 0, "u2")->set_changed(1);
 
   CHECK(table.evict());
   CHECK(!table.find(hash64("u0"), 0, "u0"));

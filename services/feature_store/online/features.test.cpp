@@ -59,6 +59,14 @@ std::vector<std::string> dump(state_engine& engine) {
   return out;
 }
 
+/// Of this process.
+std::size_t resident_bytes() {
+  std::ifstream in{"/proc/self/statm"};
+  std::size_t size = 0, resident = 0;
+  in >> size >> resident;
+  return resident * 4096;
+}
+
 const char* two_views = R"(
 [[view]]
 name = "u"
@@ -687,4 +695,146 @@ TEST_CASE(
   CHECK(read() == "a file of the night{\"title\":\"a file of the night\"}");
   apply(16, "newer", false);
   CHECK(read() == "newer{\"title\":\"newer\"}");
+}
+
+TEST_CASE("states in memory stay within their bound, those not yet written included") {
+  auto views = views_of("[[view]]\nname='v'\nentity='user'\nsource='click'\n[[view.feature]]\nname='pages'"
+                        "\noperator='last_n'\nof='context.page'\nn=5\n");
+  testing::temp_dir folder;
+  engine_options options;
+  options.cache_bytes = std::size_t{16} << 20;
+  options.block_cache_bytes = std::size_t{4} << 20;
+  auto engine = open(folder / "s", views, options);
+  auto before = resident_bytes();
+  std::mt19937 random{1};
+  std::uint64_t offset = 0;
+  std::size_t most = 0;
+  std::vector<record> clicks(1'000);
+  for (int page = 0; page < 250; ++page) {
+    for (auto& each : clicks) {
+      each.type = "click", each.item = "i";
+      each.user = fmt::format("u{}", random() % 50'000);
+      each.id = std::to_string(offset);
+      each.event_time = from_micros(1'600'000'000'000'000 + static_cast<std::int64_t>(offset));
+      each.attributes = {{"page", std::string(1'000, static_cast<char>('a' + random() % 26))}};
+    }
+    REQUIRE(engine->apply(all_views(*engine), batch::trusted(encode_batch(clicks, 0, offset))));
+    offset += clicks.size();
+    most = std::max<std::size_t>(most, engine->counters().cached_bytes);
+  }
+
+  // 250 MB have been applied. What one batch changes comes on top.
+  CHECK(most < options.cache_bytes + (std::size_t{6} << 20));
+  CHECK(engine->counters().flushes > 10);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  // Beside it: what RocksDB has not yet flushed, its blocks, and the copy of a write.
+  CHECK(resident_bytes() <
+        before + options.cache_bytes + options.block_cache_bytes + (std::size_t{110} << 20));
+#endif
+  auto kept = *engine->find_view("v");
+  std::size_t pages = 0;
+  for (int user = 0; user < 50'000; user += 97) {
+    auto id = fmt::format("u{}", user);
+    std::string_view one{id};
+    REQUIRE(engine->visit({&kept, 1}, {&one, 1},
+                          [&](std::size_t, std::size_t, std::string_view state) -> expected<void> {
+                            pages += state.size() / 1'000;
+                            return {};
+                          }));
+  }
+  CHECK(pages > 1'500);
+}
+
+TEST_CASE(
+    "a state that gives no value any more is dropped, and its absence shows in no value, then or later") {
+  auto views = views_of(R"(
+[[view]]
+name = "gone"
+entity = "user"
+source = "click"
+ttl = "3d"
+[[view.feature]]
+name = "clicks_1d"
+operator = "count"
+window = "1d"
+[[view.feature]]
+name = "recent"
+operator = "last_n"
+of = "item"
+n = 3
+window = "2d"
+[[view.feature]]
+name = "idle"
+operator = "time_since"
+[[view]]
+name = "without_ttl"
+entity = "user"
+source = "click"
+[[view.feature]]
+name = "clicks_1d"
+operator = "count"
+window = "1d"
+[[view]]
+name = "for_ever"
+entity = "user"
+source = "click"
+ttl = "3d"
+[[view.feature]]
+name = "clicks"
+operator = "count"
+)");
+  constexpr std::int64_t start = 1'600'000'000'000'000, day = 86'400'000'000;
+  testing::temp_dir folder;
+  auto engine = open(folder / "s", views), other = open(folder / "other", views);
+  std::uint64_t offset = 0;
+  auto click = [&](const std::string& user, std::int64_t at) {
+    record one;
+    one.id = fmt::format("{}", offset), one.type = "click", one.user = user, one.item = "i";
+    one.event_time = from_micros(at);
+    for (auto* each : {engine.get(), other.get()})
+      REQUIRE(each->apply(all_views(*each), batch::trusted(encode_batch({&one, 1}, 0, offset))));
+    ++offset;
+  };
+  auto values = [&](state_engine& of, std::int64_t at) {
+    std::vector<std::string_view> names{"gone.clicks_1d", "gone.recent", "gone.idle", "without_ttl.clicks_1d",
+                                        "for_ever.clicks"},
+        ids{"a", "b"};
+    auto plan = plan_read(of, entity_kind::user, names);
+    REQUIRE(plan);
+    auto columns = read_features(of, *plan, ids, at);
+    REQUIRE(columns);
+    std::string out;
+    for (auto& each : *columns)
+      for (std::size_t row = 0; row < ids.size(); ++row)
+        out += each.status[row] != 1             ? "- "
+               : each.type == value_type::number ? fmt::format("{} ", each.numbers[row])
+                                                 : fmt::format("{} ", fmt::join(each.list(row), ","));
+    return out;
+  };
+  auto states_of = [&](state_engine& of) {
+    std::vector<std::string> out;
+    for (auto& each : dump(of))
+      out.push_back(each.substr(0, each.find('@')) + each.substr(each.find('/'), 2));
+    return out;
+  };
+  click("a", start);
+  click("b", start + 10 * day);
+  REQUIRE(engine->flush());
+
+  std::size_t dropped = 0;
+  for (int step = 0; step < 20; ++step)
+    dropped += *engine->expire(start + 3 * day, 2);
+  CHECK(dropped == 0);
+  for (int step = 0; step < 20; ++step)
+    dropped += *engine->expire(start + 10 * day, 2);
+
+  CHECK(dropped == 1);
+  CHECK(states_of(*engine) ==
+        std::vector<std::string>{"for_ever/a", "for_ever/b", "gone/b", "without_ttl/a", "without_ttl/b"});
+  CHECK(values(*engine, start + 10 * day) == values(*other, start + 10 * day));
+  click("a", start + 1 * day); // Late.
+  CHECK(values(*engine, start + 10 * day) == values(*other, start + 10 * day));
+  click("a", start + 11 * day);
+  CHECK(values(*engine, start + 11 * day) == values(*other, start + 11 * day));
+  CHECK(values(*engine, start + 11 * day).starts_with("1 "));
 }

@@ -21,6 +21,23 @@ std::string raw_prefix(const std::string& version) {
 
 constexpr std::uint32_t most_partitions = 4096;
 
+/// How long after its newest event a state of the view may give a value; for ever where there is no ttl, or a
+/// feature that forgets nothing.
+std::optional<std::int64_t> reach_of(const feature_view& view) {
+  if (!view.ttl)
+    return std::nullopt;
+  auto reach = view.ttl->count();
+  for (auto& each : view.features) {
+    if (each.op->of_entity() || !each.op->forgets(each))
+      return std::nullopt;
+    if (auto hop = each.hop.count(); hop > 0) {
+      auto end = hop - 1; // Of a tile: from there the first that is seen lies the furthest back.
+      reach = std::max(reach, end - each.op->first_tile(each, end) * hop);
+    }
+  }
+  return reach;
+}
+
 /// By view: it changes with the entity's own records alone.
 std::vector<bool> of_records(const std::vector<feature_view>& views) {
   std::vector<bool> out;
@@ -50,7 +67,7 @@ void state_engine::group_views() {
     auto& view = views_[v];
     types.insert(view.sources.begin(), view.sources.end());
     auto group = std::find_if(groups_.begin(), groups_.end(), [&](auto& each) {
-      return each.entity == view.entity && each.views.size() < 32;
+      return each.entity == view.entity && each.views.size() < entity_table::views_per_group;
     });
     if (group == groups_.end())
       group = groups_.insert(group, {view.entity, {}, 0});
@@ -60,6 +77,7 @@ void state_engine::group_views() {
                     [](auto& each) { return each.op->of_entity(); }))
       group->of_own_records |= std::uint32_t{1} << bit;
     places_.push_back({static_cast<std::uint32_t>(group - groups_.begin()), bit});
+    reaches_.push_back(reach_of(view));
     all_views_.push_back(v);
   }
   for (auto& name : types) {
@@ -197,9 +215,9 @@ void state_engine::evict(shard& from) {
 entity_block* state_engine::put(shard& in, entity_block* old, std::uint64_t hash, std::uint32_t group,
                                 std::string_view id, std::uint32_t known,
                                 std::span<const state_change> changes) {
-  auto before = old && old->changed != 0 ? old->bytes() : 0;
+  auto before = old && old->changed() != 0 ? old->bytes() : 0;
   auto* fresh = in.entities.put(old, hash, group, id, known, changes);
-  if (fresh->changed != 0) {
+  if (fresh->changed() != 0) {
     in.changed[fresh->changed_at] = fresh;
     changed_bytes_ += fresh->bytes() - before;
   }
@@ -217,101 +235,134 @@ std::uint32_t state_engine::views_that_take(const feature_event& from, std::uint
   return last_type_ < types_.size() ? types_[last_type_].views[group] : 0;
 }
 
-/// Applies `events_` to these views, each event from the offset given for the view on: sorted by entity, so
-/// that a state is opened once.
+/// Applies `events_` to these views, each event from the offset given for the view on. All events for an
+/// entity are applied at once, so that a state is opened once.
 expected<void> state_engine::apply_events(std::span<const std::uint32_t> views,
                                           std::span<const std::uint64_t> from) {
-  struct asked {
-    std::uint32_t views = 0;
-    std::uint64_t from_all = 0; ///< From here on all of them take an event.
-    std::array<std::uint64_t, 32> from{};
-  };
-  std::vector<asked> of_group(groups_.size());
+  asked_.assign(groups_.size(), {});
   for (std::size_t v = 0; v < views.size(); ++v) {
     auto [group, bit] = places_[views[v]];
-    auto& of = of_group[group];
+    auto& of = asked_[group];
     of.views |= std::uint32_t{1} << bit;
-    of.from[bit] = from[v];
-    of.from_all = std::max(of.from_all, from[v]);
+    of.from[bit] = from.empty() ? 0 : from[v];
+    of.from_all = std::max(of.from_all, of.from[bit]);
   }
-  touches_.clear();
-  std::uint64_t used = 0, last_used = ~std::uint64_t{0};
-  for (std::uint32_t e = 0; e < events_.size(); ++e) {
-    auto& event = events_[e];
-    for (std::uint32_t g = 0; g < groups_.size(); ++g) {
-      auto takes = views_that_take(event, g) & of_group[g].views;
-      if (takes != 0 && event.offset < of_group[g].from_all)
-        for (auto left = takes; left != 0; left &= left - 1)
-          if (event.offset < of_group[g].from[static_cast<std::size_t>(std::countr_zero(left))])
-            takes &= ~(left & -left);
-      auto id = event.entity(groups_[g].entity);
-      if (takes == 0 || id.empty() || !owns(id))
-        continue;
-      touches_.push_back({hash_of(g, id), e, g, takes});
-      used += std::exchange(last_used, event.offset) != event.offset;
-    }
-  }
-  std::sort(touches_.begin(), touches_.end(), [](auto& a, auto& b) {
-    return std::tie(a.hash, a.group, a.event) < std::tie(b.hash, b.group, b.event);
-  });
+  auto used = group_events();
+  order_runs();
   TROUPE_CHECK(load_untouched());
   std::size_t loaded = 0;
-  for (std::size_t begin = 0; begin < touches_.size();) {
+  for (std::size_t begin = 0; begin < order_.size();) {
     // A few entities of one shard at a time: fetched together, under one lock.
-    auto& in = shard_of(touches_[begin].hash);
+    auto& in = shard_of(runs_[order_[begin]].hash);
     auto end = begin;
     std::lock_guard lock{in.mutex};
-    for (; end < touches_.size() && end - begin < 32 && &shard_of(touches_[end].hash) == &in; ++end)
-      in.entities.prefetch_slot(touches_[end].hash);
+    for (; end < order_.size() && end - begin < 16 && &shard_of(runs_[order_[end]].hash) == &in; ++end)
+      in.entities.prefetch_slot(runs_[order_[end]].hash);
     for (auto i = begin; i < end; ++i)
-      in.entities.prefetch_block(touches_[i].hash);
-    for (; begin < end; begin += run_at(begin).size())
-      TROUPE_CHECK(apply_run(run_at(begin), loaded));
+      in.entities.prefetch_block(runs_[order_[i]].hash);
+    for (; begin < end; ++begin)
+      TROUPE_CHECK(apply_run(begin, loaded));
   }
   records_ += used;
   return {};
 }
 
-/// Of those sorted, the events from this one on that are about the same entity.
-std::span<const state_engine::touch> state_engine::run_at(std::size_t begin) const noexcept {
-  auto& first = touches_[begin];
-  auto end = begin + 1;
-  while (end < touches_.size() && touches_[end].hash == first.hash && touches_[end].group == first.group &&
-         id_of(touches_[end]) == id_of(first))
-    ++end;
-  return std::span{touches_}.subspan(begin, end - begin);
+/// Gathers `events_` by entity. Gives how many records were for anybody.
+std::uint64_t state_engine::group_events() {
+  touches_.clear();
+  runs_.clear();
+  run_slots_.assign(std::bit_ceil(events_.size() * groups_.size() * 2 + 2), 0);
+  struct last {
+    std::string_view id;
+    std::uint32_t run = 0;
+  };
+  std::array<last, 2> before{}; // Items of a slate are of one user: their ids are the same bytes.
+  std::uint64_t used = 0, last_used = ~std::uint64_t{0};
+  for (std::uint32_t e = 0; e < events_.size(); ++e) {
+    auto& event = events_[e];
+    for (std::uint32_t g = 0; g < groups_.size(); ++g) {
+      auto& asked = asked_[g];
+      auto takes = views_that_take(event, g) & asked.views;
+      if (takes != 0 && event.offset < asked.from_all)
+        for (auto left = takes; left != 0; left &= left - 1)
+          if (event.offset < asked.from[static_cast<std::size_t>(std::countr_zero(left))])
+            takes &= ~(left & -left);
+      auto id = event.entity(groups_[g].entity);
+      if (takes == 0 || id.empty())
+        continue;
+      auto* known = g < before.size() ? &before[g] : nullptr;
+      if (!known || known->id.data() != id.data() || known->id.size() != id.size()) {
+        if (!owns(id))
+          continue;
+        auto& run = run_of(hash_of(g, id), g, id);
+        if (known)
+          *known = {id, static_cast<std::uint32_t>(&run - runs_.data())};
+        add_touch(run, e, takes);
+      } else {
+        add_touch(runs_[known->run], e, takes);
+      }
+      used += std::exchange(last_used, event.offset) != event.offset;
+    }
+  }
+  return used;
 }
 
-namespace {
-
-std::uint32_t views_of(std::span<const auto> run) noexcept {
-  std::uint32_t all = 0;
-  for (auto& each : run)
-    all |= each.views;
-  return all;
+void state_engine::add_touch(entity_run& run, std::uint32_t event, std::uint32_t views) {
+  auto at = static_cast<std::uint32_t>(touches_.size());
+  touches_.push_back({event, views, no_touch});
+  if (run.first == no_touch)
+    run.first = at;
+  else
+    touches_[run.last].next = at;
+  run.last = at;
+  run.views |= views;
 }
 
-} // namespace
+/// The run of an entity, made where there is none.
+state_engine::entity_run& state_engine::run_of(std::uint64_t hash, std::uint32_t group, std::string_view id) {
+  auto mask = run_slots_.size() - 1;
+  for (auto at = hash & mask;; at = (at + 1) & mask) {
+    auto& slot = run_slots_[at];
+    if (slot == 0) {
+      slot = static_cast<std::uint32_t>(runs_.size() + 1);
+      return runs_.emplace_back(entity_run{hash, group, 0, no_touch, no_touch});
+    }
+    auto& run = runs_[slot - 1];
+    if (run.hash == hash && run.group == group && id_of(run) == id)
+      return run;
+  }
+}
 
-/// Reads what `touches_` needs and the memory does not have from disk, all of it at once.
+void state_engine::order_runs() {
+  std::array<std::uint32_t, shard_count + 1> ends{};
+  for (auto& each : runs_)
+    ++ends[(each.hash >> 59) + 1];
+  for (std::size_t s = 0; s < shard_count; ++s)
+    ends[s + 1] += ends[s];
+  order_.resize(runs_.size());
+  for (std::uint32_t i = 0; i < runs_.size(); ++i)
+    order_[ends[runs_[i].hash >> 59]++] = i;
+}
+
+/// Reads what the runs need and the memory does not have from disk, all of it at once.
 expected<void> state_engine::load_untouched() {
   wanted_.clear();
   loaded_.clear();
   if (!more_on_disk_)
     return {};
-  for (std::size_t begin = 0; begin < touches_.size(); begin += run_at(begin).size()) {
-    auto& first = touches_[begin];
-    auto& in = shard_of(first.hash);
-    auto id = id_of(first);
-    auto unknown = views_of(run_at(begin));
+  for (std::size_t at = 0; at < order_.size(); ++at) {
+    auto& run = runs_[order_[at]];
+    auto& in = shard_of(run.hash);
+    auto id = id_of(run);
+    auto unknown = run.views;
     {
       std::lock_guard lock{in.mutex};
-      if (auto* block = in.entities.find(first.hash, first.group, id))
+      if (auto* block = in.entities.find(run.hash, run.group, id))
         unknown &= ~block->known();
     }
     for (; unknown != 0; unknown &= unknown - 1) {
       auto bit = static_cast<std::uint32_t>(std::countr_zero(unknown));
-      wanted_.push_back({state_key(groups_[first.group].views[bit], id), begin, bit});
+      wanted_.push_back({state_key(groups_[run.group].views[bit], id), at, bit});
     }
   }
   if (wanted_.empty())
@@ -325,24 +376,22 @@ expected<void> state_engine::load_untouched() {
 }
 
 /// Applies the events of one entity; its shard is locked. `loaded` is how many of `wanted_` are behind it.
-expected<void> state_engine::apply_run(std::span<const touch> run, std::size_t& loaded) {
-  auto& first = run.front();
-  auto& group = groups_[first.group];
-  auto& in = shard_of(first.hash);
-  auto id = id_of(first);
-  auto* block = in.entities.find(first.hash, first.group, id);
-  auto begin = static_cast<std::size_t>(&first - touches_.data());
-  auto touched = views_of(run);
+expected<void> state_engine::apply_run(std::size_t at, std::size_t& loaded) {
+  auto& run = runs_[order_[at]];
+  auto& group = groups_[run.group];
+  auto& in = shard_of(run.hash);
+  auto id = id_of(run);
+  auto* block = in.entities.find(run.hash, run.group, id);
   struct part {
     std::uint32_t view;
     std::size_t begin, size;
   };
-  std::array<part, 32> parts;
+  std::array<part, entity_table::views_per_group> parts;
   std::size_t count = 0;
   encoded_.clear();
-  while (loaded < wanted_.size() && wanted_[loaded].run < begin)
+  while (loaded < wanted_.size() && wanted_[loaded].run < at)
     ++loaded;
-  for (auto left = touched; left != 0; left &= left - 1) {
+  for (auto left = run.views; left != 0; left &= left - 1) {
     auto bit = static_cast<std::uint32_t>(std::countr_zero(left));
     auto& view = views_[group.views[bit]];
     auto& open = open_[group.views[bit]];
@@ -351,11 +400,11 @@ expected<void> state_engine::apply_run(std::span<const touch> run, std::size_t& 
     if (block && (block->known() >> bit & 1)) {
       before = block->state(bit);
     } else if (more_on_disk_) {
-      auto at = loaded;
-      while (at < wanted_.size() && wanted_[at].run == begin && wanted_[at].bit != bit)
-        ++at;
-      if (at < wanted_.size() && wanted_[at].run == begin) {
-        before = loaded_[at];
+      auto place = loaded;
+      while (place < wanted_.size() && wanted_[place].run == at && wanted_[place].bit != bit)
+        ++place;
+      if (place < wanted_.size() && wanted_[place].run == at) {
+        before = loaded_[place];
       } else { // It has left the memory since.
         TROUPE_TRY(found, db_->find(states, state_key(group.views[bit], id)));
         read = std::move(found);
@@ -366,24 +415,24 @@ expected<void> state_engine::apply_run(std::span<const touch> run, std::size_t& 
       open.clear();
     else
       TROUPE_CHECK(open.open(view, before));
-    for (auto& each : run)
-      if (each.views >> bit & 1)
-        TROUPE_CHECK(open.apply(view, events_[each.event]));
+    for (auto each = run.first; each != no_touch; each = touches_[each].next)
+      if (touches_[each].views >> bit & 1)
+        TROUPE_CHECK(open.apply(view, events_[touches_[each].event]));
     auto from = encoded_.size();
     TROUPE_CHECK(open.encode(view, encoded_));
     parts[count++] = {bit, from, encoded_.size() - from};
   }
-  std::array<state_change, 32> changes;
+  std::array<state_change, entity_table::views_per_group> changes;
   for (std::size_t i = 0; i < count; ++i)
     changes[i] = {parts[i].view, std::string_view{encoded_}.substr(parts[i].begin, parts[i].size)};
-  block = put(in, block, first.hash, first.group, id, touched, std::span{changes}.first(count));
-  if (block->changed == 0) {
+  block = put(in, block, run.hash, run.group, id, run.views, std::span{changes}.first(count));
+  if (block->changed() == 0) {
     block->changed_at = static_cast<std::uint32_t>(in.changed.size());
     in.changed.push_back(block);
     changed_bytes_ += block->bytes();
   }
-  changed_states_ += static_cast<std::size_t>(std::popcount(touched & ~block->changed));
-  block->changed |= touched;
+  changed_states_ += static_cast<std::size_t>(std::popcount(run.views & ~block->changed()));
+  block->set_changed(block->changed() | run.views);
   block->used = true;
   for (std::size_t i = 0; i < count; ++i)
     changes_.note(group.views[parts[i].view], id);
@@ -434,7 +483,7 @@ expected<void> state_engine::apply(std::span<const std::uint32_t> views, const b
 expected<void> state_engine::apply(const feature_event& from) {
   std::lock_guard writing{writer_};
   events_.assign(1, from);
-  TROUPE_CHECK(apply_events(all_views_, std::vector<std::uint64_t>(all_views_.size())));
+  TROUPE_CHECK(apply_events(all_views_, {}));
   if (from.kind == record_kind::event && from.event_time > watermark_)
     watermark_ = from.event_time;
   return {};
@@ -451,7 +500,7 @@ expected<void> state_engine::flush_locked(std::span<const std::pair<std::string,
   for (auto& in : shards_) {
     std::lock_guard lock{in.mutex};
     for (auto* each : in.changed)
-      for (auto left = each->changed; left != 0; left &= left - 1) {
+      for (auto left = each->changed(); left != 0; left &= left - 1) {
         auto bit = static_cast<std::uint32_t>(std::countr_zero(left));
         state_at.assign(prefixes_[groups_[each->group()].views[bit]]).append(each->id());
         changes.put(states, state_at, each->state(bit));
@@ -480,7 +529,7 @@ expected<void> state_engine::flush_locked(std::span<const std::pair<std::string,
   for (auto& in : shards_) {
     std::lock_guard lock{in.mutex};
     for (auto* each : in.changed)
-      each->changed = 0;
+      each->set_changed(0);
     in.changed.clear();
     evict(in);
   }
@@ -491,7 +540,7 @@ expected<void> state_engine::flush_locked(std::span<const std::pair<std::string,
 
 expected<void> state_engine::visit(std::span<const std::uint32_t> views,
                                    std::span<const std::string_view> ids, const look& look_at) {
-  std::array<std::size_t, 32> places;
+  std::array<std::size_t, entity_table::views_per_group> places;
   for (std::uint32_t g = 0; g < groups_.size(); ++g) {
     std::uint32_t wanted = 0;
     for (std::size_t v = 0; v < views.size(); ++v)
@@ -523,6 +572,22 @@ expected<void> state_engine::visit_group(std::uint32_t group, std::span<const st
                                          std::uint32_t wanted, std::span<const std::string_view> ids,
                                          const look& look_at) {
   auto flushes = flushes_.load();
+  if (ids.size() == 1) { // Training sets and callers who serve one user ask so: nothing need be sorted.
+    auto hash = hash_of(group, ids[0]);
+    auto& in = shard_of(hash);
+    std::unique_lock lock{in.mutex};
+    auto* block = in.entities.find(hash, group, ids[0]);
+    if ((!block || (wanted & ~block->known()) != 0) && more_on_disk_) {
+      lock.unlock();
+      std::uint32_t only = 0;
+      return read_missing(group, places, wanted, ids, {&only, 1}, flushes, look_at);
+    }
+    ++in.hits;
+    if (!block)
+      return {};
+    block->used = true;
+    return show(*block, 0, places, wanted, look_at);
+  }
   // By shard: those of one are fetched together, under one lock.
   std::vector<std::uint64_t> hashes(ids.size());
   std::array<std::uint32_t, shard_count + 1> ends{};
@@ -603,6 +668,46 @@ expected<void> state_engine::read_missing(std::uint32_t group, std::span<const s
     evict(in);
   }
   return {};
+}
+
+expected<std::size_t> state_engine::expire(std::int64_t now, std::size_t most) {
+  std::lock_guard writing{writer_};
+  store::write_batch gone;
+  std::size_t dropped = 0, looked = 0;
+  auto at = db_->scan(states, expire_from_, {}, {nullptr, false, 0});
+  for (; at.valid() && looked < most; ++looked) {
+    auto v = static_cast<std::uint32_t>(
+        std::find(prefixes_.begin(), prefixes_.end(), at.key().substr(0, 16)) - prefixes_.begin());
+    if (v == views_.size() || !reaches_[v]) { // Nothing of this view goes: on to the next.
+      auto next = store::prefix_end(at.key().substr(0, 16));
+      at.seek(next.empty() ? std::string(17, '\xff') : next);
+      continue;
+    }
+    if (auto newest = newest_of(at.value()); newest != never && newest < now - *reaches_[v]) {
+      auto [group, bit] = places_[v];
+      auto id = at.key().substr(16);
+      auto hash = hash_of(group, id);
+      auto& in = shard_of(hash);
+      std::lock_guard lock{in.mutex};
+      auto* block = in.entities.find(hash, group, id);
+      bool here = block && (block->known() >> bit & 1);
+      if (!here || (block->changed() >> bit & 1) == 0) { // Else it is newer than what is on disk.
+        state_change none{bit, {}};
+        if (here)
+          put(in, block, hash, group, id, 0, {&none, 1});
+        gone.erase(states, at.key());
+        ++dropped;
+      }
+    }
+    at.next();
+  }
+  TROUPE_CHECK(at.check());
+  expire_from_ = at.valid() ? std::string{at.key()} : std::string{};
+  if (dropped > 0) {
+    TROUPE_CHECK(db_->write(gone, store::durability::buffered));
+    ++flushes_; // What a reader has read from disk meanwhile it reads again.
+  }
+  return dropped;
 }
 
 changed_entities state_engine::changes(std::string_view since, std::span<const std::uint32_t> views,

@@ -86,6 +86,12 @@ public:
   /// must not be used after the call. Nothing else of the engine may be called in it.
   using look = std::function<expected<void>(std::size_t id, std::size_t view, std::string_view state)>;
 
+  /// Drops states that give no value any more at `now` nor later, of the next so many on disk, and begins
+  /// again behind the last. What it drops is what reading would find missing, or stale: those of views with a
+  /// ttl whose features all forget (feature_operator::forgets), and whose newest event lies further back than
+  /// ttl and windows reach. Gives how many they were.
+  expected<std::size_t> expire(std::int64_t now, std::size_t most);
+
   /// Looks at the states of `ids` under `views`, of each that exists, in no order.
   expected<void> visit(std::span<const std::uint32_t> views, std::span<const std::string_view> ids,
                        const look& look_at);
@@ -116,7 +122,8 @@ public:
   std::uint32_t replicas() const noexcept { return options_.replicas; }
 
 private:
-  /// Up to 32 views of one kind of entity: what is in memory of an entity lies together.
+  /// Up to entity_table::views_per_group views of one kind of entity: what is in memory of an entity lies
+  /// together.
   struct view_group {
     entity_kind entity;
     std::vector<std::uint32_t> views;
@@ -140,16 +147,28 @@ private:
   };
   /// An event for an entity, and the views of a group that take it.
   struct touch {
-    std::uint64_t hash;
     std::uint32_t event;
-    std::uint32_t group;
     std::uint32_t views;
+    std::uint32_t next; ///< The next of the same entity; none: no_touch.
   };
-
+  static constexpr std::uint32_t no_touch = ~std::uint32_t{0};
+  /// All events of a batch for one entity.
+  struct entity_run {
+    std::uint64_t hash;
+    std::uint32_t group;
+    std::uint32_t views; ///< That take any of them.
+    std::uint32_t first, last;
+  };
+  /// Which views of a group events are applied to.
+  struct asked_views {
+    std::uint32_t views = 0;
+    std::uint64_t from_all = 0; ///< From here on all of them take an event.
+    std::array<std::uint64_t, entity_table::views_per_group> from{};
+  };
   /// A state that is to be read before events are applied to it.
   struct wanted_state {
     std::string key;
-    std::size_t run; ///< Of `touches_`, the first of its entity.
+    std::size_t run; ///< Its place in `order_`.
     std::uint32_t bit;
   };
 
@@ -162,14 +181,17 @@ private:
   shard& shard_of(std::uint64_t hash) noexcept { return shards_[hash >> 59]; }
   static std::uint64_t hash_of(std::uint32_t group, std::string_view id) noexcept;
   std::string state_key(std::uint32_t view, std::string_view id) const;
-  std::string_view id_of(const touch& of) const noexcept {
-    return events_[of.event].entity(groups_[of.group].entity);
+  std::string_view id_of(const entity_run& of) const noexcept {
+    return events_[touches_[of.first].event].entity(groups_[of.group].entity);
   }
   std::uint32_t views_that_take(const feature_event& from, std::uint32_t group);
   expected<void> apply_events(std::span<const std::uint32_t> views, std::span<const std::uint64_t> from);
-  std::span<const touch> run_at(std::size_t begin) const noexcept;
+  std::uint64_t group_events();
+  entity_run& run_of(std::uint64_t hash, std::uint32_t group, std::string_view id);
+  void add_touch(entity_run& run, std::uint32_t event, std::uint32_t views);
+  void order_runs();
   expected<void> load_untouched();
-  expected<void> apply_run(std::span<const touch> run, std::size_t& loaded);
+  expected<void> apply_run(std::size_t at, std::size_t& loaded);
   entity_block* put(shard& in, entity_block* old, std::uint64_t hash, std::uint32_t group, std::string_view id,
                     std::uint32_t known, std::span<const state_change> changes);
   void evict(shard& from);
@@ -188,6 +210,8 @@ private:
   std::vector<view_group> groups_;
   std::vector<place_of_view> places_; ///< By view.
   std::vector<std::uint32_t> all_views_;
+  std::vector<std::optional<std::int64_t>>
+      reaches_; ///< By view: how long a state gives values, if not for ever.
   std::vector<event_type> types_;
   engine_options options_;
   std::array<shard, shard_count> shards_;
@@ -199,11 +223,16 @@ private:
   // What a batch needs while it is applied, kept for the next; under writer_.
   std::vector<entity_state> open_; ///< By view.
   std::vector<feature_event> events_;
+  std::vector<asked_views> asked_; ///< By group.
   std::vector<touch> touches_;
+  std::vector<entity_run> runs_;
+  std::vector<std::uint32_t> run_slots_; ///< Open addressing by hash: one more than the index of a run.
+  std::vector<std::uint32_t> order_;     ///< Of runs, by shard.
   std::vector<wanted_state> wanted_;
   std::vector<std::string> loaded_; ///< What there is of `wanted_`.
   std::string encoded_;
   std::size_t last_type_ = 0;
+  std::string expire_from_; ///< Key, where the next search for what has expired begins.
 
   std::atomic<std::size_t> changed_states_{0};
   std::atomic<std::size_t> changed_bytes_{0};

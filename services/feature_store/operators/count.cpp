@@ -7,7 +7,7 @@ namespace troupe::feature_store {
 namespace {
 
 /// Events.
-class count_class final : public tile_operator {
+class count_class final : public tiles_of<count_class> {
 public:
   std::string_view name() const noexcept override { return "count"; }
   std::span<const std::string_view> keys() const noexcept override { return window_keys; }
@@ -19,19 +19,18 @@ public:
     return fmt::format("nullif(count(*) {}, 0)::DOUBLE", sql_filter(def));
   }
 
+  static void write_tile(const tile& from, store::encoder& out) { out.whole(from.count); }
+  static void read_tile(tile& into, store::decoder& in) { into.count = in.whole(); }
+  static void take(const tile& each, tile_total& all) { all.count += each.count; }
+  static bool value(const tile_total& all, double& number) {
+    number = static_cast<double>(all.count);
+    return all.count > 0;
+  }
+
 private:
   void add(const feature_definition&, const feature_event&, double, tile& into) const override {
     ++into.count;
   }
-  bool total(std::span<const tile> tiles, double& number) const override {
-    std::uint64_t count = 0;
-    for (auto& each : tiles)
-      count += each.count;
-    number = static_cast<double>(count);
-    return count > 0;
-  }
-  void encode_tile(const tile& from, store::encoder& out) const override { out.whole(from.count); }
-  void decode_tile(tile& into, store::decoder& in) const override { into.count = in.whole(); }
 };
 
 } // namespace

@@ -3,6 +3,7 @@
 #include "services/feature_store/operators/tiles.hpp"
 
 #include <cmath>
+#include <vector>
 
 namespace troupe::feature_store {
 
@@ -12,7 +13,7 @@ namespace {
 constexpr std::int64_t decay_horizon = 64;
 
 /// Sum of 2^(-age/half_life). A tile holds what its events count for at its end.
-class decayed_count_class final : public tile_operator {
+class decayed_count_class final : public tiles_of<decayed_count_class> {
 public:
   std::string_view name() const noexcept override { return "decayed_count"; }
   std::span<const std::string_view> keys() const noexcept override {
@@ -37,22 +38,25 @@ public:
     return {};
   }
   std::int64_t first_tile(const feature_definition& def, std::int64_t at) const noexcept override {
-    return def.window ? tile_operator::first_tile(def, at)
+    return def.window ? feature_operator::first_tile(def, at)
                       : floor_div(at - decay_horizon * def.half_life.count(), def.hop.count());
   }
-  bool fold(const feature_definition& def, const slot& from, std::int64_t first, std::int64_t at,
-            double& number) const override {
-    bool any = false;
+  bool read(const feature_definition& def, store::decoder& in, std::int64_t newest, const reading& when,
+            double& number, std::string&) const override {
+    // Added up from the oldest to the newest: the order shows in the last bits of a sum.
+    static thread_local std::vector<double> parts;
+    parts.clear();
+    each_seen(def, in, newest, when, [&](const tile& each) {
+      parts.push_back(from_fixed(each.sum) *
+                      std::exp2(static_cast<double>((each.index + 1) * def.hop.count() - when.at) /
+                                static_cast<double>(def.half_life.count())));
+    });
     number = 0;
-    for (auto& each : from.tiles)
-      if (each.index >= first) {
-        any = true;
-        number +=
-            from_fixed(each.sum) * std::exp2(static_cast<double>((each.index + 1) * def.hop.count() - at) /
-                                             static_cast<double>(def.half_life.count()));
-      }
-    return any;
+    for (auto at = parts.rbegin(); at != parts.rend(); ++at)
+      number += *at;
+    return !parts.empty();
   }
+  static bool value(const tile_total&, double&) { return false; } // What it is depends on the instant.
   std::string sql(const feature_definition& def) const override {
     // Without a window, what is older than 64 half lives is dropped, by whole tiles.
     auto reach = def.window ? std::string{"true"}
@@ -69,9 +73,6 @@ private:
     into.sum += to_fixed(
         std::exp2(-static_cast<double>(end - from.event_time) / static_cast<double>(def.half_life.count())));
   }
-  bool total(std::span<const tile>, double&) const override {
-    return false;
-  } // What it is depends on the instant.
 };
 
 } // namespace

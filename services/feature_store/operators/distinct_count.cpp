@@ -1,6 +1,6 @@
 #include "services/feature_store/operators/keys.hpp"
-#include "services/feature_store/operators/operator.hpp"
 #include "services/feature_store/operators/sql.hpp"
+#include "services/feature_store/operators/tiles.hpp"
 
 #include <cmath>
 
@@ -8,21 +8,37 @@ namespace troupe::feature_store {
 
 namespace {
 
-double estimate(std::span<const distinct_tile> tiles) {
-  if (tiles.size() == 1)
-    return tiles.front().seen.estimate();
-  if (std::ranges::all_of(tiles, [](auto& each) { return each.seen.exact(); })) {
-    static thread_local std::vector<std::uint64_t> all;
-    all.clear();
-    for (auto& each : tiles)
-      all.insert(all.end(), each.seen.hashes().begin(), each.seen.hashes().end());
-    std::ranges::sort(all);
-    return static_cast<double>(std::unique(all.begin(), all.end()) - all.begin());
+/// Of a hash that many bits are kept: enough that of 1,024 values two meet in one of two million sketches.
+constexpr std::size_t hash_bytes = 5;
+constexpr std::uint64_t kept_bits = ~std::uint64_t{0} << (64 - 8 * hash_bytes);
+
+void write_hashes(const std::vector<std::uint64_t>& hashes, store::encoder& out) {
+  out.octet(0).whole(hashes.size());
+  for (auto hash : hashes) {
+    char bytes[hash_bytes];
+    for (std::size_t i = 0; i < hash_bytes; ++i)
+      bytes[i] = static_cast<char>(hash >> (64 - 8 * (i + 1)));
+    out.raw({bytes, hash_bytes});
   }
-  auto merged = tiles.front().seen;
-  for (auto& each : tiles.subspan(1))
-    merged.merge(each.seen);
-  return merged.estimate();
+}
+
+/// The bytes of hashes, where that is what follows.
+std::optional<std::string_view> read_hashes(store::decoder& in) {
+  auto at = in;
+  if (at.octet() != 0)
+    return std::nullopt;
+  in = at;
+  return in.raw(in.count_of(hash_bytes) * hash_bytes);
+}
+
+template <class Use>
+void each_hash(std::string_view bytes, Use&& use) {
+  for (; !bytes.empty(); bytes.remove_prefix(hash_bytes)) {
+    std::uint64_t hash = 0;
+    for (std::size_t i = 0; i < hash_bytes; ++i)
+      hash = hash << 8 | static_cast<std::uint8_t>(bytes[i]);
+    use(hash << (64 - 8 * hash_bytes));
+  }
 }
 
 /// Distinct values: exact up to 1,024 per tile, then by HyperLogLog (1.6 %).
@@ -44,47 +60,99 @@ public:
       return;
     into.touch(from.event_time);
     auto hop = def.hop.count();
-    auto index = hop ? floor_div(from.event_time, hop) : 0;
+    auto index = tile_of(def, from.event_time);
     if (hop && newest != never && index < first_tile(def, newest))
       return;
     auto& seen = tile_at(into.seen, index).seen;
     for (auto hash : hashes)
-      seen.add(hash);
+      seen.add(hash & kept_bits);
   }
-  bool fold(const feature_definition&, const slot& from, std::int64_t first, std::int64_t,
-            double& number) const override {
-    auto begin = tiles_from(from.seen, first);
-    if (begin == from.seen.end())
+  bool read(const feature_definition& def, store::decoder& in, std::int64_t newest, const reading& when,
+            double& number, std::string&) const override {
+    static thread_local std::vector<std::uint64_t> all;
+    all.clear();
+    std::size_t exact = 0, single = 0;
+    std::optional<sketch::distinct> merged;
+    each_tile(def, in, newest, [&](std::int64_t index) {
+      if (auto hashes = read_hashes(in)) {
+        if (index < when.first)
+          return;
+        ++exact;
+        single = hashes->size() / hash_bytes;
+        each_hash(*hashes, [](std::uint64_t hash) { all.push_back(hash); });
+      } else {
+        auto sketch = sketch::distinct::load(in);
+        if (index < when.first)
+          return;
+        if (merged)
+          merged->merge(sketch);
+        else
+          merged = std::move(sketch);
+      }
+    });
+    if (exact == 0 && !merged)
       return false;
-    number = std::round(estimate({begin, from.seen.end()}));
+    if (merged) {
+      for (auto hash : all)
+        merged->add(hash);
+      number = std::round(merged->estimate());
+    } else if (exact == 1) {
+      number = static_cast<double>(single);
+    } else {
+      std::ranges::sort(all);
+      number = static_cast<double>(std::unique(all.begin(), all.end()) - all.begin());
+    }
     return true;
   }
-  void encode(const feature_definition&, const slot& from, form, store::encoder& out) const override {
+  void encode(const feature_definition& def, const slot& from, form, store::encoder& out) const override {
     out.whole(from.seen.size());
-    std::int64_t before = 0;
+    if (from.seen.empty())
+      return;
+    auto before = from.seen.front().index;
+    out.whole(static_cast<std::uint64_t>(tile_of(def, from.newest) - before));
     for (auto& each : from.seen) {
-      out.signed_whole(each.index - before);
+      out.whole(static_cast<std::uint64_t>(each.index - before));
       before = each.index;
-      each.seen.save(out);
+      if (each.seen.exact())
+        write_hashes(each.seen.hashes(), out);
+      else
+        each.seen.save(out);
     }
   }
-  bool decode(const feature_definition&, slot& into, store::decoder& in) const override {
-    auto size = in.whole();
-    if (size > in.left())
-      return false;
-    std::int64_t before = 0;
-    for (std::uint64_t i = 0; i < size && in.ok(); ++i) {
-      before += in.signed_whole();
-      into.seen.push_back({before, sketch::distinct::load(in)});
-    }
+  bool decode(const feature_definition& def, slot& into, store::decoder& in) const override {
+    each_tile(def, in, into.newest, [&](std::int64_t index) {
+      auto& tile = into.seen.emplace_back();
+      tile.index = index;
+      if (auto hashes = read_hashes(in))
+        each_hash(*hashes, [&](std::uint64_t hash) { tile.seen.add(hash); });
+      else
+        tile.seen = sketch::distinct::load(in);
+    });
     return in.ok();
   }
-  std::optional<std::int64_t> oldest_tile(std::string_view encoded) const override {
+  std::optional<std::int64_t> oldest_tile(const feature_definition& def, std::int64_t newest,
+                                          std::string_view encoded) const override {
     store::decoder in{encoded};
-    return in.whole() == 0 ? std::nullopt : std::optional{in.signed_whole()};
+    if (in.whole() == 0)
+      return std::nullopt;
+    return tile_of(def, newest) - static_cast<std::int64_t>(in.whole());
   }
   std::string sql(const feature_definition& def) const override {
     return fmt::format("nullif(count(DISTINCT {}) {}, 0)::DOUBLE", sql_column(def.of), sql_filter(def));
+  }
+
+private:
+  /// Calls `use(index)` where the content of a tile begins, from the oldest to the newest; it reads that.
+  template <class Use>
+  static void each_tile(const feature_definition& def, store::decoder& in, std::int64_t newest, Use&& use) {
+    auto size = in.whole();
+    if (size == 0)
+      return;
+    auto index = tile_of(def, newest) - static_cast<std::int64_t>(in.whole());
+    for (; size > 0 && in.ok(); --size) {
+      index += static_cast<std::int64_t>(in.whole());
+      use(index);
+    }
   }
 };
 

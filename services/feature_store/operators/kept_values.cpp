@@ -2,6 +2,7 @@
 
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <optional>
 
 namespace troupe::feature_store {
@@ -38,9 +39,11 @@ struct numbered {
   }
 };
 
+} // namespace
+
 /// Identities are mostly a word and a number, and those of one slot have the word in common: it is written
 /// once, then the numbers; any other text as it is.
-class text_coder {
+class kept_values_operator::text_coder {
 public:
   static text_coder of(const slot& from) {
     if (from.values.empty() || from.values.back().of != kept_value::kind::text)
@@ -59,25 +62,24 @@ public:
       out.whole(text.size() << 1 | 1).raw(text);
   }
 
-  void read(store::decoder& in, std::string& to) const {
+  /// Calls `use` with the parts of a text, one or two.
+  template <class Use>
+  void read(store::decoder& in, Use&& use) const {
     auto coded = in.whole();
-    if (coded & 1) {
-      to += in.raw(coded >> 1);
-      return;
-    }
+    if (coded & 1)
+      return use(in.raw(coded >> 1));
     char digits[20];
-    auto end = std::to_chars(digits, digits + sizeof digits, coded >> 1).ptr;
-    to.append(head_).append(digits, end);
+    auto* end = std::to_chars(digits, digits + sizeof digits, coded >> 1).ptr;
+    use(head_, std::string_view{digits, static_cast<std::size_t>(end - digits)});
   }
 
-private:
   text_coder() = default;
+
+private:
   explicit text_coder(std::string_view head) : head_{head} {}
 
   std::string_view head_;
 };
-
-} // namespace
 
 void kept_values_operator::keep_text(std::string_view text, slot& into, kept_value& kept) {
   kept.of = kept_value::kind::text;
@@ -157,48 +159,61 @@ void kept_values_operator::keep_newest_record(const feature_event& from, kept_va
   values.push_back(kept);
 }
 
-bool kept_values_operator::fold(const feature_definition&, const slot& from, std::int64_t, std::int64_t,
-                                double& number) const {
-  if (from.values.empty() || from.values.back().of == kept_value::kind::none)
-    return false;
-  number = from.values.back().number;
-  return true;
+namespace {
+
+/// Half and whole numbers, as most are, in a byte or two.
+void write_number(double number, store::encoder& out) {
+  auto twice = number * 2;
+  bool coarse = std::abs(twice) < 1e6 && twice == std::trunc(twice) && !(number == 0 && std::signbit(number));
+  if (!coarse) {
+    out.whole(1).real(number);
+    return;
+  }
+  auto whole = static_cast<std::int64_t>(twice);
+  out.whole(((static_cast<std::uint64_t>(whole) << 1) ^ static_cast<std::uint64_t>(whole >> 63)) << 1);
 }
 
-void kept_values_operator::fold_words(const feature_definition&, const slot& from, std::int64_t,
-                                      std::string& out) const {
-  out += from.text(from.values.back());
+double read_number(store::decoder& in) {
+  auto coded = in.whole();
+  if (coded & 1)
+    return in.real();
+  coded >>= 1;
+  return static_cast<double>(static_cast<std::int64_t>((coded >> 1) ^ (~(coded & 1) + 1))) / 2;
 }
 
-// From the newest to the oldest, each relative to the one before it.
+} // namespace
+
+// From the oldest to the newest, each relative to the one before it, the oldest to the newest time.
 void kept_values_operator::encode(const feature_definition& def, const slot& from, form as,
                                   store::encoder& out) const {
   auto unit = unit_of(from);
   out.whole(from.values.size() << 2 | unit);
+  if (from.values.empty())
+    return;
   auto texts = text_coder::of(from);
   if (type_of_one(def) == value_type::text)
     texts.write_head(out);
-  order_key later{from.newest, 0, 0, 0};
-  for (auto at = from.values.rbegin(); at != from.values.rend(); ++at) {
-    auto& each = *at;
-    out.whole(static_cast<std::uint64_t>((later.time - each.key.time) / units[unit]));
+  order_key before{from.values.front().key.time, 0, 0, 0};
+  out.whole(static_cast<std::uint64_t>((from.newest - before.time) / units[unit]));
+  for (auto& each : from.values) {
+    out.whole(static_cast<std::uint64_t>((each.key.time - before.time) / units[unit]));
     if (as == form::stored) {
       // Mostly of the same partition, and no item of a slate: one bit says so.
-      bool same = each.key.partition == later.partition && each.key.index == 0;
-      out.signed_whole(static_cast<std::int64_t>((later.offset - each.key.offset) << 1 | !same));
+      bool same = each.key.partition == before.partition && each.key.index == 0;
+      out.signed_whole(static_cast<std::int64_t>((each.key.offset - before.offset) << 1 | !same));
       if (!same)
         out.whole(each.key.partition).whole(each.key.index);
       if (of_entity())
         out.whole(each.since);
     }
-    later = each.key;
+    before = each.key;
     if (counts_without_value())
       out.octet(each.of != kept_value::kind::none);
     switch (each.of) {
     case kept_value::kind::none:
       break;
     case kept_value::kind::number:
-      out.real(each.number);
+      write_number(each.number, out);
       break;
     case kept_value::kind::text:
       texts.write(from.text(each), out);
@@ -213,57 +228,98 @@ void kept_values_operator::encode(const feature_definition& def, const slot& fro
   }
 }
 
-bool kept_values_operator::decode(const feature_definition& def, slot& into, store::decoder& in) const {
+/// Calls `use(key, since, has)` for each value, which reads it where there `has` to be one.
+template <class Use>
+bool kept_values_operator::each_value(const feature_definition& def, store::decoder& in, std::int64_t newest,
+                                      std::size_t& left, text_coder& texts, Use&& use) const {
   auto head = in.whole();
-  auto size = head >> 2;
-  if (size > in.left() || (head & 3) >= units.size())
+  left = head >> 2;
+  if (left > in.left() || (head & 3) >= units.size())
     return false;
+  if (left == 0)
+    return true;
   auto unit = units[head & 3];
-  auto type = type_of_one(def);
-  std::optional<text_coder> texts;
-  if (type == value_type::text)
+  if (type_of_one(def) == value_type::text)
     texts = text_coder::read(in);
-  order_key later{into.newest, 0, 0, 0};
-  into.values.resize(size);
-  for (auto at = into.values.rbegin(); at != into.values.rend() && in.ok(); ++at) {
-    auto& each = *at;
-    each = {};
-    each.key.time = later.time - static_cast<std::int64_t>(in.whole()) * unit;
+  order_key key{newest - static_cast<std::int64_t>(in.whole()) * unit, 0, 0, 0};
+  for (; left > 0 && in.ok(); --left) {
+    key.time += static_cast<std::int64_t>(in.whole()) * unit;
     auto place = in.signed_whole();
-    each.key.offset = later.offset - static_cast<std::uint64_t>(place >> 1);
-    each.key.partition = later.partition;
+    key.offset += static_cast<std::uint64_t>(place >> 1);
+    key.index = 0;
     if (place & 1) {
-      each.key.partition = static_cast<std::uint32_t>(in.whole());
-      each.key.index = static_cast<std::uint32_t>(in.whole());
+      key.partition = static_cast<std::uint32_t>(in.whole());
+      key.index = static_cast<std::uint32_t>(in.whole());
     }
-    if (of_entity())
-      each.since = in.whole();
-    later = each.key;
-    if (counts_without_value() && in.octet() == 0)
-      continue;
-    each.begin = static_cast<std::uint32_t>(into.words.size());
-    switch (type) {
-    case value_type::number:
-      each.of = kept_value::kind::number;
-      each.number = in.real();
-      break;
-    case value_type::text:
-      each.of = kept_value::kind::text;
-      texts->read(in, into.words);
-      break;
-    case value_type::list: {
-      each.of = kept_value::kind::list;
-      auto words = in.whole();
-      if (words > in.left())
-        return false;
-      for (; words > 0 && in.ok(); --words)
-        add_word(into.words, in.text());
-      break;
-    }
-    }
-    each.size = static_cast<std::uint32_t>(into.words.size() - each.begin);
+    auto since = of_entity() ? in.whole() : 0;
+    use(key, since, !counts_without_value() || in.octet() != 0);
   }
   return in.ok();
+}
+
+bool kept_values_operator::decode(const feature_definition& def, slot& into, store::decoder& in) const {
+  auto type = type_of_one(def);
+  std::size_t left = 0;
+  text_coder texts;
+  return each_value(def, in, into.newest, left, texts,
+                    [&](const order_key& key, std::uint64_t since, bool has) {
+                      auto& each = into.values.emplace_back();
+                      each.key = key;
+                      each.since = since;
+                      if (!has)
+                        return;
+                      each.begin = static_cast<std::uint32_t>(into.words.size());
+                      switch (type) {
+                      case value_type::number:
+                        each.of = kept_value::kind::number;
+                        each.number = read_number(in);
+                        break;
+                      case value_type::text:
+                        each.of = kept_value::kind::text;
+                        texts.read(in, [&](auto... parts) { (into.words.append(parts), ...); });
+                        break;
+                      case value_type::list:
+                        each.of = kept_value::kind::list;
+                        for (auto words = in.whole(); words > 0 && in.ok(); --words)
+                          add_word(into.words, in.text());
+                        break;
+                      }
+                      each.size = static_cast<std::uint32_t>(into.words.size() - each.begin);
+                    });
+}
+
+bool kept_values_operator::read(const feature_definition& def, store::decoder& in, std::int64_t newest,
+                                const reading& when, double& number, std::string& words) const {
+  auto type = type_of_one(def);
+  bool all = gives_all(), found = false;
+  std::size_t left = 0;
+  text_coder texts;
+  bool good = each_value(def, in, newest, left, texts, [&](const order_key& key, std::uint64_t, bool has) {
+    found = has;
+    if (!has)
+      return;
+    bool wanted = all ? key.time >= when.since : left == 1;
+    switch (type) {
+    case value_type::number:
+      number = read_number(in);
+      break;
+    case value_type::text:
+      texts.read(in, [&](auto... parts) {
+        if (!wanted)
+          return;
+        if (all)
+          add_word_length(words, (parts.size() + ...));
+        (words.append(parts), ...);
+      });
+      break;
+    case value_type::list:
+      for (auto count = in.whole(); count > 0 && in.ok(); --count)
+        if (auto word = in.text(); wanted)
+          add_word(words, word);
+      break;
+    }
+  });
+  return good && found;
 }
 
 } // namespace troupe::feature_store

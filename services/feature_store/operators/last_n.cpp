@@ -25,12 +25,6 @@ public:
     into.type = value_type::list;
     return {};
   }
-  void fold_words(const feature_definition& def, const slot& from, std::int64_t first,
-                  std::string& out) const override {
-    for (auto& each : from.values)
-      if (!def.window || floor_div(each.key.time, def.hop.count()) >= first)
-        add_word(out, from.text(each));
-  }
   std::string sql(const feature_definition& def) const override {
     auto column = sql_column(def.of);
     return fmt::format("list_slice(list({} {}) {}, -{}, -1)", column, sql_order,
@@ -39,6 +33,7 @@ public:
 
 private:
   std::size_t limit(const feature_definition& def) const override { return def.n; }
+  bool gives_all() const noexcept override { return true; }
   value_type type_of_one(const feature_definition&) const override { return value_type::text; }
 };
 

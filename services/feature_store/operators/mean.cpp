@@ -5,16 +5,14 @@ namespace troupe::feature_store {
 
 namespace {
 
-class mean_class final : public sum_like_operator {
+class mean_class final : public tiles_of<mean_class, sum_like_operator> {
 public:
   std::string_view name() const noexcept override { return "mean"; }
   std::string sql(const feature_definition& def) const override {
     return fmt::format("avg({}) {}", sql_column(def.of), sql_filter(def));
   }
 
-private:
-  bool total(std::span<const tile> tiles, double& number) const override {
-    auto all = sum_of(tiles);
+  static bool value(const tile_total& all, double& number) {
     number = all.count > 0 ? from_fixed(all.sum) / static_cast<double>(all.count) : 0;
     return all.count > 0;
   }

@@ -5,15 +5,22 @@ namespace troupe::feature_store {
 
 namespace {
 
-class min_class final : public extreme_operator {
+class min_class final : public tiles_of<min_class, extreme_operator> {
 public:
   std::string_view name() const noexcept override { return "min"; }
   std::string sql(const feature_definition& def) const override {
     return fmt::format("min({}) {}", sql_column(def.of), sql_filter(def));
   }
 
+  static void take(const tile& each, tile_total& all) {
+    all.extreme = all.count == 0 ? each.extreme : std::min(all.extreme, each.extreme);
+    all.count += each.count;
+  }
+
 private:
-  double better(double a, double b) const noexcept override { return std::min(a, b); }
+  void add_number(double number, bool first, tile& into) const override {
+    into.extreme = first ? number : std::min(into.extreme, number);
+  }
 };
 
 } // namespace

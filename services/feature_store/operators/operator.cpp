@@ -35,10 +35,16 @@ std::int64_t feature_operator::first_tile(const feature_definition& def, std::in
   return def.window ? floor_div(at - def.window->count(), def.hop.count()) : never + 1;
 }
 
-void feature_operator::fold_words(const feature_definition&, const slot&, std::int64_t, std::string&) const {}
-
-std::optional<std::int64_t> feature_operator::oldest_tile(std::string_view) const {
+std::optional<std::int64_t> feature_operator::oldest_tile(const feature_definition&, std::int64_t,
+                                                          std::string_view) const {
   return std::nullopt;
+}
+
+reading::reading(const feature_definition& def, std::int64_t when) noexcept
+    : at{when}, first{def.op->first_tile(def, when)}, since{never} {
+  auto hop = def.hop.count();
+  if (hop > 0 && first > never / hop)
+    since = first * hop;
 }
 
 } // namespace troupe::feature_store

@@ -23,6 +23,15 @@ struct feature_value {
   std::string words; ///< A text, or a list as `add_word` makes it.
 };
 
+/// When a feature is read: the first tile that the reading sees, worked out once for many entities.
+struct reading {
+  reading(const feature_definition& def, std::int64_t at) noexcept;
+
+  std::int64_t at;
+  std::int64_t first; ///< Tile.
+  std::int64_t since; ///< Where it begins: what is older is not seen.
+};
+
 enum class form : std::uint8_t {
   stored, ///< For `decode`.
   content ///< Without offsets: two logs that got the same records in other interleavings give the same bytes.
@@ -61,14 +70,14 @@ public:
   virtual void apply(const feature_definition& def, const feature_event& from, std::int64_t newest,
                      slot& into) const = 0;
 
-  /// The number at an instant, from that tile on; of other types only whether there is a value. False:
-  /// missing.
-  virtual bool fold(const feature_definition& def, const slot& from, std::int64_t first, std::int64_t at,
-                    double& number) const = 0;
+  /// The value at an instant, from an encoded slot whose newest event is not before what the reading sees:
+  /// its number, or its text or words (as `add_word` makes them), added to `words`. False: missing.
+  virtual bool read(const feature_definition& def, store::decoder& in, std::int64_t newest,
+                    const reading& when, double& number, std::string& words) const = 0;
 
-  /// Text or words, where `fold` found a value of such a type; added to what `out` holds.
-  virtual void fold_words(const feature_definition& def, const slot& from, std::int64_t first,
-                          std::string& out) const;
+  /// Whether what lies before the first tile of a reading is of no account to that one and all later ones, so
+  /// that a slot may go when it is so old.
+  virtual bool forgets(const feature_definition& def) const noexcept { return def.hop.count() > 0; }
 
   /// The slot without `newest`, which a slot that is decoded has already.
   virtual void encode(const feature_definition& def, const slot& from, form as,
@@ -76,7 +85,8 @@ public:
   virtual bool decode(const feature_definition& def, slot& into, store::decoder& in) const = 0;
 
   /// Of an encoded slot the index of the first tile, where it has tiles.
-  virtual std::optional<std::int64_t> oldest_tile(std::string_view encoded) const;
+  virtual std::optional<std::int64_t> oldest_tile(const feature_definition& def, std::int64_t newest,
+                                                  std::string_view encoded) const;
 
   /// The same value in SQL, over the columns of `sql.hpp`: what the tests hold it against.
   virtual std::string sql(const feature_definition& def) const = 0;

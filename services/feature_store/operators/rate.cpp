@@ -9,7 +9,7 @@ namespace troupe::feature_store {
 namespace {
 
 /// Events of type numerator per event of type denominator.
-class rate_class final : public tile_operator {
+class rate_class final : public tiles_of<rate_class> {
 public:
   std::string_view name() const noexcept override { return "rate"; }
   std::span<const std::string_view> keys() const noexcept override {
@@ -37,6 +37,18 @@ public:
     return fmt::format("({})::DOUBLE / nullif({}, 0)", of_type(def.numerator), of_type(def.denominator));
   }
 
+  static void write_tile(const tile& from, store::encoder& out) {
+    out.whole(from.count).whole(static_cast<std::uint64_t>(from.sum));
+  }
+  static void read_tile(tile& into, store::decoder& in) {
+    into.count = in.whole();
+    into.sum = in.whole();
+  }
+  static bool value(const tile_total& all, double& number) {
+    number = all.count > 0 ? static_cast<double>(all.sum) / static_cast<double>(all.count) : 0;
+    return all.count > 0;
+  }
+
 private:
   std::optional<double> amount(const feature_definition& def, const feature_event& from) const override {
     if (from.type != def.numerator && from.type != def.denominator)
@@ -46,18 +58,6 @@ private:
   void add(const feature_definition& def, const feature_event& from, double, tile& into) const override {
     into.count += from.type == def.denominator;
     into.sum += from.type == def.numerator;
-  }
-  void encode_tile(const tile& from, store::encoder& out) const override {
-    out.whole(from.count).whole(static_cast<std::uint64_t>(from.sum));
-  }
-  void decode_tile(tile& into, store::decoder& in) const override {
-    into.count = in.whole();
-    into.sum = in.whole();
-  }
-  bool total(std::span<const tile> tiles, double& number) const override {
-    auto all = sum_of(tiles);
-    number = all.count > 0 ? static_cast<double>(all.sum) / static_cast<double>(all.count) : 0;
-    return all.count > 0;
   }
 };
 

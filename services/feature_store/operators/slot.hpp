@@ -50,11 +50,11 @@ struct kept_value {
 
 /// What one feature of one entity remembers. Each operator uses its part of it.
 struct slot {
-  std::int64_t newest = never;             ///< Of the records that count for this feature.
-  std::vector<tile> tiles;                 ///< In order of index.
-  std::vector<distinct_tile> seen;         ///< In order of index.
-  std::vector<kept_value> values;          ///< In order.
-  std::string words;                       ///< What `values` point into: texts, and lists as `add_word` makes them.
+  std::int64_t newest = never;     ///< Of the records that count for this feature.
+  std::vector<tile> tiles;         ///< In order of index.
+  std::vector<distinct_tile> seen; ///< In order of index.
+  std::vector<kept_value> values;  ///< In order.
+  std::string words;               ///< What `values` point into: texts, and lists as `add_word` makes them.
 
   /// A record counts.
   void touch(std::int64_t event_time) noexcept { newest = std::max(newest, event_time); }
@@ -74,11 +74,14 @@ struct slot {
 };
 
 /// Lists of words are kept and handed on as one text: each word behind its length.
-inline void add_word(std::string& list, std::string_view word) {
-  auto size = word.size();
+inline void add_word_length(std::string& list, std::size_t size) {
   for (; size >= 0x80; size >>= 7)
     list += static_cast<char>(size | 0x80);
   list += static_cast<char>(size);
+}
+
+inline void add_word(std::string& list, std::string_view word) {
+  add_word_length(list, word.size());
   list += word;
 }
 

@@ -18,11 +18,12 @@ public:
   void apply(const feature_definition&, const feature_event& from, std::int64_t, slot& into) const override {
     into.touch(from.event_time);
   }
-  bool fold(const feature_definition&, const slot& from, std::int64_t, std::int64_t at,
-            double& number) const override {
-    number = static_cast<double>(std::max<std::int64_t>(0, at - from.newest)) / 1e6;
+  bool read(const feature_definition&, store::decoder&, std::int64_t newest, const reading& when,
+            double& number, std::string&) const override {
+    number = static_cast<double>(std::max<std::int64_t>(0, when.at - newest)) / 1e6;
     return true;
   }
+  bool forgets(const feature_definition&) const noexcept override { return true; }
   void encode(const feature_definition&, const slot&, form, store::encoder&) const override {}
   bool decode(const feature_definition&, slot&, store::decoder& in) const override {
     return in.ok();

@@ -65,6 +65,8 @@ private:
   }
 
   expected<exact_value> cells_of(const ingest_format::raw_row& row) {
+    if (row.object)
+      return *row.object;
     if (from_.format() != ingest_format::file_format::csv)
       return document_.read(row.text);
     std::vector<std::pair<std::string_view, std::string_view>> cells;
