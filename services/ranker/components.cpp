@@ -54,8 +54,8 @@ expected<component> make_item_sync(service_context& context, wiring& made) {
   TROUPE_TRY(features, net::open_client(context, "feature-store"));
   made.features = features;
   made.metrics = std::make_shared<service_metrics>(context.metrics());
-  // One thread for releases, one for pages of items and the list on the disk.
-  made.pool = std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 2}, context.metrics());
+  // A release and a scan take one thread each for a while: a third one, so that changes of items never wait.
+  made.pool = std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 3}, context.metrics());
   context.metrics().on_read([items = made.items, metrics = made.metrics] {
     if (auto taken = items->get()->taken(); taken != deadline::clock::time_point{})
       metrics->items_age.set(std::chrono::duration<double>(deadline::clock::now() - taken).count());

@@ -21,6 +21,8 @@ using namespace std::chrono_literals;
 constexpr auto after_failure = 1s; ///< A feature store that comes back should not wait for us.
 constexpr auto same_state = 1s;    ///< For so long a snapshot that nothing has changed keeps its age.
 constexpr int rest = 9;            ///< What reads much rests so many times as long as it took.
+/// Items a page of changes: the threads of the feature store that read it are those that answer requests.
+constexpr std::uint32_t most_changes = 1000;
 
 /// On the pool: the page into the scan; after the last page of the last replica the snapshot is built.
 expected<void> read_page(item_scan& scan, const chunk& payload, std::uint32_t replicas) {
@@ -209,7 +211,8 @@ private:
     round_tag_ = next_tag_++;
     ask(round_->replica, round_tag_, wire::Kind::feature_changes,
         feature_store::encode_changes({"item", round_->plan.names, round_->places[round_->replica],
-                                       deps_.settings->item_page, round_->records_only}));
+                                       std::min(deps_.settings->item_page, most_changes),
+                                       round_->records_only}));
   }
 
   void ask(std::uint32_t replica, std::uint64_t tag, wire::Kind kind, chunk question) {

@@ -188,7 +188,7 @@ TEST_CASE_FIXTURE(item_sync_fixture,
   advance(200ms);
   auto question = features.next(wire::Kind::feature_changes);
   CHECK(question.changes()->records_only());
-  CHECK(question.changes()->limit() == settings->item_page);
+  CHECK(question.changes()->limit() == 1000);
   tell(question, {.ids = {"hidden", "b"}, .deleted = {0, 1}, .applied = 9});
 
   auto now = items->get();

@@ -101,8 +101,8 @@ private:
            });
   }
 
-  /// What was hidden or deleted counts as that; of what was written the newest state is read. A scan brings
-  /// the rest, later.
+  /// What was hidden or deleted counts as that; of what was written the newest state is read. The
+  /// next question for changes brings it to all.
   void catch_up(rank_job_ptr job) {
     auto& asked = job->request;
     std::vector<std::string> ids;
