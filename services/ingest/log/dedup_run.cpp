@@ -21,26 +21,26 @@ namespace troupe::ingest {
 
 namespace {
 
-constexpr std::uint64_t magic = 0x31736469'70727474; // "ttrpids1"
+constexpr std::uint64_t run_magic = 0x31736469'70727474; // "ttrpids1"
 constexpr std::size_t entry_bytes = 12;
 constexpr std::uint64_t entries_per_block = 40; // 12 bits of the filter each.
 
 /// At the head of the file, of the size of a block.
-struct head {
-  std::uint64_t kind = magic;
+struct run_head {
+  std::uint64_t kind = run_magic;
   std::uint64_t entries = 0;
   std::uint64_t blocks = 0;
   std::uint64_t unused[4] = {};
   std::uint64_t check = 0; // Hash of what is before.
 
   std::uint64_t hash() const {
-    return hash64(byte_view{reinterpret_cast<const std::byte*>(this), offsetof(head, check)});
+    return hash64(byte_view{reinterpret_cast<const std::byte*>(this), offsetof(run_head, check)});
   }
 };
-static_assert(sizeof(head) == 64);
+static_assert(sizeof(run_head) == 64);
 
 /// A part of the filter: blocks divide the range of ids evenly, so that they come in the order of the ids.
-struct block {
+struct filter_block {
   std::uint32_t first = 0; // Number of its first entry.
   std::uint32_t bits[15] = {};
 
@@ -48,7 +48,7 @@ struct block {
 
   template <class Visit>
   static bool each_bit(std::uint64_t id, Visit visit) {
-    // The low bits of an id say nothing of its block. Five places of nine bits.
+    // the low bits of an id say nothing of its block. Five places of nine bits.
     for (int i = 0; i < 5; ++i, id >>= 9) {
       auto bit = static_cast<std::uint32_t>((id & 511) * size >> 9);
       if (!visit(bit / 32, std::uint32_t{1} << (bit % 32)))
@@ -66,7 +66,7 @@ struct block {
     return each_bit(id, [this](auto word, auto mask) { return (bits[word] & mask) != 0; });
   }
 };
-static_assert(sizeof(block) == 64);
+static_assert(sizeof(filter_block) == 64);
 
 std::uint64_t blocks_for(std::uint64_t entries) {
   return entries / entries_per_block + 1;
@@ -89,9 +89,9 @@ void append_entry(std::string& to, dedup_entry entry) {
 }
 
 /// Bytes that are written one behind the other, in pieces.
-class stream {
+class piece_writer {
 public:
-  stream(const raw_file& file, std::uint64_t offset) : file_{file}, offset_{offset} {
+  piece_writer(const raw_file& file, std::uint64_t offset) : file_{file}, offset_{offset} {
     buffer.reserve(piece + 64);
   }
   std::string buffer;
@@ -114,8 +114,8 @@ private:
 class run_writer {
 public:
   run_writer(const raw_file& file, std::uint64_t entries)
-      : file_{file}, count_{entries}, blocks_{blocks_for(entries)}, filter_{file, sizeof(head)},
-        entries_{file, sizeof(head) + blocks_ * sizeof(block)} {}
+      : file_{file}, count_{entries}, blocks_{blocks_for(entries)}, filter_{file, sizeof(run_head)},
+        entries_{file, sizeof(run_head) + blocks_ * sizeof(filter_block)} {}
 
   expected<void> add(dedup_entry entry) {
     for (auto at = scaled(entry.id, blocks_); block_ < at;)
@@ -131,7 +131,7 @@ public:
       TROUPE_CHECK(end_block());
     TROUPE_CHECK(filter_.flush(true));
     TROUPE_CHECK(entries_.flush(true));
-    head first;
+    run_head first;
     first.entries = count_;
     first.blocks = blocks_;
     first.check = first.hash();
@@ -150,8 +150,8 @@ private:
 
   const raw_file& file_;
   std::uint64_t count_, blocks_, block_ = 0, written_ = 0;
-  block current_;
-  stream filter_, entries_;
+  filter_block current_;
+  piece_writer filter_, entries_;
 };
 
 /// The entries of a run in their order, read in pieces.
@@ -160,11 +160,11 @@ public:
   explicit run_reader(const raw_file& file) : file_{file} {}
 
   expected<void> start() {
-    TROUPE_TRY(bytes, file_.read(0, sizeof(head)));
-    head first;
+    TROUPE_TRY(bytes, file_.read(0, sizeof(run_head)));
+    run_head first;
     std::memcpy(&first, bytes.data(), std::min(bytes.size(), sizeof first));
     left_ = first.entries;
-    offset_ = sizeof(head) + first.blocks * sizeof(block);
+    offset_ = sizeof(run_head) + first.blocks * sizeof(filter_block);
     return next();
   }
 
@@ -229,12 +229,12 @@ expected<void> write_whole(const std::filesystem::path& path, std::uint64_t entr
 expected<std::shared_ptr<const dedup_run>> dedup_run::open(const std::filesystem::path& path) {
   TROUPE_TRY(file, raw_file::open(path, O_RDONLY));
   TROUPE_TRY(bytes, file.size());
-  TROUPE_TRY(begin, file.read(0, sizeof(head)));
-  head first;
+  TROUPE_TRY(begin, file.read(0, sizeof(run_head)));
+  run_head first;
   if (begin.size() == sizeof first)
     std::memcpy(&first, begin.data(), sizeof first);
-  if (first.kind != magic || first.check != first.hash() || first.blocks != blocks_for(first.entries) ||
-      bytes != sizeof first + first.blocks * sizeof(block) + first.entries * entry_bytes)
+  if (first.kind != run_magic || first.check != first.hash() || first.blocks != blocks_for(first.entries) ||
+      bytes != sizeof first + first.blocks * sizeof(filter_block) + first.entries * entry_bytes)
     return fail(ec::corrupt, "{} is not a whole run of known ids", path.string());
   std::shared_ptr<dedup_run> run{new dedup_run};
   run->path_ = path;
@@ -258,7 +258,7 @@ dedup_run::~dedup_run() {
 }
 
 std::uint64_t dedup_run::block_of(std::uint64_t id) const noexcept {
-  return sizeof(head) + scaled(id, blocks_) * sizeof(block);
+  return sizeof(run_head) + scaled(id, blocks_) * sizeof(filter_block);
 }
 
 void dedup_run::prefetch(std::uint64_t id) const noexcept {
@@ -267,11 +267,11 @@ void dedup_run::prefetch(std::uint64_t id) const noexcept {
 
 std::optional<std::uint32_t> dedup_run::find(std::uint64_t id) const noexcept {
   auto at = block_of(id);
-  auto* here = reinterpret_cast<const block*>(data_ + at);
+  auto* here = reinterpret_cast<const filter_block*>(data_ + at);
   if (!here->may_hold(id))
     return std::nullopt;
-  auto entries = sizeof(head) + blocks_ * sizeof(block);
-  auto end = at + sizeof(block) == entries ? entries_ : (here + 1)->first;
+  auto entries = sizeof(run_head) + blocks_ * sizeof(filter_block);
+  auto end = at + sizeof(filter_block) == entries ? entries_ : (here + 1)->first;
   for (std::uint64_t i = here->first; i < end; ++i)
     if (auto entry = read_entry(data_ + entries + i * entry_bytes); entry.id == id)
       return entry.content;
