@@ -16,6 +16,10 @@
 
 namespace troupe::gateway {
 
+class exchange;
+/// A request as it came, and the duty to answer it: handed over once.
+using exchange_ptr = std::shared_ptr<std::unique_ptr<exchange>>;
+
 /// Rows that the log has taken.
 using records_ptr = std::shared_ptr<const std::vector<record>>;
 
@@ -28,6 +32,7 @@ using outbox_page_ptr = std::shared_ptr<const outbox_page>;
 
 } // namespace troupe::gateway
 
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::gateway::exchange_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::gateway::fallback_items_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::gateway::records_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::gateway::outbox_page_ptr)
@@ -43,15 +48,17 @@ using page_atom = caf::atom_constant<caf::atom("page")>;
 using removed_atom = caf::atom_constant<caf::atom("removed")>;
 using done_atom = caf::atom_constant<caf::atom("done")>;
 
-/// One HTTP request that waits for something: runs the handler of its route, and ends when that has answered
-/// and waits for nothing more. Owned by what it waits for; `max_in_flight` bounds how many there are.
-using request_actor = caf::typed_actor<
+/// HTTP requests that wait for something: each runs the handler of its route, and is forgotten when that has
+/// answered and waits for nothing more. `max_in_flight` bounds how many there are. There are a few of these
+/// actors, and requests take turns: an actor for each request costs more than what it does. Owned by the
+/// root.
+using requests_actor = caf::typed_actor<
     // Start the handler.
-    caf::reacts_to<begin_atom>,
-    // A service's answer; the tag is the handler's.
+    caf::reacts_to<begin_atom, exchange_ptr>,
+    // A service's answer; the tag is the request's and its handler's.
     caf::reacts_to<net::reply_atom, std::uint64_t, net::result_ptr>,
-    // Whether the outbox has the slate of the answer.
-    caf::reacts_to<kept_atom, bool>>;
+    // Whether the outbox has the slate of that request's answer.
+    caf::reacts_to<kept_atom, std::uint64_t, bool>>;
 
 /// Keeps the routing table up to date by long polls of the deployer; the last table goes on while that is
 /// away, and outlives a restart. Owned by the root.

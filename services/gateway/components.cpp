@@ -186,6 +186,11 @@ expected<component> make_fallback(service_context& context, const deps_ptr& deps
   return component{deps->fallback_items};
 }
 
+expected<component> make_requests(service_context& context, const deps_ptr& deps) {
+  deps->requests_at_work = spawn_requests(context.system(), deps->settings->http_threads);
+  return component{deps->requests_at_work.front()};
+}
+
 expected<component> make_impressions(service_context& context, const wiring& made) {
   return component{spawn_impression_sender(context.system(), made.deps, made.post())};
 }
@@ -220,11 +225,10 @@ expected<component> make_http(service_context& context, const deps_ptr& deps) {
   };
   bool tls = !options.tls_certificate.empty();
   auto address = options.address;
-  TROUPE_TRY(started,
-             http::server::start_async(std::move(options), [deps, &system = context.system()](
-                                                               http::request asked, http::responder respond) {
-               serve(system, deps, std::move(asked), std::move(respond));
-             }));
+  TROUPE_TRY(started, http::server::start_async(std::move(options),
+                                                [deps](http::request asked, http::responder respond) {
+                                                  serve(deps, std::move(asked), std::move(respond));
+                                                }));
   std::shared_ptr<http::server> server = std::move(started);
   auto file = context.catalog()->data() / "run" / fmt::format("gateway-{}.port", context.replica());
   std::ofstream{file, std::ios::trunc} << server->port() << (tls ? " https\n" : " http\n");
@@ -269,8 +273,11 @@ component_list components() {
       .add(
           "expiry", [made](service_context& context) { return make_expiry(context, *made); }, needs{"state"})
       .add(
-          "http", [made](service_context& context) { return make_http(context, made->deps); },
+          "requests", [made](service_context& context) { return make_requests(context, made->deps); },
           needs{"fallback"})
+      .add(
+          "http", [made](service_context& context) { return make_http(context, made->deps); },
+          needs{"requests"})
       .add(
           "endpoint", [made](service_context& context) { return make_endpoint(context, made->deps); },
           needs{"state"});

@@ -74,7 +74,10 @@ struct gateway_deps {
   std::atomic<std::uint32_t> in_flight{0}; ///< Requests at work.
   std::atomic<std::uint32_t> shadows{0};   ///< Shadow calls at work.
   std::atomic<deadline::clock::rep> shown_due{0};
-  fallback_items_actor fallback_items;     ///< Set once, before the first request.
+  // Set once, before the first request.
+  fallback_items_actor fallback_items;
+  std::vector<requests_actor> requests_at_work;
+  std::atomic<std::size_t> request_turn{0};
 };
 
 using deps_ptr = std::shared_ptr<gateway_deps>;

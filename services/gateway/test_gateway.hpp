@@ -216,19 +216,23 @@ public:
       deps->outbox->stop();
     for (auto* each : {&ingest, &features, &registry, &deployer, &ranker, &gateways})
       each->close();
-    if (deps)
+    if (deps) {
       deps->fallback_items = nullptr;
+      deps->requests_at_work.clear();
+    }
   }
 
   void open() {
     open_deps();
     deps->fallback_items = own(spawn_fallback_items(system_, deps));
+    deps->requests_at_work = spawn_requests(system_, 2);
+    own(deps->requests_at_work.front());
     holders_at_rest_ = deps.use_count();
   }
   /// Waits until no request is at work but `others`; a request that is answered may still have a shadow to
   /// ask.
   void wait_for_requests(long others = 0) {
-    constexpr long holders = 2; // The exchange and the actor of a request.
+    constexpr long holders = 1; // The exchange of a request.
     for (auto until = deadline::in(std::chrono::seconds{20});
          deps.use_count() > holders_at_rest_ + others * holders;) {
       REQUIRE(!until.passed());
@@ -247,7 +251,7 @@ public:
 
   std::future<http::response> ask_later(http::request asked) {
     auto answer = std::make_shared<std::promise<http::response>>();
-    serve(system_, deps, std::move(asked),
+    serve(deps, std::move(asked),
           http::responder{[answer](http::response given) { answer->set_value(std::move(given)); }});
     return answer->get_future();
   }

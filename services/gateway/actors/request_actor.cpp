@@ -10,6 +10,8 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <unordered_map>
+
 namespace troupe::gateway {
 
 namespace {
@@ -19,96 +21,127 @@ using namespace std::chrono_literals;
 /// Of a list in memory; the answer goes out whether or not it has heard.
 constexpr auto list_timeout = 1s;
 
-class request_state : public request_context {
-public:
-  using pointer = request_actor::stateful_pointer<request_state>;
-  explicit request_state(pointer self) : self_{self} {}
+/// The tag of a question is the handler's below, the request's number above.
+constexpr unsigned tag_bits = 16;
 
-  request_actor::behavior_type make_behavior(deps_ptr deps, std::unique_ptr<exchange> one) {
-    deps_ = std::move(deps);
-    one_ = std::move(one);
-    handler_ = one_->to->handle(*this);
-    return {[this](begin_atom) { step([&] { handler_->begin(); }); },
-            [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
-              --open_;
-              step([&] { handler_->on_reply(tag, *result); });
+class requests_state {
+public:
+  using pointer = requests_actor::stateful_pointer<requests_state>;
+  explicit requests_state(pointer self) : self_{self} {}
+
+  requests_actor::behavior_type make_behavior(const requests_actor& first) {
+    if (first)
+      self_->link_to(first); // The component holds that one, and ends all by it.
+    return {[this](begin_atom, const exchange_ptr& from) {
+              auto number = next_++;
+              auto& one =
+                  *open_.emplace(number, std::make_unique<open_request>(*this, number, std::move(*from)))
+                       .first->second;
+              step(number, [&] { one.serves->begin(); });
             },
-            [this](kept_atom, bool safe) {
-              --open_;
-              step([&] { handler_->on_kept(safe); });
+            [this](net::reply_atom, std::uint64_t tag, const net::result_ptr& result) {
+              came(tag >> tag_bits, [&](handler& of) { of.on_reply(tag & ((1u << tag_bits) - 1), *result); });
+            },
+            [this](kept_atom, std::uint64_t number, bool safe) {
+              came(number, [&](handler& of) { of.on_kept(safe); });
             }};
   }
 
-  exchange& one() override { return *one_; }
-  gateway_deps& deps() override { return *deps_; }
-
-  void ask(const backend& to, std::uint64_t tag, wire::Kind kind, chunk payload, deadline until,
-           std::optional<std::uint32_t> replica) override {
-    ++open_;
-    to.ask(request_actor{self_}, tag, kind, std::move(payload), until, one_->trace, replica);
-  }
-
-  void keep(chunk slate, std::vector<store_row> beside) override {
-    ++open_;
-    deps_->outbox->append(std::move(slate), std::move(beside), [self = request_actor{self_}](bool safe) {
-      caf::anon_send(self, kept_atom::value, safe);
-    });
-  }
-
-  void list_written(records_ptr rows) override {
-    ++open_;
-    auto listed = [this] {
-      --open_;
-      step([&] { handler_->on_listed(); });
-    };
-    self_->request(deps_->fallback_items, list_timeout, written_atom::value, std::move(rows))
-        .then([listed](done_atom) { listed(); }, [listed](const caf::error&) { listed(); });
-  }
-
-  void list_shown(fallback_items_ptr items) override {
-    caf::anon_send(deps_->fallback_items, shown_atom::value, std::move(items));
-  }
-
-  const char* name = "request";
+  const char* name = "requests";
 
 private:
+  struct open_request final : request_context {
+    open_request(requests_state& in, std::uint64_t number, std::unique_ptr<exchange> from)
+        : owner{in}, number{number}, asked{std::move(from)}, serves{asked->to->handle(*this)} {}
+
+    exchange& one() override { return *asked; }
+    gateway_deps& deps() override { return asked->deps(); }
+
+    void ask(const backend& to, std::uint64_t tag, wire::Kind kind, chunk payload, deadline until,
+             std::optional<std::uint32_t> replica) override {
+      ++awaited;
+      to.ask(requests_actor{owner.self_}, number << tag_bits | tag, kind, std::move(payload), until,
+             asked->trace, replica);
+    }
+
+    void keep(chunk slate, std::vector<store_row> beside) override {
+      ++awaited;
+      deps().outbox->append(std::move(slate), std::move(beside),
+                            [self = requests_actor{owner.self_}, number = number](bool safe) {
+                              caf::anon_send(self, kept_atom::value, number, safe);
+                            });
+    }
+
+    void list_written(records_ptr rows) override {
+      ++awaited;
+      auto listed = [of = &owner, number = number] {
+        of->came(number, [](handler& one) { one.on_listed(); });
+      };
+      owner.self_->request(deps().fallback_items, list_timeout, written_atom::value, std::move(rows))
+          .then([listed](done_atom) { listed(); }, [listed](const caf::error&) { listed(); });
+    }
+
+    void list_shown(fallback_items_ptr items) override {
+      caf::anon_send(deps().fallback_items, shown_atom::value, std::move(items));
+    }
+
+    requests_state& owner;
+    std::uint64_t number;
+    std::unique_ptr<exchange> asked;
+    handler_ptr serves;
+    std::size_t awaited = 0; ///< What has been asked and has not come back.
+  };
+
   template <class Step>
-  void step(Step one_step) {
+  void came(std::uint64_t number, Step one_step) {
+    auto found = open_.find(number);
+    if (found == open_.end())
+      return;
+    --found->second->awaited;
+    step(number, [&] { one_step(*found->second->serves); });
+  }
+
+  template <class Step>
+  void step(std::uint64_t number, Step one_step) {
+    auto& of = *open_.at(number);
     try {
       one_step();
     } catch (const std::exception& err) {
-      one_->reply_error({ec::internal, err.what()});
+      of.asked->reply_error({ec::internal, err.what()});
     }
-    if (open_ > 0)
+    if (of.awaited > 0)
       return;
-    if (!one_->answered())
-      one_->reply_error({ec::internal, "the request was not answered"});
-    self_->quit();
+    if (!of.asked->answered())
+      of.asked->reply_error({ec::internal, "the request was not answered"});
+    open_.erase(number);
   }
 
   pointer self_;
-  deps_ptr deps_;
-  std::unique_ptr<exchange> one_;
-  std::unique_ptr<handler> handler_;
-  std::size_t open_ = 0; ///< What has been asked and has not come back.
+  std::unordered_map<std::uint64_t, std::unique_ptr<open_request>> open_;
+  std::uint64_t next_ = 0;
 };
 
 } // namespace
 
-void serve(caf::actor_system& system, const deps_ptr& deps, http::request asked, http::responder respond) {
+std::vector<requests_actor> spawn_requests(caf::actor_system& system, std::size_t count) {
+  auto behaviour = [](requests_state::pointer self, const requests_actor& first) {
+    return self->state.make_behavior(first);
+  };
+  std::vector<requests_actor> all;
+  for (std::size_t i = 0; i < count; ++i)
+    all.push_back(system.spawn(behaviour, all.empty() ? requests_actor{} : all.front()));
+  return all;
+}
+
+void serve(const deps_ptr& deps, http::request asked, http::responder respond) {
   auto one = std::make_unique<exchange>(deps, std::move(asked), std::move(respond));
   try {
     if (auto refused = admit(*deps, *one))
       return one->reply(std::move(*refused));
     if (one->to->answer)
       return one->reply(one->to->answer(*deps, one->request));
-    auto behaviour = [](request_state::pointer self, const deps_ptr& shared,
-                        const std::shared_ptr<std::unique_ptr<exchange>>& from) {
-      return self->state.make_behavior(shared, std::move(*from));
-    };
-    auto held = std::make_shared<std::unique_ptr<exchange>>(std::move(one));
-    auto actor = system.spawn(behaviour, deps, held);
-    caf::anon_send(request_actor{actor}, begin_atom::value);
+    auto& to = deps->requests_at_work[deps->request_turn++ % deps->requests_at_work.size()];
+    caf::anon_send(to, begin_atom::value, std::make_shared<std::unique_ptr<exchange>>(std::move(one)));
   } catch (const std::exception& err) {
     if (one)
       one->reply_error({ec::internal, err.what()});

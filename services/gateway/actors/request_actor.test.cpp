@@ -5,7 +5,8 @@
 
 #include "schemas/registry_generated.h"
 
-#include <caf/actor_registry.hpp>
+#include <caf/exit_reason.hpp>
+#include <caf/send.hpp>
 
 using namespace troupe;
 using namespace troupe::gateway;
@@ -18,6 +19,8 @@ struct serving : gateway_parts, troupe::testing::actor_fixture {
   serving() {
     open_deps();
     deps->fallback_items = own(spawn_fallback_items(system, deps));
+    deps->requests_at_work = spawn_requests(system, 2);
+    own(deps->requests_at_work.front());
     run();
   }
   ~serving() {
@@ -25,12 +28,13 @@ struct serving : gateway_parts, troupe::testing::actor_fixture {
       registry.next().fail(ec::stopping, "the test is over");
     run();
     deps->fallback_items = nullptr;
+    deps->requests_at_work.clear();
   }
 
   using answer = std::shared_ptr<std::optional<http::response>>;
   answer ask(const std::string& method, const std::string& path) {
     auto got = std::make_shared<std::optional<http::response>>();
-    serve(system, deps, request_of(method, path),
+    serve(deps, request_of(method, path),
           http::responder{[got](http::response given) { got->emplace(std::move(given)); }});
     run();
     return got;
@@ -44,21 +48,43 @@ struct serving : gateway_parts, troupe::testing::actor_fixture {
 
 } // namespace
 
-TEST_CASE("a request waits in an actor of its own, which ends with its answer") {
+TEST_CASE("a request is held while it waits and forgotten with its answer, whichever comes first") {
   serving gateway;
-  auto before = gateway.system.registry().running();
-  auto answer = gateway.ask("GET", "/v1/releases");
-  CHECK(!*answer);
-  CHECK(gateway.deps->in_flight == 1);
-  CHECK(gateway.system.registry().running() == before + 1);
+  auto at_rest = gateway.deps.use_count();
+  std::vector<serving::answer> answers;
+  for (int i = 0; i < 4; ++i)
+    answers.push_back(gateway.ask("GET", "/v1/releases"));
+  CHECK(gateway.deps->in_flight == 4);
+  CHECK(gateway.deps.use_count() == at_rest + 4);
+  std::vector<decltype(gateway.registry.next())> asked;
+  for (int i = 0; i < 4; ++i)
+    asked.push_back(gateway.registry.next());
 
-  gateway.registry.next().answer(serving::no_releases());
+  for (int i = 3; i >= 0; --i) {
+    CHECK(!*answers[static_cast<std::size_t>(i)]);
+    asked[static_cast<std::size_t>(i)].answer(serving::no_releases());
+    gateway.run();
+    REQUIRE(*answers[static_cast<std::size_t>(i)]);
+    CHECK((*answers[static_cast<std::size_t>(i)])->status == 200);
+  }
+
+  CHECK(gateway.deps->in_flight == 0);
+  CHECK(gateway.deps.use_count() == at_rest);
+}
+
+TEST_CASE("a request that is at work when its actor ends is answered 503") {
+  serving gateway;
+  auto answer = gateway.ask("GET", "/v1/releases");
+  auto asked = gateway.registry.next();
+
+  caf::anon_send_exit(gateway.deps->requests_at_work.front(), caf::exit_reason::user_shutdown);
   gateway.run();
 
   REQUIRE(*answer);
-  CHECK((*answer)->status == 200);
+  CHECK(problem_of(**answer, "stopping") == 503);
   CHECK(gateway.deps->in_flight == 0);
-  CHECK(gateway.system.registry().running() == before);
+  asked.answer(serving::no_releases());
+  gateway.run();
 }
 
 TEST_CASE("one request more than max_in_flight is answered 503 at once, and health still answers") {

@@ -31,6 +31,8 @@ public:
 
   bool answered() const noexcept { return !respond_; }
 
+  gateway_deps& deps() const noexcept { return *deps_; }
+
   /// Since the last byte of the request.
   std::uint64_t us() const noexcept;
 

@@ -5,8 +5,19 @@
 #include "common/log/log.hpp"
 
 #include <algorithm>
+#include <thread>
 
 namespace troupe::gateway {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A sync costs as much for one answer as for many. Where answers come so often that another is likely to
+/// come within the time of one, it is waited for.
+constexpr std::chrono::microseconds gather_for{500}, often = 2 * gather_for;
+
+} // namespace
 
 expected<std::unique_ptr<impression_outbox>> impression_outbox::open(std::shared_ptr<store::database> in,
                                                                      options options) {
@@ -67,6 +78,9 @@ void impression_outbox::append(chunk slate, std::vector<store_row> beside, told 
 }
 
 void impression_outbox::commit_loop() {
+  using clock = std::chrono::steady_clock;
+  auto last = clock::now();
+  clock::duration between = often; // Two answers, on average of late.
   for (;;) {
     std::deque<pending> group;
     std::function<void()> tell;
@@ -75,6 +89,15 @@ void impression_outbox::commit_loop() {
       wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
       if (queue_.empty())
         return;
+      if (options_.sync && between < often && !stopping_) {
+        lock.unlock(); // Asleep, not woken by each of them.
+        std::this_thread::sleep_for(gather_for);
+        lock.lock();
+      }
+      auto now = clock::now();
+      auto seen = std::min<clock::duration>(now - last, often * 8) / static_cast<int>(queue_.size());
+      between += (seen - between) / 8;
+      last = now;
       group.swap(queue_);
       tell = committed_tell_;
     }

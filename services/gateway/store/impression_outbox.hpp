@@ -29,10 +29,10 @@ struct outbox_counters {
 /// older version has left, batches of an impression per item, goes the same way.
 ///
 /// Operation: entries that come together are written together and synced by one thread, which then tells;
-/// `impression_sender` takes them in order and removes what the log has acknowledged. Their ids make a repeat
-/// harmless, so a kill at any step loses none and adds none. Concurrency: any thread; `next` and `remove`
-/// from one caller at a time. Limits: `bound` answers waiting; more are refused, counted, and the caller is
-/// told.
+/// where they come often it waits half a millisecond for more. `impression_sender` takes them in order and removes
+/// what the log has acknowledged. Their ids make a repeat harmless, so a kill at any step loses none and adds
+/// none. Concurrency: any thread; `next` and `remove` from one caller at a time. Limits: `bound` answers
+/// waiting; more are refused, counted, and the caller is told.
 class impression_outbox {
 public:
   struct options {
