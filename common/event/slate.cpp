@@ -1,5 +1,7 @@
 #include "common/event/slate.hpp"
 
+#include <algorithm>
+
 namespace troupe {
 
 namespace {
@@ -69,10 +71,9 @@ std::optional<slate> slate::from_record(const wire::Record& from) {
     return out;
   }
   auto& only = out.items.emplace_back();
-  each_shown(from, [&](std::string_view item, std::uint32_t position) {
-    only.item = item;
-    only.position = position;
-  });
+  only.item = std::move(copy.item);
+  only.position = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(count_attribute(from, shown_attribute::position), UINT32_MAX));
   if (const auto* chance = find_attribute(from, shown_attribute::propensity))
     only.propensity = chance->number();
   return out;

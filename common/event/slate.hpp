@@ -46,20 +46,4 @@ struct slate {
 /// The id of the slate of a request.
 std::string slate_id(std::string_view request);
 
-/// Calls `use(item, position)` for each item that a record says was shown, in their order; the position is 0
-/// where it is not known. A record that is neither slate nor impression shows none.
-template <class Use>
-void each_shown(const wire::Record& from, Use use) {
-  if (from.kind() == wire::RecordKind::slate) {
-    if (from.shown())
-      for (const auto* each : *from.shown())
-        use(text_of(each->item()), each->position());
-  } else if (from.kind() == wire::RecordKind::event && text_of(from.type()) == impression_type) {
-    const auto* position = find_attribute(from, shown_attribute::position);
-    auto number = position ? position->number() : 0;
-    use(text_of(from.item()),
-        number >= 1 && number <= 0xffff'ffffu ? static_cast<std::uint32_t>(number) : 0u);
-  }
-}
-
 } // namespace troupe

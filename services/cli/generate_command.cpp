@@ -110,17 +110,19 @@ expected<void> generate(const context& context, generate_options options) {
 
   auto& made = source.made();
   if (context.json)
-    fmt::print(R"({{"out":{},"format":"{}","users":{},"items":{},"events":{},"impressions":{},"clicks":{},)"
-               R"("ratings":{},"late":{},"sessions":{},"seed":{}}})"
-               "\n",
-               json_string(options.out.string()), options.format, config.users, config.items, made.events(),
-               made.impressions, made.clicks, made.ratings, made.late, made.sessions, config.seed);
+    fmt::print(
+        R"({{"out":{},"format":"{}","users":{},"items":{},"events":{},"slates":{},"impressions":{},"clicks":{},)"
+        R"("ratings":{},"late":{},"sessions":{},"seed":{}}})"
+        "\n",
+        json_string(options.out.string()), options.format, config.users, config.items, made.events(),
+        made.slates, made.impressions, made.clicks, made.ratings, made.late, made.sessions, config.seed);
   else
     fmt::print(
-        "{}: {} users, {} items, {} events ({} impressions, {} clicks, {} ratings; {} late) in {} sessions\n"
+        "{}: {} users, {} items, {} events ({} slates of {} items, {} clicks, {} ratings; {} late) in {} "
+        "sessions\n"
         "next: troupe ingest '{}/*.{}'\n",
-        options.out.string(), config.users, config.items, made.events(), made.impressions, made.clicks,
-        made.ratings, made.late, made.sessions, options.out.string(), options.format);
+        options.out.string(), config.users, config.items, made.events(), made.slates, made.impressions,
+        made.clicks, made.ratings, made.late, made.sessions, options.out.string(), options.format);
   return {};
 }
 
@@ -138,7 +140,7 @@ void add_generate_commands(command_line::command& app, context& context) {
   sub->add_option("--seed", config.seed, "The same seed gives the same bytes")->show_default();
   sub->add_option("--users", config.users)->show_default();
   sub->add_option("--items", config.items)->show_default();
-  sub->add_option("--events", config.events, "Impressions, clicks and ratings together")->show_default();
+  sub->add_option("--events", config.events, "Slates, clicks and ratings together")->show_default();
   sub->add_option("--start", options->start, "Time of the first session, RFC 3339")->show_default();
   sub->add_option("--span", options->span, "From the first session to about the last: 12h, 30d")
       ->check(check_duration)

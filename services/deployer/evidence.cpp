@@ -64,8 +64,10 @@ const arm_evidence* window::find(std::string_view arm) const noexcept {
 }
 
 std::optional<std::size_t> window::count_shown(const wire::Record& from) {
-  auto seen = from.event_time() < begins ? std::nullopt : slate::from_record(from);
-  if (!seen || seen->routing_version == 0 || seen->routing_version != routing_version)
+  if (routing_version == 0 || arms.empty() || from.event_time() < begins)
+    return std::nullopt;
+  auto seen = slate::from_record(from);
+  if (!seen || seen->routing_version != routing_version)
     return std::nullopt;
   for (std::size_t i = 0; i < arms.size(); ++i) {
     if (arms[i].arm != seen->arm || arms[i].release != seen->release)
