@@ -8,8 +8,15 @@ namespace troupe {
 
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
-  for (char c : text) {
-    switch (c) {
+  auto plain = [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != '"' && c != '\\'; };
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    auto first = i;
+    while (i < text.size() && plain(text[i]))
+      ++i;
+    out.append(text, first, i - first);
+    if (i == text.size())
+      break;
+    switch (char c = text[i]) {
     case '"':
       out += "\\\"";
       break;
@@ -26,10 +33,7 @@ void append_json_string(std::string& out, std::string_view text) {
       out += "\\t";
       break;
     default:
-      if (static_cast<unsigned char>(c) < 0x20)
-        fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<int>(c));
-      else
-        out += c;
+      fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<int>(c));
     }
   }
   out += '"';

@@ -148,12 +148,26 @@ std::string to_rfc3339(timestamp at) {
   auto day = floor<days>(at);
   year_month_day date{day};
   hh_mm_ss time{at - day};
-  auto text = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()),
-                          static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                          time.hours().count(), time.minutes().count(), time.seconds().count());
-  if (auto fraction = time.subseconds().count(); fraction != 0)
-    text += fmt::format(".{:06}", fraction);
-  return text + "Z";
+  auto year = static_cast<int>(date.year());
+  if (year < 0 || year > 9999)
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", year, static_cast<unsigned>(date.month()),
+                       static_cast<unsigned>(date.day()), time.hours().count(), time.minutes().count(),
+                       time.seconds().count());
+  std::string text = "0000-00-00T00:00:00.000000Z"; // Times are written by the million: digit by digit.
+  auto put = [&](std::size_t end, auto number) {
+    for (auto left = static_cast<std::uint64_t>(number); left > 0; left /= 10)
+      text[--end] = static_cast<char>('0' + left % 10);
+  };
+  put(4, year);
+  put(7, static_cast<unsigned>(date.month()));
+  put(10, static_cast<unsigned>(date.day()));
+  put(13, time.hours().count());
+  put(16, time.minutes().count());
+  put(19, time.seconds().count());
+  put(26, time.subseconds().count());
+  if (time.subseconds().count() == 0)
+    text.replace(19, 8, "Z");
+  return text;
 }
 
 expected<timestamp> parse_rfc3339(std::string_view text) {

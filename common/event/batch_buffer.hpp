@@ -23,6 +23,9 @@ public:
   void set_ingest_time(timestamp at);
 
   std::string_view text() const noexcept { return bytes_; }
+  const wire::Record& operator[](std::size_t index) const {
+    return *wire::GetBatch(bytes_.data())->records()->Get(static_cast<std::uint32_t>(index));
+  }
   std::size_t records() const noexcept { return records_; }
 
 private:

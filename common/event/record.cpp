@@ -1,9 +1,13 @@
 #include "common/event/record.hpp"
 
 #include "common/core/hash.hpp"
+#include "common/event/slate.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
+#include <utility>
 
 namespace troupe {
 
@@ -11,6 +15,24 @@ namespace {
 
 constexpr std::size_t max_id = 256;
 constexpr std::size_t max_name = 1024;
+
+constexpr std::uint64_t ones = 0x0101010101010101, highs = ones << 7;
+
+/// True where all is printable ASCII, as nearly every name is: eight bytes at a time.
+bool is_plain(std::string_view text) noexcept {
+  auto plain = [](std::uint64_t eight) {
+    return ((eight | (eight - ones * 0x20) | (eight + ones)) & highs) == 0; // From 0x20 to 0x7e.
+  };
+  std::uint64_t eight = 0;
+  for (; text.size() >= 8; text.remove_prefix(8)) {
+    std::memcpy(&eight, text.data(), 8);
+    if (!plain(eight))
+      return false;
+  }
+  eight = ones * 0x20;
+  std::memcpy(&eight, text.data(), text.size());
+  return plain(eight);
+}
 
 expected<void> check_text(std::string_view field, std::string_view text, std::size_t limit, bool required) {
   if (required && text.empty())
@@ -24,6 +46,8 @@ expected<void> check_text(std::string_view field, std::string_view text, std::si
 
 expected<void> check_identity(std::string_view field, std::string_view text, std::size_t limit,
                               bool required) {
+  if (!text.empty() && text.size() <= limit && is_plain(text))
+    return {};
   TROUPE_CHECK(check_text(field, text, limit, required));
   if (holds_control(text))
     return fail(ec::invalid_argument, "{} holds a control character (a line end, a tab...)", field);
@@ -104,8 +128,64 @@ flatbuffers::Offset<flatbuffers::String> optional_text(builder& out, std::string
   return text.empty() ? 0 : out.CreateString(text.data(), text.size());
 }
 
-flatbuffers::Offset<wire::Attribute> build(builder& out, const attribute& from) {
-  auto name = out.CreateSharedString(from.name.data(), from.name.size());
+/// Texts that a batch has once, however many refer to them: names of attributes, types. What FlatBuffers has
+/// for that keeps them in a tree, which costs more than the rest of a record.
+class shared_texts {
+public:
+  explicit shared_texts(builder& out) : out_{out} {}
+
+  flatbuffers::Offset<flatbuffers::String> add(std::string_view text) {
+    if (2 * used_ >= slots_.size())
+      grow();
+    auto& slot = slot_of(text);
+    if (slot.IsNull()) {
+      ++used_;
+      slot = out_.CreateString(text.data(), text.size());
+    }
+    return slot;
+  }
+
+private:
+  using offset = flatbuffers::Offset<flatbuffers::String>;
+
+  std::string_view at(offset held) const {
+    return text_of(reinterpret_cast<const flatbuffers::String*>(out_.GetCurrentBufferPointer() +
+                                                                out_.GetSize() - held.o));
+  }
+  offset& slot_of(std::string_view text) {
+    std::uint64_t first = 0, last = 0;
+    auto some = std::min<std::size_t>(text.size(), 8);
+    std::memcpy(&first, text.data(), some);
+    std::memcpy(&last, text.data() + text.size() - some, some);
+    auto hash = (first ^ std::rotl(last, 29) ^ text.size()) * 0x9e3779b97f4a7c15;
+    auto mask = slots_.size() - 1;
+    auto i = (hash >> 32) & mask;
+    while (!slots_[i].IsNull() && at(slots_[i]) != text)
+      i = (i + 1) & mask;
+    return slots_[i];
+  }
+  void grow() {
+    auto before = std::exchange(slots_, std::vector<offset>(std::max<std::size_t>(64, 4 * slots_.size())));
+    for (auto& each : before)
+      if (!each.IsNull())
+        slot_of(at(each)) = each;
+  }
+
+  builder& out_;
+  std::vector<offset> slots_; // A power of two.
+  std::size_t used_ = 0;
+};
+
+/// What making a batch needs beside its bytes.
+struct batch_builder {
+  builder& out;
+  shared_texts texts{out};
+  std::vector<flatbuffers::Offset<wire::Attribute>> attributes{};
+};
+
+flatbuffers::Offset<wire::Attribute> build(batch_builder& in, const attribute& from) {
+  auto& out = in.out;
+  auto name = in.texts.add(from.name);
   if (auto text = std::get_if<std::string>(&from.value))
     return wire::CreateAttribute(out, name, wire::ValueKind::text, 0, out.CreateString(*text));
   if (auto number = std::get_if<double>(&from.value))
@@ -116,17 +196,17 @@ flatbuffers::Offset<wire::Attribute> build(builder& out, const attribute& from) 
   return wire::CreateAttribute(out, name, wire::ValueKind::list, 0, 0, list);
 }
 
-flatbuffers::Offset<wire::Record> build(builder& out, const record& from) {
+flatbuffers::Offset<wire::Record> build(batch_builder& in, const record& from) {
+  auto& out = in.out;
   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Attribute>>> attributes;
   if (!from.attributes.empty()) {
-    std::vector<flatbuffers::Offset<wire::Attribute>> parts;
-    parts.reserve(from.attributes.size());
+    in.attributes.clear();
     for (auto& each : from.attributes)
-      parts.push_back(build(out, each));
-    attributes = out.CreateVector(parts);
+      in.attributes.push_back(build(in, each));
+    attributes = out.CreateVector(in.attributes);
   }
   auto id = out.CreateString(from.id);
-  auto type = from.type.empty() ? 0 : out.CreateSharedString(from.type);
+  auto type = from.type.empty() ? 0 : in.texts.add(from.type);
   auto user = optional_text(out, from.user);
   auto item = optional_text(out, from.item);
   auto request = optional_text(out, from.request_id);
@@ -183,6 +263,11 @@ attribute to_attribute(const wire::Attribute& from) {
 bool valid_utf8(std::string_view text) noexcept {
   auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   for (std::size_t i = 0; i < text.size();) {
+    std::uint64_t eight = 0;
+    if (text.size() - i >= 8 && (std::memcpy(&eight, text.data() + i, 8), (eight & highs) == 0)) {
+      i += 8;
+      continue;
+    }
     unsigned char lead = at(i);
     std::size_t more = lead < 0x80                    ? 0
                        : lead >= 0xc2 && lead < 0xe0  ? 1
@@ -259,16 +344,19 @@ void normalise(record& rec) {
               each.name == expires || each.name == created ? std::get_if<std::string>(&each.value) : nullptr)
         if (auto at = parse_time(*text))
           each.value = number_of(*at);
-  std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.name < b.name; });
-  auto kept = all.begin();
-  for (auto each = all.begin(); each != all.end(); ++each) {
-    if (kept != all.begin() && std::prev(kept)->name == each->name)
-      --kept;
-    if (kept != each)
-      *kept = std::move(*each);
-    ++kept;
+  auto not_ascending = [](auto& a, auto& b) { return a.name >= b.name; };
+  if (std::ranges::adjacent_find(all, not_ascending) != all.end()) {
+    std::ranges::stable_sort(all, {}, &attribute::name);
+    auto kept = all.begin();
+    for (auto each = all.begin(); each != all.end(); ++each) {
+      if (kept != all.begin() && std::prev(kept)->name == each->name)
+        --kept;
+      if (kept != each)
+        *kept = std::move(*each);
+      ++kept;
+    }
+    all.erase(kept, all.end());
   }
-  all.erase(kept, all.end());
   auto unknown = [](auto& each) { return each.position == 0; };
   if (std::ranges::none_of(rec.shown, unknown))
     std::ranges::stable_sort(rec.shown, {}, &shown_item::position);
@@ -285,7 +373,7 @@ expected<void> check(const record& rec) {
   TROUPE_CHECK(check_identity("user", rec.user, max_name, rec.kind != record_kind::item));
   TROUPE_CHECK(check_identity("item", rec.item, max_name, rec.kind != record_kind::user && !slate));
   if (slate) {
-    if (rec.type != "impression" || !rec.item.empty() || rec.value)
+    if (rec.type != impression_type || !rec.item.empty() || rec.value)
       return fail(ec::invalid_argument, "a slate has the type impression, and neither item nor value");
     TROUPE_CHECK(check_shown(rec.shown));
   } else if (!rec.shown.empty()) {
@@ -323,8 +411,9 @@ chunk encode_batch(std::span<const record* const> records, std::uint32_t partiti
   auto out = std::make_shared<builder>(records.size() * 160 + 64);
   std::vector<flatbuffers::Offset<wire::Record>> parts;
   parts.reserve(records.size());
+  batch_builder in{*out};
   for (auto* each : records)
-    parts.push_back(build(*out, *each));
+    parts.push_back(build(in, *each));
   auto list = out->CreateVector(parts);
   out->Finish(wire::CreateBatch(*out, partition, base_offset, list), wire::BatchIdentifier());
   byte_view view{reinterpret_cast<const std::byte*>(out->GetBufferPointer()), out->GetSize()};

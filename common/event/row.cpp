@@ -21,26 +21,74 @@ constexpr std::array<std::string_view, 15> fields{
 
 constexpr std::array<std::string_view, 3> fields_of_shown{"item", "position", "propensity"};
 
-/// What rows of the lake say of their place in another log.
-constexpr std::array<std::string_view, 3> of_the_lake{"partition", "offset", "ingest_time"};
+/// A field by its name: rows are many, and names few.
+enum class field : std::uint8_t {
+  unknown,
+  kind,
+  id,
+  type,
+  user,
+  item,
+  event_time,
+  value,
+  request_id,
+  attributes,
+  context,
+  shown,
+  untimed,
+  place, ///< What rows of the lake say of their place in another log.
+};
+
+field field_named(std::string_view name) noexcept {
+  auto either = [name](std::string_view word, field is, field otherwise = field::unknown) {
+    return name == word ? is : otherwise;
+  };
+  switch (name.size()) {
+  case 2:
+    return either("id", field::id);
+  case 4:
+    return either("type", field::type,
+                  either("user", field::user, either("item", field::item, either("kind", field::kind))));
+  case 5:
+    return either("value", field::value, either("shown", field::shown));
+  case 6:
+    return either("offset", field::place);
+  case 7:
+    return either("context", field::context, either("untimed", field::untimed));
+  case 9:
+    return either("partition", field::place);
+  case 10:
+    return either("event_time", field::event_time,
+                  either("request_id", field::request_id, either("attributes", field::attributes)));
+  case 11:
+    return either("ingest_time", field::place);
+  default:
+    return field::unknown;
+  }
+}
 
 template <class Names>
 bool among(const Names& names, std::string_view name) noexcept {
   return std::ranges::find(names, name) != names.end();
 }
 
-bool belongs(std::string_view field, record_kind kind) noexcept {
-  if (field == "user")
+bool belongs(field is, record_kind kind) noexcept {
+  switch (is) {
+  case field::user:
     return kind != record_kind::item;
-  if (field == "item")
+  case field::item:
     return kind == record_kind::event || kind == record_kind::item;
-  if (field == "value")
+  case field::value:
     return kind == record_kind::event;
-  if (field == "shown")
+  case field::shown:
     return kind == record_kind::slate;
-  if (field == "type" || field == "request_id" || field == "context")
+  case field::type:
+  case field::request_id:
+  case field::context:
     return !is_entity(kind);
-  return among(fields, field);
+  default:
+    return is != field::unknown;
+  }
 }
 
 std::optional<record_kind> kind_named(std::string_view name) noexcept {
@@ -178,18 +226,19 @@ std::optional<refusal> row_reader::read(exact_value row, std::optional<record_ki
   std::optional<exact_value> context;
   for (auto each : row) {
     auto name = each.key();
-    if (is_empty(each) || name == "kind" || among(of_the_lake, name))
+    auto is = field_named(name);
+    if (is_empty(each) || is == field::kind || is == field::place)
       continue;
-    if (!belongs(name, to.kind))
+    if (!belongs(is, to.kind))
       return unreadable(name, fmt::format("there is no field '{}' in a row of {}s", text_start(name, 64),
                                           to_string(to.kind)));
-    if (name == "untimed") {
+    if (is == field::untimed) {
       auto text = identity_of(each);
       auto flag = text ? read_flag(*text) : std::nullopt;
       if (!flag)
         return unreadable(name, "untimed is neither true nor false");
       untimed = *flag;
-    } else if (name == "context") {
+    } else if (is == field::context) {
       context = each; // Behind `attributes`, wherever it stands: of a name in both the later one stays.
     } else if (auto wrong = read_field(name, each, to, timed)) {
       return wrong;
@@ -218,11 +267,13 @@ std::optional<refusal> row_reader::read(exact_value row, std::optional<record_ki
 
 std::optional<refusal> row_reader::read_field(std::string_view name, exact_value from, record& to,
                                               bool& timed) {
-  if (name == "attributes")
+  auto is = field_named(name);
+  switch (is) {
+  case field::attributes:
     return read_attributes(name, from, to);
-  if (name == "shown")
+  case field::shown:
     return read_shown(from, to);
-  if (name == "value") {
+  case field::value: {
     to.value = from.is(kind_of::text) ? read_number(from.text()) : from.number();
     if (to.value)
       return std::nullopt;
@@ -230,7 +281,7 @@ std::optional<refusal> row_reader::read_field(std::string_view name, exact_value
     return unreadable(name, fmt::format("value is {}, not a finite number",
                                         scalar ? shown(from.text()) : std::string{kind_name(from)}));
   }
-  if (name == "event_time") {
+  case field::event_time: {
     if (!from.is(kind_of::text) && !from.is(kind_of::number))
       return unreadable(name, fmt::format("event_time is {}, not a time", kind_name(from)));
     auto at = parse_time(from.text());
@@ -240,14 +291,17 @@ std::optional<refusal> row_reader::read_field(std::string_view name, exact_value
     timed = true;
     return std::nullopt;
   }
+  default:
+    break;
+  }
   auto text = identity_of(from);
   if (!text)
     return unreadable(name, fmt::format("{}: {}", name, text.error().text));
-  (name == "id"     ? to.id
-   : name == "type" ? to.type
-   : name == "user" ? to.user
-   : name == "item" ? to.item
-                    : to.request_id) = *text;
+  (is == field::id     ? to.id
+   : is == field::type ? to.type
+   : is == field::user ? to.user
+   : is == field::item ? to.item
+                       : to.request_id) = *text;
   return std::nullopt;
 }
 
@@ -283,6 +337,10 @@ std::optional<refusal> row_reader::read_attributes(std::string_view name, exact_
   }
   if (!from.is(kind_of::object))
     return unreadable(name, fmt::format("{} is {}, not an object", name, kind_name(from)));
+  auto count = to.attributes.size();
+  for (auto each : from)
+    count += !each.is(kind_of::null);
+  to.attributes.reserve(count);
   for (auto each : from) {
     if (each.is(kind_of::null))
       continue;
@@ -290,7 +348,9 @@ std::optional<refusal> row_reader::read_attributes(std::string_view name, exact_
     if (!value)
       return unreadable(name, fmt::format("{}.{} is {}, not a finite number", name,
                                           text_start(each.key(), 64), shown(each.text())));
-    to.attributes.push_back({std::string{each.key()}, std::move(*value)});
+    auto& made = to.attributes.emplace_back();
+    made.name = each.key();
+    made.value = std::move(*value);
   }
   return std::nullopt;
 }

@@ -5,8 +5,10 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <unordered_set>
 
 namespace troupe {
@@ -147,6 +149,11 @@ struct exact_document::state {
     return has_names_once(at);
   }
 
+  /// Most names differ in length or at their beginning.
+  static bool is_same(std::string_view a, std::string_view b) noexcept {
+    return a.size() == b.size() && (a.empty() || (a.front() == b.front() && a == b));
+  }
+
   bool has_names_once(std::size_t at) {
     names.clear();
     std::size_t end = at + nodes[at].size, before = 0;
@@ -154,7 +161,7 @@ struct exact_document::state {
       bool twice = false;
       if (before < few) // As most have it: looking at each is quicker than a set.
         for (auto j = at + 1; j < i && !twice; j += nodes[j].size)
-          twice = nodes[j].key == nodes[i].key;
+          twice = is_same(nodes[j].key, nodes[i].key);
       else if (before == few)
         for (auto j = at + 1; j <= i; j += nodes[j].size)
           twice = !names.insert(nodes[j].key).second;
@@ -213,6 +220,32 @@ exact_value exact_document::of_texts(std::span<const std::pair<std::string_view,
   for (auto& [name, text] : cells)
     state_->put(name, text.empty() ? kind::null : kind::text, text);
   return exact_value{nodes.data()};
+}
+
+std::string_view exact_objects::keep(std::string_view text) {
+  constexpr std::size_t piece = std::size_t{1} << 16;
+  if (text.size() > left_) {
+    left_ = std::max(piece, text.size());
+    free_ = pieces_.emplace_back(new char[left_]).get();
+  }
+  if (!text.empty())
+    std::memcpy(free_, text.data(), text.size());
+  std::string_view kept{free_, text.size()};
+  free_ += text.size();
+  left_ -= text.size();
+  return kept;
+}
+
+std::size_t exact_objects::open(exact_value::kind is, std::string_view key) {
+  nodes_.push_back({is, 1, key, {}});
+  return nodes_.size() - 1;
+}
+
+std::size_t exact_objects::most_bytes(std::size_t at) const noexcept {
+  std::size_t bytes = 0;
+  for (auto i = at; i < at + nodes_[at].size; ++i)
+    bytes += 8 + 6 * (nodes_[i].key.size() + nodes_[i].text.size()); // A control character: `\u0001`.
+  return bytes;
 }
 
 std::optional<double> exact_value::number() const noexcept {

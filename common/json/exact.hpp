@@ -46,6 +46,7 @@ public:
 
 private:
   friend class exact_document;
+  friend class exact_objects;
   struct node {
     kind is = kind::null;
     std::uint32_t size = 1; ///< Of its own and all below it, which follow it.
@@ -101,6 +102,37 @@ public:
 private:
   struct state;
   std::unique_ptr<state> state_;
+};
+
+/// Objects that are made value by value, not read: the rows of a table whose cells have types. Each is as
+/// `exact_document` reads it from its JSON. Not thread-safe while they are made; any thread may read them
+/// then.
+class exact_objects {
+public:
+  /// A copy of a text that lives as long as the objects.
+  std::string_view keep(std::string_view text);
+
+  /// Begins an object or a list; what is added goes into it until `close`, which is given what this gave. A
+  /// key is one that lives as long as the objects.
+  std::size_t open(exact_value::kind is, std::string_view key);
+  void close(std::size_t at) { nodes_[at].size = static_cast<std::uint32_t>(nodes_.size() - at); }
+
+  /// Adds a value; its text is copied.
+  void add(exact_value::kind is, std::string_view key, std::string_view text) {
+    nodes_.push_back({is, 1, key, keep(text)});
+  }
+
+  /// What `open` gave `at` for; until something is added.
+  exact_value operator[](std::size_t at) const { return exact_value{nodes_.data() + at}; }
+
+  /// It has at most so many bytes as JSON.
+  std::size_t most_bytes(std::size_t at) const noexcept;
+
+private:
+  std::vector<exact_value::node> nodes_;
+  std::vector<std::unique_ptr<char[]>> pieces_;
+  char* free_ = nullptr;
+  std::size_t left_ = 0;
 };
 
 /// What a value is, for messages: `a text`, `an object`, `null`.

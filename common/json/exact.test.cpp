@@ -124,3 +124,32 @@ TEST_CASE("the cells of a row are an object of texts") {
   CHECK(row.find("user")->text() == "007");
   CHECK(row.find("item")->is(exact_value::kind::null));
 }
+
+TEST_CASE("an object that is made value by value is what is read of its JSON") {
+  using kind = exact_value::kind;
+  exact_objects made;
+  std::vector<std::size_t> places;
+  for (int i = 0; i < 500; ++i) {
+    auto object = places.emplace_back(made.open(kind::object, {}));
+    made.add(kind::number, made.keep("n"), std::to_string(i) + ".50");
+    made.add(kind::null, "nothing", {});
+    auto list = made.open(kind::list, "l");
+    made.add(kind::text, {}, std::string(static_cast<std::size_t>(i), '\x01') + "\"");
+    made.add(kind::flag, {}, "true");
+    made.close(list);
+    made.add(kind::text, "last", "");
+    made.close(object);
+  }
+
+  for (auto place : places) {
+    std::string text, again;
+    append_json(text, made[place]);
+    exact_document document;
+    auto read = document.read(text);
+    REQUIRE(read);
+    append_json(again, *read);
+    CHECK(again == text);
+    CHECK(text.size() <= made.most_bytes(place));
+    CHECK(read->find("l")->find(0)->text() == made[place].find("l")->find(0)->text());
+  }
+}

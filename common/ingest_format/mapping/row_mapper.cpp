@@ -244,7 +244,9 @@ struct row_mapper::state : row_values {
     auto before = out.size();
     object.reset();
     open.reset();
-    if (!wrong && format != file_format::csv) {
+    if (from.object) {
+      object = from.object;
+    } else if (!wrong && format != file_format::csv) {
       auto read = document.read(from.text);
       if (!read)
         refuse("parse", "", std::move(read.error().text));
@@ -262,7 +264,7 @@ struct row_mapper::state : row_values {
     }
     if (wrong) {
       out.resize(before);
-      refusals.push_back({from.number, from.offset, std::move(*wrong), std::string{from.bytes}});
+      refusals.push_back({from.number, from.offset, std::move(*wrong), bytes_of(from)});
       return outcome::refused;
     }
     return out.size() > before ? outcome::mapped : outcome::skipped;

@@ -1,15 +1,18 @@
 #include "common/ingest_format/readers/parquet_reader.hpp"
 
 #include "common/core/hash.hpp"
-#include "common/core/json_string.hpp"
 #include "common/core/raw_file.hpp"
+#include "common/core/text_start.hpp"
 #include "common/event/record.hpp"
 #include "common/table/parquet.hpp"
 
 #include <fcntl.h>
+#include <fmt/compile.h>
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <set>
 
 namespace troupe::ingest_format {
 
@@ -99,9 +102,9 @@ std::optional<std::string_view> below(std::string_view path, std::string_view na
   return dot == std::string_view::npos ? std::string_view{} : path.substr(dot + 1);
 }
 
-/// A row in the making, and the first value of it that cannot be said.
-struct row_in_work {
-  std::string text;
+/// Objects in the making, and the first value of the row at hand that cannot be said.
+struct rows_in_work {
+  exact_objects& objects;
   std::optional<refusal> wrong;
 
   void refuse(const std::string& column, std::string reason) {
@@ -110,23 +113,22 @@ struct row_in_work {
   }
 };
 
-/// Writes the values of one column, or of a part of one, as JSON with every digit they have. What is refused
-/// is written so that whoever reads the row again, out of the quarantine, refuses it too: as what is no JSON,
-/// or as a number that is no name.
-struct printer {
+using value_kind = exact_value::kind;
+
+/// Gives the values of one column, or of a part of one, as JSON has them, with every digit. What is refused
+/// is said so that whoever reads the row again, out of the quarantine, refuses it too: by a number that is
+/// none of JSON, or that is no name.
+struct column_values {
   column_view view;
   std::string name; // As in a mapping: `who.id`.
   bool identity = false;
-  std::vector<printer> parts;
-  std::vector<std::string> keys; // Of a structure.
+  std::vector<column_values> parts;
 
-  printer(const column_view& of, std::string called) : view{of}, name{std::move(called)} {
+  column_values(const column_view& of, std::string called) : view{of}, name{std::move(called)} {
     auto& type = of.type();
     if (type.of == kind::structure)
-      for (std::size_t i = 0; i < type.children.size(); ++i) {
+      for (std::size_t i = 0; i < type.children.size(); ++i)
         parts.emplace_back(of.child(i), name + '.' + type.names[i]);
-        append_json_string(keys.emplace_back(), type.names[i]);
-      }
     else if (type.of == kind::list || type.of == kind::map)
       parts.emplace_back(of.child(), name);
   }
@@ -153,87 +155,66 @@ struct printer {
     }
   }
 
-  void print(row_in_work& to, std::uint64_t row) const {
-    auto& out = to.text;
-    if (view.is_null(row)) {
-      out += "null";
-      return;
-    }
+  void add(rows_in_work& to, std::string_view key, std::uint64_t row) const {
+    if (view.is_null(row))
+      return to.objects.add(value_kind::null, key, {});
     switch (view.type().of) {
     case kind::boolean:
-      out += view.flag(row) ? "true" : "false";
-      break;
+      return to.objects.add(value_kind::flag, key, view.flag(row) ? "true" : "false");
     case kind::float32: // The digits of the float, not of its double.
-      print_float(to, view.data<float>()[row], exact_float32);
-      break;
+      return add_float(to, key, view.data<float>()[row], exact_float32);
     case kind::float64:
-      print_float(to, view.data<double>()[row], exact_float64);
-      break;
-    case kind::decimal:
-      print_decimal(out, row);
-      break;
+      return add_float(to, key, view.data<double>()[row], exact_float64);
     case kind::date:
     case kind::timestamp:
     case kind::timestamp_s:
     case kind::timestamp_ms:
     case kind::timestamp_ns:
     case kind::timestamp_tz:
-      print_time(to, row);
-      break;
+      return add_time(to, key, row);
     case kind::text:
     case kind::enumeration:
-      append_json_string(out, view.text(row));
-      break;
+      return to.objects.add(value_kind::text, key, view.text(row));
     case kind::blob:
-      print_bytes(to, row);
-      break;
+      return add_bytes(to, key, row);
     case kind::list:
-      print_list(to, row);
-      break;
+      return add_list(to, key, row);
     case kind::map:
-      print_map(to, row);
-      break;
+      return add_map(to, key, row);
     case kind::structure:
-      print_structure(to, row);
-      break;
+      return add_structure(to, key, row);
     case kind::null:
     case kind::other: // `readable` has made a text of it.
-      out += "null";
-      break;
+      return to.objects.add(value_kind::null, key, {});
     default:
-      view.append_digits(row, out);
+      // A name with a point in it is a text: as a number of JSON it would be none.
+      std::string digits;
+      view.append_digits(row, digits);
+      bool text = view.type().of == kind::decimal && identity && view.type().scale > 0;
+      return to.objects.add(text ? value_kind::text : value_kind::number, key, digits);
     }
   }
 
   template <class Float>
-  void print_float(row_in_work& to, Float value, double exact) const {
-    auto text = fmt::format("{}", value);
+  void add_float(rows_in_work& to, std::string_view key, Float value, double exact) const {
+    fmt::memory_buffer digits;
+    fmt::format_to(std::back_inserter(digits), FMT_COMPILE("{}"), value);
+    std::string_view text{digits.data(), digits.size()};
     if (identity && !(value == std::trunc(value) && std::abs(value) <= static_cast<Float>(exact))) {
       to.refuse(name,
                 fmt::format("{} of column {} is no name of a user, an item or a record: the column is of "
                             "type {}, which holds whole numbers exactly up to {:.0f} alone; write it as a "
                             "text or a whole number",
                             text, name, to_string(view.type().of), exact));
-      to.text += text; // Of NaN and infinity no JSON.
-      if (std::isfinite(value) && text.find_first_of(".e") == std::string::npos)
-        to.text += "e0"; // The same number, and no name.
-    } else if (std::isfinite(value))
-      to.text += text;
-    else
-      append_json_string(to.text, text); // Not a JSON number: whoever wants a number refuses the text.
+      // Of NaN and infinity no JSON; else the same number, and no name.
+      bool bare = std::isfinite(value) && text.find_first_of(".e") == std::string_view::npos;
+      return to.objects.add(value_kind::number, key, fmt::format("{}{}", text, bare ? "e0" : ""));
+    }
+    // A text is not a JSON number: whoever wants a number refuses it.
+    to.objects.add(std::isfinite(value) ? value_kind::number : value_kind::text, key, text);
   }
 
-  /// A name with a point in it is a text: as a number of JSON it would be none.
-  void print_decimal(std::string& out, std::uint64_t row) const {
-    bool text = identity && view.type().scale > 0;
-    if (text)
-      out += '"';
-    view.append_digits(row, out);
-    if (text)
-      out += '"';
-  }
-
-  void print_time(row_in_work& to, std::uint64_t row) const {
+  void add_time(rows_in_work& to, std::string_view key, std::uint64_t row) const {
     if (auto at = view.instant(row)) {
       auto text = to_rfc3339(*at);
       if (view.type().of == kind::timestamp_ns) // Which has three digits more.
@@ -241,12 +222,12 @@ struct printer {
           text.pop_back();
           text += fmt::format("{}{:03}Z", text.find('.') == std::string::npos ? ".000000" : "", below);
         }
-      return append_json_string(to.text, text);
+      return to.objects.add(value_kind::text, key, text);
     }
     auto text = no_instant(row);
     to.refuse(name,
               fmt::format("column {} holds no instant: {}, outside of the years 1 to 9999", name, text));
-    to.text += text;
+    to.objects.add(value_kind::number, key, text);
   }
 
   std::string no_instant(std::uint64_t row) const {
@@ -258,58 +239,56 @@ struct printer {
   }
 
   /// Many writers do not say that their bytes are text. Those that are none are kept as `\xff00`.
-  void print_bytes(row_in_work& to, std::uint64_t row) const {
+  void add_bytes(rows_in_work& to, std::string_view key, std::uint64_t row) const {
     if (auto text = view.text(row); valid_utf8(text))
-      return append_json_string(to.text, text);
+      return to.objects.add(value_kind::text, key, text);
     to.refuse(name, fmt::format("column {} holds bytes that are no text: they are not valid UTF-8", name));
-    to.text += "\\x" + to_hex(as_bytes(view.text(row)));
+    to.objects.add(value_kind::number, key, "\\x" + to_hex(as_bytes(view.text(row))));
   }
 
-  void print_list(row_in_work& to, std::uint64_t row) const {
+  void add_list(rows_in_work& to, std::string_view key, std::uint64_t row) const {
     auto [first, length] = view.elements(row);
-    to.text += '[';
-    for (std::uint64_t i = 0; i < length; ++i) {
-      if (i > 0)
-        to.text += ',';
-      parts[0].print(to, first + i);
-    }
-    to.text += ']';
+    auto list = to.objects.open(value_kind::list, key);
+    for (std::uint64_t i = 0; i < length; ++i)
+      parts[0].add(to, {}, first + i);
+    to.objects.close(list);
   }
 
-  void print_map(row_in_work& to, std::uint64_t row) const {
+  /// A key is what its value says: of one that cannot be said the row is refused, of two that say the same,
+  /// too.
+  void add_map(rows_in_work& to, std::string_view key, std::uint64_t row) const {
     auto [first, length] = view.elements(row);
-    auto &key = parts[0].parts[0], &value = parts[0].parts[1];
-    to.text += '{';
+    auto &called = parts[0].parts[0], &value = parts[0].parts[1];
+    std::set<std::string> names;
+    auto object = to.objects.open(value_kind::object, key);
     for (std::uint64_t i = 0; i < length; ++i) {
-      if (i > 0)
-        to.text += ',';
-      row_in_work called;
-      key.print(called, first + i);
-      if (called.wrong)
-        to.refuse(name, called.wrong->reason);
-      if (called.wrong || called.text.starts_with('"'))
-        to.text += called.text;
+      exact_objects apart;
+      rows_in_work one{apart, {}};
+      auto list = apart.open(value_kind::list, {});
+      called.add(one, {}, first + i);
+      apart.close(list);
+      std::string word;
+      append_word(word, *apart[list].begin());
+      if (one.wrong)
+        to.refuse(name, one.wrong->reason);
+      bool twice = !names.insert(word).second;
+      if (twice)
+        to.refuse(name, fmt::format("`{}` stands twice in one object", text_start(word, 64)));
+      auto kept = to.objects.keep(word);
+      if (one.wrong)
+        to.objects.add(value_kind::number, kept, word);
       else
-        append_json_string(to.text, called.text);
-      to.text += ':';
-      value.print(to, first + i);
+        value.add(to, kept, first + i);
     }
-    to.text += '}';
+    to.objects.close(object);
   }
 
-  void print_structure(row_in_work& to, std::uint64_t row) const {
-    to.text += '{';
-    bool any = false;
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      if (parts[i].view.is_null(row))
-        continue;
-      if (std::exchange(any, true))
-        to.text += ',';
-      to.text += keys[i];
-      to.text += ':';
-      parts[i].print(to, row);
-    }
-    to.text += '}';
+  void add_structure(rows_in_work& to, std::string_view key, std::uint64_t row) const {
+    auto object = to.objects.open(value_kind::object, key);
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      if (!parts[i].view.is_null(row))
+        parts[i].add(to, to.objects.keep(view.type().names[i]), row);
+    to.objects.close(object);
   }
 };
 
@@ -335,10 +314,18 @@ public:
       if (!more)
         return broken(more.error());
       if (*more)
-        make_printers();
+        bind_columns();
     }
+    batch_.objects = std::make_shared<exact_objects>();
+    keys_.clear();
+    for (auto& each : read_columns_)
+      keys_.push_back(batch_.objects->keep(each));
+    places_.clear();
     for (; at_ < rows_in_chunk_ && batch_.rows.size() < max_rows; ++at_)
       take(at_);
+    for (std::size_t i = 0; i < places_.size(); ++i)
+      if (!batch_.rows[i].refused)
+        batch_.rows[i].object = (*batch_.objects)[places_[i]];
     batch_.after = {read_, 0};
     return &batch_;
   }
@@ -385,15 +372,15 @@ private:
       rows -= at_;
     }
     if (at_ < rows_in_chunk_)
-      make_printers();
+      bind_columns();
     return {};
   }
 
   /// Of the chunk at hand.
-  void make_printers() {
-    printers_.clear();
+  void bind_columns() {
+    values_.clear();
     for (std::size_t i = 0; i < read_columns_.size(); ++i)
-      mark(printers_.emplace_back(rows_->column(i), read_columns_[i]));
+      mark(values_.emplace_back(rows_->column(i), read_columns_[i]));
   }
 
   expected<void> try_start(source_position from) {
@@ -413,7 +400,6 @@ private:
         if (!wants(options_, columns_.back()))
           continue;
         read_columns_.push_back(columns_.back());
-        append_json_string(keys_.emplace_back(), columns_.back());
         auto name = table::sql_name(columns_.back());
         list += list.empty() ? "" : ", ";
         list +=
@@ -428,7 +414,7 @@ private:
     return {};
   }
 
-  void mark(printer& column) const {
+  void mark(column_values& column) const {
     for (auto& each : options_.identities) {
       if (each == column.name)
         column.mark({});
@@ -445,31 +431,29 @@ private:
   }
 
   void take(std::uint64_t at) {
-    row_in_work made;
-    made.text = "{";
-    for (std::size_t i = 0; i < printers_.size(); ++i) {
-      if (printers_[i].view.is_null(at))
-        continue;
-      if (made.text.size() > 1)
-        made.text += ',';
-      made.text += keys_[i];
-      made.text += ':';
-      printers_[i].print(made, at);
-    }
-    made.text += '}';
-    auto& text = batch_.made.emplace_back(std::move(made.text));
+    auto& objects = *batch_.objects;
+    rows_in_work to{objects, {}};
+    auto place = places_.emplace_back(objects.open(value_kind::object, {}));
+    for (std::size_t i = 0; i < values_.size(); ++i)
+      if (!values_[i].view.is_null(at))
+        values_[i].add(to, keys_[i], at);
+    objects.close(place);
     auto& row = batch_.rows.emplace_back();
     row.number = ++read_;
+    bool long_row = objects.most_bytes(place) > options_.max_row_bytes;
+    if (!to.wrong && !long_row)
+      return;
+    std::string text;
+    append_json(text, objects[place]);
     if (text.size() > options_.max_row_bytes) {
       text.resize(4096);
       row.refused =
           refusal{"parse", "", fmt::format("the row is longer than {} bytes", options_.max_row_bytes)};
-    } else if (made.wrong) {
-      row.refused = std::move(made.wrong);
     } else {
-      row.text = text;
+      row.refused = std::move(to.wrong);
     }
-    row.bytes = text;
+    if (row.refused)
+      row.bytes = batch_.made.emplace_back(std::move(text));
   }
 
   std::filesystem::path path_;
@@ -477,8 +461,9 @@ private:
   std::optional<table::connection> base_;
   std::optional<table::result> rows_;
   std::vector<std::string> read_columns_; // Those of all that are wanted.
-  std::vector<std::string> keys_;         // Their names as JSON.
-  std::vector<printer> printers_;
+  std::vector<std::string_view> keys_;    // The same, in the objects of the batch.
+  std::vector<std::size_t> places_;       // Of its rows among these.
+  std::vector<column_values> values_;
   std::uint64_t at_ = 0, rows_in_chunk_ = 0, read_ = 0, total_ = 0;
   row_batch batch_;
 };

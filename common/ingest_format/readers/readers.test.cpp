@@ -53,11 +53,11 @@ reading read_all(const fs::path& path, const source_options& options = {}, sourc
     if ((*batch)->rows.empty())
       return out;
     for (auto& row : (*batch)->rows) {
-      out.rows.push_back({std::string{row.bytes},
+      out.rows.push_back({bytes_of(row),
                           row.number,
                           row.offset,
                           {row.fields.begin(), row.fields.end()},
-                          std::string{row.text},
+                          row.object ? bytes_of(row) : std::string{row.text},
                           row.refused ? row.refused->reason : ""});
       out.after.push_back((*batch)->after);
     }
@@ -456,8 +456,9 @@ TEST_CASE(
         break;
       for (auto& row : (*batch)->rows) {
         auto& cast = casts.at(at++);
-        CAPTURE(row.bytes);
-        auto all = document.read(row.bytes);
+        auto bytes = bytes_of(row);
+        CAPTURE(bytes);
+        auto all = document.read(bytes);
         if (row.refused) {
           ++refused;
           CHECK(!all); // Whoever reads it out of the quarantine refuses it as well.

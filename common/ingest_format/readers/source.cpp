@@ -160,4 +160,60 @@ expected<std::vector<fs::path>> expand_paths(const std::string& path, deadline u
   return files;
 }
 
+std::string bytes_of(const raw_row& row) {
+  if (!row.object)
+    return std::string{row.bytes};
+  std::string text;
+  append_json(text, *row.object);
+  return text;
+}
+
+namespace {
+
+struct kept_texts final : kept_rows {
+  std::string all;
+  std::vector<std::size_t> ends;
+
+  std::string bytes(std::size_t row) const override {
+    auto first = row == 0 ? 0 : ends[row - 1];
+    return all.substr(first, ends[row] - first);
+  }
+};
+
+struct kept_objects final : kept_rows {
+  std::shared_ptr<const exact_objects> memory;
+  std::vector<std::optional<exact_value>> objects;
+
+  std::string bytes(std::size_t row) const override {
+    std::string text;
+    if (objects[row])
+      append_json(text, *objects[row]);
+    return text;
+  }
+};
+
+} // namespace
+
+std::shared_ptr<const kept_rows> row_batch::keep() const {
+  if (objects) {
+    auto kept = std::make_shared<kept_objects>();
+    kept->memory = objects;
+    for (auto& each : rows)
+      kept->objects.push_back(each.object);
+    return kept;
+  }
+  auto kept = std::make_shared<kept_texts>();
+  std::size_t bytes = 0;
+  for (auto& each : rows)
+    bytes += each.refused ? 0 : each.bytes.size();
+  kept->all.reserve(bytes);
+  kept->ends.reserve(rows.size());
+  for (auto& each : rows) {
+    if (!each.refused)
+      kept->all += each.bytes;
+    kept->ends.push_back(kept->all.size());
+  }
+  return kept;
+}
+
 } // namespace troupe::ingest_format

@@ -4,6 +4,7 @@
 #include "common/core/hash.hpp"
 #include "common/core/time.hpp"
 #include "common/event/row.hpp"
+#include "common/json/exact.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -61,14 +62,25 @@ struct source_position {
 
 /// A row as it stands in the file.
 struct raw_row {
-  std::string_view bytes;   ///< Without its line end, in the file's encoding; of Parquet: the row as a JSON
-                            ///< object. Of a row that is too long: its beginning; of text with a line
-                            ///< feed behind it.
+  std::string_view bytes;   ///< Without its line end, in the file's encoding; of Parquet, where the row is
+                            ///< refused: the row as a JSON object. Of a row that is too long: its beginning;
+                            ///< of text with a line feed behind it.
   std::uint64_t number = 0; ///< From 1, the header not counted.
   std::uint64_t offset = 0; ///< Of its first byte in the uncompressed file; 0 for Parquet.
   std::span<const std::string_view> fields{}; ///< CSV: the columns, in UTF-8, unquoted.
-  std::string_view text{};                    ///< JSON lines and Parquet: the row in UTF-8.
-  std::optional<refusal> refused{};           ///< The row cannot be read; `fields` and `text` are empty.
+  std::string_view text{};                    ///< JSON lines: the row in UTF-8.
+  std::optional<exact_value> object{};        ///< Parquet: the row.
+  std::optional<refusal> refused{};           ///< The row cannot be read; the three above are empty.
+};
+
+/// The bytes of a row, of Parquet too.
+std::string bytes_of(const raw_row& row);
+
+/// Rows as they go to quarantine, should they do so when their reader has gone on. Any thread.
+class kept_rows {
+public:
+  virtual ~kept_rows() = default;
+  virtual std::string bytes(std::size_t row) const = 0;
 };
 
 /// Rows that lie one after the other. Everything in it is valid until the reader's next `next`.
@@ -76,14 +88,19 @@ struct row_batch {
   std::vector<raw_row> rows;
   source_position after; ///< Where reading goes on behind these rows.
 
+  /// For later, by their place in `rows`; those that are refused are not in it.
+  std::shared_ptr<const kept_rows> keep() const;
+
   // Memory that rows may point into.
   std::vector<std::string_view> fields;
   std::deque<std::string> made;
+  std::shared_ptr<exact_objects> objects;
 
   void clear() {
     rows.clear();
     fields.clear();
     made.clear();
+    objects.reset();
   }
 };
 

@@ -15,7 +15,7 @@ admission::admission(std::string stream)
 void admission::add(record rec, row_origin origin) {
   normalise(rec);
   if (auto good = check(rec); !good) {
-    if (origin.raw.empty())
+    if (request_->raw_of(origin).empty())
       origin.raw = to_json(rec);
     return refuse(origin, "record", {}, good.error().text);
   }
@@ -27,7 +27,8 @@ void admission::refuse(const row_origin& origin, std::string rule, std::string f
   if (origin.quarantined > 0)
     refused_rows_.insert(origin.quarantined);
   request_->refused.push_back({request_->source, request_->import, origin.row, origin.byte_offset,
-                               std::move(rule), std::move(field), std::move(reason), origin.raw});
+                               std::move(rule), std::move(field), std::move(reason),
+                               request_->raw_of(origin)});
 }
 
 validation_request admission::validation() const {
@@ -37,7 +38,7 @@ validation_request admission::validation() const {
 void admission::take_out(const std::vector<row_violation>& violations) {
   if (violations.empty())
     return;
-  std::vector<bool> gone(request_->records.size());
+  std::vector<bool> gone(request_->size());
   for (auto& each : violations) {
     if (gone[each.record])
       continue;
@@ -51,7 +52,7 @@ void admission::take_out(const std::vector<row_violation>& violations) {
 
 std::size_t admission::leave_refused_rows() {
   request_->refused.clear();
-  std::vector<bool> gone(request_->records.size());
+  std::vector<bool> gone(request_->size());
   for (std::size_t i = 0; i < gone.size(); ++i)
     gone[i] = refused_rows_.contains(request_->origins[i].quarantined);
   request_->leave_out(gone);

@@ -40,7 +40,7 @@ public:
   void encode(std::uint32_t partitions) { request_->encode(partitions); }
 
   /// What is to be validated; nothing where there are no records.
-  bool empty() const noexcept { return request_->records.empty(); }
+  bool empty() const noexcept { return request_->size() == 0; }
   validation_request validation() const;
 
   /// Refuses the records that break something; the first violation stands for a record.

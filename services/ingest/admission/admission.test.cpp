@@ -19,7 +19,7 @@ admission filled(int count) {
 
 /// What the log would store, by id; each record once.
 std::vector<std::string> stored(const append_request& request) {
-  std::vector<std::string> ids(request.records.size());
+  std::vector<std::string> ids(request.size());
   std::size_t found = 0;
   for (auto& part : request.parts) {
     auto records = batch::open(chunk::copy(as_bytes(part.bytes.text()))).value();
@@ -31,7 +31,7 @@ std::vector<std::string> stored(const append_request& request) {
       ids[part.rows[i]] = rec.id;
     }
   }
-  CHECK(found == request.records.size());
+  CHECK(found == request.size());
   return ids;
 }
 
@@ -73,7 +73,7 @@ TEST_CASE("records that break a rule are taken out with their origin, the first 
   batch.take_out({{9, "range", "value", "too large"}, {9, "set", "type", "twice refused counts once"}});
 
   auto& request = *batch.request();
-  CHECK(request.records.size() == 49);
+  CHECK(request.size() == 49);
   CHECK(request.origins.size() == 49);
   CHECK(request.origins[9].row == 11);
   REQUIRE(request.refused.size() == 1);
@@ -103,7 +103,7 @@ TEST_CASE("a record the log cannot keep is refused by rule `record`, as JSON whe
   CHECK(request.refused[0].row == 7);
   CHECK(request.refused[0].rule == "record");
   CHECK(request.refused[0].raw.find("\"id\":\"e1\"") != std::string::npos);
-  CHECK(request.records.size() == 1);
+  CHECK(request.size() == 1);
 }
 
 TEST_CASE("a row out of the quarantine is taken whole or stays whole") {
@@ -118,7 +118,7 @@ TEST_CASE("a row out of the quarantine is taken whole or stays whole") {
 
   CHECK(refused == 2);
   CHECK(batch.request()->refused.empty());
-  REQUIRE(batch.request()->records.size() == 2);
+  REQUIRE(batch.request()->size() == 2);
   CHECK(batch.request()->origins[0].quarantined == 2);
   CHECK(stored(*batch.request()) == std::vector<std::string>{"e2", "e3"});
 }

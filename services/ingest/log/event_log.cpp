@@ -69,26 +69,15 @@ event_log::~event_log() {
 }
 
 void event_log::append(request_ptr request, done_function done) {
-  // Encoding and hashing are done here, on the caller's thread: the writer has enough to do.
   auto& to = *request;
-  if (to.parts.empty())
+  if (to.places.empty()) // On the caller's thread: the writer has enough to do.
     to.encode(opts_.partitions);
   auto now = wall_now();
   for (auto& part : to.parts)
     part.bytes.set_ingest_time(now);
-  to.id_hashes.resize(to.records.size());
-  to.content_hashes.resize(to.records.size());
-  to.bytes = 1024;
-  for (std::size_t i = 0; i < to.records.size(); ++i) {
-    auto& rec = to.records[i];
-    rec.ingest_time = now;
-    to.id_hashes[i] = hash_of(rec);
-    auto gave_none = i < to.origins.size() && to.origins[i].untimed;
-    auto untimed = std::exchange(rec.untimed, rec.untimed || gave_none);
-    to.content_hashes[i] = content_hash(rec);
-    rec.untimed = untimed;
-    to.bytes += 128 + rec.id.size() + rec.user.size() + rec.item.size() + 64 * rec.attributes.size();
-  }
+  to.bytes = 1024 + 128 * to.size();
+  for (auto& part : to.parts)
+    to.bytes += part.bytes.text().size();
   for (auto& row : to.refused)
     to.bytes += 256 + row.raw.size();
   auto refused = ec::overloaded;
@@ -103,7 +92,7 @@ void event_log::append(request_ptr request, done_function done) {
       return;
     }
   }
-  done(fail(refused, "cannot append {} records to the event log: {}", to.records.size(),
+  done(fail(refused, "cannot append {} records to the event log: {}", to.size(),
             refused == ec::stopping ? "it is closing" : "too much waits already"));
 }
 
@@ -196,14 +185,15 @@ expected<source_state*> event_log::position_of(group& all, const append_request&
   return &at->second;
 }
 
-void event_log::count(group& all, const record& rec, std::uint32_t partition, append_result& result) const {
-  if (is_entity(rec.kind)) {
-    ++(rec.kind == record_kind::user ? result.added.users : result.added.items);
+void event_log::count(group& all, const wire::Record& rec, std::uint32_t partition,
+                      append_result& result) const {
+  if (auto kind = static_cast<record_kind>(rec.kind()); is_entity(kind)) {
+    ++(kind == record_kind::user ? result.added.users : result.added.items);
     return;
   }
   ++result.added.events;
   auto& watermark = all.after.partitions[partition].watermark;
-  auto at = micros_of(rec.event_time);
+  auto at = rec.event_time();
   if (watermark != std::numeric_limits<std::int64_t>::min() &&
       at < watermark - opts_.allowed_lateness.count())
     ++result.added.late;
@@ -213,9 +203,10 @@ void event_log::count(group& all, const record& rec, std::uint32_t partition, ap
 /// Whether the log holds a user or an item by the key that it had before kinds were part of it. Whose that
 /// key was is clear then: it goes, for an event may have that id, and the caller adds the key of today. Where
 /// the content differs the key may be an event's, and is let alone.
-bool event_log::held_from_before(group& all, const record& rec) const {
-  if (!ids_->holds_old() || !is_entity(rec.kind))
+bool event_log::held_from_before(group& all, const wire::Record& from) const {
+  if (!ids_->holds_old() || !is_entity(static_cast<record_kind>(from.kind())))
     return false;
+  auto rec = to_record(from);
   auto hash = hash_of_before(rec);
   auto known = ids_->find_old(hash);
   if (!known)
@@ -229,22 +220,23 @@ bool event_log::held_from_before(group& all, const record& rec) const {
 expected<append_result> event_log::take(group& all, append_request& request) const {
   append_result result;
   auto* before = all.known.data() + all.looked_at;
-  all.looked_at += request.records.size() + request.refused.size();
+  all.looked_at += request.size() + request.refused.size();
   TROUPE_TRY(source, position_of(all, request));
-  result.rows.resize(request.records.size());
-  for (std::size_t i = 0; i < request.records.size(); ++i) {
-    auto& rec = request.records[i];
+  result.rows.resize(request.size());
+  for (std::size_t i = 0; i < request.size(); ++i) {
+    auto& rec = request[i];
     auto content = dedup_index::content_of(request.content_hashes[i]);
     auto known = ids_->meet(request.id_hashes[i], content, before[i]);
     if (!known && !held_from_before(all, rec)) {
-      count(all, rec, partition_of(rec.partition_key(), opts_.partitions), result);
+      count(all, rec, request.parts[request.places[i].part].partition, result);
     } else if (!known || *known == content) {
       result.rows[i].outcome = wire::Outcome::duplicate;
       ++result.added.duplicates;
     } else {
-      auto row = request.rejected(
-          i, "duplicate_id", "id",
-          fmt::format("{} {} is in the log with other content", to_string(rec.kind), rec.id));
+      auto row =
+          request.rejected(i, "duplicate_id", "id",
+                           fmt::format("{} {} is in the log with other content",
+                                       to_string(static_cast<record_kind>(rec.kind())), text_of(rec.id())));
       result.rows[i] = {wire::Outcome::quarantined, row.rule, row.reason};
       auto hash = hash_of(row); // A conflict is found only now: the look-up has not asked for it.
       auto held = ids_->look_up({&hash, 1});
@@ -255,7 +247,7 @@ expected<append_result> event_log::take(group& all, append_request& request) con
     }
   }
   add_parts(all, request, result);
-  before += request.records.size();
+  before += request.size();
   for (auto& row : request.refused)
     refuse(all, hash_of(row), *before++, row, result);
   mark_replayed(all, request, result);
@@ -284,8 +276,7 @@ void event_log::add_parts(group& all, append_request& request, const append_resu
       continue;
     auto whole = kept.size() == part.rows.size();
     all.parts[part.partition].push_back(
-        whole ? &part.bytes
-              : &all.encoded_again.emplace_back(encode_rows(request.records, kept, part.partition)));
+        whole ? &part.bytes : &all.encoded_again.emplace_back(request.encode_again(kept, part.partition)));
   }
 }
 
@@ -344,9 +335,8 @@ void event_log::commit(std::vector<waiting> requests) {
   written&& any ? ids_->committed() : ids_->rolled_back();
   if (!written) {
     for (auto& each : all.requests)
-      each.done(
-          with_context(fmt::format("cannot append {} records to the event log", each.request->records.size()),
-                       written.error()));
+      each.done(with_context(fmt::format("cannot append {} records to the event log", each.request->size()),
+                             written.error()));
     return;
   }
   bool grown = std::ranges::any_of(all.parts, [](auto& parts) { return !parts.empty(); });

@@ -94,9 +94,9 @@ private:
   void commit(std::vector<waiting> requests);
   expected<void> look_up(group& all) const;
   expected<append_result> take(group& all, append_request& request) const;
-  bool held_from_before(group& all, const record& rec) const;
+  bool held_from_before(group& all, const wire::Record& from) const;
   expected<source_state*> position_of(group& all, const append_request& request) const;
-  void count(group& all, const record& rec, std::uint32_t partition, append_result& result) const;
+  void count(group& all, const wire::Record& rec, std::uint32_t partition, append_result& result) const;
   void refuse(group& all, const hash128& hash, std::optional<std::uint32_t> known, const rejected_row& row,
               append_result& result) const;
   void mark_replayed(group& all, const append_request& request, const append_result& result) const;

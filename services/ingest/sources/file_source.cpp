@@ -45,8 +45,9 @@ public:
       // A slate that is under way waits for its rows: whoever goes on from here reads it from its beginning.
       after = slates_.waits_from().value_or(after);
     } else {
-      for (auto& row : rows->rows)
-        skipped += take(row, *into);
+      request.kept = rows->keep();
+      for (std::uint32_t i = 0; i < rows->rows.size(); ++i)
+        skipped += take(rows->rows[i], i, *into);
     }
     if (!state_.done)
       state_.position = store::encoder{}.big(after.rows).big(after.offset).take();
@@ -60,14 +61,18 @@ public:
   }
 
 private:
-  /// True when the mapping leaves the row out.
-  bool take(const ingest_format::raw_row& row, admission& into) {
-    row_origin origin{row.number, row.offset, std::string{row.bytes}};
+  /// True when the mapping leaves the row out. `kept`: which one of those that are kept it is.
+  bool take(const ingest_format::raw_row& row, std::uint32_t kept, admission& into) {
+    row_origin origin{row.number, row.offset};
     records_.clear();
     refusals_.clear();
     auto outcome = mapper_.apply(row, records_, refusals_);
-    for (auto& each : refusals_)
+    for (auto& each : refusals_) {
+      origin.raw = std::move(each.raw);
       into.refuse(origin, each.why.rule, each.why.field, each.why.reason);
+    }
+    origin.raw.clear();
+    origin.kept = kept;
     for (auto& rec : records_) {
       if (rec.untimed)
         rec.event_time = options_.arrival;
