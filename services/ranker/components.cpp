@@ -57,7 +57,9 @@ expected<component> make_item_sync(service_context& context, wiring& made) {
   // A release and a scan take one thread each for a while: a third one, so that changes of items never wait.
   made.pool = std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 3}, context.metrics());
   context.metrics().on_read([items = made.items, metrics = made.metrics] {
-    if (auto taken = items->get()->taken(); taken != deadline::clock::time_point{})
+    auto now = items->get();
+    metrics->ordinals.set(static_cast<double>(now->space()->limit()));
+    if (auto taken = now->taken(); taken != deadline::clock::time_point{})
       metrics->items_age.set(std::chrono::duration<double>(deadline::clock::now() - taken).count());
   });
   item_sync_deps deps;

@@ -29,6 +29,8 @@ struct service_metrics {
         load_failures{
             in.counter("troupe_ranker_release_failures_total", "Releases that could not be loaded.")},
         items{in.gauge("troupe_ranker_items", "Items in the snapshot.")},
+        ordinals{in.gauge("troupe_ranker_item_ordinals",
+                          "Items that the catalogue or a model has ever named, since the start.")},
         items_age{in.gauge("troupe_ranker_items_age_seconds",
                            "Since the feature store was last asked what has changed, and answered.")},
         item_change_time{in.gauge("troupe_ranker_item_change_timestamp_seconds",
@@ -40,7 +42,7 @@ struct service_metrics {
 
   metrics::counter answers, degraded, refused, cache_hits, cache_misses, feature_failures, cache_joined,
       item_scan_failures, item_scans, item_changes, item_change_failures, item_resets, loads, load_failures;
-  metrics::gauge items, items_age, item_change_time, releases;
+  metrics::gauge items, ordinals, items_age, item_change_time, releases;
   metrics::histogram answer_seconds, rank_seconds;
 };
 

@@ -42,6 +42,7 @@ struct item_page {
 
   static bool bit(const bits& of, std::size_t row) noexcept { return (of[row / 64] >> row % 64 & 1) != 0; }
 
+  std::uint64_t number = 0; ///< No other page of this process has it; 0: of none.
   bits known{}, hidden{}, deleted{};
   std::array<std::int64_t, rows> expires{}, created{}; ///< Microseconds since 1970 UTC; 0: never, not known.
   std::array<double, rows> trend{};

@@ -93,6 +93,7 @@ private:
     if (!mine) {
       auto made =
           of_.pages_[at] ? std::make_shared<item_page>(*of_.pages_[at]) : std::make_shared<item_page>();
+      made->number = next_number();
       mine = made.get();
       of_.pages_[at] = std::move(made);
     }

@@ -31,9 +31,8 @@ void allow_rows(const ranking_state& state, std::size_t m, std::vector<std::uint
     for (auto left = into[word]; left != 0; left &= left - 1) {
       auto row = static_cast<model::row>(word * 64 + static_cast<std::size_t>(std::countr_zero(left)));
       auto item = rows.item(row);
-      auto* page = state.items.page_of(item);
       for (auto& each : state.room.filters)
-        if (!each.holds(page, item_snapshot::row_of(item))) {
+        if (!each->holds(item)) {
           into[word] &= ~(left & -left);
           break;
         }
@@ -50,41 +49,59 @@ void gather_nearest(ranking_state& state, std::size_t n) {
   }
 }
 
+/// Offers the n best of `best` that may be shown, in whatever order.
+void offer_best(ranking_state& state, const item_rows& rows, std::size_t n) {
+  auto& best = state.room.best;
+  auto ahead = [](auto& a, auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
+  auto cut = [&](auto begin, std::size_t most) {
+    auto end =
+        begin + static_cast<std::ptrdiff_t>(std::min(most, static_cast<std::size_t>(best.end() - begin)));
+    if (end != best.end())
+      std::nth_element(begin, end, best.end(), ahead);
+    return end;
+  };
+  std::size_t got = 0;
+  // Few may not be shown, so these are judged among the first alone, and further on where that was not so.
+  for (auto from = best.begin(); from != best.end() && got < n;) {
+    auto to = cut(from, n - got + n / 4 + 16);
+    auto kept =
+        std::partition(from, to, [&](auto& each) { return state.pool.may_be(rows.item(each.second)); });
+    auto last = kept;
+    if (static_cast<std::size_t>(kept - from) > n - got) {
+      last = from + static_cast<std::ptrdiff_t>(n - got);
+      std::nth_element(from, last, kept, ahead);
+    }
+    for (auto each = from; each != last; ++each)
+      got += state.pool.offer(rows.item(each->second), candidate_source::item_to_item) ? 1 : 0;
+    from = to;
+  }
+}
+
 void gather_item_to_item(ranking_state& state, std::size_t n) {
   auto& room = state.room;
+  thread_local std::vector<double> sums; // By row; 0 between two calls.
   for (std::size_t m = 0; m < state.release.models.size(); ++m) {
     auto& model = state.release.models[m];
     if (!model.retrieves)
       continue;
     auto& history = state.models.user(m).history;
     auto from = history.size() > retrieval_history ? history.end() - retrieval_history : history.begin();
-    room.sums.resize(std::max(room.sums.size(), model.rows->size()), 0);
+    sums.resize(std::max(sums.size(), model.rows->size()), 0);
     room.touched.clear();
     for (; from != history.end(); ++from) {
       model.scorer->similar_items(*from, n, room.reasons);
       for (auto& each : room.reasons) {
-        if (room.sums[each.item] == 0)
+        if (sums[each.item] == 0)
           room.touched.push_back(each.item);
-        room.sums[each.item] += each.weight;
+        sums[each.item] += each.weight;
       }
     }
-    // The n best of those that may be shown: these are offered, in whatever order.
-    std::erase_if(room.touched, [&](auto row) {
-      bool fits = state.pool.may_be(model.rows->item(row));
-      if (!fits)
-        room.sums[row] = 0;
-      return !fits;
-    });
-    auto ahead = [&](auto a, auto b) {
-      return room.sums[a] != room.sums[b] ? room.sums[a] > room.sums[b] : a < b;
-    };
-    auto end = room.touched.begin() + static_cast<std::ptrdiff_t>(std::min(n, room.touched.size()));
-    if (end != room.touched.end())
-      std::nth_element(room.touched.begin(), end, room.touched.end(), ahead);
-    for (auto each = room.touched.begin(); each != end; ++each)
-      state.pool.offer(model.rows->item(*each), candidate_source::item_to_item);
-    for (auto each : room.touched)
-      room.sums[each] = 0;
+    room.best.clear();
+    for (auto row : room.touched) {
+      room.best.emplace_back(sums[row], row);
+      sums[row] = 0;
+    }
+    offer_best(state, *model.rows, n);
   }
 }
 

@@ -11,7 +11,7 @@ std::string_view eligibility::reason_against(item_ord item) const {
   if (auto why = items_.closed(item, now_); !why.empty())
     return why;
   for (auto& each : filters_)
-    if (!each.holds(items_.page_of(item), item_snapshot::row_of(item)))
+    if (!each->holds(item))
       return "filter";
   if (binding_.filtered(item))
     return "rule";

@@ -1,7 +1,7 @@
 #pragma once
 
+#include "services/ranker/items/item_filters.hpp"
 #include "services/ranker/items/item_snapshot.hpp"
-#include "services/ranker/items/predicate.hpp"
 #include "services/ranker/ranking/item_marks.hpp"
 #include "services/ranker/release/item_binding.hpp"
 
@@ -16,21 +16,19 @@ class eligibility {
 public:
   /// `marks` say which items are excluded and seen.
   eligibility(const item_snapshot& items, const item_binding& binding, const item_marks& marks,
-              const std::vector<compiled_predicate>& filters, std::int64_t now)
-      : items_{items}, binding_{binding}, marks_{marks}, filters_{filters}, now_{now} {}
+              const std::vector<item_bits_ptr>& filters, std::int64_t now)
+      : items_{items}, binding_{binding}, marks_{marks}, filters_{filters}, now_{now},
+        some_expire_{!items.expiring_between(binding.bound_at(), now).empty()} {}
 
   bool excludes(item_ord item) const noexcept { return (marks_.at(item) & item_marks::excluded) != 0; }
 
   bool may_be_shown(item_ord item) const {
-    if ((marks_.at(item) & (item_marks::excluded | item_marks::seen)) != 0 || binding_.filtered(item))
+    if ((marks_.at(item) & (item_marks::excluded | item_marks::seen)) != 0 || !binding_.open(item))
       return false;
-    auto* page = items_.page_of(item);
-    auto row = item_snapshot::row_of(item);
-    if (page && (item_page::bit(page->hidden, row) || item_page::bit(page->deleted, row) ||
-                 (page->expires[row] != 0 && page->expires[row] <= now_)))
+    if (some_expire_ && !items_.closed(item, now_).empty())
       return false;
     for (auto& each : filters_)
-      if (!each.holds(page, row))
+      if (!each->holds(item))
         return false;
     return true;
   }
@@ -42,8 +40,9 @@ private:
   const item_snapshot& items_;
   const item_binding& binding_;
   const item_marks& marks_;
-  const std::vector<compiled_predicate>& filters_;
+  const std::vector<item_bits_ptr>& filters_;
   std::int64_t now_;
+  bool some_expire_; ///< Since the binding was made.
 };
 
 } // namespace troupe::ranker

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "services/ranker/items/predicate.hpp"
+#include "services/ranker/items/item_filters.hpp"
 #include "services/ranker/ranking/candidate.hpp"
 #include "services/ranker/ranking/item_marks.hpp"
 
@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace troupe::ranker {
@@ -27,7 +28,7 @@ struct nearest_search {
 struct ranking_scratch {
   item_marks marks;
   request_items names;
-  std::vector<compiled_predicate> filters;
+  std::vector<item_bits_ptr> filters; ///< Of the request.
   std::vector<item_ord> history, refused;
   std::vector<item_ord> named; ///< Seen, where these are left out, and excluded.
   std::vector<candidate> candidates, order, tail;
@@ -45,8 +46,8 @@ struct ranking_scratch {
   std::vector<float> scores, unknown_inputs;
 
   // Of one source at a time.
-  std::vector<double> sums; ///< By row; 0 between two sources.
   std::vector<model::row> touched;
+  std::vector<std::pair<double, model::row>> best;
   std::vector<model::reason> reasons;
 
   std::vector<double> closest;

@@ -62,6 +62,11 @@ std::vector<std::size_t> columns_of(const model::feature_needs& needs, const ite
   return out;
 }
 
+void assign(std::vector<std::uint64_t>& bits, std::size_t at, bool to) {
+  auto mask = std::uint64_t{1} << at % 64;
+  bits[at / 64] = to ? bits[at / 64] | mask : bits[at / 64] & ~mask;
+}
+
 void set(item_page::bits& bits, std::size_t row) {
   bits[row / 64] |= std::uint64_t{1} << row % 64;
 }
@@ -104,6 +109,19 @@ item_binding::item_binding(const loaded_release& release, const item_snapshot& i
     for (std::size_t at = 0; at < other.size(); ++at)
       other[at] = at;
   }
+  if (bits_too)
+    open_ = before->open_;
+  open_.resize(pages_.size() * item_page::rows / 64, 0);
+  for (auto at : other)
+    for (std::size_t row = 0; row < item_page::rows; ++row) {
+      item_ord item{static_cast<std::uint32_t>(at * item_page::rows + row)};
+      assign(open_, index_of(item),
+             !item_page::bit(pages_[at]->filtered, row) && items.closed(item, now).empty());
+    }
+  auto expired =
+      bits_too ? items.expiring_between(before->bound_at_, now) : std::span<const item_snapshot::expiry>{};
+  for (auto& each : expired)
+    assign(open_, index_of(each.item), false);
   allowed_.resize(release.models.size());
   for (std::size_t m = 0; m < release.models.size(); ++m) {
     auto& by = release.models[m];
@@ -115,18 +133,12 @@ item_binding::item_binding(const loaded_release& release, const item_snapshot& i
     for (auto at : other)
       for (std::size_t row = 0; row < item_page::rows; ++row) {
         item_ord item{static_cast<std::uint32_t>(at * item_page::rows + row)};
-        auto of_model = by.rows->find(item);
-        if (of_model == no_row)
-          continue;
-        auto mask = std::uint64_t{1} << of_model % 64;
-        bool open = !item_page::bit(pages_[at]->filtered, row) && items.closed(item, now).empty();
-        allowed_[m][of_model / 64] =
-            open ? allowed_[m][of_model / 64] | mask : allowed_[m][of_model / 64] & ~mask;
+        if (auto of_model = by.rows->find(item); of_model != no_row)
+          assign(allowed_[m], of_model, open(item));
       }
-    if (bits_too)
-      for (auto& each : items.expiring_between(before->bound_at_, now))
-        if (auto of_model = by.rows->find(each.item); of_model != no_row)
-          allowed_[m][of_model / 64] &= ~(std::uint64_t{1} << of_model % 64);
+    for (auto& each : expired)
+      if (auto of_model = by.rows->find(each.item); of_model != no_row)
+        assign(allowed_[m], of_model, false);
   }
 }
 

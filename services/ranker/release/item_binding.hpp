@@ -39,6 +39,11 @@ public:
   bool filtered(item_ord item) const noexcept {
     return item_page::bit(page_of(item).filtered, item_snapshot::row_of(item));
   }
+  /// Whether the item may be shown at `bound_at`, but for who asks.
+  bool open(item_ord item) const noexcept {
+    auto at = index_of(item);
+    return at / 64 < open_.size() ? (open_[at / 64] >> at % 64 & 1) != 0 : !filtered(item);
+  }
   bool meant(std::size_t rule, item_ord item) const noexcept {
     return item_page::bit(page_of(item).meant[rule], item_snapshot::row_of(item));
   }
@@ -74,6 +79,7 @@ private:
   std::vector<std::vector<std::size_t>> columns_;
   std::shared_ptr<const bound_page> nothing_; ///< For items that nothing is known of.
   std::vector<std::shared_ptr<const bound_page>> pages_;
+  std::vector<std::uint64_t> open_; ///< By ordinal.
   std::vector<std::vector<std::uint64_t>> allowed_;
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "services/ranker/client/rules.hpp"
+#include "services/ranker/items/item_filters.hpp"
 #include "services/ranker/items/item_space.hpp"
 #include "services/ranker/release/item_binding.hpp"
 #include "services/ranker/release/item_rows.hpp"
@@ -48,6 +49,7 @@ struct loaded_release {
   std::uint64_t items = 0;                ///< Of the largest vocabulary.
   std::uint64_t bytes = 0;                ///< Of all files.
   item_bindings bindings;
+  item_filters filters; ///< Of requests.
 };
 
 using release_ptr = std::shared_ptr<const loaded_release>;
