@@ -2,6 +2,8 @@
 
 #include "common/core/thread_name.hpp"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -43,6 +45,8 @@ expected<void> blocking_pool::post(std::function<void()> task) {
 }
 
 void blocking_pool::run() {
+  if (options_.niceness > 0) // Of Linux: of this thread alone, whatever POSIX says.
+    ::setpriority(PRIO_PROCESS, 0, ::getpriority(PRIO_PROCESS, 0) + options_.niceness);
   for (;;) {
     std::function<void()> task;
     {

@@ -29,6 +29,7 @@ public:
     std::string name;         ///< `ingest-reader`: what the threads and the metrics are called by.
     std::size_t threads = 1;  ///< At least one.
     std::size_t bound = 1024; ///< Tasks that may wait for a thread.
+    int niceness = 0;         ///< 1 to 19: work that has time, behind all other threads of the machine.
   };
 
   blocking_pool(options options, metrics::registry& registry);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include <array>
 #include <atomic>
@@ -10,6 +11,16 @@
 #include <string>
 
 using namespace troupe;
+
+TEST_CASE("a pool for work that has time stands behind other threads, and only its own threads do") {
+  metrics::registry registry;
+  std::promise<int> seen;
+  blocking_pool pool{{"patient", 1, 8, 7}, registry};
+
+  REQUIRE(pool.post([&] { seen.set_value(::getpriority(PRIO_PROCESS, 0)); }));
+
+  CHECK(seen.get_future().get() == ::getpriority(PRIO_PROCESS, 0) + 7);
+}
 
 TEST_CASE("a full pool refuses, counts what it refused, and runs what it took") {
   metrics::registry registry;

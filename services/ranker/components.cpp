@@ -17,6 +17,10 @@ namespace troupe::ranker {
 
 namespace {
 
+/// A tenth of the weight of the threads that answer: on a machine that is busy a release takes longer, not
+/// its requests.
+constexpr int release_niceness = 10;
+
 /// What components make for those after them, in start order.
 struct wiring {
   std::shared_ptr<service_metrics> metrics;
@@ -92,7 +96,11 @@ expected<component> make_release_manager(service_context& context, wiring& made)
   deps.items = made.item_sync;
   deps.snapshot = made.items;
   deps.features = net::ask_of(made.features);
-  deps.post = post_to(made.pool);
+  // A release is read, hashed and indexed behind the answers that are given meanwhile, and freed there. One
+  // that is freed waits for who still answers with it: the other thread loads.
+  deps.post = post_to(std::make_shared<blocking_pool>(
+      blocking_pool::options{.name = "ranker-release", .threads = 2, .niceness = release_niceness},
+      context.metrics()));
   deps.wanted_file = context.data() / "wanted";
   TROUPE_TRY(wanted, wanted_at_start(*deps.bundles, deps.wanted_file));
   deps.wanted = std::move(wanted);
