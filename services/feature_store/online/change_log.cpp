@@ -8,6 +8,7 @@
 #include <optional>
 #include <random>
 #include <unordered_set>
+#include <utility>
 
 namespace troupe::feature_store {
 
@@ -67,22 +68,32 @@ void change_log::note(std::uint32_t view, std::string_view id) {
   if (!in.listened)
     return;
   std::lock_guard lock{mutex_};
-  auto change = ++last_;
-  if (auto known = in.newest.find(id); known != in.newest.end()) {
-    auto moved = in.order.extract(known->second);
-    moved.key() = change;
-    in.order.insert(in.order.end(), std::move(moved));
-    known->second = change;
-    return;
-  }
-  auto added = in.newest.emplace(id, change).first;
-  in.order.emplace_hint(in.order.end(), change, added->first);
-  if (in.newest.size() <= most_)
-    return;
-  auto oldest = in.order.begin();
-  in.forgotten = oldest->first;
-  in.newest.erase(in.newest.find(oldest->second));
-  in.order.erase(oldest);
+  auto known = in.newest.find(id);
+  if (known == in.newest.end())
+    known = in.newest.emplace(id, 0).first;
+  else
+    in.order[known->second].of = nullptr;
+  known->second = in.order.size();
+  in.order.push_back({++last_, &*known});
+  if (in.newest.size() > most_)
+    forget_oldest(in);
+  if (in.order.size() > 2 * in.newest.size() + 1000)
+    compact(in);
+}
+
+void change_log::forget_oldest(view_changes& in) {
+  while (!in.order[in.oldest].of)
+    ++in.oldest;
+  auto& change = in.order[in.oldest++];
+  in.forgotten = change.number;
+  in.newest.erase(in.newest.find(std::exchange(change.of, nullptr)->first));
+}
+
+void change_log::compact(view_changes& in) {
+  std::erase_if(in.order, [](auto& each) { return !each.of; });
+  in.oldest = 0;
+  for (std::size_t i = 0; i < in.order.size(); ++i)
+    in.order[i].of->second = i;
 }
 
 changed_entities change_log::since(std::string_view place, std::span<const std::uint32_t> views, bool events,
@@ -102,23 +113,31 @@ changed_entities change_log::since(std::string_view place, std::span<const std::
   }
   // What each view has, the oldest first: one of them is next.
   struct reading {
-    std::map<std::uint64_t, std::string_view>::const_iterator at, end;
+    std::vector<change>::const_iterator at, end;
     bool of_records;
+
+    void skip_gone() {
+      while (at != end && !at->of)
+        ++at;
+    }
   };
   std::vector<reading> readings;
   for (auto view : views)
-    if (auto& each = views_[view]; each.of_records || events)
-      readings.push_back(
-          {each.order.upper_bound((*from)[each.of_records ? 1 : 2]), each.order.end(), each.of_records});
+    if (auto& each = views_[view]; each.of_records || events) {
+      auto first =
+          std::ranges::upper_bound(each.order, (*from)[each.of_records ? 1 : 2], {}, &change::number);
+      readings.push_back({first, each.order.end(), each.of_records});
+      readings.back().skip_gone();
+    }
   std::unordered_set<std::string_view> taken;
   for (;;) {
     reading* next = nullptr;
     for (auto& each : readings)
-      if (each.at != each.end && (!next || each.at->first < next->at->first))
+      if (each.at != each.end && (!next || each.at->number < next->at->number))
         next = &each;
     if (!next)
       break;
-    auto [change, id] = *next->at;
+    std::string_view id = next->at->of->first;
     if (!taken.contains(id)) {
       if (out.ids.size() == limit) {
         out.more = true;
@@ -127,8 +146,9 @@ changed_entities change_log::since(std::string_view place, std::span<const std::
       taken.insert(id);
       out.ids.emplace_back(id);
     }
-    (*from)[next->of_records ? 1 : 2] = change;
+    (*from)[next->of_records ? 1 : 2] = next->at->number;
     ++next->at;
+    next->skip_gone();
   }
   // Behind changes of other views, too: they need not be looked at again.
   if (!out.more) {

@@ -2,12 +2,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace troupe::feature_store {
@@ -50,13 +50,22 @@ private:
       return std::hash<std::string_view>{}(text);
     }
   };
+  using entity = std::pair<const std::string, std::size_t>; ///< An id, and its place in `order`.
+  struct change {
+    std::uint64_t number;
+    entity* of; ///< null: it has changed again since, or is forgotten.
+  };
   struct view_changes {
     bool of_records = false;
     bool listened = false;
     std::uint64_t forgotten = 0; ///< The newest change that is not here.
-    std::unordered_map<std::string, std::uint64_t, text_hash, std::equal_to<>> newest; ///< By entity.
-    std::map<std::uint64_t, std::string_view> order; ///< The same, by change.
+    std::unordered_map<std::string, std::size_t, text_hash, std::equal_to<>> newest;
+    std::vector<change> order;
+    std::size_t oldest = 0; ///< In `order`: before it all is forgotten.
   };
+
+  static void forget_oldest(view_changes& in);
+  static void compact(view_changes& in);
 
   std::uint64_t epoch_;
   std::size_t most_;
