@@ -3,6 +3,7 @@
 #include "common/model/positive.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 
@@ -196,8 +197,8 @@ public:
   }
 
 private:
-  /// The history that a thread solved for last, each item once, and the factor of its system: who asks for
-  /// the reasons of an answer has just asked for its scores.
+  /// A history that a thread has solved for, each item once, and the factor of its system: who asks for the
+  /// reasons of an answer has just asked for its scores, as have a few others beside it.
   struct solution {
     std::uint64_t of = 0; ///< Which model; 0: none.
     std::vector<row> asked, history;
@@ -206,9 +207,12 @@ private:
   };
 
   const solution& solved_for(const std::vector<row>& asked) const {
-    thread_local solution last;
-    if (last.of == number_ && last.asked == asked)
-      return last;
+    thread_local std::array<solution, 8> kept;
+    thread_local std::size_t next = 0;
+    for (auto& each : kept)
+      if (each.of == number_ && each.asked == asked)
+        return each;
+    auto& last = kept[next++ % kept.size()];
     last.of = number_;
     last.asked = asked;
     distinct(asked, last.history);

@@ -1,6 +1,5 @@
 #include "services/ranker/items/predicate.hpp"
 
-#include "services/ranker/items/item_filters.hpp"
 #include "services/ranker/test_releases.hpp"
 
 #include <doctest/doctest.h>
@@ -63,34 +62,4 @@ TEST_CASE("a compiled predicate holds for an item exactly where the plain one ho
     REQUIRE(compiled.holds(nullptr, 0) == plain.holds(nullptr));
   }
   CHECK(held > 1000);
-}
-
-TEST_CASE("the bits of a filter are those of the snapshot that is asked, and pages that did not change keep "
-          "theirs") {
-  auto space = std::make_shared<item_space>();
-  std::vector<item_attributes> rows;
-  for (int i = 0; i < 600; ++i)
-    rows.push_back(card(std::to_string(i), {i % 3 == 0 ? "War" : "Drama"}));
-  item_snapshot_ptr items = std::make_shared<const item_snapshot>(space, rows, snapshot_origin{});
-  attribute_predicate war{"genres", predicate_op::contains, false, "War", 0, {}}, other = war;
-  other.negated = true;
-  item_filters filters;
-  auto count = [&](const item_bits& of) {
-    int held = 0;
-    for (std::uint32_t i = 0; i < 600; ++i)
-      held += of.holds(item_ord{i});
-    return held;
-  };
-
-  auto first = filters.get(war, *items);
-  CHECK(count(*first) == 200);
-  CHECK(filters.get(war, *items) == first);
-  CHECK(count(*filters.get(other, *items)) == 400);
-  CHECK(!first->holds(item_ord{5000}));
-  CHECK(filters.get(other, *items)->holds(item_ord{5000}));
-  auto next = with_changes(items, {.changed = {card("1", {"War"})}, .removed = {"300"}});
-  CHECK(filters.get(war, *next)->holds(space->find("1")));
-  CHECK(count(*filters.get(war, *next)) == 200);
-  CHECK(count(*filters.get(war, *items)) == 200); // Of a request under way, which does not displace it.
-  CHECK(!filters.get(war, *items)->holds(space->find("1")));
 }

@@ -25,18 +25,11 @@ void allow_rows(const ranking_state& state, std::size_t m, std::vector<std::uint
     forbid(each);
   for (auto& each : state.items.expiring_between(state.binding->bound_at(), state.asked.now))
     forbid(each.item);
-  if (state.room.filters.empty())
-    return;
-  for (std::size_t word = 0; word < into.size(); ++word)
-    for (auto left = into[word]; left != 0; left &= left - 1) {
-      auto row = static_cast<model::row>(word * 64 + static_cast<std::size_t>(std::countr_zero(left)));
-      auto item = rows.item(row);
-      for (auto& each : state.room.filters)
-        if (!each->holds(item)) {
-          into[word] &= ~(left & -left);
-          break;
-        }
-    }
+  for (auto& each : state.room.filters) {
+    auto held = each->rows(m);
+    for (std::size_t word = 0; word < into.size(); ++word)
+      into[word] &= held[word];
+  }
 }
 
 void gather_nearest(ranking_state& state, std::size_t n) {
@@ -60,10 +53,10 @@ void offer_best(ranking_state& state, const item_rows& rows, std::size_t n) {
       std::nth_element(begin, end, best.end(), ahead);
     return end;
   };
-  std::size_t got = 0;
+  std::size_t got = 0, wide = n + n / 4 + 16;
   // Few may not be shown, so these are judged among the first alone, and further on where that was not so.
-  for (auto from = best.begin(); from != best.end() && got < n;) {
-    auto to = cut(from, n - got + n / 4 + 16);
+  for (auto from = best.begin(); from != best.end() && got < n; wide *= 4) {
+    auto to = cut(from, wide);
     auto kept =
         std::partition(from, to, [&](auto& each) { return state.pool.may_be(rows.item(each.second)); });
     auto last = kept;

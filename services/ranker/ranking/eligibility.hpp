@@ -1,9 +1,9 @@
 #pragma once
 
-#include "services/ranker/items/item_filters.hpp"
 #include "services/ranker/items/item_snapshot.hpp"
 #include "services/ranker/ranking/item_marks.hpp"
 #include "services/ranker/release/item_binding.hpp"
+#include "services/ranker/release/item_filters.hpp"
 
 #include <cstdint>
 #include <string_view>

@@ -131,7 +131,7 @@ void ranking_state::read_request(bool leave_out_seen) {
     room.history.erase(room.history.begin(), room.history.end() - longest_history);
   room.filters.clear();
   for (auto& each : asked.filters)
-    room.filters.push_back(release.filters.get(each, items));
+    room.filters.push_back(release.filters.get(release, each, items));
 }
 
 ranking rank(const loaded_release& release, const item_snapshot& items, const query& asked) {

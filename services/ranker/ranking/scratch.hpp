@@ -1,8 +1,8 @@
 #pragma once
 
-#include "services/ranker/items/item_filters.hpp"
 #include "services/ranker/ranking/candidate.hpp"
 #include "services/ranker/ranking/item_marks.hpp"
+#include "services/ranker/release/item_filters.hpp"
 
 #include "common/model/item_index.hpp"
 #include "common/model/scorer.hpp"

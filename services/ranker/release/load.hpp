@@ -1,9 +1,9 @@
 #pragma once
 
 #include "services/ranker/client/rules.hpp"
-#include "services/ranker/items/item_filters.hpp"
 #include "services/ranker/items/item_space.hpp"
 #include "services/ranker/release/item_binding.hpp"
+#include "services/ranker/release/item_filters.hpp"
 #include "services/ranker/release/item_rows.hpp"
 #include "services/ranker/release/manifest.hpp"
 
