@@ -79,6 +79,20 @@ void add_ranker(std::vector<message>& all) {
                m.considered() == 15;
       }));
   all.push_back(table<wire::RankReply>(
+      "rank_reply_lacks", id,
+      [](builder& out) {
+        text_vector degraded{out.CreateString("deadline: model dcn scored 3 of 4 candidates")};
+        std::vector lacks{wire::CreateDegradationDirect(out, "deadline", 0.25,
+                                                        "deadline: model dcn scored 3 of 4 candidates")};
+        return wire::CreateRankReplyDirect(out, "ab12", nullptr, &degraded, nullptr, nullptr, nullptr, 0,
+                                           &lacks);
+      },
+      [](auto& m) {
+        auto* lack = m.lacks()->Get(0);
+        return is(lack->code(), "deadline") && lack->share() == 0.25 &&
+               is(lack->text(), m.degraded()->Get(0)->str().c_str());
+      }));
+  all.push_back(table<wire::RankReply>(
       "rank_reply", id,
       [](builder& out) {
         text_vector sources{out.CreateString("nearest")}, because{out.CreateString("i1")},

@@ -42,6 +42,20 @@ expected<deadline> rank_deadline(const http::request& asked, std::uint64_t spent
   return until.within(std::chrono::microseconds{std::max<std::int64_t>(0, left)});
 }
 
+/// The sentences of `degraded` for programs: what stands before the colon of each, and how much of that is
+/// lacking. The first are those of the ranker, which says how much.
+json::array degraded_codes(const json::array& sentences, const wire::RankReply* reply) {
+  json::array out;
+  const auto* lacks = reply ? reply->lacks() : nullptr;
+  for (const auto& each : sentences) {
+    auto at = static_cast<flatbuffers::uoffset_t>(out.size());
+    const std::string_view text{each.as_string()};
+    out.push_back({{"code", text.substr(0, text.find(':'))},
+                   {"share", lacks && at < lacks->size() ? lacks->Get(at)->share() : 1.0}});
+  }
+  return out;
+}
+
 } // namespace
 
 void ranked_answer::begin() {
@@ -228,6 +242,10 @@ std::string ranked_answer::body() const {
                    {"arm", arm_.name},
                    {"release", release_},
                    {"degraded", made_.degraded}};
+  if (!made_.degraded.empty())
+    out["degraded_codes"] = degraded_codes(
+        made_.degraded,
+        made_.reply.empty() ? nullptr : flatbuffers::GetRoot<wire::RankReply>(made_.reply.data()));
   if (!made_.short_page.empty())
     out["short_page"] = made_.short_page;
   if (personal())

@@ -289,6 +289,27 @@ TEST_CASE(
   CHECK(!blind.as_object().contains("short_page"));
 }
 
+TEST_CASE("what an answer lacks is said by a code and a share beside the sentence, and nothing where it "
+          "lacks nothing") {
+  recommending gateway;
+  auto ask = [&](const chunk& payload) {
+    auto answer = gateway.later(recommendations);
+    gateway.ranker.next().answer(payload);
+    return gateway.read(std::move(answer));
+  };
+  flatbuffers::FlatBufferBuilder out;
+  std::vector sentences{out.CreateString("deadline: model dcn scored 1 of 4 candidates")};
+  std::vector lacks{wire::CreateDegradationDirect(out, "deadline", 0.75, "")};
+  out.Finish(
+      wire::CreateRankReplyDirect(out, "r1", nullptr, &sentences, nullptr, nullptr, nullptr, 0, &lacks),
+      "TRPK");
+
+  auto lacking = ask(bytes_of(out)), whole = ask(recommending::items("r1", {"i1"}));
+
+  CHECK(lacking.at("degraded_codes") == boost::json::parse(R"([{"code":"deadline","share":0.75}])"));
+  CHECK(!whole.as_object().contains("degraded_codes"));
+}
+
 TEST_CASE("impressions that find no room are dropped, and the answer says so") {
   served_gateway gateway;
   gateway.settings->queue_answers = 1;

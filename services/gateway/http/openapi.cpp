@@ -82,6 +82,7 @@ constexpr std::string_view schemas = R"j({
   "age_us":{"type":"integer"},"value":{"type":"string"}}}},
 "Recommendations":{"type":"object","required":["request_id","arm","release","degraded","items"],"properties":{"request_id":{"type":"string"},
   "user":{"type":"string"},"arm":{"type":"string"},"release":{"type":"string"},"degraded":{"type":"array","items":{"type":"string"}},
+  "degraded_codes":{"type":"array","description":"`degraded` for programs, one for each; absent where that is empty. code: what stands before its colon; share: how much of that is lacking (deadline: the share of the candidates that a model did not score)","items":{"type":"object","properties":{"code":{"type":"string"},"share":{"type":"number"}}}},
   "items":{"type":"array","items":{"$ref":"#/components/schemas/Item"}},"short_page":{"$ref":"#/components/schemas/ShortPage"},
   "stages":{"$ref":"#/components/schemas/Stages"},"features":{"$ref":"#/components/schemas/Features"}}},
 "ShortPage":{"type":"object","description":"Why there are fewer items than were asked for; absent where there are as many, or no list was looked at. considered: items that sources had to give; left_out: how many of them were left out, by reason","properties":{"considered":{"type":"integer"},"left_out":{"type":"object","properties":{"excluded":{"type":"integer"},"seen":{"type":"integer"},"deleted":{"type":"integer"},"hidden":{"type":"integer"},"expired":{"type":"integer"},"filter":{"type":"integer"},"rule":{"type":"integer"},"cap":{"type":"integer"}}}}},
