@@ -10,10 +10,12 @@
 
 namespace troupe::model {
 
-/// Finds the items whose vectors have the greatest dot product with a given one. Exact (every vector looked
-/// at) up to `flat_up_to` items, beyond that a graph of neighbours (HNSW; Malkov and Yashunin 2018), which
-/// finds nearly all of them and looks at few. Immutable; any thread; each search runs on the thread of its
-/// caller.
+/// Finds the items whose vectors have the greatest dot product with a given one. Exact up to `flat_up_to`
+/// items: all are looked at, in eight bits a number first (item_scan.hpp). Beyond that they lie in lists
+/// about the centres of k-means (Jegou, Douze and Schmid 2011, without their codes), and only the lists that
+/// can hold one of the best are looked at: of a thousand some forty, a quarter at most, more of them where
+/// few rows are allowed. Where very few are, the vectors of those are looked at, exactly. Immutable; any
+/// thread; each search runs on the thread of its caller.
 class item_index {
 public:
   using hit = std::pair<std::uint32_t, float>; ///< Row and dot product.

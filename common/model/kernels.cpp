@@ -247,6 +247,7 @@ namespace {
 
 HWY_EXPORT(dot);
 HWY_EXPORT(add_scaled);
+HWY_EXPORT(most_of);
 HWY_EXPORT(softmax);
 HWY_EXPORT(gelu);
 HWY_EXPORT(relu);
@@ -284,6 +285,11 @@ void add_scaled(float* to, const float* from, float factor, std::size_t n) noexc
 
 void softmax(float* values, std::size_t n) noexcept {
   HWY_DYNAMIC_DISPATCH(softmax)(values, n);
+}
+
+std::size_t greatest(std::span<const float> of) noexcept {
+  auto most = HWY_DYNAMIC_DISPATCH(most_of)(of.data(), of.size());
+  return static_cast<std::size_t>(std::find(of.begin(), of.end(), most) - of.begin());
 }
 
 void normalise(std::span<float> vector) noexcept {

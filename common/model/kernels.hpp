@@ -34,6 +34,9 @@ void add_scaled(float* to, const float* from, float factor, std::size_t n) noexc
 /// Turns `n` logits into weights that add up to 1.
 void softmax(float* values, std::size_t n) noexcept;
 
+/// The place of the greatest of some numbers, the first of equal ones.
+std::size_t greatest(std::span<const float> of) noexcept;
+
 /// Scales to length 1; what has no length stays.
 void normalise(std::span<float> vector) noexcept;
 

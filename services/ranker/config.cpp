@@ -53,7 +53,7 @@ void config::bind(config_keys& keys) {
       "the dot.",
       between(0, 100));
   keys.add("flat_up_to", flat_up_to,
-           "Items up to which nearest neighbours are searched exactly; beyond: HNSW.",
+           "Items up to which nearest neighbours are searched exactly; beyond: in lists of near ones.",
            between(0, 10'000'000));
   keys.add("fetch_timeout", fetch_timeout, "How long one part of an artefact may take to come.",
            between(1s, 10min));
