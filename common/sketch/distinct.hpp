@@ -3,6 +3,7 @@
 #include "common/store/codec.hpp"
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace troupe::sketch {
@@ -23,6 +24,13 @@ public:
 
   double estimate() const noexcept;
   bool exact() const noexcept { return registers_.empty(); }
+  /// Of so many hashes, sorted, each once; at most exact_limit.
+  static distinct of(std::vector<std::uint64_t> hashes) {
+    distinct to;
+    to.seen_ = std::move(hashes);
+    return to;
+  }
+
   /// While exact: the hashes, sorted.
   const std::vector<std::uint64_t>& hashes() const noexcept { return seen_; }
 

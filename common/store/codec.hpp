@@ -111,6 +111,8 @@ public:
     return static_cast<std::int64_t>((coded >> 1) ^ (~(coded & 1) + 1));
   }
   int128 wide() noexcept {
+    if (!left_.empty() && static_cast<signed char>(left_.front()) >= 0) // As many of these, too.
+      return signed_whole();
     uint128 coded = 0;
     for (unsigned shift = 0; shift < 128; shift += 7) {
       auto byte = octet();

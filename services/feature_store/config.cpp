@@ -10,10 +10,10 @@ void config::bind(config_keys& keys) {
   keys.add("clock", clock,
            "When a read happens that names no instant: wall (now) or watermark (the newest event applied).",
            one_of({"wall", "watermark"}));
-  keys.add(
-      "cache_bytes", cache_bytes,
-      "Feature states kept in memory, those not yet written included: a quarter of it makes them be written.",
-      at_least(1 << 20), "bytes");
+  keys.add("cache_bytes", cache_bytes,
+           "Feature states kept in memory, those not yet written included: a quarter of it, or 64 MiB, makes "
+           "them be written.",
+           at_least(1 << 20), "bytes");
   keys.add("block_cache_bytes", block_cache_bytes, "Block cache of the store.", at_least(1 << 20), "bytes");
   keys.add("flush_states", flush_states, "Changed states that are written at the latest.",
            between(1, 10'000'000));

@@ -152,18 +152,17 @@ int main(int argc, char** argv) {
     }
   };
   read();
-  words = 0;
+  std::fprintf(stderr, "%.0f items in a history\n", static_cast<double>(std::exchange(words, 0)) / 200);
   const int rounds = quick ? 5 : 50;
   began = processor_s();
   for (int i = 0; i < rounds; ++i)
     read();
   auto reads = static_cast<double>(rounds) * static_cast<double>(asked.size());
   auto read_us = (processor_s() - began) * 1e6 / reads;
-  bench::report(
-      {.name = fmt::format("features of one user, history of {:.0f}", static_cast<double>(words) / reads),
-       .unit = "us of processor",
-       .value = read_us,
-       .limit_name = "aim",
-       .limit = 100,
-       .aim = 1});
+  bench::report({.name = "features of one user with a long history",
+                 .unit = "us of processor",
+                 .value = read_us,
+                 .limit_name = "aim",
+                 .limit = 100,
+                 .aim = 1});
 }

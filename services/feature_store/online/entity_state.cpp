@@ -36,7 +36,27 @@ std::int64_t base_of(std::int64_t newest) noexcept {
   return newest == never ? 0 : newest;
 }
 
+/// What `features_that_take` has looked at.
+bool is_of_type(const field_predicate& rule) noexcept {
+  return rule.what.of == field::part::type && std::holds_alternative<std::string>(rule.equals);
+}
+
 } // namespace
+
+std::vector<std::uint16_t> features_that_take(const feature_view& view, record_kind kind,
+                                              std::string_view type) {
+  bool event = kind == record_kind::event;
+  std::vector<std::uint16_t> out;
+  for (std::size_t i = 0; i < view.features.size(); ++i) {
+    auto& def = view.features[i];
+    bool right = std::all_of(def.where.begin(), def.where.end(), [&](auto& rule) {
+      return !is_of_type(rule) || std::get<std::string>(rule.equals) == type;
+    });
+    if (def.op->of_entity() != event && right && (!event || def.op->takes_type(def, type)))
+      out.push_back(static_cast<std::uint16_t>(i));
+  }
+  return out;
+}
 
 void entity_state::clear() noexcept {
   newest_ = never;
@@ -89,14 +109,14 @@ expected<slot*> entity_state::opened(const feature_view& view, std::size_t featu
   return &of.open;
 }
 
-expected<void> entity_state::apply(const feature_view& view, const feature_event& from) {
-  bool event = from.kind == record_kind::event;
-  if (event && from.event_time > newest_)
+expected<void> entity_state::apply(const feature_view& view, const feature_event& from,
+                                   std::span<const std::uint16_t> features) {
+  if (from.kind == record_kind::event && from.event_time > newest_)
     newest_ = from.event_time;
-  for (std::size_t i = 0; i < features_.size(); ++i) {
+  for (auto i : features) {
     auto& def = view.features[i];
-    if (def.op->of_entity() == event ||
-        !std::all_of(def.where.begin(), def.where.end(), [&](auto& rule) { return holds(from, rule); }))
+    if (!std::all_of(def.where.begin(), def.where.end(),
+                     [&](auto& rule) { return is_of_type(rule) || holds(from, rule); }))
       continue;
     TROUPE_TRY(into, opened(view, i));
     def.op->apply(def, from, newest_, *into);
@@ -147,7 +167,7 @@ expected<void> entity_state::encode(const feature_view& view, std::string& out, 
 
 state_reader::state_reader(const feature_view& view, std::string_view bytes) : view_{view}, in_{bytes}, newest_{read_head(in_)} {}
 
-expected<void> state_reader::read(std::uint32_t feature, const reading& when, feature_value& out) {
+bool state_reader::read(std::uint32_t feature, const reading& when, feature_value& out) {
   out.status = status::missing;
   out.age_us = -1;
   out.number = 0;
@@ -156,28 +176,36 @@ expected<void> state_reader::read(std::uint32_t feature, const reading& when, fe
     static_cast<void>(in_.text());
   ++next_;
   auto encoded = in_.text();
-  if (!in_.ok())
-    return broken(view_, feature);
   if (encoded.empty())
-    return {};
+    return in_.ok();
   auto& def = view_.features[feature];
-  auto at = when.at < newest_ ? reading{def, newest_} : when;
   store::decoder in{encoded};
   auto newest = base_of(newest_) - in.signed_whole();
-  if (newest < at.since)
-    return {};
-  bool present = def.op->read(def, in, newest, at, out.number, out.words);
-  if (!in.ok())
-    return broken(view_, feature);
-  if (!present)
-    return {};
-  out.age_us = std::max<std::int64_t>(0, at.at - newest);
+  return when.at < newest_ ? value_of(def, in, newest, {def, newest_}, out)
+                           : value_of(def, in, newest, when, out);
+}
+
+bool state_reader::value_of(const feature_definition& def, store::decoder& in, std::int64_t newest,
+                            const reading& when, feature_value& out) const {
+  if (newest < when.since)
+    return in.ok();
+  bool present = def.op->read(def, in, newest, when, out.number, out.words);
+  if (!present || !in.ok()) {
+    out.number = 0;
+    out.words.clear();
+    return in.ok();
+  }
+  out.age_us = std::max<std::int64_t>(0, when.at - newest);
   out.status = view_.ttl && out.age_us > view_.ttl->count() ? status::stale : status::present;
   if (out.status == status::stale) {
     out.number = 0;
     out.words.clear();
   }
-  return {};
+  return true;
+}
+
+expected<void> state_reader::why(std::uint32_t feature) const {
+  return broken(view_, feature);
 }
 
 std::int64_t newest_of(std::string_view state) {

@@ -4,6 +4,8 @@
 #include "services/feature_store/operators/operator.hpp"
 #include "services/feature_store/views/view.hpp"
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +17,11 @@ inline constexpr std::uint8_t state_format = 4;
 
 /// Of the values that states give: a training set made by another number is another set.
 inline constexpr std::uint8_t value_format = 3;
+
+/// Of a view the features that records of the kind and type of this one can count for: worked out once for
+/// many.
+std::vector<std::uint16_t> features_that_take(const feature_view& view, record_kind kind,
+                                              std::string_view type);
 
 /// What one view knows about one entity, open to be changed; between changes a state is its bytes. A function
 /// of the SET of records applied: their order does not matter, so that a replay from any interleaving of
@@ -35,8 +42,10 @@ public:
   /// it is encoded or cleared.
   expected<void> open(const feature_view& view, std::string_view bytes);
 
-  /// Takes a record that `entity_of(view, from)` names this entity for.
-  expected<void> apply(const feature_view& view, const feature_event& from);
+  /// Takes a record that `entity_of(view, from)` names this entity for. `features` are those of
+  /// `features_that_take`, of this record or another one of its kind and type.
+  expected<void> apply(const feature_view& view, const feature_event& from,
+                       std::span<const std::uint16_t> features);
 
   /// Adds the bytes to `out`: the same for the same set of records.
   expected<void> encode(const feature_view& view, std::string& out, form as = form::stored);
@@ -63,13 +72,17 @@ public:
   state_reader(const feature_view& view, std::string_view bytes);
 
   /// The value of a feature at an instant, which is not before the newest event applied: the later of both is
-  /// used. Features are asked for in ascending order. Fails with ec::corrupt.
-  expected<void> read(std::uint32_t feature, const reading& when, feature_value& out);
+  /// used. Features are asked for in ascending order. False: the bytes are no state, which `why` says.
+  bool read(std::uint32_t feature, const reading& when, feature_value& out);
+  expected<void> why(std::uint32_t feature) const;
 
   /// The newest event, as in the state.
   std::int64_t newest() const noexcept { return newest_; }
 
 private:
+  bool value_of(const feature_definition& def, store::decoder& in, std::int64_t newest, const reading& when,
+                feature_value& out) const;
+
   const feature_view& view_;
   store::decoder in_;
   std::int64_t newest_;

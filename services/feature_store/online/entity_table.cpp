@@ -28,6 +28,8 @@ std::uintptr_t tag_of(std::uint64_t hash) noexcept {
 
 /// Of the heap's own book-keeping, per piece.
 constexpr std::size_t piece_overhead = 8;
+/// What pieces are filled up to, with that.
+constexpr std::size_t room = 32;
 
 } // namespace
 
@@ -125,22 +127,33 @@ entity_block* entity_table::put(entity_block* old, std::uint64_t hash, std::uint
     wide = wide || states[view].size() > 0xffff;
   }
   size += static_cast<std::size_t>(std::popcount(held)) * (wide ? 4 : 2);
-  auto* memory = std::malloc(size);
-  if (!memory)
-    throw std::bad_alloc{};
-  auto* fresh = new (memory) entity_block;
+  entity_block head;
+  if (old)
+    head = *old;
+  head.hash_ = static_cast<std::uint32_t>(hash);
+  head.known_ |= static_cast<std::uint16_t>(known);
+  head.held_ = static_cast<std::uint16_t>(held);
+  head.id_size_ = static_cast<std::uint16_t>(id.size());
+  head.group_ = static_cast<std::uint8_t>(group);
+  head.wide_ = wide;
   if (old) {
-    fresh->changed_ = old->changed_;
-    fresh->changed_at = old->changed_at;
-    fresh->known_ = old->known_;
+    bytes_ -= old->bytes();
+    states_ -= static_cast<std::size_t>(std::popcount(old->held_));
   }
-  fresh->hash_ = static_cast<std::uint32_t>(hash);
-  fresh->known_ |= static_cast<std::uint16_t>(known);
-  fresh->held_ = static_cast<std::uint16_t>(held);
-  fresh->id_size_ = static_cast<std::uint16_t>(id.size());
-  fresh->group_ = static_cast<std::uint8_t>(group);
-  fresh->wide_ = wide;
-  auto* bytes = reinterpret_cast<char*>(fresh + 1);
+  // It stays where it is while there is room; then what it holds is put together elsewhere first.
+  bool stays = old && size <= malloc_usable_size(old);
+  auto* fresh = old;
+  if (!stays) {
+    // Nearly all grow: a little room is left.
+    fresh = static_cast<entity_block*>(
+        std::malloc((size + piece_overhead + room - 1) / room * room - piece_overhead));
+    if (!fresh)
+      throw std::bad_alloc{};
+  } else if (aside_.size() < size) {
+    aside_.resize(size);
+  }
+  auto* begin = stays ? aside_.data() : reinterpret_cast<char*>(fresh);
+  auto* bytes = begin + sizeof(entity_block);
   auto write = [&bytes](const void* part, std::size_t length) {
     if (length > 0)
       std::memcpy(bytes, part, length);
@@ -154,11 +167,15 @@ entity_block* entity_table::put(entity_block* old, std::uint64_t hash, std::uint
   write(id.data(), id.size());
   for (auto left = held; left != 0; left &= left - 1)
     write(states[std::countr_zero(left)].data(), states[std::countr_zero(left)].size());
+  if (stays)
+    std::memcpy(reinterpret_cast<char*>(fresh) + sizeof(entity_block), begin + sizeof(entity_block),
+                size - sizeof(entity_block));
+  new (fresh) entity_block{head};
   bytes_ += fresh->bytes();
   states_ += static_cast<std::size_t>(std::popcount(held));
+  if (stays)
+    return fresh;
   if (old) {
-    bytes_ -= old->bytes();
-    states_ -= static_cast<std::size_t>(std::popcount(old->held_));
     auto& slot = slots_[slot_of(old)];
     slot = (slot & ~pointer_mask) | reinterpret_cast<std::uintptr_t>(fresh);
     std::free(old);

@@ -98,6 +98,7 @@ private:
   void remove(std::size_t at);
 
   std::vector<std::uintptr_t> slots_;
+  std::vector<char> aside_; ///< Where an entity that stays in its place is put together.
   std::size_t count_ = 0;
   std::size_t states_ = 0;
   std::size_t bytes_ = 0;

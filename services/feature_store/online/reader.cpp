@@ -166,7 +166,8 @@ expected<std::vector<value_column>> read_features(state_engine& engine, const re
     auto& view = engine.views()[views[v]];
     if (record == views[v]) {
       state_reader from{view, state};
-      TROUPE_CHECK(from.read(0, {view.features[0], engine.watermark()}, value));
+      if (!from.read(0, {view.features[0], engine.watermark()}, value))
+        return from.why(0);
       (*deleted)[row] = value.status == status::present && value.words.empty();
     }
     if (v == when.size())
@@ -182,7 +183,8 @@ expected<std::vector<value_column>> read_features(state_engine& engine, const re
         if (to.type == value_type::number)
           to.numbers[row] = same.numbers[row];
       } else {
-        TROUPE_CHECK(from.read(wanted[i].feature, when[v][i], value));
+        if (!from.read(wanted[i].feature, when[v][i], value))
+          return from.why(wanted[i].feature);
         to.status[row] = static_cast<std::uint8_t>(value.status);
         to.age_us[row] = value.age_us;
         if (to.type == value_type::number)
@@ -196,7 +198,7 @@ expected<std::vector<value_column>> read_features(state_engine& engine, const re
     }
     return {};
   };
-  TROUPE_CHECK(engine.visit(views, ids, look));
+  TROUPE_CHECK(engine.visit(views, ids, std::ref(look)));
   if (!record)
     return columns;
   for (std::size_t row = 0; row < ids.size(); ++row)

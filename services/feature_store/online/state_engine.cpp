@@ -21,6 +21,9 @@ std::string raw_prefix(const std::string& version) {
 
 constexpr std::uint32_t most_partitions = 4096;
 
+/// A flush copies them twice: into the batch, and into what RocksDB has not yet made files of.
+constexpr std::size_t most_changed_bytes = std::size_t{64} << 20;
+
 /// How long after its newest event a state of the view may give a value; for ever where there is no ttl, or a
 /// feature that forgets nothing.
 std::optional<std::int64_t> reach_of(const feature_view& view) {
@@ -70,23 +73,30 @@ void state_engine::group_views() {
       return each.entity == view.entity && each.views.size() < entity_table::views_per_group;
     });
     if (group == groups_.end())
-      group = groups_.insert(group, {view.entity, {}, 0});
+      group = groups_.insert(group, {view.entity, {}});
     auto bit = static_cast<std::uint32_t>(group->views.size());
     group->views.push_back(v);
-    if (std::any_of(view.features.begin(), view.features.end(),
-                    [](auto& each) { return each.op->of_entity(); }))
-      group->of_own_records |= std::uint32_t{1} << bit;
     places_.push_back({static_cast<std::uint32_t>(group - groups_.begin()), bit});
     reaches_.push_back(reach_of(view));
     all_views_.push_back(v);
   }
-  for (auto& name : types) {
-    event_type type{name, std::vector<std::uint32_t>(groups_.size())};
-    for (std::uint32_t v = 0; v < views_.size(); ++v)
-      if (views_[v].has_source(name))
+  auto add_type = [this](const std::string& name, record_kind kind) {
+    event_type type{name, std::vector<std::uint32_t>(groups_.size()), {}};
+    for (std::uint32_t v = 0; v < views_.size(); ++v) {
+      auto& view = views_[v];
+      bool own = (kind == record_kind::user) == (view.entity == entity_kind::user);
+      bool looks = kind == record_kind::event ? view.has_source(name) : own;
+      type.features.push_back(looks ? features_that_take(view, kind, name) : std::vector<std::uint16_t>{});
+      // An event that no feature takes is the newest of its entity all the same.
+      if (kind == record_kind::event ? looks : !type.features.back().empty())
         type.views[places_[v].group] |= std::uint32_t{1} << places_[v].bit;
+    }
     types_.push_back(std::move(type));
-  }
+  };
+  add_type("", record_kind::user);
+  add_type("", record_kind::item);
+  for (auto& name : types)
+    add_type(name, record_kind::event);
 }
 
 expected<std::unique_ptr<state_engine>> state_engine::open(const std::filesystem::path& path,
@@ -224,15 +234,14 @@ entity_block* state_engine::put(shard& in, entity_block* old, std::uint64_t hash
   return fresh;
 }
 
-std::uint32_t state_engine::views_that_take(const feature_event& from, std::uint32_t group) {
-  if (from.kind != record_kind::event) {
-    bool same = (from.kind == record_kind::user) == (groups_[group].entity == entity_kind::user);
-    return same ? groups_[group].of_own_records : 0;
-  }
-  if (last_type_ >= types_.size() || types_[last_type_].name != from.type)
-    for (last_type_ = 0; last_type_ < types_.size() && types_[last_type_].name != from.type;)
+/// In `types_`; behind them where no view takes it.
+std::size_t state_engine::type_of(const feature_event& from) {
+  if (from.kind != record_kind::event)
+    return from.kind == record_kind::user ? 0 : 1;
+  if (last_type_ < 2 || last_type_ >= types_.size() || types_[last_type_].name != from.type)
+    for (last_type_ = 2; last_type_ < types_.size() && types_[last_type_].name != from.type;)
       ++last_type_;
-  return last_type_ < types_.size() ? types_[last_type_].views[group] : 0;
+  return last_type_;
 }
 
 /// Applies `events_` to these views, each event from the offset given for the view on. All events for an
@@ -280,9 +289,12 @@ std::uint64_t state_engine::group_events() {
   std::uint64_t used = 0, last_used = ~std::uint64_t{0};
   for (std::uint32_t e = 0; e < events_.size(); ++e) {
     auto& event = events_[e];
+    auto type = type_of(event);
+    if (type == types_.size())
+      continue;
     for (std::uint32_t g = 0; g < groups_.size(); ++g) {
       auto& asked = asked_[g];
-      auto takes = views_that_take(event, g) & asked.views;
+      auto takes = types_[type].views[g] & asked.views;
       if (takes != 0 && event.offset < asked.from_all)
         for (auto left = takes; left != 0; left &= left - 1)
           if (event.offset < asked.from[static_cast<std::size_t>(std::countr_zero(left))])
@@ -297,9 +309,9 @@ std::uint64_t state_engine::group_events() {
         auto& run = run_of(hash_of(g, id), g, id);
         if (known)
           *known = {id, static_cast<std::uint32_t>(&run - runs_.data())};
-        add_touch(run, e, takes);
+        add_touch(run, {e, static_cast<std::uint32_t>(type), takes, no_touch});
       } else {
-        add_touch(runs_[known->run], e, takes);
+        add_touch(runs_[known->run], {e, static_cast<std::uint32_t>(type), takes, no_touch});
       }
       used += std::exchange(last_used, event.offset) != event.offset;
     }
@@ -307,15 +319,15 @@ std::uint64_t state_engine::group_events() {
   return used;
 }
 
-void state_engine::add_touch(entity_run& run, std::uint32_t event, std::uint32_t views) {
+void state_engine::add_touch(entity_run& run, const touch& fresh) {
   auto at = static_cast<std::uint32_t>(touches_.size());
-  touches_.push_back({event, views, no_touch});
+  touches_.push_back(fresh);
   if (run.first == no_touch)
     run.first = at;
   else
     touches_[run.last].next = at;
   run.last = at;
-  run.views |= views;
+  run.views |= fresh.views;
 }
 
 /// The run of an entity, made where there is none.
@@ -417,7 +429,8 @@ expected<void> state_engine::apply_run(std::size_t at, std::size_t& loaded) {
       TROUPE_CHECK(open.open(view, before));
     for (auto each = run.first; each != no_touch; each = touches_[each].next)
       if (touches_[each].views >> bit & 1)
-        TROUPE_CHECK(open.apply(view, events_[touches_[each].event]));
+        TROUPE_CHECK(open.apply(view, events_[touches_[each].event],
+                                types_[touches_[each].type].features[group.views[bit]]));
     auto from = encoded_.size();
     TROUPE_CHECK(open.encode(view, encoded_));
     parts[count++] = {bit, from, encoded_.size() - from};
@@ -475,9 +488,10 @@ expected<void> state_engine::apply(std::span<const std::uint32_t> views, const b
       offsets[partition] = std::max(offsets[partition], end);
     }
   }
-  return changed_states_ >= options_.flush_states || changed_bytes_ >= options_.cache_bytes / 4
-           ? flush_locked({})
-           : expected<void>{};
+  return changed_states_ >= options_.flush_states ||
+                 changed_bytes_ >= std::min(options_.cache_bytes / 4, most_changed_bytes)
+             ? flush_locked({})
+             : expected<void>{};
 }
 
 expected<void> state_engine::apply(const feature_event& from) {

@@ -26,7 +26,8 @@ struct engine_options {
   std::uint32_t replicas = 1; ///< Only entities that rendezvous hashing gives to `replica` are kept.
   /// Of states in memory, those not yet written included.
   std::size_t cache_bytes = std::size_t{512} << 20;
-  /// Changed states that make `apply` flush by itself; as many as take a quarter of cache_bytes do, too.
+  /// Changed states that make `apply` flush by itself; as many as take a quarter of cache_bytes, or 64 MiB,
+  /// do, too.
   std::size_t flush_states = 250'000;
   std::size_t block_cache_bytes = std::size_t{32} << 20;
 };
@@ -127,16 +128,17 @@ private:
   struct view_group {
     entity_kind entity;
     std::vector<std::uint32_t> views;
-    std::uint32_t of_own_records = 0; ///< By view of the group, a bit.
   };
   struct place_of_view {
     std::uint32_t group;
     std::uint32_t bit;
   };
-  /// The views that take events of a type: by group, a bit each.
+  /// The views that take events of a type, by group a bit each, and by view their features that do. Own
+  /// records are such a type, too.
   struct event_type {
     std::string name;
     std::vector<std::uint32_t> views;
+    std::vector<std::vector<std::uint16_t>> features;
   };
   struct shard {
     mutable std::mutex mutex;
@@ -148,6 +150,7 @@ private:
   /// An event for an entity, and the views of a group that take it.
   struct touch {
     std::uint32_t event;
+    std::uint32_t type; ///< In `types_`.
     std::uint32_t views;
     std::uint32_t next; ///< The next of the same entity; none: no_touch.
   };
@@ -184,11 +187,11 @@ private:
   std::string_view id_of(const entity_run& of) const noexcept {
     return events_[touches_[of.first].event].entity(groups_[of.group].entity);
   }
-  std::uint32_t views_that_take(const feature_event& from, std::uint32_t group);
+  std::size_t type_of(const feature_event& from);
   expected<void> apply_events(std::span<const std::uint32_t> views, std::span<const std::uint64_t> from);
   std::uint64_t group_events();
   entity_run& run_of(std::uint64_t hash, std::uint32_t group, std::string_view id);
-  void add_touch(entity_run& run, std::uint32_t event, std::uint32_t views);
+  void add_touch(entity_run& run, const touch& fresh);
   void order_runs();
   expected<void> load_untouched();
   expected<void> apply_run(std::size_t at, std::size_t& loaded);
@@ -212,7 +215,7 @@ private:
   std::vector<std::uint32_t> all_views_;
   std::vector<std::optional<std::int64_t>>
       reaches_; ///< By view: how long a state gives values, if not for ever.
-  std::vector<event_type> types_;
+  std::vector<event_type> types_; ///< Own records of users and of items, then types of events.
   engine_options options_;
   std::array<shard, shard_count> shards_;
   /// There may be states on disk that are not in memory.

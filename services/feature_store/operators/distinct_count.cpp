@@ -123,10 +123,16 @@ public:
     each_tile(def, in, into.newest, [&](std::int64_t index) {
       auto& tile = into.seen.emplace_back();
       tile.index = index;
-      if (auto hashes = read_hashes(in))
-        each_hash(*hashes, [&](std::uint64_t hash) { tile.seen.add(hash); });
-      else
+      if (auto bytes = read_hashes(in)) {
+        std::vector<std::uint64_t> hashes;
+        hashes.reserve(bytes->size() / hash_bytes + 1);
+        each_hash(*bytes, [&](std::uint64_t hash) { hashes.push_back(hash); });
+        if (hashes.size() > sketch::distinct::exact_limit || !std::ranges::is_sorted(hashes))
+          return in.give_up();
+        tile.seen = sketch::distinct::of(std::move(hashes));
+      } else {
         tile.seen = sketch::distinct::load(in);
+      }
     });
     return in.ok();
   }

@@ -66,6 +66,9 @@ public:
   /// The first tile that a reading at this instant sees.
   virtual std::int64_t first_tile(const feature_definition& def, std::int64_t at) const noexcept;
 
+  /// Whether events of a type can count at all.
+  virtual bool takes_type(const feature_definition&, std::string_view) const noexcept { return true; }
+
   /// Takes a record. `newest` is the newest event of the entity.
   virtual void apply(const feature_definition& def, const feature_event& from, std::int64_t newest,
                      slot& into) const = 0;

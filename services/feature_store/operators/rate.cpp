@@ -30,6 +30,9 @@ public:
     into.denominator = *denominator;
     return {};
   }
+  bool takes_type(const feature_definition& def, std::string_view type) const noexcept override {
+    return type == def.numerator || type == def.denominator;
+  }
   std::string sql(const feature_definition& def) const override {
     auto of_type = [&](const std::string& type) {
       return fmt::format("count(*) {}", sql_filter(def, "e.type = " + table::sql_text(type)));

@@ -18,14 +18,6 @@ store::int128 to_fixed(double number) noexcept {
   return static_cast<store::int128>(std::nearbyint(std::ldexp(number, fraction_bits)));
 }
 
-double from_fixed(store::int128 sum) noexcept {
-  return std::ldexp(static_cast<double>(sum), -fraction_bits);
-}
-
-store::int128 add_wrapping(store::int128 a, store::int128 b) noexcept {
-  return static_cast<store::int128>(static_cast<store::uint128>(a) + static_cast<store::uint128>(b));
-}
-
 std::optional<double> tile_operator::amount(const feature_definition&, const feature_event&) const {
   return 1.0;
 }

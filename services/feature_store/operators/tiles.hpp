@@ -8,10 +8,15 @@
 namespace troupe::feature_store {
 
 /// Sums are kept in fixed point, so that their order does not matter.
-inline constexpr int fraction_bits = 40;
+inline constexpr int fraction_bits = 40; // As from_fixed has it.
 store::int128 to_fixed(double number) noexcept;
-double from_fixed(store::int128 sum) noexcept;
-store::int128 add_wrapping(store::int128 a, store::int128 b) noexcept;
+inline double from_fixed(store::int128 sum) noexcept {
+  auto small = static_cast<std::int64_t>(sum);
+  return (small == sum ? static_cast<double>(small) : static_cast<double>(sum)) * 0x1p-40;
+}
+inline store::int128 add_wrapping(store::int128 a, store::int128 b) noexcept {
+  return static_cast<store::int128>(static_cast<store::uint128>(a) + static_cast<store::uint128>(b));
+}
 
 inline std::int64_t tile_of(const feature_definition& def, std::int64_t time) noexcept {
   auto hop = def.hop.count();

@@ -7,9 +7,8 @@
 
 namespace troupe::feature_store {
 
-replay_rows::replay_rows(const training_spec& spec, const std::vector<feature_view>& views,
-                         table::appender rows)
-    : spec_{spec}, views_{views}, rows_{std::move(rows)} {
+replay_rows::replay_rows(const training_spec& spec, const std::vector<feature_view>& views, row_sorter& rows)
+    : spec_{spec}, views_{views}, rows_{rows} {
   for (auto& view : views)
     for (auto& each : view.features) {
       whole_ = whole_ || each.op->reads_whole_record();
@@ -28,22 +27,24 @@ expected<void> replay_rows::add(const wire::Record& rec, std::uint32_t partition
 expected<void> replay_rows::add(const feature_event& from) {
   replay_place at{from.event_time, 1, from.event_time, from.partition, static_cast<std::int64_t>(from.offset),
                   from.index};
-  if (std::any_of(views_.begin(), views_.end(), [&](auto& view) { return !entity_of(view, from).empty(); })) {
-    auto visible = from.event_time + (spec_.boundary == boundary::before ? 1 : 0);
-    if (spec_.knowledge == knowledge::ingest_time)
-      visible = std::max(visible, from.ingest_time);
-    auto seen = at;
-    seen.visible = visible;
-    seen.label = 0;
-    TROUPE_CHECK(put(seen, encode(from, true)));
-  }
+  bool taken =
+      std::any_of(views_.begin(), views_.end(), [&](auto& view) { return !entity_of(view, from).empty(); });
   bool label = spec_.entity_rows.empty() && from.kind == record_kind::event &&
                from.type == spec_.label_event &&
                std::all_of(spec_.label_where.begin(), spec_.label_where.end(),
                            [&](auto& rule) { return holds(from, rule); });
-  if (label)
-    TROUPE_CHECK(put(at, encode(from, false)));
-  return {};
+  if (!taken && !label)
+    return {};
+  auto payload = encode(from, taken); // What a label has beyond its own it does not look at.
+  if (taken) {
+    auto seen = at;
+    seen.visible += spec_.boundary == boundary::before ? 1 : 0;
+    if (spec_.knowledge == knowledge::ingest_time)
+      seen.visible = std::max(seen.visible, from.ingest_time);
+    seen.label = 0;
+    TROUPE_CHECK(rows_.add(seen, payload));
+  }
+  return label ? rows_.add(at, payload) : expected<void>{};
 }
 
 expected<void> replay_rows::add_entity_rows() {
@@ -61,7 +62,7 @@ expected<void> replay_rows::add_entity_rows() {
     auto at = micros_of(row.at);
     builder_.Finish(wire::CreateRecord(builder_, wire::RecordKind::event, id, 0, user, item, at, 0,
                                        flatbuffers::nullopt, 0, list));
-    return put({at, 1, at, 0, static_cast<std::int64_t>(row.number - 1), 0}, bytes());
+    return rows_.add({at, 1, at, 0, static_cast<std::int64_t>(row.number - 1), 0}, bytes());
   });
 }
 
@@ -109,17 +110,6 @@ flatbuffers::Offset<flatbuffers::String> replay_rows::string(std::string_view te
 
 std::string_view replay_rows::bytes() const {
   return {reinterpret_cast<const char*>(builder_.GetBufferPointer()), builder_.GetSize()};
-}
-
-expected<void> replay_rows::put(const replay_place& at, std::string_view payload) {
-  rows_.add(at.visible)
-      .add(at.label)
-      .add(at.time)
-      .add(at.partition)
-      .add(at.offset)
-      .add(at.index)
-      .add(payload);
-  return rows_.end_row();
 }
 
 } // namespace troupe::feature_store

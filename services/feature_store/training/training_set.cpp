@@ -23,8 +23,11 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
-/// Of the table that a build sorts: a build that is resumed begins again where it has another one.
-constexpr std::uint64_t rows_format = 2;
+/// Of the rows that a build sorts: a build that is resumed begins again where it has others.
+constexpr std::uint64_t rows_format = 3;
+
+/// Rows replayed between two words of how far it is.
+constexpr std::uint64_t rows_per_report = 2'048;
 
 /// Manifests are read by people: one key a line.
 std::string pretty(const json::object& from) {
@@ -167,32 +170,16 @@ private:
     return {};
   }
 
-  expected<void> open_sort() {
-    table::options options;
-    options.file = work_ / "sort.duckdb";
-    options.memory_limit_bytes = options_.memory_bytes / 2;
-    options.temp_directory = work_ / "spill";
-    TROUPE_TRY(db, table::connection::open(options));
-    db_ = std::make_unique<table::connection>(std::move(db));
-    return {};
-  }
-
   expected<void> collect() {
     for (auto end : ends_)
       progress_.records_total += end;
     auto done_file = work_ / "collected";
-    std::error_code code;
-    if (fs::exists(done_file, code)) {
-      TROUPE_CHECK(open_sort());
+    if (auto known = read_json_object(done_file)) {
+      collected_ = whole_or(*known, "rows", 0);
       return {};
     }
-    for (auto name : {"sort.duckdb", "sort.duckdb.wal"})
-      fs::remove(work_ / name, code);
-    TROUPE_CHECK(open_sort());
-    TROUPE_CHECK(db_->run("CREATE TABLE rows(visible BIGINT, label BIGINT, time BIGINT, part BIGINT, off "
-                          "BIGINT, idx BIGINT, payload BLOB)"));
-    TROUPE_TRY(rows, db_->append_to("rows"));
-    replay_rows into{spec_, views_, std::move(rows)};
+    TROUPE_TRY(rows, row_sorter::open(work_, options_.memory_bytes / 2));
+    replay_rows into{spec_, views_, rows};
     if (!spec_.entity_rows.empty())
       TROUPE_CHECK(into.add_entity_rows());
     for (std::uint32_t p = 0; p < ends_.size(); ++p)
@@ -212,9 +199,9 @@ private:
         }
         TROUPE_CHECK(tell("sorting"));
       }
-    TROUPE_CHECK(into.finish());
-    TROUPE_CHECK(db_->run("CHECKPOINT"));
-    return write_file_atomically(done_file, as_bytes("1\n"));
+    TROUPE_TRY(count, rows.finish());
+    collected_ = count;
+    return write_file_atomically(done_file, as_bytes(json::serialize(json::object{{"rows", collected_}})));
   }
 
   expected<void> replay() {
@@ -223,7 +210,7 @@ private:
     TROUPE_TRY(engine, state_engine::open(work_ / "state", views_, options));
     engine_ = std::move(engine);
     TROUPE_TRY(known, engine_->database().find(1, "xposition"));
-    std::string after;
+    std::optional<replay_place> after;
     if (known) {
       auto parsed = parse_json(*known);
       if (!parsed || !parsed->is_object())
@@ -240,42 +227,33 @@ private:
       for (auto& each : at.at("key").as_array())
         key.push_back(each.to_number<std::int64_t>());
       if (key.size() == 6)
-        after = fmt::format("WHERE visible >= {} AND (visible, label, time, part, off, idx) > ({})", key[0],
-                            fmt::join(key, ", "));
+        after = {key[0], key[1], key[2], key[3], key[4], key[5]};
     }
-    TROUPE_TRY(total, db_->integer("SELECT count(*) FROM rows"));
-    progress_.records_total = static_cast<std::uint64_t>(total.value_or(0));
+    progress_.records_total = collected_;
     progress_.records_done = replayed_;
     TROUPE_CHECK(tell("sorting"));
-    TROUPE_TRY(sorted, db_->query("SELECT visible, label, time, part, off, idx, payload FROM rows " + after +
-                                  " ORDER BY visible, label, time, part, off, idx"));
-    std::string payload(1024, '\0'); // on the heap, so that it is aligned as FlatBuffers need it
-    for (;;) {
-      TROUPE_TRY(more, sorted.next());
-      if (!more)
-        break;
-      auto *visible = sorted.column(0).data<std::int64_t>(), *label = sorted.column(1).data<std::int64_t>(),
-           *time = sorted.column(2).data<std::int64_t>(), *part = sorted.column(3).data<std::int64_t>(),
-           *off = sorted.column(4).data<std::int64_t>(), *index = sorted.column(5).data<std::int64_t>();
-      for (std::uint64_t row = 0; row < sorted.rows(); ++row) {
-        payload.assign(sorted.column(6).text(row));
-        auto from =
-            feature_event_of(*flatbuffers::GetRoot<wire::Record>(payload.data()),
-                             static_cast<std::uint32_t>(part[row]), static_cast<std::uint64_t>(off[row]));
-        from.index = static_cast<std::uint32_t>(index[row]);
-        if (auto* shown = flatbuffers::GetRoot<wire::Record>(payload.data())->shown())
-          from.shown = shown->Get(0);
-        ++replayed_;
-        if (label[row])
-          TROUPE_CHECK(write_row(from));
-        else
-          TROUPE_CHECK(engine_->apply(from));
-        if (part_rows_ >= spec_.rows_per_part || engine_->changed() >= options_.flush_states)
-          TROUPE_CHECK(seal({visible[row], label[row], time[row], part[row], off[row], index[row]}));
+    TROUPE_TRY(sorted, sorted_rows::open(work_));
+    while (sorted.next()) {
+      auto& at = sorted.place();
+      if (after && at <= *after)
+        continue;
+      auto& rec = *flatbuffers::GetRoot<wire::Record>(sorted.payload().data());
+      auto from = feature_event_of(rec, static_cast<std::uint32_t>(at.partition),
+                                   static_cast<std::uint64_t>(at.offset));
+      from.index = static_cast<std::uint32_t>(at.index);
+      if (auto* shown = rec.shown())
+        from.shown = shown->Get(0);
+      ++replayed_;
+      TROUPE_CHECK(at.label ? write_row(from) : engine_->apply(from));
+      if (part_rows_ >= spec_.rows_per_part || engine_->changed() >= options_.flush_states)
+        TROUPE_CHECK(seal(at));
+      if (replayed_ % rows_per_report == 0) {
+        progress_.records_done = replayed_;
+        TROUPE_CHECK(tell("replaying"));
       }
-      progress_.records_done = replayed_;
-      TROUPE_CHECK(tell("replaying"));
     }
+    progress_.records_done = replayed_;
+    TROUPE_CHECK(tell("replaying"));
     if (writer_ || parts_.empty()) {
       TROUPE_CHECK(open_part());
       TROUPE_CHECK(seal({std::numeric_limits<std::int64_t>::max(), 1, 0, 0, 0, 0}));
@@ -334,11 +312,12 @@ private:
         matched = true;
         state_reader from{views_[v], state};
         for (auto i : outputs_of_[v])
-          TROUPE_CHECK(from.read(outputs_[i].feature,
-                                 {views_[v].features[outputs_[i].feature], label.event_time}, values_[i]));
+          if (auto feature = outputs_[i].feature;
+              !from.read(feature, {views_[v].features[feature], label.event_time}, values_[i]))
+            return from.why(feature);
         return {};
       };
-      TROUPE_CHECK(engine_->visit({&v, 1}, {&id, 1}, read));
+      TROUPE_CHECK(engine_->visit({&v, 1}, {&id, 1}, std::ref(read)));
     }
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
       auto& value = values_[i];
@@ -411,7 +390,6 @@ private:
     if (!too_many)
       return {};
     engine_.reset();
-    db_.reset();
     std::error_code code;
     for (auto& each : parts_)
       fs::remove(out_ / each.file, code);
@@ -455,7 +433,6 @@ private:
         {"identity", identity_}};
     TROUPE_CHECK(write_file_atomically(out_ / training_manifest_file, as_bytes(pretty(manifest))));
     engine_.reset();
-    db_.reset();
     std::error_code code;
     fs::remove_all(work_, code);
     TROUPE_CHECK(tell("done"));
@@ -482,7 +459,7 @@ private:
   std::vector<std::uint64_t> ends_;
   training_progress progress_;
   std::uint64_t replayed_ = 0;
-  std::unique_ptr<table::connection> db_;
+  std::uint64_t collected_ = 0; // Rows to replay.
   std::unique_ptr<state_engine> engine_;
   std::unique_ptr<table::parquet_writer> writer_;
   row_hasher hasher_;
