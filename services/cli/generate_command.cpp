@@ -20,6 +20,7 @@ struct generate_options {
   std::string span = "30d";
   std::string mean_delay = "1h";
   double drift_at = -1;
+  std::uint64_t events = 0; ///< 0: so many a user that there is something to learn of each.
   bool quiet = false;
   synthetic_data::settings config;
 };
@@ -74,6 +75,8 @@ expected<void> generate(const context& context, generate_options options) {
   config.mean_delay = mean_delay;
   if (options.drift_at >= 0)
     config.drift_at = options.drift_at;
+  constexpr std::uint64_t events_a_user = 100;
+  config.events = options.events > 0 ? options.events : events_a_user * config.users;
   TROUPE_CHECK(config.validate());
   std::error_code err;
   std::filesystem::create_directories(options.out, err);
@@ -140,7 +143,8 @@ void add_generate_commands(command_line::command& app, context& context) {
   sub->add_option("--seed", config.seed, "The same seed gives the same bytes")->show_default();
   sub->add_option("--users", config.users)->show_default();
   sub->add_option("--items", config.items)->show_default();
-  sub->add_option("--events", config.events, "Slates, clicks and ratings together")->show_default();
+  sub->add_option("--events", options->events,
+                  "Slates, clicks and ratings together; 100 for each user where it is not given");
   sub->add_option("--start", options->start, "Time of the first session, RFC 3339")->show_default();
   sub->add_option("--span", options->span, "From the first session to about the last: 12h, 30d")
       ->check(check_duration)
