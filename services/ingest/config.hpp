@@ -32,7 +32,10 @@ struct config {
   std::chrono::seconds upload_keep{7 * 24 * 3600};
 
   void bind(config_keys& keys);
-  resource_bounds holds() const { return {cache_bytes + write_buffer_bytes + queue_bytes, upload_bytes}; }
+  resource_bounds holds() const {
+    constexpr std::uint64_t known_ids = std::uint64_t{96} << 20; // dedup_index
+    return {cache_bytes + write_buffer_bytes + queue_bytes + known_ids, upload_bytes};
+  }
 };
 
 } // namespace troupe::ingest

@@ -3,6 +3,7 @@
 #include "services/ingest/log/event_log.hpp"
 
 #include "common/ingest_format/mapping/mapping.hpp"
+#include "common/table/connection.hpp"
 #include "common/testing/temp_dir.hpp"
 
 #include <doctest/doctest.h>
@@ -99,5 +100,46 @@ TEST_CASE("slates of a file are the same however its rows are read in pieces, an
     CHECK(records_of(*log) == wanted);
     CHECK(state->rows == whole->positions().find(w.options.key).value()->rows);
     CHECK(state->added.quarantined == 0);
+  }
+}
+
+TEST_CASE("a row that is refused when its reader has gone on lies in quarantine as its file had it") {
+  testing::temp_dir dir;
+  auto base = table::connection::open().value();
+  REQUIRE(
+      base.run(fmt::format("COPY (SELECT 'e' || i AS id, 'view' AS type, 'u' AS \"user\", 'i' || i AS item, "
+                           "TIMESTAMP '2024-01-01' + to_seconds(i) AS event_time, i / 8 AS \"value\" "
+                           "FROM range(3) AS all_of(i)) TO '{}' (FORMAT parquet)",
+                           (dir / "rows.parquet").string())));
+  std::ofstream{dir / "rows.csv"} << "id,type,user,item,event_time,value\n"
+                                     "e0,view,u,i0,2024-01-01,0\n"
+                                     "e1,view,u,i1,2024-01-01,\"0.125\"\n"
+                                     "e2,view,u,i2,2024-01-01,0.25\n";
+  for (
+      auto [name, bytes] :
+      {std::pair{"rows.csv", R"(e1,view,u,i1,2024-01-01,"0.125")"},
+       {"rows.parquet",
+        R"({"id":"e1","type":"view","user":"u","item":"i1","event_time":"2024-01-01T00:00:01Z","value":0.125})"}}) {
+    file_source_options options;
+    options.path = dir / name;
+    options.rules =
+        ingest_format::mapping::parse(
+            "[[file]]\npattern = \"*\"\n[[file.record]]\nkind = \"event\"\nid = { column = \"id\" }\n"
+            "type = \"type\"\nuser = \"user\"\nitem = \"item\"\nevent_time = \"event_time\"\n"
+            "value = \"value\"\n",
+            "test")
+            .value();
+    auto source = open_file_source(options, {}).value();
+    auto batch = source->next().value();
+    batch->encode(1);
+    REQUIRE(source->next());
+    source.reset();
+
+    batch->take_out({{1, "range", "value", "too small"}});
+
+    REQUIRE(batch->request()->refused.size() == 1);
+    CHECK(batch->request()->refused[0].raw == bytes);
+    CHECK(batch->request()->refused[0].row == 2);
+    CHECK(batch->request()->size() == 2);
   }
 }
