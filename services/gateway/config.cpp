@@ -9,7 +9,11 @@ void config::bind(config_keys& keys) {
   keys.add("http_port", http_port,
            "Port of the HTTP API; replica n has http_port + n on a host they share. 0: any free one.",
            between(0, 65'535));
-  keys.add("http_threads", http_threads, "Threads that read and write HTTP.", between(1, 256));
+  keys.add(
+      "http_threads", http_threads,
+      "Threads that read and write HTTP, each its own connections; as many actors hold the requests that "
+      "wait.",
+      between(1, 256));
   keys.add("max_connections", max_connections, "Connections at a time; an idle one is closed for one more.",
            between(1, 1'000'000));
   keys.add("max_body", max_body, "A larger body is answered 413.", between(1'024, 1 << 30), "bytes");

@@ -3,9 +3,11 @@
 #include "common/config/keys.hpp"
 #include "common/core/resource_limits.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <thread>
 
 namespace troupe::gateway {
 
@@ -13,7 +15,7 @@ namespace troupe::gateway {
 struct config {
   std::string http_address = "127.0.0.1";
   std::uint32_t http_port = 8080;
-  std::uint32_t http_threads = 2;
+  std::uint32_t http_threads = std::clamp(std::thread::hardware_concurrency(), 2u, 8u);
   std::uint32_t max_connections = 12'000;
   std::uint64_t max_body = std::uint64_t{8} << 20;
   std::uint64_t max_bodies = std::uint64_t{256} << 20;
