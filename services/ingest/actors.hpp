@@ -115,11 +115,12 @@ using fetch_server_actor = caf::typed_actor<
 /// Turns the state of the log into metrics and gauges, once a second.
 using log_metrics_actor = caf::typed_actor<caf::reacts_to<tick_atom, std::uint64_t>>;
 
-/// Has full segments written to the lake, one seal at a time.
+/// Keeps the log small: has what gathered in it packed, full segments written to the lake, and what has been
+/// there for long taken out of the log; one after the other.
 using lake_sealer_actor = caf::typed_actor<
-    // Look whether a segment is full.
+    // Look whether there is something to do.
     caf::reacts_to<tick_atom, std::uint64_t>,
-    // The seal has ended.
+    // It is done, or could not be.
     caf::reacts_to<sealed_atom, sealed_ptr>>;
 
 } // namespace troupe::ingest

@@ -93,9 +93,10 @@ expected<component> make_log_metrics_component(service_context& context,
   return component{spawn_log_metrics(context.system(), {log, &context.metrics(), context.report()})};
 }
 
-expected<component> make_lake_sealer_component(service_context& context, const std::shared_ptr<lake>& into,
-                                               blocking_pool& slow) {
-  return component{spawn_lake_sealer(context.system(), {into, &slow, context.report()})};
+expected<component> make_lake_sealer_component(service_context& context, const wiring& made) {
+  return component{spawn_lake_sealer(context.system(), {made.log, made.into, made.slow.get(),
+                                                        context.report(), context.config<config>().keep_log,
+                                                        context.config<config>().keep_quarantine})};
 }
 
 expected<component> make_imports_component(service_context& context, wiring& made) {
@@ -116,7 +117,7 @@ expected<component> make_imports_component(service_context& context, wiring& mad
 }
 
 expected<component> make_fetch_component(service_context& context, wiring& made) {
-  made.fetch = spawn_fetch_server(context.system(), made.log, *made.servers);
+  made.fetch = spawn_fetch_server(context.system(), made.log, made.into, *made.servers);
   return component{made.fetch};
 }
 
@@ -132,6 +133,7 @@ expected<component> make_endpoint_component(service_context& context, const wiri
   handlers[wire::Kind::fetch] = net::forward_to(made.fetch);
   handlers[wire::Kind::append] = to(&request_handler::append);
   handlers[wire::Kind::log_info] = to(&request_handler::log_info);
+  handlers[wire::Kind::fetch_columns] = to(&request_handler::fetch_columns);
   handlers[wire::Kind::quarantine_list] = to(&request_handler::quarantine_list);
   handlers[wire::Kind::quarantine_replay] = to(&request_handler::quarantine_replay);
   handlers[wire::Kind::lake_seal] = to(&request_handler::lake_seal);
@@ -157,9 +159,7 @@ component_list components() {
           needs{"log"})
       .add(
           "lake_sealer",
-          [made](service_context& context) {
-            return make_lake_sealer_component(context, made->into, *made->slow);
-          },
+          [made](service_context& context) { return make_lake_sealer_component(context, *made); },
           needs{"log"})
       .add(
           "imports", [made](service_context& context) { return make_imports_component(context, *made); },

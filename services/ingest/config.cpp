@@ -42,6 +42,11 @@ void config::bind(config_keys& keys) {
       "How long such files stay when their import refused rows, failed or never began; otherwise they go "
       "when it is done.",
       between(1min, 365 * 24h));
+  keys.add("keep_log", keep_log,
+           "How long a record stays in the event log when it is in the lake, from where it is read then.",
+           at_least(0s));
+  keys.add("keep_quarantine", keep_quarantine, "How long a refused row stays, replayed or not.",
+           at_least(0s));
   keys.add("lake", lake, "Folder of the lake; empty: lake below the data folder of this replica.");
 }
 

@@ -28,6 +28,8 @@ struct config {
   std::uint32_t restarts = 5;
   std::uint64_t segment_records = 250'000;
   std::string lake;
+  std::chrono::seconds keep_log{7 * 24 * 3600};
+  std::chrono::seconds keep_quarantine{90 * 24 * 3600};
   std::uint64_t upload_bytes = std::uint64_t{5} << 30;
   std::chrono::seconds upload_keep{7 * 24 * 3600};
 

@@ -25,7 +25,7 @@ constexpr std::chrono::milliseconds margin{30};
 /// A fetch that comes later may have to be answered earlier.
 constexpr std::chrono::milliseconds longest_nap{200};
 
-chunk reply_of(const fetched& from) {
+chunk reply_of(const fetched& from, std::uint64_t identity) {
   std::size_t bytes = 256;
   for (auto& each : from.batches)
     bytes += each.size() + 64;
@@ -37,7 +37,7 @@ chunk reply_of(const fetched& from) {
           auto nested = out.CreateVector(reinterpret_cast<const std::uint8_t*>(each.data()), each.size());
           batches.push_back(wire::CreateLogBatch(out, nested));
         }
-        return wire::CreateFetchReply(out, out.CreateVector(batches), from.next_offset);
+        return wire::CreateFetchReply(out, out.CreateVector(batches), from.next_offset, identity);
       },
       ingest_identifier, bytes);
 }
@@ -55,8 +55,10 @@ public:
   using pointer = fetch_server_actor::pointer;
   explicit fetch_server_state(pointer self) : self_{self}, tick_{self, longest_nap} {}
 
-  fetch_server_actor::behavior_type make_behavior(std::shared_ptr<event_log> log, blocking_pool* servers) {
+  fetch_server_actor::behavior_type make_behavior(std::shared_ptr<event_log> log,
+                                                  std::shared_ptr<lake> archive, blocking_pool* servers) {
     log_ = std::move(log);
+    archive_ = std::move(archive);
     servers_ = servers;
     // One message at a time in the mailbox, however often the log grows.
     log_->on_append([weak = weak_handle{fetch_server_actor{self_}}, told = told_] {
@@ -98,10 +100,10 @@ private:
   }
 
   void answer(const parked& entry) {
-    auto posted = servers_->post([log = log_, entry] {
-      auto found = log->fetch(entry.partition, entry.offset, entry.bytes);
+    auto posted = servers_->post([log = log_, archive = archive_, entry] {
+      auto found = archive->fetch(entry.partition, entry.offset, entry.bytes);
       if (found)
-        entry.request->respond.reply(reply_of(*found));
+        entry.request->respond.reply(reply_of(*found, log->identity()));
       else
         entry.request->respond.fail(found.error());
     });
@@ -141,6 +143,7 @@ private:
   pointer self_;
   self_tick<std::remove_pointer_t<pointer>> tick_;
   std::shared_ptr<event_log> log_;
+  std::shared_ptr<lake> archive_;
   blocking_pool* servers_ = nullptr;
   std::shared_ptr<std::atomic<bool>> told_ = std::make_shared<std::atomic<bool>>(false);
   std::vector<parked> parked_;
@@ -150,11 +153,12 @@ private:
 } // namespace
 
 fetch_server_actor spawn_fetch_server(caf::actor_system& system, std::shared_ptr<event_log> log,
-                                      blocking_pool& servers) {
-  return system.spawn([](fetch_server_actor::stateful_pointer<fetch_server_state> self,
-                         std::shared_ptr<event_log> of,
-                         blocking_pool* in) { return self->state.make_behavior(std::move(of), in); },
-                      std::move(log), &servers);
+                                      std::shared_ptr<lake> archive, blocking_pool& servers) {
+  return system.spawn(
+      [](fetch_server_actor::stateful_pointer<fetch_server_state> self, std::shared_ptr<event_log> of,
+         std::shared_ptr<lake> behind,
+         blocking_pool* in) { return self->state.make_behavior(std::move(of), std::move(behind), in); },
+      std::move(log), std::move(archive), &servers);
 }
 
 } // namespace troupe::ingest

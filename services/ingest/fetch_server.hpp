@@ -1,6 +1,7 @@
 #pragma once
 
 #include "services/ingest/actors.hpp"
+#include "services/ingest/lake.hpp"
 #include "services/ingest/log/event_log.hpp"
 
 #include "common/actor/blocking_pool.hpp"
@@ -13,9 +14,9 @@ class actor_system;
 
 namespace troupe::ingest {
 
-/// Reads of the log for other processes. At most `max_in_flight` of the endpoint are parked. `log` tells the
-/// server when it grows.
+/// Reads of the log, and of the lake for what is before it, for other processes. At most `max_in_flight` of
+/// the endpoint are parked. `log` tells the server when it grows.
 fetch_server_actor spawn_fetch_server(caf::actor_system& system, std::shared_ptr<event_log> log,
-                                      blocking_pool& servers);
+                                      std::shared_ptr<lake> archive, blocking_pool& servers);
 
 } // namespace troupe::ingest

@@ -26,7 +26,8 @@ struct fetching {
   std::shared_ptr<event_log> log = event_log::open(dir / "log", {.partitions = 2}).value();
   std::unique_ptr<blocking_pool> servers =
       std::make_unique<blocking_pool>(blocking_pool::options{"server", 1, 1}, numbers);
-  std::optional<fetch_server_actor> server = spawn_fetch_server(system, log, *servers);
+  std::optional<fetch_server_actor> server =
+      spawn_fetch_server(system, log, std::make_shared<lake>(log, dir / "lake", 1000), *servers);
 
   ~fetching() { stop(); }
   void stop() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "services/ingest/lake_reader.hpp"
 #include "services/ingest/log/log_types.hpp"
 
 #include "common/core/error.hpp"
@@ -18,6 +19,7 @@ class event_log;
 /// The lake: sealed pieces of the log as Parquet, `<folder>/partition=K/<first>-<next>.parquet`, one row per
 /// record in offset order.
 ///
+/// Log and lake are read as one: what the log does not hold any more is given out of the lake.
 /// A file is complete under its name before the log records it: after a crash between the two it is written
 /// again, equal or longer, and what is left of it is removed. Thread-safe; one seal at a time.
 class lake {
@@ -30,6 +32,11 @@ public:
   /// True when a partition has a full segment that is not in the lake.
   bool due() const;
 
+  /// As `event_log::fetch` and `event_log::each_block`, from the first record ever on.
+  expected<fetched> fetch(std::uint32_t partition, std::uint64_t offset, std::size_t max_bytes);
+  expected<std::uint64_t> each_block(std::uint32_t partition, std::uint64_t offset,
+                                     const std::function<expected<bool>(const column_block&)>& use);
+
   const std::filesystem::path& folder() const noexcept { return folder_; }
 
 private:
@@ -38,13 +45,15 @@ private:
   std::shared_ptr<event_log> log_;
   std::filesystem::path folder_;
   std::uint64_t segment_records_;
+  lake_reader reader_{folder_};
   std::mutex mutex_;
 };
 
 /// Where records of the log come from: blocks of a partition from an offset on.
 using fetch_function = std::function<expected<fetched>(std::uint32_t partition, std::uint64_t offset)>;
 
-/// Compares a file of the lake with the log, field by field. The error names the first offset that differs.
+/// Compares a file of the lake with the log, field by field, where the log still holds its records; else
+/// reads it whole. The error names the first offset that differs.
 expected<void> verify_segment(const std::filesystem::path& file, const lake_segment& segment,
                               const fetch_function& fetch);
 

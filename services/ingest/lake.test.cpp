@@ -122,3 +122,138 @@ TEST_CASE("what a slate shows is a column of the lake that SQL unnests, and is v
   REQUIRE_FALSE(differs.has_value());
   CHECK(differs.error().code == ec::corrupt);
 }
+
+namespace {
+
+/// Every record of a partition from the first ever on, as a reader sees them, and the same by column.
+std::vector<record> all_of(lake& from, event_log& log, std::uint32_t partition, std::size_t max_bytes) {
+  std::vector<record> found;
+  for (std::uint64_t at = 0; at < log.next_offset(partition);) {
+    auto page = from.fetch(partition, at, max_bytes);
+    REQUIRE_MESSAGE(page, page.error().text);
+    REQUIRE_FALSE(page->batches.empty());
+    REQUIRE(page->next_offset == log.next_offset(partition));
+    auto read =
+        each_record(*page, partition, at, log.next_offset(partition), [&](auto& each) -> expected<void> {
+          found.push_back(to_record(each));
+          return {};
+        });
+    REQUIRE(read.has_value());
+  }
+  std::size_t looked_at = 0;
+  REQUIRE(from.each_block(partition, 0, [&](const column_block& block) -> expected<bool> {
+    auto ids = block.texts(block_field::id).value();
+    REQUIRE(block.base_offset() == looked_at);
+    for (std::size_t i = 0; i < block.size(); ++i)
+      REQUIRE(ids[i] == found[looked_at++].id);
+    return true;
+  }) == log.next_offset(partition));
+  REQUIRE(looked_at == found.size());
+  return found;
+}
+
+record any_record(int i) {
+  auto rec = event(i, "u" + std::to_string(i % 7));
+  if (i % 3 == 0)
+    rec.attributes = {{"a", 1.0 * i},
+                      {"b", std::string{"x\"\n"}},
+                      {"c", i % 2 == 0},
+                      {"d", text_list{std::string{"p"}, std::string{}}}};
+  if (i % 5 == 0)
+    rec.value = i / 3.0;
+  if (i % 11 == 0) {
+    rec.kind = record_kind::user;
+    rec.type.clear(), rec.item.clear(), rec.value.reset();
+    rec.untimed = i % 2 == 0;
+  }
+  if (i % 13 == 0) {
+    rec.kind = record_kind::slate;
+    rec.item.clear(), rec.value.reset();
+    rec.request_id = "r" + std::to_string(i);
+    rec.shown = {{"i1", 1, 0.25}, {"i2", 2, 1.0 / 3}};
+  }
+  return rec;
+}
+
+} // namespace
+
+TEST_CASE(
+    "a log that is packed, sealed and trimmed reads as before, also when it was killed between the steps") {
+  troupe::testing::temp_dir dir;
+  std::filesystem::create_directories(dir / "0");
+  std::vector<record> before;
+  std::uint64_t oldest = 0;
+  // Each step begins with a copy of what a kill during the step before may leave on the disk.
+  for (int step = 0; step <= 6; ++step) {
+    CAPTURE(step);
+    auto now = dir / std::to_string(step);
+    std::shared_ptr<event_log> log = event_log::open(now / "log", {.partitions = 2}).value();
+    lake into{log, now / "lake", 3'000};
+    if (step == 0)
+      for (int i = 0; i < 20'000; i += 1000) {
+        append_request request;
+        for (int k = 0; k < 1000; ++k)
+          request.records.push_back(any_record(i + k));
+        REQUIRE(log->append(request).has_value());
+      }
+    auto found = all_of(into, *log, 0, 100'000);
+    if (step == 0)
+      before = found;
+    REQUIRE(found == before);
+    REQUIRE(log->state().partitions[0].first >= oldest);
+    oldest = log->state().partitions[0].first;
+
+    if (step == 1 || step == 4)
+      REQUIRE(log->pack(1'000'000).has_value());
+    if (step == 2)
+      REQUIRE(into.seal(false).has_value());
+    if (step == 3 || step == 5)
+      REQUIRE(log->trim(wall_now() + std::chrono::hours{1}).has_value());
+    if (step == 4)
+      REQUIRE(into.seal(true).has_value());
+
+    REQUIRE(all_of(into, *log, 0, 3'000) == before);
+    auto segments = log->segments().list().value();
+    for (auto& each : segments) {
+      auto good = verify_segment(now / "lake" / each.path, each, [&](std::uint32_t p, std::uint64_t offset) {
+        return log->fetch(p, offset, 100'000);
+      });
+      CHECK_MESSAGE(good.has_value(), (good ? "" : render(good.error())));
+    }
+    std::filesystem::copy(now, dir / std::to_string(step + 1), std::filesystem::copy_options::recursive);
+  }
+  CHECK(oldest > before.size() / 2);
+}
+
+TEST_CASE("what a log takes on the disk stays as it is while it is appended to, sealed and trimmed") {
+  troupe::testing::temp_dir dir;
+  std::shared_ptr<event_log> log =
+      event_log::open(dir / "log", {.partitions = 1, .write_buffer_bytes = std::size_t{1} << 20}).value();
+  lake into{log, dir / "lake", 5'000};
+  auto bytes = [&] {
+    std::uint64_t sum = 0;
+    for (auto& each : std::filesystem::recursive_directory_iterator{dir / "log"})
+      if (each.path().extension() == ".sst" || each.path().extension() == ".blob")
+        sum += each.file_size();
+    return sum;
+  };
+  std::uint64_t early = 0;
+  for (int round = 0; round < 24; ++round) {
+    append_request request;
+    for (int k = 0; k < 5'000; ++k) {
+      auto rec = event(round * 5'000 + k);
+      rec.request_id = to_hex(hash_wide(rec.id));
+      request.records.push_back(rec);
+    }
+    REQUIRE(log->append(request).has_value());
+    REQUIRE(log->pack(100'000).has_value());
+    REQUIRE(into.seal(false).has_value());
+    REQUIRE(log->trim(wall_now() + std::chrono::hours{1}).has_value());
+    if (round == 7)
+      early = bytes();
+  }
+
+  CHECK(log->state().partitions[0].first > 110'000);
+  CHECK(bytes() < 2 * early + 2'000'000);
+  CHECK(all_of(into, *log, 0, 1'000'000).size() == 120'000);
+}

@@ -15,6 +15,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// Records, so that a seal or a replay need not wait for long behind an import of very many.
+constexpr std::size_t packed_at_once = 500'000;
+
+/// Each gives room back to the disk, which costs something.
+constexpr std::chrono::minutes trim_every{1};
+
 class lake_sealer_state {
 public:
   using pointer = lake_sealer_actor::pointer;
@@ -22,6 +28,7 @@ public:
 
   lake_sealer_actor::behavior_type make_behavior(lake_sealer_deps deps) {
     deps_ = std::move(deps);
+    last_trim_ = self_->system().clock().now();
     tick_.start();
     return {tick_.handler([this] { look(); }),
             [this](sealed_atom, const sealed_ptr& result) { on_sealed(*result); }};
@@ -31,23 +38,35 @@ public:
 
 private:
   void look() {
-    if (!deps_.into->due())
+    auto trim = self_->system().clock().now() - last_trim_ >= trim_every;
+    if (!trim && !deps_.into->due() && !deps_.log->pack_due())
       return;
-    auto posted = deps_.slow->post([into = deps_.into, self = lake_sealer_actor{self_}] {
+    auto posted = deps_.slow->post([with = deps_, trim, self = lake_sealer_actor{self_}] {
       caf::anon_send(self, sealed_atom::value,
-                     sealed_ptr{std::make_shared<const expected<void>>(into->seal(false))});
+                     sealed_ptr{std::make_shared<const expected<void>>(work(with, trim))});
     });
-    if (posted)
-      tick_.stop(); // One seal at a time.
-    else
-      deps_.report.failed(posted.error());
+    if (!posted)
+      return deps_.report.failed(posted.error());
+    tick_.stop(); // One at a time.
+    if (trim)
+      last_trim_ = self_->system().clock().now();
+  }
+
+  static expected<void> work(const lake_sealer_deps& with, bool trim) {
+    TROUPE_CHECK(with.log->pack(packed_at_once));
+    TROUPE_CHECK(with.into->seal(false));
+    if (trim) {
+      TROUPE_CHECK(with.log->trim(wall_now() - with.keep_log));
+      TROUPE_CHECK(with.log->quarantine().expire(wall_now() - with.keep_quarantine));
+    }
+    return {};
   }
 
   void on_sealed(const expected<void>& result) {
     if (!result) {
       deps_.report.failed(result.error());
-      deps_.report.degraded("a segment cannot be sealed: " + result.error().text);
-      log::warn("lake-behind", "ingest cannot seal a segment: {}", render(result.error()));
+      deps_.report.degraded("the log cannot be packed, sealed and trimmed: " + result.error().text);
+      log::warn("lake-behind", "ingest cannot pack, seal and trim its log: {}", render(result.error()));
     } else if (failing_) {
       deps_.report.ready();
     }
@@ -58,6 +77,7 @@ private:
   pointer self_;
   self_tick<std::remove_pointer_t<pointer>> tick_;
   lake_sealer_deps deps_;
+  deadline::clock::time_point last_trim_;
   bool failing_ = false;
 };
 

@@ -26,7 +26,8 @@ struct sealing : troupe::testing::actor_fixture {
   lake_sealer_actor sealer;
 
   sealing() {
-    sealer = own(spawn_lake_sealer(system, {into, slow.get(), health::add(well, "lake_sealer")}));
+    sealer =
+        own(spawn_lake_sealer(system, {log, into, slow.get(), health::add(well, "lake_sealer"), 0s, 0s}));
     run();
   }
   ~sealing() {
@@ -134,4 +135,28 @@ TEST_CASE_FIXTURE(sealing, "a sealer that is stopped half-way leaves the lake wh
   advance(2s);
   settle();
   CHECK(sealed() == 10);
+}
+
+TEST_CASE_FIXTURE(sealing,
+                  "once a minute the log goes as far as the lake holds it, and refused rows that are old") {
+  append(0, 25);
+  append_request request;
+  request.refused.push_back({"a.csv", {}, 1, 0, "range", "value", "too big", "raw"});
+  REQUIRE(log->append(request).has_value());
+  advance(1s);
+  settle();
+  REQUIRE(sealed() == 20);
+  CHECK(log->state().partitions[0].first == 0);
+  CHECK(log->quarantine().list({})->size() == 1);
+  append(25, 30); // Whole blocks go: the one before ends in the lake now.
+  advance(1s);
+  settle();
+
+  advance(1min);
+  settle();
+
+  CHECK(sealed() == 30);
+  CHECK(log->state().partitions[0].first == 30);
+  CHECK(log->quarantine().list({})->empty());
+  CHECK(into->fetch(0, 0, 100)->batches.size() == 1);
 }

@@ -1,6 +1,7 @@
 #include "services/ingest/request_handler.hpp"
 
 #include "services/ingest/admission/replay.hpp"
+#include "services/ingest/column_query.hpp"
 #include "services/ingest/wire.hpp"
 
 #include "schemas/ingest_generated.h"
@@ -124,6 +125,12 @@ void request_handler::log_info(net::request request) {
             [self = shared_from_this()](net::request&) { return self->info(); });
 }
 
+void request_handler::fetch_columns(net::request request) {
+  answer_on(*deps_.servers, std::move(request), [self = shared_from_this()](net::request& from) {
+    return answer_columns(from.payload, *self->deps_.log, *self->deps_.into);
+  });
+}
+
 void request_handler::quarantine_list(net::request request) {
   answer_on(*deps_.servers, std::move(request),
             [self = shared_from_this()](net::request& from) { return self->list(from.payload); });
@@ -146,11 +153,12 @@ expected<chunk> request_handler::info() const {
     std::vector<wire::PartitionInfo> partitions;
     for (std::uint32_t p = 0; p < state.partitions.size(); ++p) {
       auto& each = state.partitions[p];
-      partitions.emplace_back(p, 0, each.next, each.sealed, each.watermark);
+      partitions.emplace_back(p, each.first, each.next, each.sealed, each.watermark);
     }
     auto list = out.CreateVectorOfStructs(partitions);
     auto& t = state.total;
-    return wire::CreateLogInfo(out, list, t.events, t.users, t.items, state.quarantine_next - 1, t.late);
+    return wire::CreateLogInfo(out, list, t.events, t.users, t.items, state.quarantine_next - 1, t.late,
+                               deps_.log->identity());
   });
 }
 

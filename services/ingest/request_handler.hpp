@@ -21,15 +21,16 @@ struct request_handler_deps {
   blocking_pool* slow = nullptr;    ///< One thread for what takes long: replay and seal.
 };
 
-/// Answers what needs no memory between two requests: append, log_info, the quarantine and the lake. Each
-/// function takes the request to a pool and returns at once, or refuses it where the pool is full; any
-/// thread.
+/// Answers what needs no memory between two requests: append, log_info, fetch_columns, the quarantine and the
+/// lake. Each function takes the request to a pool and returns at once, or refuses it where the pool is full;
+/// any thread.
 class request_handler : public std::enable_shared_from_this<request_handler> {
 public:
   explicit request_handler(request_handler_deps deps) : deps_{std::move(deps)} {}
 
   void append(net::request request);
   void log_info(net::request request);
+  void fetch_columns(net::request request);
   void quarantine_list(net::request request);
   void quarantine_replay(net::request request);
   void lake_seal(net::request request);

@@ -1,5 +1,6 @@
 #include "services/ingest/request_handler.hpp"
 
+#include "services/ingest/client/column_fetch.hpp"
 #include "services/ingest/testing/requests.hpp"
 
 #include "common/testing/temp_dir.hpp"
@@ -193,4 +194,86 @@ TEST_CASE("the log, the quarantine and the lake are asked and answered") {
   CHECK(replayed->refused() == 1);
   CHECK(sealed->segments()->size() == 1);
   CHECK(late.failure() == ec::too_late);
+}
+
+namespace {
+
+/// All rows of partition 0 as "offset user item arm value", page by page.
+std::vector<std::string> columns_of(handling& at, column_query query) {
+  std::vector<std::string> rows;
+  query.fields = {wire::ColumnField::kind, wire::ColumnField::user, wire::ColumnField::item,
+                  wire::ColumnField::event_time, wire::ColumnField::value};
+  query.attributes = {"arm"};
+  for (;;) {
+    pending answer;
+    at.requests->fetch_columns(answer.request(wire::Kind::fetch_columns, columns_query(query)));
+    auto page = read_log_columns(answer.wait().value(), query);
+    REQUIRE_MESSAGE(page, page.error().text);
+    for (auto& part : page->parts)
+      for (std::size_t i = 0; i < part.offsets.size(); ++i)
+        rows.push_back(fmt::format("{} {} {} {} {}", part.first + part.offsets[i], part.users[i],
+                                   part.items[i], part.attributes[0][i],
+                                   part.has_values[i] ? part.values[i] : -1.0));
+    if (page->next >= (query.end == 0 ? page->log_end : query.end))
+      return rows;
+    query.offset = page->next;
+  }
+}
+
+} // namespace
+
+TEST_CASE("columns of a log are those of its records, of the kinds and types that are asked for, out of any "
+          "block") {
+  handling at{validate_alone(), {.partitions = 1}};
+  std::vector<std::string> views, others;
+  std::uint64_t next = 0;
+  for (int i = 0; i < 12; ++i) {
+    std::vector<record> records;
+    for (int k = 0; k < 500; ++k, ++next) {
+      auto rec = event(static_cast<int>(next), "u" + std::to_string(next % 9));
+      if (next % 3 == 0)
+        rec.type = "click", rec.value = static_cast<double>(next);
+      if (next % 4 == 0)
+        rec.attributes = {{"arm", std::string{next % 8 == 0 ? "a" : "b"}}};
+      (rec.type == "view" ? views : others)
+          .push_back(fmt::format("{} {} i {} {}", next, rec.user,
+                                 next % 4 != 0   ? ""
+                                 : next % 8 == 0 ? "a"
+                                                 : "b",
+                                 rec.value.value_or(-1)));
+      records.push_back(rec);
+    }
+    at.append(records).read<wire::AppendReply>();
+  }
+
+  for (int state = 0; state < 3; ++state) { // As rows, as columns and rows, and out of the lake, too.
+    CAPTURE(state);
+    if (state == 1)
+      REQUIRE(at.log->pack(1'000'000).has_value());
+    if (state == 2) {
+      pending sealed;
+      at.requests->lake_seal(sealed.request(
+          wire::Kind::lake_seal, build_message([](auto& out) { return wire::CreateLakeSeal(out, true); })));
+      sealed.read<wire::LakeStatus>();
+      REQUIRE(at.log->trim(wall_now() + std::chrono::hours{1}).value() > 4'000);
+    }
+    column_query query;
+    query.types = {"view"};
+    query.max_bytes = 1000;
+    CHECK(columns_of(at, query) == views);
+    query.other_types = true;
+    query.max_bytes = 1 << 20;
+    CHECK(columns_of(at, query) == others);
+    query.kinds = {wire::RecordKind::user};
+    CHECK(columns_of(at, query).empty());
+    query = {};
+    query.offset = 4'500;
+    query.end = 4'502;
+    CHECK(columns_of(at, query).size() == 2);
+  }
+  pending beyond;
+  column_query query;
+  query.offset = 6'001;
+  at.requests->fetch_columns(beyond.request(wire::Kind::fetch_columns, columns_query(query)));
+  CHECK(beyond.failure() == ec::conflict);
 }

@@ -113,6 +113,60 @@ void add_ingest(std::vector<message>& all) {
                part->sealed_offset() == 4 && part->watermark() == at && m.events() == 5 && m.users() == 6 &&
                m.items() == 7 && m.quarantined() == 8 && m.late() == 9;
       }));
+  all.push_back(table<wire::FetchReply>(
+      "fetch_reply_log", id, [](builder& out) { return wire::CreateFetchReply(out, 0, 43, 77); },
+      [](auto& m) { return m.next_offset() == 43 && m.log() == 77 && !m.batches(); }));
+  all.push_back(table<wire::LogInfo>(
+      "log_info_log", id,
+      [](builder& out) { return wire::CreateLogInfoDirect(out, nullptr, 5, 6, 7, 8, 9, 77); },
+      [](auto& m) { return m.late() == 9 && m.log() == 77; }));
+  all.push_back(table<wire::ColumnsQuery>(
+      "columns_query", id,
+      [](builder& out) {
+        std::vector fields{wire::ColumnField::user, wire::ColumnField::request_id};
+        std::vector kinds{wire::RecordKind::slate};
+        text_vector attributes{out.CreateString("arm")}, types{out.CreateString("impression")};
+        return wire::CreateColumnsQueryDirect(out, 3, 1'000, 2'000, 65'536, &fields, &attributes, &kinds,
+                                              &types, true);
+      },
+      [](auto& m) {
+        return m.partition() == 3 && m.offset() == 1'000 && m.end() == 2'000 && m.max_bytes() == 65'536 &&
+               m.fields()->size() == 2 && m.fields()->Get(1) == wire::ColumnField::request_id &&
+               is(m.attributes()->Get(0), "arm") && m.kinds()->Get(0) == wire::RecordKind::slate &&
+               is(m.types()->Get(0), "impression") && m.other_types();
+      }));
+  all.push_back(table<wire::ColumnsReply>(
+      "columns_reply", id,
+      [](builder& out) {
+        std::vector<std::uint32_t> offsets{0, 3}, rows{1, 0};
+        std::vector<std::int64_t> times{at, at + 1};
+        std::vector<double> values{0.5, 0};
+        std::vector<std::uint8_t> has_values{1, 0};
+        std::vector kinds{wire::RecordKind::event, wire::RecordKind::slate};
+        auto texts = [&](const char* a, const char* b) {
+          text_vector entries{out.CreateString(a), out.CreateString(b)};
+          return wire::CreateTextColumnDirect(out, &entries, &rows);
+        };
+        auto name = texts("a", "b"), type = texts("click", "view"), user = texts("u", "v"),
+             item = texts("i", "j"), request = texts("", "r");
+        std::vector attributes{texts("x", "y")};
+        std::vector parts{wire::CreateColumnsPartDirect(out, 1'000, &offsets, &kinds, name, type, user, item,
+                                                        &times, &times, &has_values, &values, request,
+                                                        &attributes)};
+        return wire::CreateColumnsReplyDirect(out, &parts, 1'004, 1'010, 77);
+      },
+      [](auto& m) {
+        auto* part = m.parts()->Get(0);
+        return m.next_offset() == 1'004 && m.log_end() == 1'010 && m.log() == 77 &&
+               part->first_offset() == 1'000 && part->offsets()->Get(1) == 3 &&
+               part->kind()->Get(1) == wire::RecordKind::slate && is(part->id()->entries()->Get(1), "b") &&
+               part->id()->rows()->Get(0) == 1 && is(part->type()->entries()->Get(1), "view") &&
+               is(part->user()->entries()->Get(1), "v") && is(part->item()->entries()->Get(1), "j") &&
+               part->event_time()->Get(1) == at + 1 && part->ingest_time()->Get(0) == at &&
+               part->has_value()->Get(0) && part->value()->Get(0) == 0.5 &&
+               is(part->request_id()->entries()->Get(1), "r") &&
+               is(part->attributes()->Get(0)->entries()->Get(0), "x");
+      }));
   all.push_back(table<wire::QuarantinePage>(
       "quarantine_page", id,
       [](builder& out) {

@@ -52,7 +52,7 @@ chunk fetch_query(std::uint32_t partition, std::uint64_t offset, std::uint32_t m
 
 expected<log_records> read_log_records(const chunk& payload, std::uint32_t partition, std::uint64_t offset) {
   TROUPE_TRY(reply, net::read_as<wire::FetchReply>(payload, "TRPI", "FetchReply"));
-  log_records found{partition, offset, {}, offset, reply->next_offset()};
+  log_records found{partition, offset, {}, offset, reply->next_offset(), reply->log()};
   if (found.log_end < offset)
     return fail(
         ec::conflict,

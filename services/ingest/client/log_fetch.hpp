@@ -19,6 +19,7 @@ struct log_records {
       batches;            ///< Without gaps. The first may begin before `first`: skip what was not asked for.
   std::uint64_t next = 0; ///< One past the last record here.
   std::uint64_t log_end = 0; ///< One past the last record of the partition when it was read.
+  std::uint64_t log = 0;     ///< Which log this is; 0 where its service does not say so.
 };
 
 /// Payload of wire::Kind::log_info.

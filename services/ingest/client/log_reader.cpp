@@ -55,6 +55,11 @@ expected<void> log_reader::on_ends(const chunk& payload) {
 expected<void> log_reader::on_records(cursor_id cursor, const chunk& payload) {
   auto& at = positions_.at(cursor);
   TROUPE_TRY(found, read_log_records(payload, at.partition, at.offset));
+  if (log_ == 0)
+    log_ = found.log;
+  if (found.log != 0 && found.log != log_)
+    return fail(ec::conflict, "partition {} is that of another log than was read so far: it was replaced",
+                at.partition);
   if (found.next > at.offset)
     return hooks_.records(cursor, std::move(found));
   worked(at); // Nothing new within the wait.

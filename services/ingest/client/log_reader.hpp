@@ -20,7 +20,7 @@ namespace troupe::ingest {
 /// more. What fails, also while what came is worked off (`failed`), is asked for again after a wait that
 /// grows to two seconds, from the same place. Concurrency: one thread at a time.
 /// Limits: `fetch_bytes` per cursor are under way. A log that ends before a cursor's offset was replaced: it
-/// fails, as ec::conflict, until it is as long again.
+/// fails, as ec::conflict, until it is as long again. One that is another than at first fails for good.
 class log_reader {
 public:
   using cursor_id = std::uint64_t; ///< From 1. Tag 0 is the question where the partitions end.
@@ -78,6 +78,7 @@ private:
   options options_;
   hooks hooks_;
   std::map<std::uint64_t, position> positions_; ///< By tag.
+  std::uint64_t log_ = 0;                       ///< Which log is read; 0: not known yet.
 };
 
 } // namespace troupe::ingest

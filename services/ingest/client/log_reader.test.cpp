@@ -37,7 +37,8 @@ struct block {
   std::size_t size = 0;
 };
 
-expected<net::reply> records(std::uint32_t partition, std::vector<block> blocks, std::uint64_t end) {
+expected<net::reply> records(std::uint32_t partition, std::vector<block> blocks, std::uint64_t end,
+                             std::uint64_t log = 0) {
   flatbuffers::FlatBufferBuilder out;
   std::vector<flatbuffers::Offset<wire::LogBatch>> batches;
   for (auto& each : blocks) {
@@ -47,7 +48,7 @@ expected<net::reply> records(std::uint32_t partition, std::vector<block> blocks,
     auto inner = out.CreateVector(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
     batches.push_back(wire::CreateLogBatch(out, inner));
   }
-  out.Finish(wire::CreateFetchReply(out, out.CreateVector(batches), end), "TRPI");
+  out.Finish(wire::CreateFetchReply(out, out.CreateVector(batches), end, log), "TRPI");
   return reply_of(finished(out));
 }
 
@@ -197,6 +198,20 @@ TEST_CASE("the reader finds a log that was replaced, a gap, and records of anoth
         std::vector<std::pair<ec, unsigned>>{
             {ec::conflict, 1}, {ec::corrupt, 2}, {ec::corrupt, 3}, {ec::corrupt, 4}, {ec::corrupt, 5}});
   CHECK(log.seen.empty());
+}
+
+TEST_CASE("the reader finds a log that was replaced and has grown past its place since") {
+  reading log;
+  log.reader.read(1, 0, 4);
+  log.answer(records(0, {{4, 2}}, 6, 77));
+  REQUIRE(log.seen.size() == 1);
+  log.reader.read(1, 0, 6);
+
+  log.answer(records(0, {{6, 2}}, 20, 78));
+  log.wait_over();
+
+  CHECK(log.failures == std::vector<std::pair<ec, unsigned>>{{ec::conflict, 1}});
+  CHECK(log.seen.size() == 1);
 }
 
 TEST_CASE("the reader drops what comes for a cursor that is not needed any more") {

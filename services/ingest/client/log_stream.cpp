@@ -30,4 +30,9 @@ expected<std::vector<batch>> log_stream::read(std::uint32_t partition, std::uint
   return std::move(found.batches);
 }
 
+expected<log_columns> log_stream::read_columns(const column_query& query) {
+  TROUPE_TRY(got, ask(wire::Kind::fetch_columns, columns_query(query)));
+  return read_log_columns(got.payload, query);
+}
+
 } // namespace troupe::ingest

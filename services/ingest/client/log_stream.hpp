@@ -19,6 +19,7 @@ public:
   expected<std::vector<std::uint64_t>> ends() override;
   expected<std::vector<batch>> read(std::uint32_t partition, std::uint64_t offset,
                                     std::uint32_t max_bytes) override;
+  expected<log_columns> read_columns(const column_query& query) override;
 
 private:
   expected<net::reply> ask(wire::Kind kind, const chunk& payload);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "services/ingest/client/column_fetch.hpp"
+
 #include "common/core/error.hpp"
 #include "common/event/record.hpp"
 
@@ -21,6 +23,9 @@ public:
   /// `offset`.
   virtual expected<std::vector<batch>> read(std::uint32_t partition, std::uint64_t offset,
                                             std::uint32_t max_bytes) = 0;
+
+  /// Some fields of records, one after the other; of a stream that has no better way, out of `read`.
+  virtual expected<log_columns> read_columns(const column_query& query);
 };
 
 /// Records in memory, spread over partitions as the log does it; for tests and benches.

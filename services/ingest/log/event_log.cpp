@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <deque>
 #include <future>
+#include <random>
 #include <utility>
 
 namespace troupe::ingest {
@@ -30,7 +31,8 @@ expected<std::unique_ptr<event_log>> event_log::open(const std::filesystem::path
   store_options.families = {"log", "dedup", "source", "quarantine", "meta", "keys"};
   store_options.large_values = {"log"};
   store_options.point_lookups = {"dedup", "source"};
-  store_options.layout = "event-log 1";
+  store_options.layout = "event-log 2";
+  store_options.older_layouts = {"event-log 1"}; // Blocks of rows alone.
   store_options.cache_bytes = opts.cache_bytes;
   store_options.write_buffer_bytes = opts.write_buffer_bytes;
   TROUPE_TRY(db, store::database::open(folder, store_options));
@@ -55,6 +57,14 @@ expected<void> event_log::recover() {
     state_.partitions.resize(opts_.partitions);
     TROUPE_CHECK(db_->put(meta_family, state_key, encode(state_), store::durability::synced));
   }
+  TROUPE_TRY(identity, db_->find(meta_family, identity_key));
+  if (!identity) {
+    std::random_device draw;
+    identity = number_key(std::uint64_t{draw()} << 32 | draw() | 1);
+    TROUPE_CHECK(db_->put(meta_family, identity_key, *identity, store::durability::synced));
+  }
+  identity_ = store::read_u64(*identity);
+  TROUPE_CHECK(blocks_.recover(opts_.partitions));
   return segments_.recover(opts_.partitions);
 }
 
@@ -353,39 +363,75 @@ void event_log::commit(std::vector<waiting> requests) {
     each();
 }
 
-expected<fetched> event_log::fetch(std::uint32_t partition, std::uint64_t offset,
-                                   std::size_t max_bytes) const {
+/// Where the partition ends, for a reader that goes on from `offset`.
+expected<std::uint64_t> event_log::checked_end(std::uint32_t partition, std::uint64_t offset) const {
   if (partition >= opts_.partitions)
     return fail(ec::invalid_argument, "there is no partition {}: the log has {}", partition,
                 opts_.partitions);
-  fetched result;
-  result.next_offset = next_offset(partition);
-  if (offset > result.next_offset)
+  auto end = next_offset(partition);
+  if (offset > end)
     return fail(ec::conflict, "cannot fetch from offset {} of partition {}: the log ends at {}", offset,
-                partition, result.next_offset);
-  if (offset == result.next_offset)
-    return result;
-  auto at =
-      db_->scan(log_family, block_key(partition, 0), block_key(partition + 1, 0), {.fill_cache = false});
-  at.seek_at_or_before(block_key(partition, offset));
-  std::size_t bytes = 0;
-  for (; at.valid() && store::read_u64(at.key(), 4) < result.next_offset; at.next()) {
-    auto block = at.value();
-    if (!result.batches.empty() && bytes + block.size() > max_bytes)
-      break;
-    bytes += block.size();
-    result.batches.push_back(chunk::own(std::string{block}));
+                partition, end);
+  return end;
+}
+
+expected<fetched> event_log::fetch(std::uint32_t partition, std::uint64_t offset,
+                                   std::size_t max_bytes) const {
+  TROUPE_TRY(end, checked_end(partition, offset));
+  return blocks_.fetch(partition, offset, end, max_bytes);
+}
+
+expected<std::uint64_t>
+event_log::each_block(std::uint32_t partition, std::uint64_t offset,
+                      const std::function<expected<bool>(const column_block&)>& use) const {
+  TROUPE_TRY(end, checked_end(partition, offset));
+  if (offset < end)
+    TROUPE_CHECK(blocks_.each_block(partition, offset, end, use));
+  return end;
+}
+
+bool event_log::pack_due() const {
+  for (std::uint32_t partition = 0; partition < opts_.partitions; ++partition)
+    if (blocks_.pack_due(partition, next_offset(partition)))
+      return true;
+  return false;
+}
+
+expected<bool> event_log::pack(std::size_t most) {
+  std::size_t records = 0;
+  for (std::uint32_t partition = 0; partition < opts_.partitions; ++partition)
+    while (blocks_.pack_due(partition, next_offset(partition))) {
+      if (records >= most)
+        return true;
+      TROUPE_TRY(packed, blocks_.pack(partition, next_offset(partition)));
+      if (packed == 0)
+        break;
+      records += packed;
+    }
+  return false;
+}
+
+expected<std::uint64_t> event_log::trim(timestamp older_than) {
+  auto sealed = segments_.ends();
+  std::uint64_t records = 0;
+  for (std::uint32_t partition = 0; partition < opts_.partitions; ++partition) {
+    TROUPE_TRY(gone, blocks_.trim(partition, sealed[partition], older_than));
+    records += gone;
   }
-  TROUPE_CHECK(at.check());
-  return result;
+  if (records > 0)
+    TROUPE_CHECK(blocks_.compact());
+  return records;
 }
 
 log_state event_log::state() const {
-  auto sealed = segments_.ends(); // First: the lake never ends behind the log.
+  auto firsts = blocks_.firsts();
+  auto sealed = segments_.ends(); // Before the state: the lake never ends behind the log.
   std::lock_guard lock{state_mutex_};
   auto now = state_;
-  for (std::size_t i = 0; i < now.partitions.size(); ++i)
+  for (std::size_t i = 0; i < now.partitions.size(); ++i) {
+    now.partitions[i].first = firsts[i];
     now.partitions[i].sealed = sealed[i];
+  }
   return now;
 }
 

@@ -3,6 +3,7 @@
 #include "services/ingest/log/append_request.hpp"
 #include "services/ingest/log/dedup_index.hpp"
 #include "services/ingest/log/lake_segments.hpp"
+#include "services/ingest/log/log_blocks.hpp"
 #include "services/ingest/log/metadata_store.hpp"
 #include "services/ingest/log/row_quarantine.hpp"
 #include "services/ingest/log/source_positions.hpp"
@@ -62,9 +63,26 @@ public:
   /// Waits for the answer.
   expected<append_result> append(append_request request);
 
-  /// Whole blocks from the one that holds `offset` on, at least one where there is one, no more than
-  /// `max_bytes` otherwise. An offset behind the end is ec::conflict.
+  /// Records from `offset` on, or from before it; one where there is one, else about `max_bytes`. An offset
+  /// behind the end is ec::conflict, one before the beginning ec::not_found.
   expected<fetched> fetch(std::uint32_t partition, std::uint64_t offset, std::size_t max_bytes) const;
+
+  /// The same by column: calls `use` for one block after the other, as long as it says so, and gives the end
+  /// of the partition when it was called.
+  expected<std::uint64_t> each_block(std::uint32_t partition, std::uint64_t offset,
+                                     const std::function<expected<bool>(const column_block&)>& use) const;
+
+  /// Whether `pack` has something to do.
+  bool pack_due() const;
+
+  /// Writes records that have gathered anew as blocks of columns, about `most`. False: nothing is left to do.
+  expected<bool> pack(std::size_t most);
+
+  /// Takes away what is in the lake and came before `older_than`. Gives how many records went.
+  expected<std::uint64_t> trim(timestamp older_than);
+
+  /// Which log this is: drawn when it was made. Never 0.
+  std::uint64_t identity() const noexcept { return identity_; }
 
   log_state state() const;
   std::uint64_t next_offset(std::uint32_t partition) const;
@@ -90,6 +108,7 @@ private:
   event_log(std::unique_ptr<store::database> db, log_options opts) : db_{std::move(db)}, opts_{opts} {}
 
   expected<void> recover();
+  expected<std::uint64_t> checked_end(std::uint32_t partition, std::uint64_t offset) const;
   void run();
   void commit(std::vector<waiting> requests);
   expected<void> look_up(group& all) const;
@@ -110,6 +129,8 @@ private:
   row_quarantine quarantine_{*db_};
   lake_segments segments_{*db_};
   metadata_store metadata_{*db_};
+  log_blocks blocks_{*db_};
+  std::uint64_t identity_ = 0;
 
   mutable std::mutex state_mutex_;
   log_state state_;

@@ -371,6 +371,71 @@ TEST_CASE("on a full disk no request is half in the log, and appending goes on w
   ::umount((dir / "disk").c_str());
 }
 
+TEST_CASE("a log that is packed, trimmed and opened again reads as it did, from any offset on") {
+  testing::temp_dir dir;
+  std::vector<record> written;
+  auto read_all = [&](const event_log& log, std::uint64_t from, std::size_t max_bytes) {
+    std::vector<record> found;
+    while (from < log.next_offset(0)) {
+      auto page = log.fetch(0, from, max_bytes);
+      REQUIRE_MESSAGE(page, page.error().text);
+      REQUIRE_FALSE(page->batches.empty());
+      auto got = each_record(*page, 0, from, log.next_offset(0), [&](auto& each) -> expected<void> {
+        found.push_back(to_record(each));
+        return {};
+      });
+      REQUIRE(got.has_value());
+    }
+    return found;
+  };
+  std::vector<record> before;
+  {
+    auto log = open_log(dir, {.partitions = 1});
+    for (int i = 0; i < 30; ++i) {
+      append_request request;
+      for (int k = 0; k < 500; ++k)
+        request.records.push_back(event(i * 500 + k));
+      REQUIRE(log->append(request).has_value());
+    }
+    before = read_all(*log, 0, 1'000'000);
+    REQUIRE(before.size() == 15'000);
+    REQUIRE(log->pack_due());
+
+    while (*log->pack(1)) {
+    }
+
+    CHECK_FALSE(log->pack_due());
+    CHECK(read_all(*log, 0, 1'000'000) == before);
+  }
+  auto log = open_log(dir, {.partitions = 1});
+  for (std::uint64_t from : {0, 1, 4095, 4096, 7000, 14'999})
+    CHECK(read_all(*log, from, 3'000) ==
+          std::vector<record>(before.begin() + static_cast<long>(from), before.end()));
+
+  REQUIRE(log->segments().add({0, 0, 9'000, "a", 1}, 15'000).has_value());
+  CHECK(*log->trim(from_micros(0)) == 0); // Too young.
+  auto gone = log->trim(wall_now() + std::chrono::hours{1});
+  REQUIRE(gone.has_value());
+  CHECK(*gone > 4'000);
+  CHECK(*gone <= 9'000); // Whole blocks that are in the lake.
+  CHECK(log->state().partitions[0].first == *gone);
+  CHECK(log->fetch(0, *gone - 1, 1000).error().code == ec::not_found);
+  log.reset();
+  log = open_log(dir, {.partitions = 1});
+  CHECK(log->state().partitions[0].first == *gone);
+  CHECK(read_all(*log, *gone, 100'000) ==
+        std::vector<record>(before.begin() + static_cast<long>(*gone), before.end()));
+}
+
+TEST_CASE("a log has an identity, the same when it is opened again, another when it is made anew") {
+  testing::temp_dir dir;
+  auto first = open_log(dir)->identity();
+
+  CHECK(open_log(dir)->identity() == first);
+  std::filesystem::remove_all(dir / "log");
+  CHECK(open_log(dir)->identity() != first);
+}
+
 namespace {
 
 /// A log as it was written before kinds were part of its keys: what it holds is known by the id alone.

@@ -25,6 +25,16 @@ expected<std::vector<lake_segment>> lake_segments::list() const {
   return found;
 }
 
+expected<lake_segment> lake_segments::find(std::uint32_t partition, std::uint64_t offset) const {
+  auto at = db_.scan(meta_family, segment_key(partition, 0), segment_key(partition + 1, 0));
+  at.seek_at_or_before(segment_key(partition, offset));
+  TROUPE_CHECK(at.check());
+  if (at.valid())
+    if (auto found = decode_segment(at.value()); found.next > offset)
+      return found;
+  return fail(ec::not_found, "the record of partition {} at offset {} is not in the lake", partition, offset);
+}
+
 expected<void> lake_segments::add(const lake_segment& segment, std::uint64_t log_end) {
   std::lock_guard lock{mutex_};
   auto& end = ends_.at(segment.partition);

@@ -21,6 +21,9 @@ public:
 
   expected<std::vector<lake_segment>> list() const;
 
+  /// The segment that holds a record; ec::not_found where there is none.
+  expected<lake_segment> find(std::uint32_t partition, std::uint64_t offset) const;
+
   /// Records a segment that is complete in the lake. Segments of a partition follow one another and end
   /// where the log does, `log_end`, at the latest.
   expected<void> add(const lake_segment& segment, std::uint64_t log_end);

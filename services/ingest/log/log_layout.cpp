@@ -94,6 +94,20 @@ log_state decode_state(std::string_view bytes) {
   return to;
 }
 
+std::string encode_offsets(const std::vector<std::uint64_t>& from) {
+  store::encoder out;
+  for (auto each : from)
+    out.whole(each);
+  return out.take();
+}
+
+std::vector<std::uint64_t> decode_offsets(std::string_view bytes) {
+  std::vector<std::uint64_t> to;
+  for (store::decoder in{bytes}; !in.done();)
+    to.push_back(in.whole());
+  return to;
+}
+
 std::string encode(const quarantined_row& from) {
   return store::encoder{}
       .big(from.number)

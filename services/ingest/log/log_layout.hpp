@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 /// How the event log lies in its store: families, keys and values. Numbers in keys are big-endian, so that
 /// they sort; values are written by `encoder` and stay readable by newer versions.
@@ -37,8 +38,12 @@ std::string block_key(std::uint32_t partition, std::uint64_t offset);
 std::string number_key(std::uint64_t number);
 std::string segment_key(std::uint32_t partition, std::uint64_t first);
 
-/// Within `meta`: the state of the log, the runs of known ids, and what `metadata_store` keeps.
+/// Within `meta`: the state of the log, by partition where it begins and where its blocks of rows begin,
+/// which log it is, the runs of known ids, and what `metadata_store` keeps.
 inline constexpr std::string_view state_key = "state";
+inline constexpr std::string_view first_key = "first";
+inline constexpr std::string_view packed_key = "packed";
+inline constexpr std::string_view identity_key = "identity";
 inline constexpr std::string_view dedup_state_key = "dedup";
 inline constexpr std::string_view metadata_prefix = "kept/";
 
@@ -48,6 +53,9 @@ source_state decode_source(std::string_view bytes);
 /// Without `sealed` of the partitions, which the segments tell.
 std::string encode(const log_state& from);
 log_state decode_state(std::string_view bytes);
+
+std::string encode_offsets(const std::vector<std::uint64_t>& from);
+std::vector<std::uint64_t> decode_offsets(std::string_view bytes);
 
 std::string encode(const quarantined_row& from);
 quarantined_row decode_row(std::string_view bytes);

@@ -80,6 +80,7 @@ struct append_result {
 };
 
 struct partition_state {
+  std::uint64_t first = 0; ///< The first record in the log; those before it are in the lake alone.
   std::uint64_t next = 0;
   std::uint64_t sealed = 0; ///< One past the last record in the lake.
   std::int64_t watermark = std::numeric_limits<std::int64_t>::min();

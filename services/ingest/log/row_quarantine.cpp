@@ -27,6 +27,17 @@ expected<std::vector<quarantined_row>> row_quarantine::list(const query& which) 
   return found;
 }
 
+expected<std::size_t> row_quarantine::expire(timestamp older_than) const {
+  constexpr std::size_t at_once = 100'000;
+  store::write_batch gone;
+  auto at = db_.scan(quarantine_family, {}, {}, {.fill_cache = false});
+  for (; at.valid() && gone.count() < at_once && decode_row(at.value()).at < older_than; at.next())
+    gone.erase(quarantine_family, at.key());
+  TROUPE_CHECK(at.check());
+  TROUPE_CHECK(db_.write(gone, store::durability::buffered));
+  return gone.count();
+}
+
 void row_quarantine::add(store::write_batch& to, const quarantined_row& row) {
   to.put(quarantine_family, number_key(row.number), encode(row));
 }

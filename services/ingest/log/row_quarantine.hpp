@@ -30,6 +30,9 @@ public:
   /// A number that is not there is left out.
   expected<void> mark_replayed(store::write_batch& to, std::uint64_t number) const;
 
+  /// Takes away rows that were refused before `older_than`, the oldest first. Gives how many.
+  expected<std::size_t> expire(timestamp older_than) const;
+
 private:
   store::database& db_;
 };
