@@ -1,25 +1,21 @@
 #include "services/trainer/snapshot.hpp"
 
+#include "services/trainer/interaction_sorter.hpp"
+
 #include "common/core/file_hash.hpp"
 #include "common/event/slate.hpp"
-#include "common/table/connection.hpp"
-#include "common/table/parquet.hpp"
 
 #include <boost/json/array.hpp>
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 namespace troupe::trainer {
 
 namespace {
 
 constexpr std::uint32_t read_bytes = 4 << 20;
-constexpr auto make_table =
-    "CREATE TABLE interactions (\"user\" VARCHAR, item VARCHAR, event_time TIMESTAMP, "
-    "value DOUBLE, part BIGINT, \"offset\" BIGINT, place BIGINT)";
-constexpr auto in_order = "SELECT \"user\", item, epoch_us(event_time), value FROM interactions "
-                          "ORDER BY event_time, part, \"offset\", place";
 
 bool is_one_of(const std::vector<std::string>& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
@@ -39,64 +35,130 @@ bool can_be_named(std::string_view identity) {
   return !identity.empty() && !holds_control(identity);
 }
 
-/// Where in the log an interaction stands.
-struct log_place {
-  std::uint32_t partition = 0;
-  std::uint64_t offset = 0;
-  std::uint32_t in_slate = 0;
-};
+/// Reads the log into a sorter, partition by partition, in the order of the records.
+class log_copy {
+public:
+  log_copy(ingest::record_stream& log, interaction_sorter& into, const snapshot_options& options)
+      : log_{log}, into_{into}, options_{options} {
+    query_.max_bytes = read_bytes;
+    query_.kinds = {wire::RecordKind::event, wire::RecordKind::slate};
+    query_.fields = {wire::ColumnField::kind, wire::ColumnField::user, wire::ColumnField::item,
+                     wire::ColumnField::event_time, wire::ColumnField::value};
+    query_.types = options.event_types;
+    if (query_.types.empty()) {
+      query_.types = {std::string{impression_type}};
+      query_.other_types = true;
+    }
+    if (!options.exclude_arms.empty())
+      query_.attributes = {std::string{shown_attribute::arm}};
+  }
 
-/// An event, or one item that a slate shows; counts it where no vocabulary can name it.
-expected<void> add_row(table::appender& into, const wire::Record& rec, std::string_view item,
-                       const log_place& at, std::uint64_t& dropped) {
-  auto user = troupe::text_of(rec.user());
-  if (!can_be_named(user) || !can_be_named(item)) {
-    ++dropped;
+  expected<void> read(const std::vector<std::uint64_t>& ends) {
+    std::uint64_t done = 0;
+    auto total = std::accumulate(ends.begin(), ends.end(), std::uint64_t{0});
+    for (std::uint32_t p = 0; p < ends.size(); ++p)
+      for (std::uint64_t at = 0; at < ends[p];) {
+        query_.partition = p, query_.offset = at, query_.end = ends[p];
+        TROUPE_TRY(page, log_.read_columns(query_));
+        if (page.next == at)
+          return fail(ec::corrupt, "partition {} of the log has no record at offset {}", p, at);
+        auto slates = std::ranges::any_of(page.parts, [](auto& part) {
+          return std::ranges::find(part.kinds, wire::RecordKind::slate) != part.kinds.end();
+        });
+        if (slates)
+          TROUPE_CHECK(read_rows(p, at, page.next)); // What they show is no column.
+        else
+          for (auto& part : page.parts)
+            TROUPE_CHECK(add(part));
+        done += page.next - at;
+        at = page.next;
+        if (options_.report && !options_.report(done, total))
+          return fail(ec::canceled, "the snapshot was stopped");
+      }
     return {};
   }
-  into.add(user).add(item).add(from_micros(rec.event_time()));
-  if (auto value = rec.value())
-    into.add(*value);
-  else
-    into.add_null();
-  into.add(std::int64_t{at.partition})
-      .add(static_cast<std::int64_t>(at.offset))
-      .add(std::int64_t{at.in_slate});
-  return into.end_row();
-}
 
-/// Gives how many wanted events were dropped.
-expected<std::uint64_t> copy_log(ingest::record_stream& log, const std::vector<std::uint64_t>& ends,
-                                 table::appender& into, const snapshot_options& options) {
-  std::uint64_t done = 0, dropped = 0;
-  auto total = std::accumulate(ends.begin(), ends.end(), std::uint64_t{0});
-  for (std::uint32_t p = 0; p < ends.size(); ++p)
-    for (std::uint64_t at = 0; at < ends[p];) {
-      TROUPE_TRY(batches, log.read(p, at, read_bytes));
+  /// Wanted interactions that no vocabulary can name.
+  std::uint64_t dropped() const noexcept { return dropped_; }
+
+private:
+  static constexpr std::uint32_t unknown = 0xffff'ffff, nameless = 0xffff'fffe;
+
+  std::uint32_t number_of(std::string_view name) {
+    return can_be_named(name) ? into_.number(name) : nameless;
+  }
+
+  /// The number of the entry of a row, looked up once.
+  std::uint32_t number_of(const ingest::column_part::texts& column, std::size_t row,
+                          std::vector<std::uint32_t>& known) {
+    auto& number = known[column.rows[row]];
+    if (number == unknown)
+      number = number_of(column[row]);
+    return number;
+  }
+
+  expected<void> add(std::uint32_t user, std::uint32_t item, std::int64_t time, std::optional<double> value) {
+    if (user != nameless && item != nameless)
+      return into_.add(user, item, time, value);
+    ++dropped_;
+    return {};
+  }
+
+  expected<void> add(const ingest::column_part& part) {
+    std::vector<std::uint32_t> users(part.users.entries.size(), unknown),
+        items(part.items.entries.size(), unknown);
+    auto generation = into_.generation();
+    for (std::size_t i = 0; i < part.offsets.size(); ++i) {
+      if (!part.attributes.empty() && is_one_of(options_.exclude_arms, part.attributes.front()[i]))
+        continue;
+      if (into_.generation() != generation) {
+        generation = into_.generation();
+        std::ranges::fill(users, unknown);
+        std::ranges::fill(items, unknown);
+      }
+      TROUPE_CHECK(add(number_of(part.users, i, users), number_of(part.items, i, items), part.event_times[i],
+                       part.has_values[i] != 0 ? std::optional{part.values[i]} : std::nullopt));
+    }
+    return {};
+  }
+
+  expected<void> read_rows(std::uint32_t partition, std::uint64_t at, std::uint64_t end) {
+    while (at < end) {
+      TROUPE_TRY(batches, log_.read(partition, at, read_bytes));
       auto before = at;
       for (auto& each : batches)
-        for (std::size_t i = at > each.base_offset() ? at - each.base_offset() : 0;
-             i < each.size() && at < ends[p]; ++i, ++at) {
-          auto& rec = each[i];
-          if (!wanted(rec, options))
-            continue;
-          if (rec.kind() == wire::RecordKind::event) {
-            TROUPE_CHECK(add_row(into, rec, troupe::text_of(rec.item()), {p, at, 0}, dropped));
-            continue;
-          }
-          std::uint32_t place = 0;
-          if (rec.shown())
-            for (auto* one : *rec.shown())
-              TROUPE_CHECK(add_row(into, rec, troupe::text_of(one->item()), {p, at, place++}, dropped));
-        }
+        for (; at < std::min(end, each.base_offset() + each.size()); ++at)
+          TROUPE_CHECK(add(each[at - each.base_offset()]));
       if (at == before)
-        return fail(ec::corrupt, "partition {} of the log has no record at offset {}", p, at);
-      done += at - before;
-      if (options.report && !options.report(done, total))
-        return fail(ec::canceled, "the snapshot was stopped");
+        return fail(ec::corrupt, "partition {} of the log has no record at offset {}", partition, at);
     }
-  return dropped;
-}
+    return {};
+  }
+
+  /// An event, or each item that a slate shows.
+  expected<void> add(const wire::Record& rec) {
+    if (!wanted(rec, options_))
+      return {};
+    auto one = [&](std::string_view item) {
+      // Numbers are asked for together: `add` may begin to count anew.
+      auto user = number_of(troupe::text_of(rec.user()));
+      auto value = rec.value();
+      return add(user, number_of(item), rec.event_time(), value ? std::optional{*value} : std::nullopt);
+    };
+    if (rec.kind() == wire::RecordKind::event)
+      return one(troupe::text_of(rec.item()));
+    if (rec.shown())
+      for (auto* each : *rec.shown())
+        TROUPE_CHECK(one(troupe::text_of(each->item())));
+    return {};
+  }
+
+  ingest::record_stream& log_;
+  interaction_sorter& into_;
+  const snapshot_options& options_;
+  ingest::column_query query_;
+  std::uint64_t dropped_ = 0;
+};
 
 } // namespace
 
@@ -114,39 +176,12 @@ expected<boost::json::object> take_snapshot(ingest::record_stream& log, const st
   std::filesystem::create_directories(work, problem);
   std::uint64_t rows = 0, dropped_events = 0;
   {
-    TROUPE_TRY(db, table::connection::open({.file = work / "rows.duckdb",
-                                            .memory_limit_bytes = options.memory_bytes,
-                                            .threads = 1,
-                                            .temp_directory = work / "spill",
-                                            .read_only = false}));
-    TROUPE_CHECK(db.run(make_table));
-    {
-      TROUPE_TRY(into, db.append_to("interactions"));
-      TROUPE_TRY(dropped, copy_log(log, ends, into, options));
-      dropped_events = dropped;
-      TROUPE_CHECK(into.flush());
-    }
-    using table::cell;
-    TROUPE_TRY(out, table::parquet_writer::open(file, {{"user", cell::text},
-                                                       {"item", cell::text},
-                                                       {"event_time", cell::int64},
-                                                       {"value", cell::float64}}));
-    TROUPE_TRY(sorted, db.query(in_order));
-    for (;;) {
-      TROUPE_TRY(more, sorted.next());
-      if (!more)
-        break;
-      for (std::uint64_t i = 0; i < sorted.rows(); ++i) {
-        out->add(sorted.column(0).text(i)).add(sorted.column(1).text(i)).add(sorted.column(2).integer(i));
-        if (sorted.column(3).is_null(i))
-          out->add_null();
-        else
-          out->add(sorted.column(3).number(i));
-        TROUPE_CHECK(out->end_row());
-      }
-    }
-    rows = out->rows_added();
-    TROUPE_CHECK(out->finish());
+    interaction_sorter sorter{work, options.memory_bytes};
+    log_copy copy{log, sorter, options};
+    TROUPE_CHECK(copy.read(ends));
+    dropped_events = copy.dropped();
+    TROUPE_TRY(written, sorter.write(file));
+    rows = written;
   }
   std::filesystem::remove_all(work, problem);
   if (rows == 0)

@@ -56,6 +56,22 @@ TEST_CASE("a snapshot holds the wanted events in order of time, with the same by
   CHECK(**sorted == 0);
 }
 
+TEST_CASE(
+    "the bytes of a snapshot are those of every version before, also where it does not fit into memory") {
+  troupe::testing::temp_dir dir;
+  snapshot_options options;
+  options.event_types = {"rating"};
+  for (std::uint64_t memory : {std::uint64_t{1} << 29, std::uint64_t{40'000}, std::uint64_t{12'000}}) {
+    CAPTURE(memory);
+    options.memory_bytes = memory;
+    ingest::memory_stream log{some_events(), 4, 100};
+    auto made = take_snapshot(log, dir / "snapshot.parquet", options);
+    REQUIRE_MESSAGE(made, (made ? std::string{} : render(made.error())));
+    CHECK(made->at("sha256").as_string() ==
+          "8e7ee3b026bb0b22178c2542237ecf3fba16c3597180f386b2c94830141d4078");
+  }
+}
+
 TEST_CASE("impressions are no interactions unless they are asked for") {
   troupe::testing::temp_dir dir;
   auto events = some_events();
