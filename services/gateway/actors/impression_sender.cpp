@@ -22,6 +22,8 @@ using namespace std::chrono_literals;
 constexpr std::size_t most_at_once = 2'000;
 constexpr auto append_timeout = 10s;
 constexpr std::chrono::milliseconds first_pause{50}, longest_pause{2'000};
+/// Slates that come within it go together: an append costs ingest and validator more than the slates in it.
+constexpr std::chrono::milliseconds gather_for{50};
 
 outbox_page_ptr read_page(impression_outbox& from) {
   auto made = std::make_shared<outbox_page>();
@@ -62,11 +64,11 @@ public:
               if (busy_)
                 woken_ = true;
               else
-                read();
+                gather();
             },
             [this](page_atom, const outbox_page_ptr& page) { on_page(page); },
             [this](net::reply_atom, std::uint64_t, const net::result_ptr& result) { on_reply(*result); },
-            [this](removed_atom) { read(); }, tick_.handler([this] {
+            [this](removed_atom) { on_removed(); }, tick_.handler([this] {
               tick_.stop();
               read();
             })};
@@ -75,7 +77,12 @@ public:
   const char* name = "impression_sender";
 
 private:
-  /// From here to an empty page it is busy: one page at a time, in order.
+  void gather() {
+    busy_ = true;
+    tick_.start(gather_for);
+  }
+
+  /// From here until nothing waits it is busy: one page at a time, in order.
   void read() {
     busy_ = true;
     woken_ = false;
@@ -91,9 +98,19 @@ private:
                                       deadline::in(append_timeout));
     if (!page->rows.answers.empty())
       return remove(0); // All of them damaged.
+    rest();
+  }
+
+  void on_removed() {
+    if (page_->rows.count >= most_at_once)
+      return read(); // There are more.
+    rest();
+  }
+
+  void rest() {
     busy_ = false;
     if (woken_)
-      read();
+      gather();
   }
 
   void on_reply(const expected<net::reply>& got) {

@@ -43,6 +43,8 @@ struct sending : gateway_parts, troupe::testing::actor_fixture {
     caf::anon_send(sender, wake_atom::value);
     run();
   }
+  /// The sender gathers what comes within a moment.
+  void gather() { advance(50ms); }
   static std::vector<std::string> ids_in(const fake_service::question& asked) {
     const auto* append = net::read_as<wire::Append>(asked.payload, "TRPI", "Append").value();
     auto held = batch::open(chunk::copy({reinterpret_cast<const std::byte*>(append->batch()->data()),
@@ -72,21 +74,25 @@ using ids = std::vector<std::string>;
 
 TEST_CASE("slates reach the log in order, many answers at a time, and are removed when acknowledged") {
   sending gateway;
+  gateway.keep("r0");
   gateway.keep("r1");
+  CHECK(gateway.ingest.waiting() == 0); // What comes within a moment goes together.
+  gateway.gather();
   gateway.keep("r2");
   gateway.keep("r3");
 
   auto first = gateway.ingest.next();
-  CHECK(sending::ids_in(first) == ids{"slate:r1"});
+  CHECK(sending::ids_in(first) == ids{"slate:r0", "slate:r1"});
   CHECK(gateway.ingest.waiting() == 0); // One page at a time.
   gateway.acknowledge(first);
+  gateway.gather();
   auto second = gateway.ingest.next();
   CHECK(sending::ids_in(second) == ids{"slate:r2", "slate:r3"});
   gateway.acknowledge(second, 1);
 
   auto seen = gateway.deps->outbox->counters();
   CHECK(seen.waiting == 0);
-  CHECK(seen.sent == 2);
+  CHECK(seen.sent == 3);
   CHECK(seen.refused == 1);
   CHECK(gateway.ingest.waiting() == 0);
 }
@@ -94,6 +100,7 @@ TEST_CASE("slates reach the log in order, many answers at a time, and are remove
 TEST_CASE("while the log is away or overloaded slates wait, and are sent again after a growing pause") {
   sending gateway;
   gateway.keep("r1");
+  gateway.gather();
   gateway.ingest.next().fail(ec::unavailable, "the log is away");
   gateway.run();
   CHECK(gateway.ingest.waiting() == 0);
@@ -115,6 +122,7 @@ TEST_CASE("slates that the log does not answer in time are sent again; those it 
           "up and counted") {
   sending gateway;
   gateway.keep("r1");
+  gateway.gather();
   gateway.ingest.next().fail(ec::too_late, "no answer came");
   gateway.run();
   gateway.advance(50ms);
@@ -130,6 +138,7 @@ TEST_CASE("a full pool makes the sender wait, not forget") {
   sending gateway;
   gateway.full = true;
   gateway.keep("r1");
+  gateway.gather();
   gateway.full = false;
   CHECK(gateway.ingest.waiting() == 0);
 
@@ -142,6 +151,7 @@ TEST_CASE(
     "what was sent and not acknowledged before the stop is sent by the next sender, under the same ids") {
   sending gateway;
   gateway.keep("r1");
+  gateway.gather();
   auto asked = gateway.ingest.next();
   caf::anon_send_exit(gateway.sender, caf::exit_reason::user_shutdown);
   gateway.run();
