@@ -67,6 +67,54 @@ TEST_CASE("an answer may come from any thread and a responder answers once") {
   CHECK(asker->counters().dropped_late == 0);
 }
 
+TEST_CASE(
+    "what comes while a thread sends is seen at once, by many callers and however the answer is given") {
+  // A descriptor that is looked at too seldom leaves a message lying until the next one, here for ever.
+  constexpr int callers = 4, calls = 2'000;
+  troupe::testing::temp_dir dir;
+  std::mutex mutex;
+  std::vector<request> later; // Every other request is answered by the one after it, from that one's handler.
+  auto server = *endpoint::open(at(ipc(dir)), {{Kind::validate,
+                                                [](request req) {
+                                                  auto same = std::move(req.payload);
+                                                  req.respond.reply(std::move(same));
+                                                }},
+                                               {Kind::fetch, [&](request req) {
+                                                  std::lock_guard lock{mutex};
+                                                  for (auto& each : later)
+                                                    each.respond.reply(each.payload);
+                                                  later.clear();
+                                                  later.push_back(std::move(req));
+                                                }}});
+  auto asker = *client::open(towards({server->address()}));
+  std::atomic<int> wrong = 0, answered = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < callers; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < calls; ++i) {
+        auto text = std::to_string(t) + "/" + std::to_string(i);
+        if (i % 2 == 0)
+          asker->call_async(Kind::fetch, chunk::own(text), deadline::in(20s), [&, text](expected<reply> got) {
+            wrong += !got || got->payload.text() != text;
+            ++answered;
+          });
+        auto got = asker->call(Kind::validate, chunk::own(text), deadline::in(20s));
+        wrong += !got || got->payload.text() != text;
+      }
+    });
+  for (auto& each : threads)
+    each.join();
+  CHECK(soon([&] { return answered == callers * calls / 2 - 1; })); // The last one nobody answers.
+  {
+    std::lock_guard lock{mutex};
+    REQUIRE(later.size() == 1);
+    later.front().respond.reply(later.front().payload);
+  }
+
+  CHECK(soon([&] { return answered == callers * calls / 2; }));
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("a request that its handler gives up or throws on is answered internal") {
   troupe::testing::temp_dir dir;
   auto server =
