@@ -26,7 +26,11 @@ public:
     process_.emplace(std::vector<std::string>{"/usr/sbin/nginx", "-p", folder.string(), "-c",
                                               (folder / "nginx.conf").string()},
                      folder / "out", folder / "out");
-    std::this_thread::sleep_for(500ms);
+    troupe::http::client asks{{"127.0.0.1", port}};
+    for (auto end = bench::clock::now() + 10s; !asks.call("GET", "/", {}, troupe::deadline::in(1s));
+         std::this_thread::sleep_for(20ms))
+      if (bench::clock::now() > end)
+        die("nginx does not answer: " + read_file(folder / "out"));
   }
   ~nginx() {
     process_->signal(SIGTERM); // Killed, it would leave its workers behind.
