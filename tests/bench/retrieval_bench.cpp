@@ -1,20 +1,29 @@
-// Nearest neighbours among 50,000 items: the ranker's item index beside raw Faiss, flat and HNSW, and how
-// many of the 100 best it finds. Then what it costs to make a user's vector (SASRec, two towers) and to score
-// 500 candidates (DCN), on one thread.
+// Nearest neighbours among 50,000 and 1,000,000 items: the ranker's item index beside Faiss and hnswlib, and
+// how many of the 100 best it finds. Products of layers beside OpenBLAS, and what it costs to score one
+// request with SASRec, two towers and DCN. One thread; once for each instruction set that the processor has.
+#include "tests/bench/hnswlib_peer.hpp"
 #include "tests/bench/report.hpp"
 
 #include "common/model/item_index.hpp"
+#include "common/model/kernels.hpp"
 #include "common/model/scorer.hpp"
 #include "common/model/test_weights.hpp"
 
 #include <faiss/IndexFlat.h>
-#include <faiss/IndexHNSW.h>
+#include <faiss/IndexIVFFlat.h>
+#include <hwy/targets.h>
 #include <omp.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <random>
-#include <set>
+
+extern "C" void cblas_sgemm(int order, int of_a, int of_b, int rows, int columns, int inner, float factor,
+                            const float* a, int step_a, const float* b, int step_b, float keep, float* c,
+                            int step_c);
 
 namespace {
 
@@ -48,82 +57,239 @@ std::vector<float> vectors(std::size_t count, const std::vector<float>& tastes) 
   return out;
 }
 
-using found = std::vector<std::set<std::int64_t>>;
+using found = std::vector<std::vector<std::int64_t>>;
 
 /// Percent of the best that were not found.
 double lost(const found& truth, const found& got) {
-  double missed = 0;
-  for (std::size_t q = 0; q < truth.size(); ++q)
+  double missed = 0, all = 0;
+  for (std::size_t q = 0; q < truth.size(); ++q) {
+    all += static_cast<double>(truth[q].size());
     for (auto each : truth[q])
-      missed += got[q].contains(each) ? 0 : 1;
-  return 100 * missed / static_cast<double>(truth.size() * best);
+      missed += std::ranges::find(got[q], each) == got[q].end() ? 1 : 0;
+  }
+  return 100 * missed / all;
 }
 
 template <class Search>
 bench::samples time_all(const std::vector<float>& queries, found& got, Search&& search) {
   bench::samples out;
-  for (std::size_t q = 0; q < queries.size() / width; ++q) {
-    std::set<std::int64_t> rows;
-    out.time([&] { search(queries.data() + q * width, rows); });
-    got.push_back(std::move(rows));
+  got.assign(queries.size() / width, {});
+  search(queries.data(), got[0]); // Once before: memory is touched, threads have theirs.
+  for (std::size_t q = 0; q < got.size(); ++q)
+    out.time([&] { search(queries.data() + q * width, got[q]); });
+  return out;
+}
+
+bench::samples by_faiss(const faiss::Index& index, const std::vector<float>& queries, found& got) {
+  std::vector<float> scores(best);
+  return time_all(queries, got, [&](const float* query, auto& rows) {
+    rows.resize(best);
+    index.search(1, query, static_cast<faiss::Index::idx_t>(best), scores.data(), rows.data());
+  });
+}
+
+bench::samples by_hnswlib(const bench::hnswlib_peer& index, std::size_t breadth,
+                          const std::vector<float>& queries, found& got) {
+  return time_all(queries, got,
+                  [&](const float* query, auto& rows) { index.search(query, best, breadth, rows); });
+}
+
+bench::samples ours(const model::item_index& index, const std::vector<float>& queries, found& got,
+                    std::span<const std::uint64_t> allowed = {}) {
+  std::vector<model::item_index::hit> hits;
+  return time_all(queries, got, [&](const float* query, auto& rows) {
+    model::item_index::query one{{query, width}, best, allowed, &hits};
+    index.search({&one, 1});
+    rows.clear();
+    for (auto& [row, score] : hits)
+      rows.push_back(row);
+  });
+}
+
+/// A search that is made together with three others: a quarter of the time of the four.
+bench::samples four_together(const model::item_index& index, const std::vector<float>& queries) {
+  bench::samples out;
+  std::vector<std::vector<model::item_index::hit>> hits(4);
+  std::vector<model::item_index::query> of(4);
+  for (std::size_t q = 0; q + 4 <= queries.size() / width; q += 4) {
+    for (std::size_t i = 0; i < 4; ++i)
+      of[i] = {{queries.data() + (q + i) * width, width}, best, {}, &hits[i]};
+    auto start = bench::clock::now();
+    index.search(of);
+    out.add((bench::clock::now() - start) / 4);
   }
   return out;
 }
 
-bench::samples raw(const faiss::Index& index, const std::vector<float>& queries, found& got) {
-  std::vector<float> scores(best);
-  std::vector<faiss::Index::idx_t> ids(best);
-  return time_all(queries, got, [&](const float* query, auto& rows) {
-    index.search(1, query, static_cast<faiss::Index::idx_t>(best), scores.data(), ids.data());
-    rows.insert(ids.begin(), ids.end());
-  });
-}
-
-bench::samples ours(const model::item_index& index, const std::vector<float>& queries, found& got) {
-  return time_all(queries, got, [&](const float* query, auto& rows) {
-    for (auto& [row, score] : index.search({query, width}, best))
-      rows.insert(row);
-  });
-}
-
-void say(const std::string& name, bench::samples& mine, bench::samples& limit) {
+void say(const std::string& name, const bench::samples& mine, const std::string& peer = "-",
+         double limit = 0) {
   bench::report({.name = name,
                  .unit = "us",
                  .value = mine.p50_us(),
-                 .limit_name = "raw Faiss",
-                 .limit = limit.p50_us(),
-                 .aim = 0.8,
+                 .limit_name = peer,
+                 .limit = limit,
+                 .aim = 1,
                  .p50_us = mine.p50_us(),
                  .p99_us = mine.p99_us()});
 }
 
-void retrieval(std::size_t items, std::size_t asked) {
+void say_lost(const std::string& name, double percent, const std::string& peer = "-", double limit = 0) {
+  bench::report(
+      {.name = name + ": not found", .unit = "%", .value = percent, .limit_name = peer, .limit = limit});
+}
+
+model::item_index index_of(const std::vector<float>& all, std::size_t flat_up_to) {
+  auto made = model::item_index::build(all, width, flat_up_to);
+  if (!made) {
+    std::cerr << "cannot build the index: " << made.error().text << '\n';
+    std::exit(1);
+  }
+  return *made;
+}
+
+std::string items_named(std::size_t items) {
+  return (items < 1'000'000 ? std::to_string(items / 1000) + "k" : std::to_string(items / 1'000'000) + "M") +
+         " items, best 100, ";
+}
+
+void exact_search(const std::string& set, std::size_t items, std::size_t asked) {
   auto tastes = normal(50 * width, 1);
   auto all = vectors(items, tastes), queries = vectors(asked, tastes);
   omp_set_num_threads(1);
   faiss::IndexFlatIP flat{width};
   flat.add(static_cast<faiss::Index::idx_t>(items), all.data());
-  faiss::IndexHNSWFlat graph{static_cast<int>(width), 32, faiss::METRIC_INNER_PRODUCT};
-  graph.hnsw.efConstruction = 160;
-  graph.hnsw.efSearch = 128; // As the ranker's.
-  graph.add(static_cast<faiss::Index::idx_t>(items), all.data());
-  auto exact = model::item_index::build(all, width, items), near = model::item_index::build(all, width, 0);
-  if (!exact || !near) {
-    std::cerr << "cannot build the indexes\n";
-    std::exit(1);
+  bench::hnswlib_peer looks_at_all{all, width, bench::hnswlib_peer::kind::all};
+  auto exact = index_of(all, items), lists = index_of(all, 0);
+  found truth, peers, by_exact, by_lists;
+  auto raw = by_faiss(flat, queries, truth), native = by_hnswlib(looks_at_all, 0, queries, peers);
+  auto mine = ours(exact, queries, by_exact), near = ours(lists, queries, by_lists);
+  auto name = items_named(items);
+  say(name + "flat" + set, mine, "raw Faiss", raw.p50_us());
+  say(name + "flat" + set, mine, "hnswlib, all items", native.p50_us());
+  say(name + "flat, four together" + set, four_together(exact, queries), "hnswlib, all items",
+      native.p50_us());
+  say_lost(name + "flat" + set, lost(truth, by_exact));
+  say(name + "lists" + set, near, "our flat", mine.p50_us());
+  say_lost(name + "lists" + set, lost(truth, by_lists));
+}
+
+/// The first breadth by which hnswlib finds 95 of 100.
+bench::samples good_graph(const bench::hnswlib_peer& graph, const std::vector<float>& queries,
+                          const found& truth, double& not_found) {
+  for (std::size_t breadth : {100, 200, 400, 800, 1600}) {
+    found got;
+    auto steps = by_hnswlib(graph, breadth, queries, got);
+    not_found = lost(truth, got);
+    if (not_found <= 5 || breadth == 1600)
+      return steps;
   }
-  found truth, by_graph, by_exact, by_near;
-  auto raw_flat = raw(flat, queries, truth), raw_graph = raw(graph, queries, by_graph);
-  auto our_flat = ours(*exact, queries, by_exact), our_graph = ours(*near, queries, by_near);
-  auto label = std::to_string(items / 1000) + "k items, best 100, ";
-  say(label + "flat", our_flat, raw_flat);
-  say(label + "HNSW", our_graph, raw_graph);
-  bench::report({.name = label + "HNSW: not found",
-                 .unit = "%",
-                 .value = lost(truth, by_near),
-                 .limit_name = "raw Faiss, the same breadth",
-                 .limit = lost(truth, by_graph)});
-  bench::report({.name = label + "flat: not found", .unit = "%", .value = lost(truth, by_exact)});
+  return {};
+}
+
+/// A million items as models learn them, beside graph and lists of the peers; with a filter; and without
+/// order.
+void million(const std::vector<std::pair<std::int64_t, std::string>>& sets) {
+  constexpr std::size_t items = 1'000'000, asked = 100;
+  auto name = items_named(items);
+  auto tastes = normal(50 * width, 1);
+  auto all = vectors(items, tastes), queries = vectors(asked, tastes);
+  found truth, got;
+  bench::samples raw;
+  double faiss_lost = 0, graph_lost = 0;
+  {
+    omp_set_num_threads(1);
+    faiss::IndexFlatIP centres{width};
+    faiss::IndexIVFFlat peer{&centres, width, 1024, faiss::METRIC_INNER_PRODUCT};
+    peer.train(items / 10, all.data());
+    peer.add(items, all.data());
+    ours(index_of(all, items), queries, truth);
+    for (peer.nprobe = 4; peer.nprobe <= 256; peer.nprobe *= 2) {
+      raw = by_faiss(peer, queries, got);
+      faiss_lost = lost(truth, got);
+      if (faiss_lost <= 5)
+        break;
+    }
+  }
+  auto start = bench::clock::now();
+  bench::hnswlib_peer graph{all, width, bench::hnswlib_peer::kind::graph};
+  auto graph_took = std::chrono::duration<double>(bench::clock::now() - start).count();
+  auto native = good_graph(graph, queries, truth, graph_lost);
+  for (auto& [target, set] : sets) {
+    hwy::SetSupportedTargetsForTest(target);
+    start = bench::clock::now();
+    auto lists = index_of(all, 0);
+    bench::report({.name = name + "lists: made ready" + set,
+                   .unit = "s",
+                   .value = std::chrono::duration<double>(bench::clock::now() - start).count(),
+                   .limit_name = "hnswlib's graph, 2 threads",
+                   .limit = graph_took,
+                   .aim = 1});
+    auto exact = index_of(all, items);
+    say(name + "flat" + set, ours(exact, queries, truth), "aim: 1.5 ms", 1500);
+    say(name + "flat, four together" + set, four_together(exact, queries), "aim: 1.5 ms", 1500);
+    auto mine = ours(lists, queries, got);
+    say(name + "lists" + set, mine, "hnswlib, 95 of 100", native.p50_us());
+    say(name + "lists" + set, mine, "Faiss lists, 95 of 100", raw.p50_us());
+    say_lost(name + "lists" + set, lost(truth, got), "hnswlib", graph_lost);
+    say_lost(name + "lists" + set, lost(truth, got), "Faiss lists", faiss_lost);
+    for (std::size_t share : {10, 25, 100}) {
+      std::vector<std::uint64_t> allowed((items + 63) / 64);
+      for (std::size_t row = 0; row < items; ++row)
+        if (source() % share == 0)
+          allowed[row / 64] |= std::uint64_t{1} << row % 64;
+      found wanted;
+      auto filter = "lists, " + std::to_string(100 / share) + " % allowed";
+      auto flat = ours(exact, queries, wanted, allowed), filtered = ours(lists, queries, got, allowed);
+      say(name + filter + set, filtered, "our flat, the same filter", flat.p50_us());
+      say_lost(name + filter + set, lost(wanted, got));
+    }
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  all = normal(items * width, 1);
+  queries = normal(asked * width, 1);
+  auto exact = index_of(all, items), lists = index_of(all, 0);
+  auto flat = ours(exact, queries, truth);
+  say(name + "lists, vectors without any order", ours(lists, queries, got), "our flat", flat.p50_us());
+  say_lost(name + "lists, vectors without any order", lost(truth, got));
+}
+
+/// Layers as one request multiplies them.
+void products(const std::string& set, std::size_t rounds) {
+  struct size {
+    std::size_t rows, in, out;
+  };
+  for (auto [rows, in, out] : {size{1, 64, 128}, size{50, 64, 64}, size{200, 64, 256}, size{200, 256, 64},
+                               size{500, 36, 36}, size{500, 128, 256}}) {
+    auto x = normal(rows * in, 1), w = normal(in * out, 1), bias = normal(out, 1);
+    std::vector<float> y(rows * out);
+    model::linear layer{w, bias, in, out};
+    auto whole = [](std::size_t n) { return static_cast<int>(n); };
+    auto repeats = std::max<std::size_t>(1, 1'000'000 / (rows * in * out));
+    bench::samples mine, blas;
+    for (std::size_t i = 0; i < rounds; ++i) {
+      mine.time([&] {
+        for (std::size_t k = 0; k < repeats; ++k)
+          layer.apply(x.data(), rows, y.data());
+      });
+      blas.time([&] {
+        for (std::size_t k = 0; k < repeats; ++k) {
+          for (std::size_t r = 0; r < rows; ++r)
+            std::copy(bias.begin(), bias.end(), y.begin() + static_cast<std::ptrdiff_t>(r * out));
+          constexpr int row_major = 101, as_it_is = 111, transposed = 112;
+          cblas_sgemm(row_major, as_it_is, transposed, whole(rows), whole(out), whole(in), 1, x.data(),
+                      whole(in), w.data(), whole(in), 1, y.data(), whole(out));
+        }
+      });
+    }
+    auto billions = 2e-9 * static_cast<double>(rows * in * out * repeats);
+    auto* kernels = std::getenv("OPENBLAS_CORETYPE"); // NOLINT(concurrency-mt-unsafe): one thread
+    bench::report({.name = fmt::format("layer {} x {} x {}{}", rows, in, out, set),
+                   .unit = "GFLOP/s",
+                   .value = billions / (mine.p50_us() / 1e6),
+                   .limit_name = fmt::format("OpenBLAS, {}", kernels ? kernels : "its choice"),
+                   .limit = billions / (blas.p50_us() / 1e6),
+                   .aim = 1});
+  }
 }
 
 test_weights& layer(test_weights& to, const std::string& name, std::size_t in, std::size_t out) {
@@ -199,7 +365,7 @@ std::unique_ptr<model::scorer> dcn(std::vector<float>& of_items, std::size_t cou
   return made;
 }
 
-void scoring(std::size_t rounds) {
+void scoring(const std::string& set, std::size_t rounds) {
   constexpr std::size_t items = 5000, candidates = 500;
   std::vector<model::row> rows;
   for (std::size_t i = 0; i < candidates; ++i)
@@ -213,14 +379,7 @@ void scoring(std::size_t rounds) {
     bench::samples steps;
     for (std::size_t i = 0; i < rounds; ++i)
       steps.time([&] { by.score(context, of, scores); });
-    bench::report({.name = name,
-                   .unit = "us",
-                   .value = steps.p50_us(),
-                   .limit_name = "aim: 2 ms a request",
-                   .limit = 2000,
-                   .aim = 1,
-                   .p50_us = steps.p50_us(),
-                   .p99_us = steps.p99_us()});
+    say(name + set, steps, "aim: 2 ms a request", 2000);
   };
   measure("SASRec, d 64, 2 blocks, 50 items", *sasrec(items, 50), 50, rows);
   measure("SASRec, d 64, 2 blocks, 200 items", *sasrec(items, 200), 200, rows);
@@ -233,10 +392,57 @@ void scoring(std::size_t rounds) {
   measure("DCN, 12 features, 500 candidates", *by, 0, {rows, inputs});
 }
 
+/// Instruction sets by which figures are told apart: those that the processor has, the best one first.
+std::vector<std::pair<std::int64_t, std::string>> instruction_sets() {
+  std::vector<std::pair<std::int64_t, std::string>> out;
+  for (auto target : hwy::SupportedAndGeneratedTargets())
+    if (target == HWY_AVX3)
+      out.emplace_back(target, ", AVX-512");
+    else if (target == HWY_AVX2)
+      out.emplace_back(target, ", AVX2");
+  if (out.empty())
+    out.emplace_back(0, "");
+  return out;
+}
+
+void all_of(std::int64_t target, const std::string& set, bool quick) {
+  hwy::SetSupportedTargetsForTest(target);
+  products(set, quick ? 20 : 200);
+  scoring(set, quick ? 50 : 1000);
+  exact_search(set, quick ? 5'000 : 50'000, quick ? 52 : 500);
+}
+
 } // namespace
 
+// OpenBLAS chooses its kernels when it is loaded: each instruction set has a process of its own.
 int main(int argc, char** argv) {
   auto quick = bench::quick(argc, argv);
-  scoring(quick ? 50 : 1000);
-  retrieval(quick ? 5'000 : 50'000, quick ? 50 : 500);
+  if (auto* asked = std::getenv("TROUPE_BENCH_VECTORS")) { // NOLINT(concurrency-mt-unsafe): one thread
+    for (auto& [target, set] : instruction_sets())
+      if (set == asked)
+        all_of(target, set, quick);
+    return 0;
+  }
+  auto sets = instruction_sets();
+  for (auto& [target, set] : sets) {
+    auto child = ::fork();
+    if (child == 0) {
+      // NOLINTBEGIN(concurrency-mt-unsafe): one thread
+      ::setenv("TROUPE_BENCH_VECTORS", set.c_str(), 1);
+      ::setenv("OPENBLAS_NUM_THREADS", "1", 1);
+      if (target != 0)
+        ::setenv("OPENBLAS_CORETYPE", target == HWY_AVX3 ? "SkylakeX" : "Haswell", 1);
+      // NOLINTEND(concurrency-mt-unsafe)
+      ::execv("/proc/self/exe", argv);
+      ::_exit(127);
+    }
+    int state = 0;
+    if (child < 0 || ::waitpid(child, &state, 0) != child || state != 0) {
+      std::cerr << "the figures of" << set << " did not come\n";
+      return 1;
+    }
+  }
+  if (!quick)
+    million(sets);
+  return 0;
 }
