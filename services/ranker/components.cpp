@@ -58,8 +58,8 @@ expected<component> make_item_sync(service_context& context, wiring& made) {
   TROUPE_TRY(features, net::open_client(context, "feature-store"));
   made.features = features;
   made.metrics = std::make_shared<service_metrics>(context.metrics());
-  // A release and a scan take one thread each for a while: a third one, so that changes of items never wait.
-  made.pool = std::make_shared<blocking_pool>(blocking_pool::options{"ranker-load", 3}, context.metrics());
+  // A scan takes one thread for a while: another one, so that changes of items never wait.
+  made.pool = std::make_shared<blocking_pool>(blocking_pool::options{"ranker-items", 2}, context.metrics());
   context.metrics().on_read([items = made.items, metrics = made.metrics] {
     auto now = items->get();
     metrics->ordinals.set(static_cast<double>(now->space()->limit()));
