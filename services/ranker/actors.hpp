@@ -29,7 +29,7 @@ namespace troupe::ranker {
 /// A scan of all items under way. Its actor and the pool have it in turns.
 struct item_scan {
   scan_plan plan;
-  bool of_models = false; ///< It asks for features of models, too.
+  bool of_models = false;          ///< It asks for features of models, too.
   std::vector<std::string> places; ///< By replica: where its changes were before the first page.
   std::uint32_t replica = 0;
   std::string after; ///< The last id that has come of this replica.

@@ -24,10 +24,10 @@ namespace troupe::ranker {
 struct loaded_model {
   std::string name, kind;
   double weight = 1;
-  bool scores = true;                                    ///< Takes part in the ensemble.
-  bool retrieves = true;                                 ///< Gives candidates.
-  std::shared_ptr<const item_rows> rows;                 ///< Its items.
-  std::shared_ptr<const model::vocabulary> users;        ///< nullptr where it has none.
+  bool scores = true;                             ///< Takes part in the ensemble.
+  bool retrieves = true;                          ///< Gives candidates.
+  std::shared_ptr<const item_rows> rows;          ///< Its items.
+  std::shared_ptr<const model::vocabulary> users; ///< nullptr where it has none.
   std::unique_ptr<model::scorer> scorer;
   std::optional<model::item_index> index; ///< Where it has vectors and retrieves.
 };
