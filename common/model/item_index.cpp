@@ -255,13 +255,6 @@ void item_index::search(std::span<const query> of) const {
       with.searches[i].finish(in.vectors, *of[i].found);
 }
 
-std::vector<item_index::hit> item_index::search(std::span<const float> vector, std::size_t most) const {
-  std::vector<hit> out;
-  query one{vector, most, {}, &out};
-  search({&one, 1});
-  return out;
-}
-
 std::span<const float> item_index::vector(std::uint32_t row) const {
   return std::span{impl_->vectors}.subspan(row * impl_->width, impl_->width);
 }

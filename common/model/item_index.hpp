@@ -37,9 +37,6 @@ public:
   /// thread keeps for it are large enough.
   void search(std::span<const query> of) const;
 
-  /// One search over all rows.
-  std::vector<hit> search(std::span<const float> vector, std::size_t most) const;
-
   /// The vector of a row.
   std::span<const float> vector(std::uint32_t row) const;
 

@@ -6,9 +6,11 @@
 #include "common/model/item_scan.hpp"
 #include "common/model/kernels.hpp"
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -23,10 +25,10 @@ struct scan_side {
   float threshold;
 };
 
-/// What a block is shown to when one of its rows may be among the best: the upper bounds of its rows and
-/// their scales.
-using found_in_block = float (*)(void* with, std::size_t which, std::size_t block, const float* upper,
-                                 const float* scales);
+/// What a block is shown to when some of its rows, a bit each, may be among the best: with the upper bounds
+/// of its rows and their scales. Returns the threshold from then on.
+using found_in_block = float (*)(void* with, std::size_t which, std::size_t block, std::uint32_t rows,
+                                 const float* upper, const float* scales);
 
 } // namespace troupe::model
 #endif
@@ -38,6 +40,7 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr std::size_t block_rows = compact_rows::block_rows;
+constexpr std::size_t fetched_ahead = 4096; // Bytes: what the processor foresees by itself comes later.
 using sums_tag = hn::CappedTag<std::int32_t, block_rows>;
 using float_tag = hn::Rebind<float, sums_tag>;
 constexpr std::size_t lanes = hn::MaxLanes(sums_tag{});
@@ -83,6 +86,9 @@ void scan_for(const std::byte* block, std::size_t pairs, std::size_t first, std:
     for (auto& each : sums)
       for (auto& sum : each)
         sum = hn::Zero(d);
+    auto size = pairs * 2 * block_rows + block_rows * sizeof(float);
+    for (std::size_t line = 0; line < size; line += 64)
+      hwy::Prefetch(block + fetched_ahead + line);
     auto* numbers = reinterpret_cast<const std::int8_t*>(block);
     for (std::size_t p = 0; p < pairs; ++p, numbers += 2 * block_rows)
       add_pair(numbers, p, of, sums);
@@ -97,10 +103,18 @@ void scan_for(const std::byte* block, std::size_t pairs, std::size_t first, std:
         greatest = hn::Max(greatest, most);
         hn::StoreU(most, df, upper + v * lanes);
       }
-      if (!hn::AllFalse(df, hn::Gt(greatest, hn::Set(df, of[q].threshold))))
-        of[q].threshold = found(with, q, at, upper, scales);
+      auto threshold = hn::Set(df, of[q].threshold);
+      if (HWY_LIKELY(hn::AllFalse(df, hn::Gt(greatest, threshold))))
+        continue;
+      std::uint32_t rows = 0;
+      for (std::size_t v = 0; v < vectors; ++v) {
+        std::uint8_t bits[8] = {};
+        hn::StoreMaskBits(df, hn::Gt(hn::LoadU(df, upper + v * lanes), threshold), bits);
+        rows |= (bits[0] | static_cast<std::uint32_t>(bits[1]) << 8) << (v * lanes);
+      }
+      of[q].threshold = found(with, q, at, rows, upper, scales);
     }
-    block += pairs * 2 * block_rows + sizeof scales;
+    block += size;
   }
 }
 
@@ -256,18 +270,20 @@ void compact_rows::scan(std::size_t first, std::size_t last, std::span<running_s
     std::span<running_search* const> of;
     const scan_side* sides;
   } with{*this, of, sides};
-  auto found = [](void* to, std::size_t which, std::size_t block, const float* upper, const float* scales) {
+  auto found = [](void* to, std::size_t which, std::size_t block, std::uint32_t bits, const float* upper,
+                  const float* scales) {
     auto& self = *static_cast<receiver*>(to);
     auto& search = *self.of[which];
     auto slack = 2 * self.sides[which].slack;
-    auto place = block * block_rows;
-    for (std::size_t i = 0; i < block_rows && place + i < self.rows.rows_; ++i)
-      if (upper[i] > search.threshold_) {
-        auto row =
-            self.rows.order_.empty() ? static_cast<std::uint32_t>(place + i) : self.rows.order_[place + i];
-        if (row != no_row && search.may_find(row))
-          search.add(row, upper[i] - slack * scales[i], upper[i]);
-      }
+    for (; bits != 0; bits &= bits - 1) {
+      auto i = static_cast<std::size_t>(std::countr_zero(bits));
+      auto place = block * block_rows + i;
+      if (place >= self.rows.rows_)
+        break; // The last block need not be full.
+      auto row = self.rows.order_.empty() ? static_cast<std::uint32_t>(place) : self.rows.order_[place];
+      if (row != no_row && search.may_find(row))
+        search.add(row, upper[i] - slack * scales[i], upper[i]);
+    }
     return search.threshold_;
   };
   HWY_DYNAMIC_DISPATCH(scan)
