@@ -33,6 +33,8 @@ struct options {
   std::vector<std::string>
       large_values; ///< Those of `families` whose values are mostly above 4 KiB: kept in blob files.
   std::vector<std::string>
+      first_in_first_out; ///< Those of `large_values` that are erased about in the order in which they came.
+  std::vector<std::string>
       point_lookups;  ///< Those of `families` that are read key by key: small blocks, quick to open. All
                       ///< others are read in ranges: larger blocks, packed closer.
   std::string layout; ///< Name and version of what is stored, such as "event-log 1"; checked on open.

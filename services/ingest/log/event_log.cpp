@@ -28,8 +28,9 @@ struct event_log::group {
 
 expected<std::unique_ptr<event_log>> event_log::open(const std::filesystem::path& folder, log_options opts) {
   store::options store_options;
-  store_options.families = {"log", "dedup", "source", "quarantine", "meta", "keys"};
+  store_options.families = {"log", "dedup", "source", "quarantine", "meta", "keys", "rows"};
   store_options.large_values = {"log"};
+  store_options.first_in_first_out = {"log"};
   store_options.point_lookups = {"dedup", "source"};
   store_options.layout = "event-log 2";
   store_options.older_layouts = {"event-log 1"}; // Blocks of rows alone.
@@ -306,9 +307,9 @@ void event_log::finish(group& all) const {
       if (some.size() == 1) {
         auto& only = **(first - 1);
         only.set_base_offset(next);
-        all.batch.put(log_family, block_key(partition, next), only.text());
+        all.batch.put(rows_family, block_key(partition, next), only.text());
       } else {
-        all.batch.put(log_family, block_key(partition, next), join_batches(some, partition, next).text());
+        all.batch.put(rows_family, block_key(partition, next), join_batches(some, partition, next).text());
       }
       next += records;
     }

@@ -15,6 +15,50 @@ constexpr std::size_t packed_records = 4096;
 /// A fetch that has so much of its bytes left takes another block of columns.
 constexpr std::size_t least_rest = 64 << 10;
 
+/// Goes through the blocks of a partition, at one instant: those of columns, then those of rows.
+class block_cursor {
+public:
+  block_cursor(const store::database& db, std::uint32_t partition)
+      : partition_{partition}, now_{db.take_snapshot()}, columns_{scan(db, log_family)}, rows_{scan(
+                                                                                             db,
+                                                                                             rows_family)} {}
+
+  /// To the block that holds a record, which is the last one that begins at it or before.
+  void seek(std::uint64_t offset) {
+    auto key = block_key(partition_, offset);
+    rows_.seek_at_or_before(key);
+    columns_.seek_at_or_before(key);
+    in_rows_ = rows_.valid() && (!columns_.valid() || rows_.key() > columns_.key());
+    if (!in_rows_ && columns_.valid())
+      rows_.seek(block_key(partition_, 0)); // Where it goes on behind them.
+  }
+  bool valid() const { return at().valid(); }
+  std::uint64_t first() const { return store::read_u64(at().key(), 4); }
+  std::string_view value() const { return at().value(); }
+  void next() {
+    at().next();
+    in_rows_ = in_rows_ || !columns_.valid();
+  }
+  void erase(store::write_batch& from) const { from.erase(in_rows_ ? rows_family : log_family, at().key()); }
+  expected<void> check() const {
+    TROUPE_CHECK(columns_.check());
+    return rows_.check();
+  }
+
+private:
+  store::cursor scan(const store::database& db, store::family_id family) const {
+    return db.scan(family, block_key(partition_, 0), block_key(partition_ + 1, 0),
+                   {.at = &now_, .fill_cache = false});
+  }
+  store::cursor& at() { return in_rows_ ? rows_ : columns_; }
+  const store::cursor& at() const { return in_rows_ ? rows_ : columns_; }
+
+  std::uint32_t partition_;
+  store::snapshot now_;
+  store::cursor columns_, rows_;
+  bool in_rows_ = false;
+};
+
 /// The records of one stored block, which may be of either sort.
 expected<column_block> columns_of(std::string_view stored, std::string& made) {
   if (column_block::is_one(stored))
@@ -77,15 +121,15 @@ expected<fetched> log_blocks::fetch(std::uint32_t partition, std::uint64_t offse
   result.next_offset = end;
   if (offset == end)
     return result;
-  auto at = db_.scan(log_family, block_key(partition, 0), block_key(partition + 1, 0), {.fill_cache = false});
-  at.seek_at_or_before(block_key(partition, offset));
+  block_cursor at{db_, partition};
+  at.seek(offset);
   if (!at.valid()) {
     TROUPE_CHECK(at.check());
     return fail(ec::not_found, "the record of partition {} at offset {} is not in the log any more",
                 partition, offset);
   }
   std::size_t bytes = 0;
-  for (; at.valid() && store::read_u64(at.key(), 4) < end; at.next()) {
+  for (; at.valid() && at.first() < end; at.next()) {
     auto stored = at.value();
     if (!column_block::is_one(stored)) {
       if (!result.batches.empty() && bytes + stored.size() > max_bytes)
@@ -111,15 +155,15 @@ expected<fetched> log_blocks::fetch(std::uint32_t partition, std::uint64_t offse
 
 expected<void> log_blocks::each_block(std::uint32_t partition, std::uint64_t offset, std::uint64_t end,
                                       const std::function<expected<bool>(const column_block&)>& use) const {
-  auto at = db_.scan(log_family, block_key(partition, 0), block_key(partition + 1, 0), {.fill_cache = false});
-  at.seek_at_or_before(block_key(partition, offset));
+  block_cursor at{db_, partition};
+  at.seek(offset);
   if (!at.valid()) {
     TROUPE_CHECK(at.check());
     return fail(ec::not_found, "the record of partition {} at offset {} is not in the log any more",
                 partition, offset);
   }
   std::string made;
-  for (; at.valid() && store::read_u64(at.key(), 4) < end; at.next()) {
+  for (; at.valid() && at.first() < end; at.next()) {
     TROUPE_TRY(block, columns_of(at.value(), made));
     TROUPE_TRY(more, use(block));
     if (!more)
@@ -145,9 +189,9 @@ expected<std::size_t> log_blocks::pack(std::uint32_t partition, std::uint64_t en
   store::write_batch change;
   block_builder to;
   std::vector<batch> rows; // The builder looks at them until it has finished.
-  auto from =
-      db_.scan(log_family, block_key(partition, first), block_key(partition, end), {.fill_cache = false});
-  for (; from.valid() && to.size() < packed_records; from.next()) {
+  block_cursor from{db_, partition};
+  from.seek(first);
+  for (; from.valid() && from.first() < end && to.size() < packed_records; from.next()) {
     auto& block = rows.emplace_back(batch::trusted(chunk::own(std::string{from.value()})));
     if (block.partition() != partition || block.base_offset() != next)
       return fail(ec::corrupt,
@@ -156,7 +200,7 @@ expected<std::size_t> log_blocks::pack(std::uint32_t partition, std::uint64_t en
     for (std::size_t i = 0; i < block.size(); ++i)
       to.add(block[i]);
     next += block.size();
-    change.erase(log_family, from.key());
+    from.erase(change);
   }
   TROUPE_CHECK(from.check());
   if (to.size() < packed_records)
@@ -182,13 +226,13 @@ expected<std::uint64_t> log_blocks::trim(std::uint32_t partition, std::uint64_t 
   std::lock_guard alone{changing_};
   auto begin = at(firsts_, partition), first = begin;
   store::write_batch change;
-  auto from =
-      db_.scan(log_family, block_key(partition, first), block_key(partition, sealed), {.fill_cache = false});
-  for (; from.valid(); from.next()) {
+  block_cursor from{db_, partition};
+  from.seek(first);
+  for (; from.valid() && from.first() < sealed; from.next()) {
     TROUPE_TRY(extent, extent_of(from.value()));
     if (extent.next > sealed || extent.newest >= older_than)
       break;
-    change.erase(log_family, from.key());
+    from.erase(change);
     first = extent.next;
   }
   TROUPE_CHECK(from.check());

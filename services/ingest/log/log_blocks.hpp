@@ -16,9 +16,9 @@ namespace troupe::ingest {
 
 /// The blocks of the log, by partition and offset of their first record.
 ///
-/// Data model: a commit leaves blocks of rows (wire::Batch), as they came. `pack` writes what has gathered
-/// anew as blocks of columns, from the beginning of the log on: first all that is columns, then what is rows
-/// still. `trim` takes blocks away from the beginning. Each is one atomic write, so that a reader sees the
+/// Data model: a commit leaves blocks of rows (wire::Batch), as they came, in a family of their own, whose
+/// room comes back soon. `pack` writes what has gathered anew as blocks of columns, from the beginning of the
+/// log on: first all that is columns, then what is rows still. `trim` takes blocks away from the beginning. Each is one atomic write, so that a reader sees the
 /// log before or after it, and a crash between two of them leaves nothing to mend. Concurrency: every
 /// function is thread-safe; `pack` and `trim` wait for one another, readers wait for nobody.
 class log_blocks {

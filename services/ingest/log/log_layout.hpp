@@ -22,7 +22,9 @@ enum family : store::family_id {
   source_family,
   quarantine_family,
   meta_family,
-  keys_family
+  keys_family,
+  rows_family ///< Blocks of the log as they came: `log` has those of columns, and all blocks of logs of
+              ///< before.
 };
 
 /// In `dedup`, of logs of before: what `keys` and the runs hold since.
