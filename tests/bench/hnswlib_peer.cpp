@@ -23,7 +23,7 @@ hnswlib_peer::hnswlib_peer(std::span<const float> vectors, std::size_t width, ki
       impl_->all->addPoint(row(i), i);
     return;
   }
-  impl_->graph = std::make_unique<hnswlib::HierarchicalNSW<float>>(&impl_->space, count, 16, 100);
+  impl_->graph = std::make_unique<hnswlib::HierarchicalNSW<float>>(&impl_->space, count, 16, 60);
   impl_->graph->addPoint(row(0), 0);
   std::atomic<std::size_t> next{1};
   auto add = [&] {

@@ -13,7 +13,7 @@ class hnswlib_peer {
 public:
   enum class kind { all, graph }; ///< Looks at all vectors; at those that a graph of neighbours leads to.
 
-  /// A graph is built by two threads: 16 links, 100 candidates.
+  /// A graph is built by two threads: 16 links, 60 candidates.
   hnswlib_peer(std::span<const float> vectors, std::size_t width, kind of);
   ~hnswlib_peer();
 
