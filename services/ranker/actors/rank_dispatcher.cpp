@@ -193,7 +193,7 @@ private:
 
   void find_user(rank_job_ptr job) {
     if (job->request.asked.user.empty())
-      return score(std::move(job));
+      return score(job);
     find_features(std::move(job));
   }
 
@@ -228,7 +228,7 @@ private:
       if (known && deadline::clock::now() - known->read < deps_.settings->near_cache_ttl) {
         deps_.metrics->cache_hits.add();
         job->user = std::move(known);
-        return score(std::move(job));
+        return score(job);
       }
     }
     if (waiting_ >= deps_.settings->max_waiting)
@@ -298,14 +298,11 @@ private:
       job->features_took = std::chrono::duration_cast<std::chrono::microseconds>(now - job->arrived);
       if (!degraded.empty())
         job->degraded.insert(job->degraded.begin(), {"features", 1, degraded});
-      score(std::move(job));
+      score(job);
     }
   }
 
-  void score(rank_job_ptr job) {
-    auto until = job->until;
-    deps_.scoring->post(until, std::move(job));
-  }
+  void score(const rank_job_ptr& job) { deps_.scoring->post(job->until, job); }
 
   pointer self_;
   dispatcher_deps deps_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ranges>
 
 namespace troupe::ranker {
 
@@ -206,9 +205,8 @@ bool ensemble::score(candidate_pool& pool, std::vector<degradation>& degraded) {
     if (takes_part(m) && waits(m))
       said |= score_by(m, best, degraded);
   if (auto others = all.subspan(best.size()); !others.empty()) {
-    auto score = [](const candidate& of) { return of.score; };
-    auto above = std::ranges::max(others | std::views::transform(score)) -
-                 std::ranges::min(best | std::views::transform(score));
+    auto above = std::ranges::max_element(others, {}, &candidate::score)->score -
+                 std::ranges::min_element(best, {}, &candidate::score)->score;
     for (auto& each : others) {
       each.score -= above >= 0 ? above + 1 : 0;
       if (asked_.explain)

@@ -203,7 +203,7 @@ item_binding_ptr item_bindings::get(const loaded_release& release, const item_sn
   if (fits(kept->newest))
     return kept->newest;
   auto made = make();
-  kept_.set(std::make_shared<const pair>(made, kept->newest));
+  kept_.set(std::make_shared<const pair>(pair{made, kept->newest}));
   retired_.push_back(std::move(kept));
   std::erase_if(retired_, [](auto& each) {
     // Nobody else holds the pair, nor what is only in it.

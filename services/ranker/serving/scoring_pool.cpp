@@ -21,7 +21,7 @@ scoring_pool::~scoring_pool() {
   stop();
 }
 
-void scoring_pool::post(deadline until, scoring_work_ptr next) {
+void scoring_pool::post(deadline until, const scoring_work_ptr& next) {
   std::optional<error> refused;
   {
     std::lock_guard lock{mutex_};
@@ -30,7 +30,7 @@ void scoring_pool::post(deadline until, scoring_work_ptr next) {
     } else if (waiting_.size() >= bound_) {
       refused = error{ec::overloaded, fmt::format("{} requests wait to be ranked", bound_)};
     } else {
-      waiting_.emplace(until.at(), std::move(next));
+      waiting_.emplace(until.at(), next);
       queued_.set(static_cast<double>(waiting_.size()));
     }
   }

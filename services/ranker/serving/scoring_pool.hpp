@@ -48,7 +48,7 @@ public:
   scoring_pool(const scoring_pool&) = delete;
   scoring_pool& operator=(const scoring_pool&) = delete;
 
-  void post(deadline until, scoring_work_ptr next);
+  void post(deadline until, const scoring_work_ptr& next);
 
   /// Refuses what waits and what comes, and joins the threads.
   void stop();
