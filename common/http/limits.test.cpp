@@ -303,6 +303,26 @@ TEST_CASE("for a connection above the bound the one that has been idle for the l
     ::close(fd);
 }
 
+TEST_CASE("a flood of connections does not outrun the threads that make room for it") {
+  constexpr int many = 400, most = 20;
+  auto server = *http::server::start({.max_connections = most, .idle = 60s, .threads = 3}, hello());
+  std::vector<int> open;
+  for (int i = 0; i < many; ++i)
+    open.push_back(connect_to(server->port()));
+  while (server->counters().accepted + server->counters().refused_full < many)
+    std::this_thread::yield();
+
+  CHECK(server->counters().refused_full == 0);
+  CHECK(server->counters().made_room == many - most);
+  CHECK(server->counters().connections <= most + 1);
+  http::client client{{.port = server->port()}};
+  auto got = client.call("GET", "/new", "", deadline::in(10s));
+  REQUIRE(got);
+  CHECK(got->body == "hello /new");
+  for (int fd : open)
+    ::close(fd);
+}
+
 TEST_CASE("a request that is on its way is not closed for a connection above the bound") {
   auto server = *http::server::start({.max_connections = 2, .idle = 60s, .header_timeout = 30s}, hello());
   int idle = connect_to(server->port());

@@ -117,10 +117,18 @@ struct server::state {
       if (!err) {
         if (std::exchange(backoff, {}).count() != 0 && shared->options.accept_fails)
           shared->options.accept_fails({});
-        take(std::move(socket));
+        if (auto closing = take(std::move(socket)))
+          return accept_behind(closing->executor());
       }
       accept();
     });
+  }
+
+  /// When a connection that was told to end has ended: a flood does not outrun the threads that make room.
+  void accept_behind(asio::io_context::executor_type of) {
+    // First it closes its socket, then what waited for that lets go of it.
+    asio::post(of,
+               [this, of] { asio::post(of, [this] { asio::post(lanes[0]->io, [this] { accept(); }); }); });
   }
 
   /// Out of descriptors or memory: some may come back, and trying without a break would take the processor
@@ -137,42 +145,37 @@ struct server::state {
     });
   }
 
-  void take(socket_type socket) {
-    auto on = socket.get_executor();
+  /// Gives the connection that is told to end for it.
+  std::shared_ptr<connection> take(socket_type socket) {
     auto made =
         tls ? secure_session(shared, std::move(socket), *tls) : plain_session(shared, std::move(socket));
-    if (auto full = add(made); full.has_value())
-      asio::dispatch(on,
-                     [made = std::move(made), full = *full] { full ? made->turn_away() : made->begin(); });
-  }
-
-  /// Among the connections; says whether there are more than may be. Nothing: it is closed without a word.
-  std::optional<bool> add(const std::shared_ptr<connection>& made) {
     std::shared_ptr<connection> idle;
-    bool full = false;
+    bool turned_away = false;
     {
       std::unique_lock lock{shared->mutex};
       auto count = shared->open.size(), most = std::size_t{shared->options.max_connections};
       if (count >= most + most_turned_away || shared->draining) {
         lock.unlock();
         ++shared->refused_full;
-        return std::nullopt;
+        return nullptr;
       }
-      full = count >= most;
-      if (full)
+      if (count >= most)
         idle = shared->longest_idle();
-      made->expires = (clock_type::now() + shared->options.idle).time_since_epoch().count();
+      turned_away = count >= most && !idle;
+      auto now = clock_type::now();
+      made->expires = (now + shared->options.idle).time_since_epoch().count();
+      if (!turned_away && !tls) // Before its thread comes to it: it may be the one that makes room.
+        made->waits_since = now.time_since_epoch().count();
       shared->open.emplace(made.get(), made);
     }
     if (idle) {
       ++shared->made_room;
       idle->end(true);
-    } else if (full) {
-      ++shared->refused_full;
-      return true;
     }
-    ++shared->accepted;
-    return false;
+    ++(turned_away ? shared->refused_full : shared->accepted);
+    asio::dispatch(made->executor(),
+                   [made, turned_away] { turned_away ? made->turn_away() : made->begin(); });
+    return idle;
   }
 
   void watch() {

@@ -116,6 +116,7 @@ public:
   }
 
   void forsake() override { waiting_.reset(); }
+  boost::asio::io_context::executor_type executor() override { return socket().get_executor(); }
 
 private:
   /// What comes next.

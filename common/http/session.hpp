@@ -35,6 +35,8 @@ public:
   virtual void end(bool only_idle) = 0;
   /// Lets go of itself where no answer will come any more.
   virtual void forsake() = 0;
+  /// Of the thread that it belongs to.
+  virtual boost::asio::io_context::executor_type executor() = 0;
 
   std::atomic<deadline::clock::rep> expires{0}; ///< The sweep ends it then.
   std::atomic<bool> idle{true};
