@@ -109,6 +109,10 @@ private:
 /// then.
 class exact_objects {
 public:
+  /// Room for so many values, keys and texts aside.
+  explicit exact_objects(std::size_t values = 0) { nodes_.reserve(values); }
+  std::size_t values() const noexcept { return nodes_.size(); }
+
   /// A copy of a text that lives as long as the objects.
   std::string_view keep(std::string_view text);
 

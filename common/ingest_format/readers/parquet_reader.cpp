@@ -316,7 +316,7 @@ public:
       if (*more)
         bind_columns();
     }
-    batch_.objects = std::make_shared<exact_objects>();
+    batch_.objects = std::make_shared<exact_objects>(values_before_);
     keys_.clear();
     for (auto& each : read_columns_)
       keys_.push_back(batch_.objects->keep(each));
@@ -326,6 +326,7 @@ public:
     for (std::size_t i = 0; i < places_.size(); ++i)
       if (!batch_.rows[i].refused)
         batch_.rows[i].object = (*batch_.objects)[places_[i]];
+    values_before_ = batch_.objects->values();
     batch_.after = {read_, 0};
     return &batch_;
   }
@@ -465,6 +466,7 @@ private:
   std::vector<std::size_t> places_;       // Of its rows among these.
   std::vector<column_values> values_;
   std::uint64_t at_ = 0, rows_in_chunk_ = 0, read_ = 0, total_ = 0;
+  std::size_t values_before_ = 0; // In the batch before: the next one is likely to be alike.
   row_batch batch_;
 };
 
