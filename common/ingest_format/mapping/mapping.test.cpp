@@ -706,6 +706,24 @@ TEST_CASE("rows of one request that follow one another are one slate, what else 
     CHECK(check(each));
 }
 
+TEST_CASE("a row that a rule behind that of its slate refuses gives the slate nothing, and begins none") {
+  testing::temp_dir dir;
+  std::ofstream{dir / "pages.csv"} << "session,user,item,place,at,device,clicked,price\n"
+                                      "s1,u1,a,1,1700000000,desk,1,abc\n" // Nothing under way.
+                                      "s1,u1,b,2,1700000001,desk,0,\n"
+                                      "s1,u1,c,3,1700000002,desk,1,abc\n" // In the middle of a slate.
+                                      "s1,u1,d,4,1700000003,desk,1,2.5\n"
+                                      "s2,u1,e,1,1700000004,desk,1,abc\n"; // The last of the file.
+
+  auto all = import(*parsed(std::string{pages} + "  value = \"price\"\n"), dir / "pages.csv");
+
+  CHECK(all.refused.size() == 3);
+  REQUIRE(all.records.size() == 2);
+  CHECK(all.records[0].shown == std::vector<shown_item>{{"b", 2, 1}, {"d", 4, 1}});
+  CHECK(all.records[1].type == "click");
+  CHECK(all.records[1].value == 2.5);
+}
+
 TEST_CASE("a file that is read again from any of its rows gives the same slates from there on") {
   testing::temp_dir dir;
   std::ofstream{dir / "pages.csv"} << page_rows;

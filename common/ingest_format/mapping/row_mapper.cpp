@@ -264,6 +264,7 @@ struct row_mapper::state : row_values {
     }
     if (wrong) {
       out.resize(before);
+      open.reset(); // A rule that comes after that of the slate may have refused the row.
       refusals.push_back({from.number, from.offset, std::move(*wrong), bytes_of(from)});
       return outcome::refused;
     }
