@@ -33,6 +33,8 @@ public:
     return whole((static_cast<std::uint64_t>(number) << 1) ^ static_cast<std::uint64_t>(number >> 63));
   }
   encoder& wide(int128 number) {
+    if (auto small = static_cast<std::int64_t>(number); small == number) // The same bytes, sooner.
+      return signed_whole(small);
     auto coded = (static_cast<uint128>(number) << 1) ^ static_cast<uint128>(number >> 127);
     for (; coded >= 0x80; coded >>= 7)
       octet(static_cast<std::uint8_t>(static_cast<std::uint8_t>(coded) | 0x80));
@@ -111,10 +113,17 @@ public:
     return static_cast<std::int64_t>((coded >> 1) ^ (~(coded & 1) + 1));
   }
   int128 wide() noexcept {
-    if (!left_.empty() && static_cast<signed char>(left_.front()) >= 0) // As many of these, too.
-      return signed_whole();
-    uint128 coded = 0;
-    for (unsigned shift = 0; shift < 128; shift += 7) {
+    // Most are short: seven bits a byte into one word first.
+    std::uint64_t low = 0;
+    unsigned shift = 0;
+    for (; shift < 63; shift += 7) {
+      auto byte = octet();
+      low |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
+      if ((byte & 0x80) == 0)
+        return static_cast<std::int64_t>((low >> 1) ^ (~(low & 1) + 1));
+    }
+    uint128 coded = low;
+    for (; shift < 128; shift += 7) {
       auto byte = octet();
       coded |= static_cast<uint128>(byte & 0x7f) << shift;
       if ((byte & 0x80) == 0)

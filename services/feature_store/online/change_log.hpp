@@ -39,7 +39,8 @@ public:
   void note(std::uint32_t view, std::string_view id);
 
   /// What these views, all of which are listened to, have changed since the place; without `events` what own
-  /// records have changed: the others wait behind `next`. An empty place is the one behind all changes.
+  /// records have changed: the others wait behind `next`, and are not missed where they are forgotten. An
+  /// empty place is the one behind all changes.
   changed_entities since(std::string_view place, std::span<const std::uint32_t> views, bool events,
                          std::size_t limit) const;
 

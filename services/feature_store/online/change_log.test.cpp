@@ -87,6 +87,24 @@ TEST_CASE("a place that is not known any more is answered reset, with the one be
   CHECK(is_reset(before));
 }
 
+TEST_CASE("what events have changed and is forgotten is missed by who asks for it alone") {
+  listened_log of{3};
+  auto place = of.now();
+  of.log.note(0, "written");
+  for (auto* each : {"a", "b", "c", "d"})
+    of.log.note(1, each);
+
+  auto records = of.since(place, false);
+  CHECK(!records.reset);
+  CHECK(records.ids == ids{"written"});
+  CHECK(of.since(records.next, true).reset);
+  of.log.note(0, "again");
+  CHECK(of.since(records.next, false).ids == ids{"again"});
+  for (auto* each : {"x", "y", "z"})
+    of.log.note(0, each); // Of own records one is forgotten, too.
+  CHECK(of.since(place, false).reset);
+}
+
 TEST_CASE("who follows the changes page by page misses no newest state, whenever the next one comes") {
   std::mt19937 random{std::random_device{}()};
   auto seed = random();

@@ -137,6 +137,12 @@ expected<void> entity_state::trim(const feature_view& view, std::size_t feature)
       return {};
   }
   TROUPE_TRY(open, opened(view, feature));
+  if (open->broken)
+    return broken(view, feature);
+  if (open->older_tiles > 0 && open->oldest >= first)
+    return {};
+  if (!def.op->open_older(*open))
+    return broken(view, feature);
   auto drop = [first](auto& tiles) { tiles.erase(tiles.begin(), tiles_from(tiles, first)); };
   drop(open->tiles);
   drop(open->seen);

@@ -13,7 +13,7 @@
 namespace troupe::feature_store {
 
 /// Of the bytes of a state. Where another one is on disk, all states are computed again from the log.
-inline constexpr std::uint8_t state_format = 4;
+inline constexpr std::uint8_t state_format = 5;
 
 /// Of the values that states give: a training set made by another number is another set.
 inline constexpr std::uint8_t value_format = 3;

@@ -2,7 +2,9 @@
 #include "services/feature_store/operators/sql.hpp"
 #include "services/feature_store/operators/tiles.hpp"
 
+#include <bit>
 #include <cmath>
+#include <cstring>
 
 namespace troupe::feature_store {
 
@@ -12,14 +14,18 @@ namespace {
 constexpr std::size_t hash_bytes = 5;
 constexpr std::uint64_t kept_bits = ~std::uint64_t{0} << (64 - 8 * hash_bytes);
 
+static_assert(std::endian::native == std::endian::little); // Low bytes first, as they lie in memory.
+
 void write_hashes(const std::vector<std::uint64_t>& hashes, store::encoder& out) {
-  out.octet(0).whole(hashes.size());
+  static thread_local std::string bytes;
+  bytes.resize(hashes.size() * hash_bytes);
+  auto* at = bytes.data();
   for (auto hash : hashes) {
-    char bytes[hash_bytes];
-    for (std::size_t i = 0; i < hash_bytes; ++i)
-      bytes[i] = static_cast<char>(hash >> (64 - 8 * (i + 1)));
-    out.raw({bytes, hash_bytes});
+    hash >>= 64 - 8 * hash_bytes;
+    std::memcpy(at, &hash, hash_bytes);
+    at += hash_bytes;
   }
+  out.octet(0).whole(hashes.size()).raw(bytes);
 }
 
 /// The bytes of hashes, where that is what follows.
@@ -35,8 +41,7 @@ template <class Use>
 void each_hash(std::string_view bytes, Use&& use) {
   for (; !bytes.empty(); bytes.remove_prefix(hash_bytes)) {
     std::uint64_t hash = 0;
-    for (std::size_t i = 0; i < hash_bytes; ++i)
-      hash = hash << 8 | static_cast<std::uint8_t>(bytes[i]);
+    std::memcpy(&hash, bytes.data(), hash_bytes);
     use(hash << (64 - 8 * hash_bytes));
   }
 }

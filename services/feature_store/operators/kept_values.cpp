@@ -14,12 +14,20 @@ constexpr std::array<std::int64_t, 3> units{1, 1'000, 1'000'000};
 
 std::size_t unit_of(const slot& from) noexcept {
   std::size_t unit = units.size() - 1;
-  for (auto later = from.newest; auto& each : from.values) {
-    while ((later - each.key.time) % units[unit] != 0)
-      --unit;
-    later = each.key.time;
+  for (auto& each : from.values) {
+    auto before = from.newest - each.key.time;
+    if (unit == 2 && before % units[2] != 0)
+      unit = 1;
+    if (unit == 1 && before % units[1] != 0)
+      return 0;
   }
   return unit;
+}
+
+/// By a number that the compiler knows.
+std::uint64_t in_units(std::int64_t span, std::size_t unit) noexcept {
+  auto whole = static_cast<std::uint64_t>(span);
+  return unit == 2 ? whole / 1'000'000 : unit == 1 ? whole / 1'000 : whole;
 }
 
 /// The decimal number that a text ends in, where it is the same text when it is written again.
@@ -28,7 +36,9 @@ struct numbered {
   std::optional<std::uint64_t> number;
 
   explicit numbered(std::string_view text) : head{text} {
-    auto digits = text.size() - (text.find_last_not_of("0123456789") + 1);
+    std::size_t digits = 0;
+    while (digits < text.size() && static_cast<unsigned char>(text[text.size() - 1 - digits] - '0') <= 9)
+      ++digits;
     auto tail = text.substr(text.size() - digits);
     if (digits == 0 || digits > 18 || (digits > 1 && tail.front() == '0'))
       return;
@@ -194,9 +204,9 @@ void kept_values_operator::encode(const feature_definition& def, const slot& fro
   if (type_of_one(def) == value_type::text)
     texts.write_head(out);
   order_key before{from.values.front().key.time, 0, 0, 0};
-  out.whole(static_cast<std::uint64_t>((from.newest - before.time) / units[unit]));
+  out.whole(in_units(from.newest - before.time, unit));
   for (auto& each : from.values) {
-    out.whole(static_cast<std::uint64_t>((each.key.time - before.time) / units[unit]));
+    out.whole(in_units(each.key.time - before.time, unit));
     if (as == form::stored) {
       // Mostly of the same partition, and no item of a slate: one bit says so.
       bool same = each.key.partition == before.partition && each.key.index == 0;

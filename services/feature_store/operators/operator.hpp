@@ -87,6 +87,9 @@ public:
                       store::encoder& out) const = 0;
   virtual bool decode(const feature_definition& def, slot& into, store::decoder& in) const = 0;
 
+  /// `decode` may leave all tiles but the newest closed: this opens them.
+  virtual bool open_older(slot&) const { return true; }
+
   /// Of an encoded slot the index of the first tile, where it has tiles.
   virtual std::optional<std::int64_t> oldest_tile(const feature_definition& def, std::int64_t newest,
                                                   std::string_view encoded) const;

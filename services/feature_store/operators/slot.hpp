@@ -52,6 +52,10 @@ struct kept_value {
 struct slot {
   std::int64_t newest = never;     ///< Of the records that count for this feature.
   std::vector<tile> tiles;         ///< In order of index.
+  std::string_view older;          ///< Encoded tiles before those, still closed: most records are newer.
+  std::uint64_t older_tiles = 0;
+  std::int64_t oldest = 0;         ///< Of those the first index.
+  bool broken = false;             ///< They could not be read.
   std::vector<distinct_tile> seen; ///< In order of index.
   std::vector<kept_value> values;  ///< In order.
   std::string words;               ///< What `values` point into: texts, and lists as `add_word` makes them.
@@ -63,6 +67,9 @@ struct slot {
   void clear() noexcept {
     newest = never;
     tiles.clear();
+    older = {};
+    older_tiles = 0;
+    broken = false;
     seen.clear();
     values.clear();
     words.clear();

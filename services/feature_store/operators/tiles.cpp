@@ -33,8 +33,12 @@ void tile_operator::apply(const feature_definition& def, const feature_event& fr
   // A record too old for every later reading leaves no tile, but counts as having been there.
   if (hop && newest != never && index < first_tile(def, newest))
     return;
+  if (into.older_tiles > 0 && index < into.tiles.front().index && !open_older(into)) {
+    into.broken = true;
+    return;
+  }
   add(def, from, *number, tile_at(into.tiles, index));
-  if (into.tiles.size() > 64 && into.tiles.size() % 64 == 1 && newest != never && hop)
+  if (into.tiles.size() > 64 && into.tiles.size() % 64 == 1 && newest != never && hop && open_older(into))
     into.tiles.erase(into.tiles.begin(), tiles_from(into.tiles, first_tile(def, newest)));
 }
 

@@ -78,33 +78,34 @@ template <class Self, class Base = tile_operator>
 class tiles_of : public Base {
 public:
   void encode(const feature_definition& def, const slot& from, form, store::encoder& out) const final {
-    out.whole(from.tiles.size());
+    out.whole(from.tiles.size() + from.older_tiles);
     if (from.tiles.empty())
       return;
     auto later = tile_of(def, from.newest);
-    out.whole(static_cast<std::uint64_t>(later - from.tiles.front().index));
+    auto oldest = from.older_tiles > 0 ? from.oldest : from.tiles.front().index;
+    out.whole(static_cast<std::uint64_t>(later - oldest));
     for (auto at = from.tiles.rbegin(); at != from.tiles.rend(); ++at) {
       out.whole(static_cast<std::uint64_t>(later - at->index));
       later = at->index;
       Self::write_tile(*at, out);
     }
+    out.raw(from.older);
   }
 
   bool decode(const feature_definition& def, slot& into, store::decoder& in) const final {
     auto size = in.whole();
     if (size > in.left())
       return false;
-    into.tiles.resize(size);
     if (size == 0)
       return in.ok();
-    in.whole();
-    auto index = tile_of(def, into.newest);
-    for (auto at = into.tiles.rbegin(); at != into.tiles.rend(); ++at) {
-      *at = {};
-      at->index = index -= static_cast<std::int64_t>(in.whole());
-      Self::read_tile(*at, in);
-    }
-    return in.ok();
+    auto top = tile_of(def, into.newest);
+    into.oldest = top - static_cast<std::int64_t>(in.whole());
+    auto& newest = into.tiles.emplace_back();
+    newest.index = top - static_cast<std::int64_t>(in.whole());
+    Self::read_tile(newest, in);
+    into.older = in.raw(in.left());
+    into.older_tiles = size - 1;
+    return in.ok() && (size > 1 || into.older.empty());
   }
 
   bool read(const feature_definition& def, store::decoder& in, std::int64_t newest, const reading& when,
@@ -112,6 +113,22 @@ public:
     tile_total all;
     bool any = each_seen(def, in, newest, when, [&](const tile& each) { Self::take(each, all); });
     return any && Self::value(all, number);
+  }
+
+  bool open_older(slot& into) const final {
+    if (into.older_tiles == 0)
+      return true;
+    store::decoder in{into.older};
+    auto index = into.tiles.front().index;
+    into.tiles.insert(into.tiles.begin(), into.older_tiles, tile{});
+    for (auto i = into.older_tiles; i > 0; --i) {
+      auto& each = into.tiles[i - 1];
+      each.index = index -= static_cast<std::int64_t>(in.whole());
+      Self::read_tile(each, in);
+    }
+    into.older = {};
+    into.older_tiles = 0;
+    return in.done() && in.ok();
   }
 
 protected:
