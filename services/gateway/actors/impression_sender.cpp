@@ -20,6 +20,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t most_at_once = 2'000;
+/// A slate may show a thousand items: what goes together must stay far below what a queue and a frame take.
+constexpr std::size_t most_bytes_at_once = std::size_t{4} << 20;
 constexpr auto append_timeout = 10s;
 constexpr std::chrono::milliseconds first_pause{50}, longest_pause{2'000};
 /// Slates that come within it go together: an append costs ingest and validator more than the slates in it.
@@ -27,7 +29,7 @@ constexpr std::chrono::milliseconds gather_for{50};
 
 outbox_page_ptr read_page(impression_outbox& from) {
   auto made = std::make_shared<outbox_page>();
-  made->rows = from.next(most_at_once);
+  made->rows = from.next(most_at_once, most_bytes_at_once);
   auto& held = made->rows.records;
   if (held.empty())
     return made;
@@ -102,8 +104,8 @@ private:
   }
 
   void on_removed() {
-    if (page_->rows.count >= most_at_once)
-      return read(); // There are more.
+    if (page_->rows.more)
+      return read();
     rest();
   }
 

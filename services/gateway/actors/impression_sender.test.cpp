@@ -30,11 +30,11 @@ struct sending : gateway_parts, troupe::testing::actor_fixture {
     deps->outbox->on_commit([] {}); // The test wakes it: the scheduler stands still.
     run();
   }
-  void keep(const std::string& request) {
+  void keep(const std::string& request, std::vector<shown_item> items = {{"i", 1, 1}, {"k", 2, 1}}) {
     slate shown;
     shown.request_id = request;
     shown.user = "u";
-    shown.items = {{"i", 1, 1}, {"k", 2, 1}};
+    shown.items = std::move(items);
     shown.shown_at = from_micros(1'700'000'000'000'000);
     auto kept_as = std::move(shown).to_record();
     std::promise<bool> kept;
@@ -95,6 +95,27 @@ TEST_CASE("slates reach the log in order, many answers at a time, and are remove
   CHECK(seen.sent == 3);
   CHECK(seen.refused == 1);
   CHECK(gateway.ingest.waiting() == 0);
+}
+
+TEST_CASE("what waits of long slates goes to the log a few MiB at a time, to the last") {
+  sending gateway;
+  std::vector<shown_item> long_page(1'000, {std::string(500, 'i'), 0, 1}); // Half a MiB.
+  for (int i = 0; i < 12; ++i)
+    gateway.keep(fmt::format("r{}", i), long_page);
+  gateway.gather();
+
+  std::size_t sent = 0, appends = 0;
+  while (gateway.ingest.waiting() > 0) {
+    auto asked = gateway.ingest.next();
+    CHECK(asked.payload.size() < (std::size_t{5} << 20));
+    sent += sending::ids_in(asked).size();
+    ++appends;
+    gateway.acknowledge(asked);
+  }
+
+  CHECK(sent == 12);
+  CHECK(appends > 1);
+  CHECK(gateway.deps->outbox->counters().waiting == 0);
 }
 
 TEST_CASE("while the log is away or overloaded slates wait, and are sent again after a growing pause") {

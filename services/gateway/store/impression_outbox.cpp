@@ -132,7 +132,7 @@ void impression_outbox::commit_loop() {
   }
 }
 
-impression_outbox::page impression_outbox::next(std::size_t most) {
+impression_outbox::page impression_outbox::next(std::size_t most, std::size_t most_bytes) {
   std::uint64_t from = 0, end = 0;
   {
     std::lock_guard lock{mutex_};
@@ -144,7 +144,12 @@ impression_outbox::page impression_outbox::next(std::size_t most) {
     return out;
   std::vector<batch_buffer> held_back;
   auto at = db_->scan(impressions, number_key(from), number_key(end), {.fill_cache = false});
-  for (; at.valid() && out.count < most; at.next()) {
+  std::size_t bytes = 0;
+  for (; at.valid(); at.next()) {
+    bytes += at.value().size();
+    out.more = out.count >= most || (!out.answers.empty() && bytes > most_bytes);
+    if (out.more)
+      break;
     out.answers.push_back(store::read_u64(at.key()));
     auto held = batch::open(chunk::copy(as_bytes(at.value())));
     if (!held) {

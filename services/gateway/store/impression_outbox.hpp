@@ -61,9 +61,11 @@ public:
     std::size_t count = 0;
     std::vector<std::uint64_t> answers; ///< Their numbers in the outbox.
     std::uint64_t damaged = 0;          ///< Answers that could not be read: they are given up.
+    bool more = false;                  ///< Others wait behind them.
   };
-  /// The first answers that wait, until they are `most` records or more. Blocks.
-  page next(std::size_t most);
+  /// The first answers that wait, until they are `most` records or more; no more than `most_bytes` of them,
+  /// but the first whatever its size. Blocks.
+  page next(std::size_t most, std::size_t most_bytes);
   /// Forgets a page; `refused` of its records the log did not take. Blocks. Where the disk does not, it is
   /// sent again after the next start.
   expected<void> remove(const page& done, std::uint64_t refused);

@@ -38,6 +38,7 @@ std::vector<std::string> ids_of(const impression_outbox::page& page) {
 }
 
 using ids = std::vector<std::string>;
+constexpr std::size_t any_size = 1 << 20;
 
 } // namespace
 
@@ -60,19 +61,41 @@ TEST_CASE("slates outlive a reopening, and come out in order, page by page, unti
 
   auto outbox = impression_outbox::open(open_state_database(folder / "state").value(), {}).value();
   CHECK(keep(*outbox, {shown("r3")}));
-  auto first = outbox->next(2);
+  auto first = outbox->next(2, any_size);
   CHECK(ids_of(first) == ids{"imp:r1:1", "imp:r1:2"});
-  CHECK(ids_of(outbox->next(2)) == ids_of(first)); // Until it is removed.
+  CHECK(first.more);
+  CHECK(ids_of(outbox->next(2, any_size)) == ids_of(first)); // Until it is removed.
   REQUIRE(outbox->remove(first, 1));
-  auto second = outbox->next(100);
+  auto second = outbox->next(100, any_size);
   CHECK(ids_of(second) == ids{"slate:r2", "slate:r3"});
+  CHECK_FALSE(second.more);
   CHECK(to_record(batch::open(second.records).value()[1]) == shown("r3"));
   REQUIRE(outbox->remove(second, 0));
 
-  CHECK(outbox->next(100).records.empty());
+  CHECK(outbox->next(100, any_size).records.empty());
   CHECK(outbox->counters().waiting == 0);
   CHECK(outbox->counters().sent == 3);
   CHECK(outbox->counters().refused == 1);
+}
+
+TEST_CASE("a page of long slates ends where its bytes do, and has one slate however long") {
+  testing::temp_dir folder;
+  auto outbox = impression_outbox::open(open_state_database(folder / "state").value(), {}).value();
+  for (std::string request : {"r1", "r2", "r3", "r4"}) {
+    auto page = shown(request);
+    page.shown.resize(1'000, {"an item whose name takes some room", 0, 1});
+    CHECK(keep(*outbox, {page}));
+  }
+  auto size_of_one = outbox->next(1, any_size).records.size();
+
+  for (auto [most_bytes, wanted] :
+       {std::pair{2 * size_of_one + 1'000, ids{"slate:r1", "slate:r2"}},
+        std::pair{std::size_t{1}, ids{"slate:r3"}}, std::pair{any_size, ids{"slate:r4"}}}) {
+    auto page = outbox->next(100, most_bytes);
+    CHECK(ids_of(page) == wanted);
+    CHECK(page.more == (wanted.back() != "slate:r4"));
+    REQUIRE(outbox->remove(page, 0));
+  }
 }
 
 TEST_CASE("a full outbox says that a slate was not kept, and writes what belongs to the answer all the "
