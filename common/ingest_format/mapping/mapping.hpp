@@ -51,10 +51,13 @@ public:
   };
   std::optional<open_slate> open() const;
 
-  /// The same for the bytes of a row as they were quarantined; they may have been mended. A record of a file
-  /// whose rows are joined is quarantined as Troupe's own JSON, which is read as such.
+  /// The same for the bytes of a row as they were quarantined; they may have been mended.
   outcome replay(std::string_view bytes, std::uint64_t number, std::vector<record>& records,
                  std::vector<refused_row>& refusals);
+
+  /// A record of a file whose rows are joined is quarantined by itself, as Troupe's own JSON.
+  outcome replay_record(std::string_view bytes, std::uint64_t number, std::vector<record>& records,
+                        std::vector<refused_row>& refusals);
 
 private:
   friend class mapping;

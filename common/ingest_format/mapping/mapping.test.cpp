@@ -778,10 +778,11 @@ TEST_CASE("a record of a file whose rows are joined comes out of the quarantine 
                           {"session", "user", "item", "place", "at", "device", "clicked"});
   std::vector<record> records;
   std::vector<refused_row> refused;
-  auto replay = [&](std::string_view bytes) {
+  auto replay = [&](std::string_view bytes, bool record = true) {
     records.clear();
     refused.clear();
-    return mapper.replay(bytes, 7, records, refused);
+    return record ? mapper.replay_record(bytes, 7, records, refused)
+                  : mapper.replay(bytes, 7, records, refused);
   };
 
   CHECK(
@@ -792,7 +793,11 @@ TEST_CASE("a record of a file whose rows are joined comes out of the quarantine 
   CHECK(records[0].id == "x");
   CHECK(records[0].shown == std::vector<shown_item>{{"a", 1, 0.5}, {"b", 2, 1}});
   CHECK(replay(R"({"kind":"slate","id":"x","user":"u","shown":[]})") == row_mapper::outcome::refused);
-  CHECK(replay("s1,u1,b,2,1700000000,phone,0") == row_mapper::outcome::mapped);
+  CHECK(replay(R"({"kind":"slate","id":"x","user":"u","shown":[{"item":"a"}]})") ==
+        row_mapper::outcome::refused);
+  CHECK(refused[0].why.field == "event_time");
+  CHECK(replay(R"({"kind":"user","id":"x","user":"u"})") == row_mapper::outcome::mapped);
+  CHECK(replay("s1,u1,b,2,1700000000,phone,0", false) == row_mapper::outcome::mapped);
   CHECK(records[0].shown == std::vector<shown_item>{{"b", 2, 1}});
 }
 

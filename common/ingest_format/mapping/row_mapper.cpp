@@ -157,11 +157,16 @@ struct row_mapper::state : row_values {
     return document.of_texts(cells);
   }
 
-  void make_native(const bound_record& rule, std::size_t index, record& to) {
+  /// Reads what is of Troupe's own layout.
+  void read_native(exact_value from, record& to) {
     bool timed = false;
-    wrong = native_rows.read(object ? *object : columns_as_object(), std::nullopt, to, timed);
+    wrong = native_rows.read(from, std::nullopt, to, timed);
     if (!wrong && !timed && !is_entity(to.kind))
       refuse("required", "event_time", "event_time is missing");
+  }
+
+  void make_native(const bound_record& rule, std::size_t index, record& to) {
+    read_native(object ? *object : columns_as_object(), to);
     if (!wrong && to.id.empty())
       make_id(rule, index, to);
   }
@@ -276,11 +281,10 @@ struct row_mapper::state : row_values {
     row = &from;
     wrong.reset();
     auto& to = out.emplace_back();
-    bool timed = false;
     if (auto read = document.read(from.bytes); !read)
       refuse("parse", "", std::move(read.error().text));
     else
-      wrong = native_rows.read(*read, std::nullopt, to, timed);
+      read_native(*read, to);
     if (!wrong)
       return outcome::mapped;
     out.pop_back();
@@ -310,8 +314,6 @@ std::optional<row_mapper::open_slate> row_mapper::open() const {
 row_mapper::outcome row_mapper::replay(std::string_view bytes, std::uint64_t number,
                                        std::vector<record>& records, std::vector<refused_row>& refusals) {
   raw_row row;
-  if (joins_rows() && bytes.starts_with("{\"kind\":"))
-    return state_->apply_own({.bytes = bytes, .number = number}, records, refusals);
   row.bytes = bytes;
   row.number = number;
   std::vector<std::string_view> fields;
@@ -326,6 +328,12 @@ row_mapper::outcome row_mapper::replay(std::string_view bytes, std::uint64_t num
     row.refused = state_->decoder.to_utf8(bytes, row.text, made);
   row.fields = fields;
   return state_->apply(row, records, refusals);
+}
+
+row_mapper::outcome row_mapper::replay_record(std::string_view bytes, std::uint64_t number,
+                                              std::vector<record>& records,
+                                              std::vector<refused_row>& refusals) {
+  return state_->apply_own({.bytes = bytes, .number = number}, records, refusals);
 }
 
 } // namespace troupe::ingest_format

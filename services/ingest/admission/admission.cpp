@@ -15,8 +15,10 @@ admission::admission(std::string stream)
 void admission::add(record rec, row_origin origin) {
   normalise(rec);
   if (auto good = check(rec); !good) {
-    if (request_->raw_of(origin).empty())
+    if (request_->raw_of(origin).empty()) {
       origin.raw = to_json(rec);
+      origin.raw_is = raw_kind::record;
+    }
     return refuse(origin, "record", {}, good.error().text);
   }
   request_->records.push_back(std::move(rec));
@@ -28,7 +30,7 @@ void admission::refuse(const row_origin& origin, std::string rule, std::string f
     refused_rows_.insert(origin.quarantined);
   request_->refused.push_back({request_->source, request_->import, origin.row, origin.byte_offset,
                                std::move(rule), std::move(field), std::move(reason),
-                               request_->raw_of(origin)});
+                               request_->raw_of(origin), origin.raw_is});
 }
 
 validation_request admission::validation() const {

@@ -86,16 +86,27 @@ private:
   std::map<std::string, source_rows> known_;
 };
 
+/// Whether the row is a record by itself, which no mapping describes. What was sent is read as rows of our
+/// own layout, which gives ids to those that lack one.
+bool is_record(const quarantined_row& row, const ingest_format::row_mapper& by) {
+  if (row.raw_is == raw_kind::unsaid) // A row of another layout may begin so: nothing else is known of it.
+    return by.joins_rows() && row.raw.starts_with("{\"kind\":");
+  return row.raw_is == raw_kind::record && !row.import.empty();
+}
+
 /// One row out of the quarantine; a row is taken whole or not at all.
 void map_row(mappers& from, const quarantined_row& row, admission& into) {
   row_origin origin{row.row, row.byte_offset, row.raw, row.number};
+  origin.raw_is = row.raw_is;
   auto by = from.find(row);
   if (!by)
     return into.refuse(origin, "mapping", {}, by.error().text);
   into.let_ahead((*by)->max_ahead);
   std::vector<record> records;
   std::vector<ingest_format::refused_row> refusals;
-  auto outcome = (*by)->mapper.replay(row.raw, row.row, records, refusals);
+  auto& mapper = (*by)->mapper;
+  auto outcome = is_record(row, mapper) ? mapper.replay_record(row.raw, row.row, records, refusals)
+                                        : mapper.replay(row.raw, row.row, records, refusals);
   for (auto& each : refusals)
     into.refuse(origin, each.why.rule, each.why.field, each.why.reason);
   if (outcome != ingest_format::row_mapper::outcome::mapped || records.empty())

@@ -1,6 +1,7 @@
 #include "services/ingest/admission/replay.hpp"
 
 #include "services/ingest/import_plan.hpp"
+#include "services/ingest/log/log_layout.hpp"
 #include "services/ingest/testing/requests.hpp"
 
 #include "common/table/connection.hpp"
@@ -186,6 +187,67 @@ TEST_CASE("a mended mapping that reads columns of Parquet which were not kept re
   CHECK(more.refused == 1);
   CHECK(w.open() == 1);
   CHECK(w.replay(validate_alone(), {.mapping = mapping("right", "request_id = \"u\"\n")}).accepted == 1);
+}
+
+TEST_CASE("rows and records of a file whose rows are joined are replayed each as what it was kept as") {
+  refused_rows w;
+  import_plan plan;
+  plan.id = "x";
+  plan.path = (w.dir / "pages.jsonl").string();
+  plan.mapping =
+      "[[file]]\npattern = \"*.jsonl\"\n[[file.record]]\nkind = \"slate\"\nslate_by = \"session\"\n"
+      "user = \"user\"\nitem = \"item\"\nevent_time = \"at\"\n"
+      "[file.record.attributes]\ndevice = \"kind\"\n";
+  std::ofstream{plan.path} << "";
+  REQUIRE(w.log->metadata().put(import_key("x"), encode(plan)));
+  std::string own = R"({"kind":"slate","id":")",
+              shown = R"(","user":"u","shown":[{"item":"a"},{"item":"b"}])",
+              time = R"(,"event_time":"2024-01-01T00:00:00Z"})";
+  append_request request;
+  request.source = plan.path;
+  request.import = "x";
+  auto add = [&](raw_kind is, const std::string& raw) {
+    request.refused.push_back(
+        {plan.path, "x", request.refused.size() + 1, 0, "range", "item", "why", raw, is});
+  };
+  // A row of the file may begin as our records do.
+  add(raw_kind::row, R"({"kind":"phone","session":"s1","user":"u","item":"a","at":1700000000})");
+  add(raw_kind::record, own + "r1" + shown + time);
+  add(raw_kind::unsaid, own + "r2" + shown + time);
+  add(raw_kind::record, own + "r3" + shown + "}"); // Mended, and its time lost.
+  REQUIRE(w.log->append(request).has_value());
+
+  auto result = w.replay();
+
+  CHECK(result.accepted == 3);
+  CHECK(result.refused == 1);
+  CHECK(w.open() == 1);
+  auto page = w.log->fetch(partition_of("u", w.log->partitions()), 0, 1 << 20).value();
+  std::vector<record> found;
+  for (auto& bytes : page.batches) {
+    auto block = batch::open(bytes).value();
+    for (std::size_t i = 0; i < block.size(); ++i)
+      found.push_back(to_record(block[i]));
+  }
+  REQUIRE(found.size() == 3);
+  CHECK(found[0].attributes == std::vector<attribute>{{"device", std::string{"phone"}}});
+  CHECK(found[0].shown == std::vector<shown_item>{{"a", 0, 1}});
+  CHECK(found[1].id == "r1");
+  CHECK(found[2].id == "r2");
+  CHECK(found[2].shown.size() == 2);
+}
+
+TEST_CASE("a quarantined row of a version that did not say what its bytes are is read as such") {
+  quarantined_row row;
+  row.raw = "a,b";
+  row.number = 7;
+  auto bytes = encode(row);
+
+  auto before = decode_row(std::string_view{bytes}.substr(0, bytes.size() - 8));
+
+  CHECK(decode_row(bytes).raw_is == raw_kind::row);
+  CHECK(before.raw_is == raw_kind::unsaid);
+  CHECK(before.raw == "a,b");
 }
 
 TEST_CASE(

@@ -107,9 +107,12 @@ rejected_row append_request::rejected(std::size_t index, std::string rule, std::
     row.row = origins[index].row;
     row.byte_offset = origins[index].byte_offset;
     row.raw = raw_of(origins[index]);
+    row.raw_is = origins[index].raw_is;
   }
-  if (row.raw.empty())
+  if (row.raw.empty()) {
     row.raw = to_json(to_record((*this)[index]));
+    row.raw_is = raw_kind::record;
+  }
   return row;
 }
 

@@ -22,6 +22,7 @@ struct row_origin {
   std::uint64_t quarantined = 0; ///< Number of the row in quarantine that it is replayed from; 0: it is not.
   bool untimed = false; ///< The row gave no time. The record may have one by now: it is known without.
   std::uint32_t kept = not_kept; ///< Which of `append_request::kept` the row is.
+  raw_kind raw_is = raw_kind::row; ///< What `raw` has.
 
   static constexpr std::uint32_t not_kept = ~std::uint32_t{0};
 };

@@ -121,6 +121,7 @@ std::string encode(const quarantined_row& from) {
       .big_text(from.raw)
       .big(static_cast<std::uint64_t>(micros_of(from.at)))
       .big(std::uint64_t{from.replayed})
+      .big(static_cast<std::uint64_t>(from.raw_is))
       .take();
 }
 
@@ -138,6 +139,7 @@ quarantined_row decode_row(std::string_view bytes) {
   to.raw = in.big_text();
   to.at = from_micros(static_cast<std::int64_t>(in.big()));
   to.replayed = in.big() != 0;
+  to.raw_is = in.done() ? raw_kind::unsaid : static_cast<raw_kind>(in.big());
   return to;
 }
 

@@ -16,6 +16,14 @@
 
 namespace troupe::ingest {
 
+/// What the quarantine has of a row.
+enum class raw_kind : std::uint8_t {
+  unsaid, ///< Written by a version that did not say.
+  row,    ///< Its bytes as its source had them.
+  record, ///< A record as Troupe's JSON: it was sent, or is of several rows, whose bytes would not give it
+          ///< again.
+};
+
 /// A row that was not taken, and why.
 struct rejected_row {
   std::string source;    ///< File or caller.
@@ -26,6 +34,7 @@ struct rejected_row {
   std::string field;
   std::string reason;
   std::string raw;
+  raw_kind raw_is = raw_kind::row;
 };
 
 struct quarantined_row : rejected_row {

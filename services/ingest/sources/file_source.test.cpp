@@ -139,7 +139,24 @@ TEST_CASE("a row that is refused when its reader has gone on lies in quarantine 
 
     REQUIRE(batch->request()->refused.size() == 1);
     CHECK(batch->request()->refused[0].raw == bytes);
+    CHECK(batch->request()->refused[0].raw_is == raw_kind::row);
     CHECK(batch->request()->refused[0].row == 2);
     CHECK(batch->request()->size() == 2);
   }
+}
+
+TEST_CASE("a slate of several rows that is refused lies in quarantine as a record, and says so") {
+  world w;
+  auto source = open_file_source(w.options, {}).value();
+  auto batch = source->next().value();
+  batch->encode(1);
+  auto slate = to_record((*batch->request())[1]);
+  REQUIRE(slate.shown.size() == 2);
+
+  batch->take_out({{1, "range", "position", "too large"}});
+
+  REQUIRE(batch->request()->refused.size() == 1);
+  auto& refused = batch->request()->refused[0];
+  CHECK(refused.raw_is == raw_kind::record);
+  CHECK(refused.raw == to_json(slate));
 }
