@@ -110,16 +110,12 @@ expected<void> check_shown(const std::vector<shown_item>& all) {
   places.reserve(all.size());
   for (auto& each : all) {
     TROUPE_CHECK(check_identity("shown.item", each.item, max_name, true));
-    if (!(each.propensity > 0 && each.propensity <= 1))
-      return fail(ec::invalid_argument, "shown has the propensity {} of {}, which is not above 0 and up to 1",
-                  each.propensity, each.item);
+    if (auto good = check_propensity(each.propensity); !good)
+      return fail(ec::invalid_argument, "shown.{} (item {})", good.error().text, each.item);
     if (each.position != 0)
       places.push_back(each.position);
   }
-  std::ranges::sort(places);
-  if (auto twice = std::ranges::adjacent_find(places); twice != places.end())
-    return fail(ec::invalid_argument, "shown has position {} twice", *twice);
-  return {};
+  return check_positions(places);
 }
 
 using builder = flatbuffers::FlatBufferBuilder;

@@ -133,9 +133,9 @@ std::optional<refusal> read_kind(exact_value row, std::optional<record_kind> onl
 }
 
 /// An item of a slate; what is wrong with it names its place in the list, from 0.
-std::optional<refusal> read_shown_item(exact_value from, std::size_t place, shown_item& to) {
+std::optional<refusal> read_shown_item(exact_value from, std::size_t index, shown_item& to) {
   auto wrong = [&](std::string_view field, std::string_view reason) {
-    return unreadable("shown", fmt::format("shown.{}{}{} {}", place, field.empty() ? "" : ".",
+    return unreadable("shown", fmt::format("shown.{}{}{} {}", index, field.empty() ? "" : ".",
                                            text_start(field, 64), reason));
   };
   if (!from.is(kind_of::object))
@@ -158,10 +158,10 @@ std::optional<refusal> read_shown_item(exact_value from, std::size_t place, show
       return wrong(name, fmt::format("is {}, not a finite number", kind_name(each)));
     if (name == "propensity")
       to.propensity = *number;
-    else if (*number >= 0 && *number <= 0xffff'ffffu && std::floor(*number) == *number)
-      to.position = static_cast<std::uint32_t>(*number);
+    else if (auto place = position_of(*number))
+      to.position = *place;
     else
-      return wrong(name, fmt::format("is {}, not a place from 1", *number));
+      return unreadable("shown", fmt::format("shown.{}.{}", index, place.error().text));
   }
   return std::nullopt;
 }

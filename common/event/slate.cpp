@@ -1,6 +1,7 @@
 #include "common/event/slate.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace troupe {
 
@@ -18,6 +19,26 @@ std::uint64_t count_attribute(const wire::Record& from, std::string_view name) n
 
 std::string slate_id(std::string_view request) {
   return fmt::format("slate:{}", request);
+}
+
+expected<std::uint32_t> position_of(double number) {
+  if (number >= 0 && number <= 0xffff'ffffu && std::floor(number) == number)
+    return static_cast<std::uint32_t>(number);
+  return fail(ec::invalid_argument, "position is {}, not a place from 1, nor 0 where it is not known",
+              number);
+}
+
+expected<void> check_propensity(double chance) {
+  if (chance > 0 && chance <= 1)
+    return {};
+  return fail(ec::invalid_argument, "propensity {} is not above 0 and up to 1", chance);
+}
+
+expected<void> check_positions(std::vector<std::uint32_t>& places) {
+  std::ranges::sort(places);
+  if (auto twice = std::ranges::adjacent_find(places); twice != places.end())
+    return fail(ec::invalid_argument, "shown has position {} twice", *twice);
+  return {};
 }
 
 record slate::to_record() && {

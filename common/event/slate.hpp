@@ -46,4 +46,13 @@ struct slate {
 /// The id of the slate of a request.
 std::string slate_id(std::string_view request);
 
+/// What holds for the items of a slate, whoever reads them; the errors are sentences about the value alone.
+///
+/// A number as a place on the page: from 1, or 0 where it is not known.
+expected<std::uint32_t> position_of(double number);
+/// A propensity is above 0 and up to 1.
+expected<void> check_propensity(double chance);
+/// No two items stand in one place. `places`: those that are known; it is sorted.
+expected<void> check_positions(std::vector<std::uint32_t>& places);
+
 } // namespace troupe

@@ -151,15 +151,13 @@ private:
     places_.clear();
     for (auto* each : *rec.shown()) {
       hold_text("shown.item", each->item(), max_name, true);
-      if (!(each->propensity() > 0 && each->propensity() <= 1))
-        refuse("record", "shown.propensity",
-               fmt::format("shown.propensity {} is not above 0 and up to 1", each->propensity()));
+      if (auto good = check_propensity(each->propensity()); !good)
+        refuse("record", "shown.propensity", "shown." + good.error().text);
       if (each->position() != 0)
         places_.push_back(each->position());
     }
-    std::ranges::sort(places_);
-    if (auto twice = std::ranges::adjacent_find(places_); twice != places_.end())
-      refuse("record", "shown.position", fmt::format("shown has position {} twice", *twice));
+    if (auto good = check_positions(places_); !good)
+      refuse("record", "shown.position", std::move(good.error().text));
   }
 
   /// Rules about what a slate shows hold for each of its items.

@@ -6,7 +6,6 @@
 #include "common/ingest_format/readers/row_text.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace troupe::ingest_format {
 
@@ -232,11 +231,11 @@ struct row_mapper::state : row_values {
     to.type = impression_type;
     shown_item one{std::move(to.item), 0, 1};
     to.item.clear();
-    if (auto place = rule.place ? number_of(*rule.place) : std::nullopt) {
-      if (!(*place >= 0 && *place <= 0xffff'ffffu && std::floor(*place) == *place))
-        refuse("parse", "position", fmt::format("position is {}, not a place from 1", *place));
+    if (auto number = rule.place ? number_of(*rule.place) : std::nullopt) {
+      if (auto place = position_of(*number))
+        one.position = *place;
       else
-        one.position = static_cast<std::uint32_t>(*place);
+        refuse("parse", "position", std::move(place.error().text));
     }
     if (auto chance = rule.propensity ? number_of(*rule.propensity) : std::nullopt)
       one.propensity = *chance;
