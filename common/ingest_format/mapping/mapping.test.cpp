@@ -756,6 +756,31 @@ TEST_CASE("a file that is read again from any of its rows gives the same slates 
   }
 }
 
+TEST_CASE("a place that a slate has begins the next one, and a row whose chance is none is refused alone") {
+  testing::temp_dir dir;
+  std::ofstream{dir / "pages.csv"} << "session,user,item,place,at,device,clicked,chance\n"
+                                      "s1,u1,b,2,1700000000,desk,0,0.5\n"
+                                      "s1,u1,a,1,1700000001,desk,0,0.5\n"
+                                      "s1,u1,x,3,1700000002,desk,0,0\n"
+                                      "s1,u1,y,3,1700000003,desk,0,1.5\n"
+                                      "s1,u1,c,1,1700000004,desk,0,0.5\n" // The second page of the session.
+                                      "s1,u1,d,,1700000005,desk,0,0.5\n"
+                                      "s1,u1,e,,1700000006,desk,0,0.5\n"
+                                      "s1,u1,f,2,1700000007,desk,0,0.5\n";
+
+  auto all = import(*parsed(pages), dir / "pages.csv");
+
+  REQUIRE(all.refused.size() == 2);
+  CHECK(all.refused[0].why.field == "propensity");
+  CHECK(all.refused[0].why.reason == "propensity 0 is not above 0 and up to 1");
+  REQUIRE(all.records.size() == 2);
+  CHECK(all.records[0].shown == std::vector<shown_item>{{"a", 1, 0.5}, {"b", 2, 0.5}});
+  CHECK(all.records[1].shown == std::vector<shown_item>{{"c", 1, 0.5}, {"d", 0, 0.5}, {"e", 0, 0.5}, {"f", 2, 0.5}});
+  CHECK(all.ids() == 2);
+  for (auto& each : all.records)
+    CHECK(check(each));
+}
+
 TEST_CASE("a slate of a file is a thousand rows at most, those between included") {
   testing::temp_dir dir;
   {

@@ -239,6 +239,8 @@ struct row_mapper::state : row_values {
     }
     if (auto chance = rule.propensity ? number_of(*rule.propensity) : std::nullopt)
       one.propensity = *chance;
+    if (auto good = check_propensity(one.propensity); !good) // Of the slate it would be refused with.
+      refuse("parse", "propensity", std::move(good.error().text));
     to.shown.push_back(std::move(one));
   }
 

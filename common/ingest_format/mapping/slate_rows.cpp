@@ -1,6 +1,17 @@
 #include "common/ingest_format/mapping/slate_rows.hpp"
 
+#include <algorithm>
+
 namespace troupe::ingest_format {
+
+namespace {
+
+/// Whether an item stands in that place already.
+bool is_taken(const record& slate, std::uint32_t place) {
+  return place != 0 && std::ranges::find(slate.shown, place, &shown_item::position) != slate.shown.end();
+}
+
+} // namespace
 
 void slate_rows::add(const raw_row& row, std::vector<mapped_row>& out) {
   mapped_row made{row.number, row.offset, {}, {}, {}};
@@ -11,7 +22,8 @@ void slate_rows::add(const raw_row& row, std::vector<mapped_row>& out) {
   if (!waiting_.empty() && open) {
     auto& under_way = waiting_.front().records[slate_];
     auto more = made.records.begin() + static_cast<std::ptrdiff_t>(open->record);
-    if (open->key == key_ && more->user == under_way.user) {
+    if (open->key == key_ && more->user == under_way.user &&
+        !is_taken(under_way, more->shown.front().position)) {
       under_way.shown.push_back(std::move(more->shown.front()));
       made.records.erase(more);
       open.reset();

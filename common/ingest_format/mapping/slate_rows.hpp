@@ -20,10 +20,11 @@ struct mapped_row {
 /// Makes one slate of the rows of one request that follow one another: `slate_by` of a mapping.
 ///
 /// The slate stands where the first of its rows does, with user, time, id and attributes of that row, and an
-/// item for each of them. Another key or another user begins the next one; rows between that give nothing of
-/// a slate do not. Whoever resumes a file does so at a row where no slate is under way (`waits_from`), so
-/// that the same rows make the same slates. Memory: a slate has `max_shown` rows at most, those between
-/// included, and the next row begins another.
+/// item for each of them. Another key or another user begins the next one, and so does a place where an item
+/// stands already: a session of several pages. Rows between that give nothing of a slate do not. Whoever
+/// resumes a file does so at a row where no slate is under way (`waits_from`), so that the same rows make the
+/// same slates. Memory: a slate has `max_shown` rows at most, those between included, and the next row begins
+/// another.
 class slate_rows {
 public:
   explicit slate_rows(row_mapper& by) : by_{by} {}
