@@ -775,7 +775,8 @@ TEST_CASE("a place that a slate has begins the next one, and a row whose chance 
   CHECK(all.refused[0].why.reason == "propensity 0 is not above 0 and up to 1");
   REQUIRE(all.records.size() == 2);
   CHECK(all.records[0].shown == std::vector<shown_item>{{"a", 1, 0.5}, {"b", 2, 0.5}});
-  CHECK(all.records[1].shown == std::vector<shown_item>{{"c", 1, 0.5}, {"d", 0, 0.5}, {"e", 0, 0.5}, {"f", 2, 0.5}});
+  CHECK(all.records[1].shown ==
+        std::vector<shown_item>{{"c", 1, 0.5}, {"d", 0, 0.5}, {"e", 0, 0.5}, {"f", 2, 0.5}});
   CHECK(all.ids() == 2);
   for (auto& each : all.records)
     CHECK(check(each));
@@ -824,6 +825,26 @@ TEST_CASE("a record of a file whose rows are joined comes out of the quarantine 
   CHECK(replay(R"({"kind":"user","id":"x","user":"u"})") == row_mapper::outcome::mapped);
   CHECK(replay("s1,u1,b,2,1700000000,phone,0", false) == row_mapper::outcome::mapped);
   CHECK(records[0].shown == std::vector<shown_item>{{"b", 2, 1}});
+}
+
+TEST_CASE("where a column says the kind, an event keeps the place and the chance that slates show") {
+  testing::temp_dir dir;
+  std::ofstream{dir / "a.csv"} << "kind,type,user,item,place,chance,at\n"
+                                  "slate,,u,a,2,0.5,1700000000\n"
+                                  "event,click,u,a,2,0.5,1700000001\n"
+                                  "event,click,u,b,,,1700000002\n";
+  auto by = parsed("[[file]]\npattern = \"*.csv\"\n[[file.record]]\nkind = { column = \"kind\" }\n"
+                   "type = \"type\"\nuser = \"user\"\nitem = \"item\"\nevent_time = \"at\"\n"
+                   "position = \"place\"\npropensity = \"chance\"\n");
+
+  auto all = import(*by, dir / "a.csv");
+
+  CHECK(all.refused.empty());
+  REQUIRE(all.records.size() == 3);
+  CHECK(all.records[0].shown == std::vector<shown_item>{{"a", 2, 0.5}});
+  CHECK(all.records[0].attributes.empty());
+  CHECK(all.records[1].attributes == std::vector<attribute>{{"position", 2.0}, {"propensity", 0.5}});
+  CHECK(all.records[2].attributes.empty());
 }
 
 TEST_CASE("what a mapping says of slates and cannot be is refused, with its line") {

@@ -216,6 +216,11 @@ struct row_mapper::state : row_values {
       to.untimed = true;
     if (rule.value && event)
       to.value = number_of(*rule.value);
+    if (event) // Of a column that says the kind: an event has them as other systems' clicks do.
+      for (auto [name, from] : {std::pair{shown_attribute::position, &rule.place},
+                                {shown_attribute::propensity, &rule.propensity}})
+        if (auto number = *from ? number_of(**from) : std::nullopt)
+          to.attributes.push_back({std::string{name}, *number});
     for (auto& each : rule.attributes)
       add_attribute(each, to);
     for (auto& each : rule.attribute_maps)
