@@ -1,5 +1,7 @@
 #include "common/event/slate.hpp"
 
+#include "common/core/hash.hpp"
+
 #include <algorithm>
 #include <cmath>
 
@@ -18,7 +20,9 @@ std::uint64_t count_attribute(const wire::Record& from, std::string_view name) n
 } // namespace
 
 std::string slate_id(std::string_view request) {
-  return fmt::format("slate:{}", request);
+  constexpr std::size_t max_id = 256; // As `check` has it; a request may be four times as long.
+  auto id = fmt::format("slate:{}", request);
+  return id.size() <= max_id ? id : fmt::format("slate:{}", to_hex(hash_wide(request)));
 }
 
 expected<std::uint32_t> position_of(double number) {

@@ -43,7 +43,7 @@ struct slate {
   static std::optional<slate> from_record(const wire::Record& from);
 };
 
-/// The id of the slate of a request.
+/// The id of the slate of a request: its hash stands for one that is too long for an id.
 std::string slate_id(std::string_view request);
 
 /// What holds for the items of a slate, whoever reads them; the errors are sentences about the value alone.

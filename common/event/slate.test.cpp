@@ -80,6 +80,20 @@ TEST_CASE("an impression of before, or of another system, is a slate of one item
   CHECK(!read_back(other));
 }
 
+TEST_CASE("a request of any length that a request may have gives a slate an id of its own") {
+  for (std::size_t length : {250, 251, 1'024}) {
+    auto of = sample(), other = sample();
+    of.request_id = std::string(length, 'r');
+    other.request_id = std::string(length - 1, 'r') + 's';
+    auto made = std::move(of).to_record();
+
+    CHECK_MESSAGE(check(made), length);
+    CHECK((made.id == "slate:" + made.request_id) == (length == 250));
+    CHECK(made.id == slate_id(made.request_id));
+    CHECK(made.id != slate_id(other.request_id));
+  }
+}
+
 TEST_CASE("a slate has items, each at a place of its own, with chances above 0; what it shows is sorted") {
   CHECK(check(shown({{"b", 2, 0.5}, {"a", 1, 1}})));
   CHECK(shown({{"b", 2, 0.5}, {"a", 1, 1}}).shown.front().item == "a");
