@@ -39,6 +39,14 @@ chunk encode_violations(const std::vector<row_violation>& lines) {
   return finish(out, wire::CreateRowViolations(*out, list));
 }
 
+/// Which schemas are in force, and what may not be meant by them.
+void tell(const schema_folder& from, std::string_view event, std::string_view judges) {
+  auto& all = from.rules()->schemas();
+  log::info(event, "validator {} by {} schemas from {}", judges, all.size(), from.path().string());
+  for (auto& each : doubts_about(all))
+    log::warn("schema-doubtful", "{}", each);
+}
+
 } // namespace
 
 chunk encode_validate(std::string_view source, std::uint64_t first_row, byte_view rows) {
@@ -76,8 +84,7 @@ expected<std::unique_ptr<engine>> engine::open(const config& with, const std::fi
     made->profiles_ = std::make_unique<profile_store>(std::move(*profiles));
   }
   made->report_.gauge("schemas", static_cast<double>(made->folder_.rules()->schemas().size()));
-  log::info("schemas-read", "validator judges by {} schemas from {}", made->folder_.rules()->schemas().size(),
-            made->folder_.path().string());
+  tell(made->folder_, "schemas-read", "judges");
   return made;
 }
 
@@ -96,8 +103,7 @@ expected<void> engine::reload_when_due() {
     counts_.reloads.add();
     report_.ready();
     report_.gauge("schemas", static_cast<double>(folder_.rules()->schemas().size()));
-    log::info("schemas-changed", "validator now judges by {} schemas from {}",
-              folder_.rules()->schemas().size(), folder_.path().string());
+    tell(folder_, "schemas-changed", "now judges");
   }
   return {};
 }

@@ -1,6 +1,7 @@
 #include "services/validator/schema.hpp"
 
 #include "common/core/file.hpp"
+#include "common/event/slate.hpp"
 
 #include <re2/re2.h>
 #include <toml++/toml.h>
@@ -364,6 +365,19 @@ std::string_view attribute_of(std::string_view field) noexcept {
 
 bool is_of_shown(record_kind kind, std::string_view field) noexcept {
   return kind == record_kind::slate && (field == "item" || field == "position" || field == "propensity");
+}
+
+std::vector<std::string> doubts_about(const std::vector<schema>& schemas) {
+  std::vector<std::string> out;
+  if (std::ranges::find(schemas, record_kind::slate, &schema::kind) != schemas.end())
+    return out;
+  for (auto& each : schemas)
+    if (each.kind == record_kind::event && each.type == impression_type)
+      out.push_back(
+          fmt::format("schema {} holds for impressions that stand by themselves alone; the pages that the "
+                      "gateway shows are slates: write a [[schema]] of kind = \"slate\" for them",
+                      each.name));
+  return out;
 }
 
 expected<std::vector<schema>> parse_schemas(std::string_view text, std::string_view origin) {

@@ -78,6 +78,10 @@ std::string to_toml(const std::vector<schema>& schemas);
 /// The name of an attribute field without its prefix; empty for a field of the record itself.
 std::string_view attribute_of(std::string_view field) noexcept;
 
+/// What schemas may not be meant to say, in sentences: those for events of type impression, the pages of
+/// before, where none is for slates.
+std::vector<std::string> doubts_about(const std::vector<schema>& schemas);
+
 /// Whether a field is one of each item that a slate shows: item, position and propensity of its schema.
 bool is_of_shown(record_kind kind, std::string_view field) noexcept;
 

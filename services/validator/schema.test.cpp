@@ -163,6 +163,16 @@ TEST_CASE("the schemas that come with the program are read") {
   }
 }
 
+TEST_CASE("a schema of impressions is doubted where none is of slates") {
+  auto doubts = [](const std::string& text) { return doubts_about(parse_schemas(text, "s.toml").value()); };
+  const std::string impressions = "[[schema]]\nkind = \"event\"\ntype = \"impression\"\n";
+
+  REQUIRE(doubts(impressions).size() == 1);
+  CHECK(doubts(impressions)[0].starts_with("schema event/impression holds for impressions"));
+  CHECK(doubts(impressions + "[[schema]]\nkind = \"slate\"\n").empty());
+  CHECK(doubts("[[schema]]\nkind = \"event\"\ntype = \"click\"\n[[schema]]\nkind = \"event\"\n").empty());
+}
+
 TEST_CASE("how far ahead of the clock a record may be dated is a duration, and written back as one") {
   auto made = parse_schemas("[[schema]]\nkind = \"item\"\nmax_ahead = \"2w\"\n", "s.toml");
   REQUIRE(made);
