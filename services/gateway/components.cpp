@@ -188,7 +188,12 @@ expected<component> make_fallback(service_context& context, const deps_ptr& deps
 
 expected<component> make_requests(service_context& context, const deps_ptr& deps) {
   deps->requests_at_work = spawn_requests(context.system(), deps->settings->http_threads);
-  return component{deps->requests_at_work.front()};
+  component made{deps->requests_at_work.front()};
+  made.stop = [&system = context.system(), all = deps->requests_at_work](deadline until) {
+    if (!wait_until_ended(system, all, until))
+      log::warn("stop-cut", "gateway stops with requests that are not answered");
+  };
+  return made;
 }
 
 expected<component> make_impressions(service_context& context, const wiring& made) {

@@ -6,6 +6,7 @@
 
 #include <caf/actor_system.hpp>
 #include <caf/exit_reason.hpp>
+#include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -131,6 +132,17 @@ std::vector<requests_actor> spawn_requests(caf::actor_system& system, std::size_
   for (std::size_t i = 0; i < count; ++i)
     all.push_back(system.spawn(behaviour, all.empty() ? requests_actor{} : all.front()));
   return all;
+}
+
+bool wait_until_ended(caf::actor_system& system, const std::vector<requests_actor>& all, deadline until) {
+  caf::scoped_actor self{system};
+  for (auto& each : all)
+    self->monitor(each);
+  auto left = all.size();
+  while (left > 0 && !until.passed())
+    self->receive([&](const caf::down_msg&) { --left; },
+                  caf::after(std::chrono::duration_cast<std::chrono::microseconds>(until.left())) >> [] {});
+  return left == 0;
 }
 
 void serve(const deps_ptr& deps, http::request asked, http::responder respond) {

@@ -72,18 +72,28 @@ TEST_CASE("a request is held while it waits and forgotten with its answer, which
   CHECK(gateway.deps.use_count() == at_rest);
 }
 
-TEST_CASE("a request that is at work when its actor ends is answered 503") {
+TEST_CASE(
+    "requests that are at work when the first actor ends are answered 503, whichever has them, before the "
+    "stop goes on") {
   serving gateway;
-  auto answer = gateway.ask("GET", "/v1/releases");
-  auto asked = gateway.registry.next();
+  std::vector<serving::answer> answers{gateway.ask("GET", "/v1/releases"),
+                                       gateway.ask("GET", "/v1/releases")};
+  std::vector<decltype(gateway.registry.next())> asked{gateway.registry.next(), gateway.registry.next()};
+  auto& at_work = gateway.deps->requests_at_work;
 
-  caf::anon_send_exit(gateway.deps->requests_at_work.front(), caf::exit_reason::user_shutdown);
+  caf::anon_send_exit(at_work.front(), caf::exit_reason::user_shutdown);
+  gateway.step(); // The first has ended.
+  CHECK(!wait_until_ended(gateway.system, at_work, deadline::in(10ms)));
   gateway.run();
 
-  REQUIRE(*answer);
-  CHECK(problem_of(**answer, "stopping") == 503);
+  CHECK(wait_until_ended(gateway.system, at_work, deadline::in(10s)));
+  for (auto& answer : answers) {
+    REQUIRE(*answer);
+    CHECK(problem_of(**answer, "stopping") == 503);
+  }
   CHECK(gateway.deps->in_flight == 0);
-  asked.answer(serving::no_releases());
+  for (auto& each : asked)
+    each.answer(serving::no_releases());
   gateway.run();
 }
 
