@@ -31,7 +31,7 @@ struct item_scan {
   scan_plan plan;
   bool of_models = false;          ///< It asks for features of models, too.
   std::vector<std::string> places; ///< By replica: where its changes were before the first page.
-  std::uint32_t replica = 0;
+  std::uint32_t replica = 0, replicas = 1;
   std::string after; ///< The last id that has come of this replica.
   item_space_ptr space;
   std::vector<item_attributes> items;
@@ -43,18 +43,18 @@ struct item_scan {
 };
 using item_scan_ptr = std::shared_ptr<item_scan>;
 
-/// A round of questions to every replica for what has changed. Its actor and the pool have it in turns.
+/// A round of questions to the replicas for what has changed. Its actor and the pool have it in turns.
 struct item_round {
   scan_plan plan;
   std::vector<std::string> places; ///< By replica, in the order of all changes.
   bool records_only = true;        ///< What events have changed is left for another round.
   bool of_scan = false;            ///< It brings what has changed since a scan began.
-  std::uint32_t replica = 0;
-  item_snapshot_ptr items; ///< With all that has come.
+  std::vector<std::uint32_t> left; ///< Replicas that have not told everything; the first one is asked.
+  bool whole = true;               ///< It leaves no replica out.
+  item_snapshot_ptr items;         ///< With all that has come.
   std::size_t changed = 0;
   feature_store::applied_offsets applied; ///< By every replica.
   deadline::clock::time_point began;
-  bool ended = false;
   bool reset = false; ///< A replica does not know its place any more.
   std::optional<error> failed;
 };
@@ -116,11 +116,13 @@ using release_manager_actor = caf::typed_actor<
 
 /// Keeps the snapshot of all items fresh: scans the feature store page by page, then asks every
 /// `item_changes` what own records have changed and every `item_trends` what events have changed, too, and
-/// publishes the snapshot with that. Every `item_refresh` it scans again, for what changes with time alone:
-/// what was scanned replaces the snapshot once it has caught up with all changes since. A scan or a question
-/// that fails leaves the snapshot in force; a feature store that has forgotten where we were is scanned at
-/// once. Where it does not have a feature that models want, a scan goes without those of models. Owned by the
-/// root.
+/// publishes the snapshot with that. What events have changed is left for later where it takes longer than
+/// `item_changes`: own records never wait for it. Every `item_refresh` it scans again, for what changes with
+/// time alone: what was scanned replaces the snapshot once it has caught up with what own records have
+/// changed since. A scan or a question that fails leaves the snapshot in force; a replica that fails is left
+/// out until it answers again, which a question beside the others finds out every second. A feature store
+/// that has forgotten where we were is scanned at once. Where it does not have a feature that models want, a
+/// scan goes without those of models. Owned by the root.
 using item_sync_actor = caf::typed_actor<
     // Begin what is due.
     caf::reacts_to<tick_atom, std::uint64_t>,

@@ -11,6 +11,8 @@
 #include <caf/typed_response_promise.hpp>
 
 #include <algorithm>
+#include <map>
+#include <numeric>
 
 namespace troupe::ranker {
 
@@ -25,7 +27,7 @@ constexpr int rest = 9;            ///< What reads much rests so many times as l
 constexpr std::uint32_t most_changes = 1000;
 
 /// On the pool: the page into the scan; after the last page of the last replica the snapshot is built.
-expected<void> read_page(item_scan& scan, const chunk& payload, std::uint32_t replicas) {
+expected<void> read_page(item_scan& scan, const chunk& payload) {
   TROUPE_TRY(page, feature_store::decode_page(payload));
   bool last = page.last || page.ids.empty();
   scan.after = last ? std::string{} : page.ids.back();
@@ -33,7 +35,7 @@ expected<void> read_page(item_scan& scan, const chunk& payload, std::uint32_t re
   scan.views = std::move(page.features.view_versions);
   scan.applied.add(page.features.applied);
   TROUPE_CHECK(append_page(std::move(page), scan.plan, scan.items));
-  if (scan.replica < replicas)
+  if (scan.replica < scan.replicas)
     return {};
   snapshot_origin origin{scan.began, {}, std::move(scan.views), std::move(scan.applied)};
   for (auto c : scan.plan.columns)
@@ -44,22 +46,24 @@ expected<void> read_page(item_scan& scan, const chunk& payload, std::uint32_t re
 }
 
 /// On the pool: a page of changes into the items of the round.
-expected<void> read_changes(item_round& round, const chunk& payload, std::uint32_t replicas) {
+expected<void> read_changes(item_round& round, const chunk& payload) {
   TROUPE_TRY(page, feature_store::decode_changes(payload));
   round.reset = page.reset;
   if (page.reset)
     return {};
-  auto& place = round.places[round.replica];
+  auto& place = round.places[round.left.front()];
   auto next = std::move(page.next);
-  if (page.last) {
-    round.applied.add(page.features.applied);
-    round.ended = ++round.replica == replicas;
-  }
+  bool last = page.last;
+  auto applied = page.features.applied;
   item_changes by;
   TROUPE_CHECK(append_page(std::move(page), round.plan, by.changed));
   place = std::move(next); // Only now: what could not be read is asked for again.
+  if (last) {
+    round.applied.add(applied);
+    round.left.erase(round.left.begin());
+  }
   round.changed += by.changed.size();
-  if (round.ended &&
+  if (round.left.empty() && round.whole &&
       (round.changed > 0 || round.of_scan || round.began - round.items->taken() >= same_state)) {
     by.taken = round.began;
     by.applied = round.applied;
@@ -116,6 +120,13 @@ private:
     std::vector<std::string> places; ///< By replica, in the order of all changes.
   };
 
+  /// A replica whose changes cannot be read.
+  struct away {
+    error why;
+    time_point ask_again;
+    std::uint64_t tag = 0; ///< Of the question whether it is back; 0: none is under way.
+  };
+
   time_point now() const { return self_->home_system().clock().now(); }
 
   bool has(const std::vector<std::string>& features) const {
@@ -153,22 +164,30 @@ private:
       catch_up();
     if (may_follow() && now() >= next_round_)
       follow();
+    if (following_)
+      ask_who_is_away();
     auto wake = scan_ ? time_point::max() : next_scan_;
     if (may_follow())
       wake = std::min(wake, next_round_);
+    for (auto& [replica, each] : away_)
+      if (following_ && each.tag == 0)
+        wake = std::min(wake, each.ask_again);
     tick_.stop();
     if (wake != time_point::max())
       tick_.start(std::max<deadline::clock::duration>(wake - now(), 0ms));
   }
 
   /// While a scan catches up nothing else changes the items: it must not be behind those that it replaces.
-  bool may_follow() const { return following_ && !round_ && !(scan_ && scan_->built); }
+  bool may_follow() const {
+    return following_ && !round_ && !(scan_ && scan_->built) && away_.size() < deps_.replicas;
+  }
 
   void begin_scan(const std::vector<std::string>& of_models) {
     ++scan_number_;
     scan_ = std::make_shared<item_scan>();
     scan_->plan = plan_scan(deps_.settings->item_features, of_models);
     scan_->of_models = !of_models.empty();
+    scan_->replicas = deps_.replicas;
     scan_->began = now();
     scan_->space = deps_.items->get()->space();
     ask_page();
@@ -192,27 +211,52 @@ private:
     round_->items = deps_.items->get();
     round_->records_only = now() < next_trends_;
     round_->began = now();
+    round_->left = all_replicas();
+    // Where the trends of the one before were left, so that each has its turn.
+    if (!round_->records_only)
+      std::ranges::rotate(round_->left, round_->left.begin() + trends_from_);
+    std::erase_if(round_->left, [this](auto each) { return away_.contains(each); });
+    round_->whole = away_.empty();
     ask_changes();
   }
 
-  /// What has changed while all were read, over what was read.
+  std::vector<std::uint32_t> all_replicas() const {
+    std::vector<std::uint32_t> out(deps_.replicas);
+    std::iota(out.begin(), out.end(), 0u);
+    return out;
+  }
+
+  /// What own records have changed while all were read, over what was read; what events have changed since
+  /// then comes with the trends.
   void catch_up() {
     round_ = std::make_shared<item_round>();
     round_->plan = scan_->plan;
     round_->places = scan_->places;
     round_->items = scan_->built;
-    round_->records_only = false;
     round_->of_scan = true;
     round_->began = now();
+    round_->left = all_replicas();
     ask_changes();
   }
 
   void ask_changes() {
     round_tag_ = next_tag_++;
-    ask(round_->replica, round_tag_, wire::Kind::feature_changes,
-        feature_store::encode_changes({"item", round_->plan.names, round_->places[round_->replica],
+    auto replica = round_->left.front();
+    ask(replica, round_tag_, wire::Kind::feature_changes,
+        feature_store::encode_changes({"item", round_->plan.names, round_->places[replica],
                                        std::min(deps_.settings->item_page, most_changes),
                                        round_->records_only}));
+  }
+
+  /// Beside the rounds: who is hung must not hold up the others.
+  void ask_who_is_away() {
+    for (auto& [replica, each] : away_)
+      if (each.tag == 0 && now() >= each.ask_again) {
+        each.tag = next_tag_++;
+        ask(replica, each.tag, wire::Kind::feature_changes,
+            feature_store::encode_changes(
+                {"item", following_->plan.names, following_->places[replica], 1, true}));
+      }
   }
 
   void ask(std::uint32_t replica, std::uint64_t tag, wire::Kind kind, chunk question) {
@@ -225,6 +269,9 @@ private:
       on_scan_reply(result);
     else if (round_ && tag == round_tag_)
       on_round_reply(result);
+    else if (auto found = std::ranges::find(away_, tag, [](auto& each) { return each.second.tag; });
+             found != away_.end())
+      on_reply_of_away(found->first, result);
   }
 
   void on_scan_reply(const net::result_ptr& result) {
@@ -243,23 +290,34 @@ private:
 
   void on_round_reply(const net::result_ptr& result) {
     if (!*result)
-      return end_round(result->error());
+      return leave_out(result->error());
     if (auto posted = read_in_pool(round_, result, read_changes); !posted)
-      end_round(posted.error());
+      leave_out(posted.error());
+  }
+
+  void on_reply_of_away(std::uint32_t replica, const net::result_ptr& result) {
+    if (!*result) {
+      set_away(replica, result->error());
+    } else {
+      away_.erase(replica);
+      next_round_ = now();
+    }
+    tell();
+    go_on();
   }
 
   template <class Reading>
   expected<void> read_in_pool(const std::shared_ptr<Reading>& into, const net::result_ptr& result,
-                              expected<void> (*read)(Reading&, const chunk&, std::uint32_t)) {
-    return deps_.post([weak = weak_handle{item_sync_actor{self_}}, into, result, read,
-                       replicas = deps_.replicas, releases = deps_.releases] {
-      if (auto done = read(*into, (*result)->payload, replicas); !done)
-        into->failed = done.error();
-      else
-        bind(*into, *releases->get());
-      if (auto to = weak.lock())
-        caf::anon_send(to, page_atom::value, into);
-    });
+                              expected<void> (*read)(Reading&, const chunk&)) {
+    return deps_.post(
+        [weak = weak_handle{item_sync_actor{self_}}, into, result, read, releases = deps_.releases] {
+          if (auto done = read(*into, (*result)->payload); !done)
+            into->failed = done.error();
+          else
+            bind(*into, *releases->get());
+          if (auto to = weak.lock())
+            caf::anon_send(to, page_atom::value, into);
+        });
   }
 
   void on_page(const item_scan_ptr& scan) {
@@ -275,21 +333,58 @@ private:
   void on_changes(const item_round_ptr& round) {
     if (round != round_)
       return;
-    if (round->failed)
-      return end_round(*round->failed);
+    if (auto failed = std::exchange(round->failed, std::nullopt))
+      return leave_out(std::move(*failed));
     if (round->reset)
       return on_reset();
     if (!round->of_scan)
       publish(round->items);
-    if (!round->ended)
-      return ask_changes();
-    end_round(std::nullopt);
+    go_on_with_round();
+  }
+
+  void go_on_with_round() {
+    // Own records must not wait for trends.
+    bool long_enough = !round_->records_only && now() - round_->began >= deps_.settings->item_changes;
+    if (round_->left.empty() || long_enough)
+      end_round();
+    else
+      ask_changes();
+  }
+
+  /// The round goes on with the other replicas.
+  void leave_out(error failed) {
+    if (round_->of_scan) {
+      round_ = nullptr;
+      return end_scan(std::move(failed));
+    }
+    set_away(round_->left.front(), std::move(failed));
+    round_->left.erase(round_->left.begin());
+    round_->whole = false;
+    go_on_with_round();
+  }
+
+  void set_away(std::uint32_t replica, error why) {
+    deps_.metrics->item_change_failures.add();
+    if (!away_.contains(replica))
+      log::warn("item-changes-unknown", "ranker goes on without changes of items from replica {}: {}",
+                replica, render(why));
+    // What will not come right by itself: other features are there now than when the scan was planned.
+    if (disposition_of(why.code) != error_disposition::retry_later)
+      next_scan_ = now();
+    away_.insert_or_assign(replica, away{std::move(why), now() + after_failure});
   }
 
   /// The feature store has forgotten where we were: it was started again, or very much has changed.
   void on_reset() {
-    auto round = std::exchange(round_, nullptr);
     deps_.metrics->item_resets.add();
+    if (!round_->records_only) { // Own records may be known all the same: they are followed on.
+      next_scan_ = std::min(next_scan_, rested_);
+      round_->reset = false;
+      round_->left.erase(round_->left.begin());
+      round_->whole = false;
+      return go_on_with_round();
+    }
+    auto round = std::exchange(round_, nullptr);
     if (!round->of_scan) {
       following_.reset();
       next_scan_ = now();
@@ -315,34 +410,22 @@ private:
     deps_.report.gauge("items", count);
   }
 
-  void end_round(std::optional<error> failed) {
+  void end_round() {
     auto round = std::exchange(round_, nullptr);
     deps_.metrics->item_changes.add(static_cast<double>(round->changed));
-    if (failed && round->of_scan)
-      return end_scan(std::move(failed));
-    if (failed) {
-      following_->places = std::move(round->places); // Of the replicas that have answered.
-      deps_.metrics->item_change_failures.add();
-      if (!changes_failed_)
-        log::warn("item-changes-unknown", "ranker goes on with its snapshot of {} items: {}",
-                  deps_.items->get()->size(), render(*failed));
-      // What will not come right by itself: other features are there now than when the scan was planned.
-      if (disposition_of(failed->code) != error_disposition::retry_later) {
-        following_.reset();
-        next_scan_ = now();
-      }
-      next_round_ = now() + after_failure;
-    } else {
-      if (round->changed > 0)
-        deps_.metrics->item_change_time.set(static_cast<double>(micros_of(wall_now())) / 1e6);
-      if (!round->records_only)
-        next_trends_ = now() + std::max<deadline::clock::duration>(deps_.settings->item_trends,
-                                                                   rest * (now() - round->began));
-      next_round_ = round->began + deps_.settings->item_changes;
-      following_ = following{std::move(round->plan), std::move(round->places)};
+    if (round->changed > 0)
+      deps_.metrics->item_change_time.set(static_cast<double>(micros_of(wall_now())) / 1e6);
+    if (!round->records_only) {
+      bool ended = round->left.empty();
+      trends_from_ = ended ? 0 : round->left.front();
+      next_trends_ = now() + std::max<deadline::clock::duration>(ended ? deps_.settings->item_trends : 0ms,
+                                                                 rest * (now() - round->began));
     }
-    changes_failed_ = std::move(failed);
+    next_round_ = round->began + deps_.settings->item_changes;
+    following_ = following{std::move(round->plan), std::move(round->places)};
     if (round->of_scan) {
+      next_trends_ = scan_->began + deps_.settings->item_trends;
+      away_.clear();
       publish(round->items);
       return end_scan(std::nullopt);
     }
@@ -372,6 +455,7 @@ private:
     auto pause =
         std::max<deadline::clock::duration>(deps_.settings->item_refresh, rest * (now() - scan->began));
     next_scan_ = now() + (failed ? std::min<deadline::clock::duration>(pause, after_failure) : pause);
+    rested_ = now() + rest * (now() - scan->began);
     answer_waiting(lacking ? lacking : failed);
     go_on();
   }
@@ -379,8 +463,9 @@ private:
   void tell() {
     if (!scan_problem_.empty())
       deps_.report.degraded(scan_problem_);
-    else if (changes_failed_)
-      deps_.report.degraded("changes of items cannot be read: " + changes_failed_->text);
+    else if (!away_.empty())
+      deps_.report.degraded(fmt::format("changes of items cannot be read from replica {}: {}",
+                                        away_.begin()->first, away_.begin()->second.why.text));
     else
       deps_.report.ready();
   }
@@ -408,7 +493,7 @@ private:
   item_scan_ptr scan_; ///< Under way; null between two.
   std::uint64_t scan_tag_ = 0;
   std::uint64_t scan_number_ = 0;
-  time_point next_scan_{};
+  time_point next_scan_{}, rested_{};
   std::optional<error> lacking_; ///< Why the scan under way goes without features of models.
   std::string scan_problem_;
 
@@ -416,7 +501,8 @@ private:
   item_round_ptr round_;               ///< Under way; null between two.
   std::uint64_t round_tag_ = 0;
   time_point next_round_{}, next_trends_{};
-  std::optional<error> changes_failed_;
+  std::uint32_t trends_from_ = 0;      ///< The replica that the next round of trends begins with.
+  std::map<std::uint32_t, away> away_; ///< By replica.
 
   feature_names_ptr ensured_;
   std::vector<waiting> waiting_;

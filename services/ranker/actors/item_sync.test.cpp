@@ -97,6 +97,20 @@ struct item_sync_fixture : ranker_fixture {
   void tell(const changes& what) { tell(features.next(wire::Kind::feature_changes), what); }
   int places = 0;
 
+  /// Answers questions for what own records have changed that it is nothing, until one comes for all changes.
+  feature_store_stub::question trends_asked() {
+    for (int i = 0; i < 100; ++i) {
+      while (features.is_asked(wire::Kind::feature_changes)) {
+        auto question = features.next(wire::Kind::feature_changes);
+        if (!question.changes()->records_only())
+          return question;
+        tell(question, {});
+      }
+      advance(200ms);
+    }
+    throw std::logic_error{"no trends are asked for"};
+  }
+
   /// Answers whoever asks for changes that there are none.
   void nothing_changes(std::uint64_t applied = 0) {
     for (settle(); features.is_asked(wire::Kind::feature_changes); settle())
@@ -284,7 +298,7 @@ TEST_CASE_FIXTURE(item_sync_fixture,
   auto catching_up = features.next(wire::Kind::feature_changes);
   CHECK(!features.is_asked(wire::Kind::feature_changes));
   CHECK(catching_up.changes()->since()->str() == of_scan);
-  CHECK(!catching_up.changes()->records_only());
+  CHECK(catching_up.changes()->records_only()); // Trends come when they are due.
   tell(catching_up, {.ids = {"a"}, .deleted = {1}, .more = true});
   CHECK(items->get()->find("b"));
   tell({.ids = {"c"}});
@@ -351,9 +365,119 @@ TEST_CASE_FIXTURE(item_sync_fixture,
   advance(900ms);
   CHECK(!features.is_asked(wire::Kind::feature_changes));
   advance(100ms);
+  tell({.ids = {}}); // It is back.
   tell({.ids = {"b"}});
 
   CHECK(items->get()->size() == 2);
+  CHECK(state().empty());
+}
+
+TEST_CASE_FIXTURE(
+    item_sync_fixture,
+    "a replica that is away keeps nobody waiting: the others are asked without it until it answers") {
+  replicas = 2;
+  settings->item_refresh = 1h;
+  start();
+  give({"a"});
+  give({"b"});
+  advance(200ms);
+
+  auto first = features.next(wire::Kind::feature_changes);
+  CHECK(first.replica == 0);
+  first.fail(ec::unavailable, "nobody is there");
+  settle();
+  auto other = features.next(wire::Kind::feature_changes);
+  CHECK(other.replica == 1);
+  tell(other, {.ids = {"b"}, .deleted = {1}, .applied = 12});
+  CHECK(items->get()->find("b")->deleted);
+  CHECK(!items->get()->applied().reached(2, 12)); // Of all replicas only.
+  CHECK(state().find("replica 0: nobody is there") != std::string::npos);
+
+  std::optional<feature_store_stub::question> away;
+  for (int i = 0; i < 15; ++i) { // It hangs: the question whether it is back is not answered.
+    advance(200ms);
+    auto question = features.next(wire::Kind::feature_changes);
+    if (!away && features.is_asked(wire::Kind::feature_changes))
+      away = features.next(wire::Kind::feature_changes);
+    CHECK(question.replica == 1);
+    tell(question, {.ids = {fmt::format("of round {}", i)}, .applied = 13});
+    CHECK(items->get()->find(fmt::format("of round {}", i)));
+    CHECK(!features.is_asked(wire::Kind::feature_changes));
+  }
+  REQUIRE(away);
+  CHECK(away->replica == 0);
+  auto place = away->changes()->since()->str();
+  tell(*away, {.ids = {}});
+  auto question = features.next(wire::Kind::feature_changes);
+  CHECK(question.replica == 0);
+  CHECK(question.changes()->since()->str() == place); // Nothing was missed.
+  tell(question, {.ids = {"a"}, .deleted = {1}, .applied = 14});
+  tell({.ids = {}, .applied = 14});
+
+  CHECK(items->get()->find("a")->deleted);
+  CHECK(items->get()->applied().reached(2, 14));
+  CHECK(state().empty());
+}
+
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "own records do not wait for what events have changed, however much that is") {
+  replicas = 2;
+  settings->item_refresh = 1h;
+  start();
+  give({"a"});
+  give({"b"});
+
+  tell(trends_asked(), {.ids = {"c"}, .more = true});
+  auto page = features.next(wire::Kind::feature_changes);
+  CHECK(!page.changes()->records_only());
+  advance(200ms);
+  tell(page, {.ids = {"d"}, .more = true});
+  auto behind = fmt::format("place {}", places);
+  CHECK(items->get()->size() == 4);
+  auto own = features.next(wire::Kind::feature_changes);
+  CHECK(own.changes()->records_only());
+  CHECK(own.replica == 0);
+  CHECK(own.changes()->since()->str() == behind);
+  tell(own, {.ids = {"a"}, .deleted = {1}});
+  CHECK(items->get()->find("a")->deleted);
+
+  // Trends go on where they were, and each replica has its turn.
+  page = trends_asked();
+  CHECK(page.replica == 0);
+  advance(100ms);
+  tell(page, {.ids = {"e"}});
+  page = features.next(wire::Kind::feature_changes);
+  CHECK(page.replica == 1);
+  CHECK(!page.changes()->records_only());
+  advance(100ms);
+  tell(page, {.ids = {"f"}, .more = true});
+  page = trends_asked();
+  CHECK(page.replica == 1);
+  tell(page, {.ids = {"g"}});
+  page = features.next(wire::Kind::feature_changes);
+  CHECK(page.replica == 0);
+  CHECK(!page.changes()->records_only());
+  tell(page, {});
+
+  CHECK(items->get()->size() == 7);
+}
+
+TEST_CASE_FIXTURE(item_sync_fixture,
+                  "own records are followed on where events have changed more than is remembered") {
+  settings->item_refresh = 1h;
+  start();
+  give({"a", "b"});
+  tell(trends_asked(), {.ids = {}, .reset = true});
+  CHECK(counted("troupe_ranker_item_resets_total 1"));
+  tell({.ids = {}}); // The place of a scan.
+  auto scan = features.next(wire::Kind::scan_features);
+  advance(200ms);
+  auto own = features.next(wire::Kind::feature_changes);
+  CHECK(own.changes()->records_only());
+  tell(own, {.ids = {"a"}, .deleted = {1}});
+
+  CHECK(items->get()->find("a")->deleted);
+  CHECK(items->get()->find("b"));
   CHECK(state().empty());
 }
 
