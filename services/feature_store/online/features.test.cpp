@@ -305,6 +305,51 @@ TEST_CASE(
   CHECK(std::all_of(left.begin(), left.end(), [](auto& each) { return each.starts_with("u@"); }));
 }
 
+TEST_CASE("a batch that cannot be applied to the end counts once: nothing is written until it can") {
+  constexpr store::family_id states = 0;
+  auto views = views_of(two_views);
+  testing::temp_dir folder;
+  auto clicks = [](std::uint64_t offset) {
+    std::vector<record> out(100);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      auto& one = out[i];
+      one.id = fmt::format("{} {}", offset, i), one.type = "click", one.user = fmt::format("u{}", i);
+      one.item = "i", one.event_time = from_micros(static_cast<std::int64_t>(offset + i + 1));
+    }
+    return batch::trusted(encode_batch(out, 0, offset));
+  };
+  std::string key, whole;
+  {
+    auto engine = open(folder / "s", views);
+    REQUIRE(engine->apply(all_views(*engine), clicks(0)));
+    REQUIRE(engine->flush());
+    auto at = engine->database().scan(states);
+    while (at.valid() && !at.key().ends_with("u50"))
+      at.next();
+    REQUIRE(at.valid());
+    key = at.key(), whole = at.value();
+    REQUIRE(engine->database().put(states, key, "not a state", store::durability::synced));
+  }
+  {
+    auto engine = open(folder / "s", views);
+    for (int i = 0; i < 3; ++i) {
+      auto done = engine->apply(all_views(*engine), clicks(100));
+      REQUIRE(!done);
+      CHECK(done.error().text.find("started again") != std::string::npos);
+      CHECK(done.error().text.find("cannot read a state of view u") != std::string::npos);
+      CHECK(!engine->flush());
+    }
+    CHECK(engine->applied(0, 0) == 100);
+    REQUIRE(engine->database().put(states, key, whole, store::durability::synced));
+  }
+  auto engine = open(folder / "s", views), undisturbed = open(folder / "undisturbed", views);
+  REQUIRE(engine->apply(all_views(*engine), clicks(100)));
+  for (auto offset : {0u, 100u})
+    REQUIRE(undisturbed->apply(all_views(*undisturbed), clicks(offset)));
+
+  CHECK(dump(*engine) == dump(*undisturbed));
+}
+
 TEST_CASE("states of another format are computed again from the first record") {
   constexpr store::family_id meta = 1;
   auto views = views_of(two_views);

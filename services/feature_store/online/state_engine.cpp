@@ -270,10 +270,25 @@ expected<void> state_engine::apply_events(std::span<const std::uint32_t> views,
     for (auto i = begin; i < end; ++i)
       in.entities.prefetch_block(runs_[order_[i]].hash);
     for (; begin < end; ++begin)
-      TROUPE_CHECK(apply_run(begin, loaded));
+      if (auto done = apply_run(begin, loaded); !done) {
+        if (begin == 0) // Nothing has changed: it can be tried again.
+          return done;
+        half_applied_ = std::move(done).error();
+        return check_whole();
+      }
   }
   records_ += used;
   return {};
+}
+
+/// Under writer_.
+expected<void> state_engine::check_whole() const {
+  if (!half_applied_)
+    return {};
+  return fail(half_applied_->code,
+              "some entities have records of a batch that others do not have: nothing is applied or written "
+              "until the feature store is started again, which applies the batch to what is on disk: {}",
+              half_applied_->text);
 }
 
 /// Gathers `events_` by entity. Gives how many records were for anybody.
@@ -455,6 +470,7 @@ expected<void> state_engine::apply_run(std::size_t at, std::size_t& loaded) {
 
 expected<void> state_engine::apply(std::span<const std::uint32_t> views, const batch& records) {
   std::lock_guard writing{writer_};
+  TROUPE_CHECK(check_whole());
   auto partition = records.partition();
   if (partition >= most_partitions)
     return fail(ec::invalid_argument, "partition {} is above {}", partition, most_partitions);
@@ -496,6 +512,7 @@ expected<void> state_engine::apply(std::span<const std::uint32_t> views, const b
 
 expected<void> state_engine::apply(const feature_event& from) {
   std::lock_guard writing{writer_};
+  TROUPE_CHECK(check_whole());
   events_.assign(1, from);
   TROUPE_CHECK(apply_events(all_views_, {}));
   if (from.kind == record_kind::event && from.event_time > watermark_)
@@ -509,6 +526,7 @@ expected<void> state_engine::flush(std::span<const std::pair<std::string, std::s
 }
 
 expected<void> state_engine::flush_locked(std::span<const std::pair<std::string, std::string>> extra) {
+  TROUPE_CHECK(check_whole());
   store::write_batch changes;
   std::string state_at;
   for (auto& in : shards_) {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -46,7 +47,9 @@ struct engine_counters {
 ///
 /// Operation: `apply` changes states in memory, each once for all records of a batch about it; `flush` writes
 /// every changed state and, in the same atomic write, how far each view has applied each partition. After a
-/// crash the log is applied again from there. Writes are not synced: a lost tail is replayed. Concurrency: any
+/// crash the log is applied again from there. Writes are not synced: a lost tail is replayed. Where a batch
+/// cannot be applied to the end, nothing is applied or written any more: applied again, it would count twice.
+/// What is in memory can be read; opened anew, the engine goes on from what is on disk. Concurrency: any
 /// thread; writers wait for each other, a reader waits for a writer of the same 1/32 of the entities only.
 /// Limits: cache_bytes, beyond which states go that have not been used of late; what one batch changes comes
 /// on top while it is applied, and a flush copies what it writes.
@@ -194,6 +197,7 @@ private:
   void add_touch(entity_run& run, const touch& fresh);
   void order_runs();
   expected<void> load_untouched();
+  expected<void> check_whole() const;
   expected<void> apply_run(std::size_t at, std::size_t& loaded);
   entity_block* put(shard& in, entity_block* old, std::uint64_t hash, std::uint32_t group, std::string_view id,
                     std::uint32_t known, std::span<const state_change> changes);
@@ -235,6 +239,7 @@ private:
   std::vector<std::string> loaded_; ///< What there is of `wanted_`.
   std::string encoded_;
   std::size_t last_type_ = 0;
+  std::optional<error> half_applied_; ///< Why a batch was applied to some of its entities only.
   std::string expire_from_; ///< Key, where the next search for what has expired begins.
 
   std::atomic<std::size_t> changed_states_{0};
