@@ -1,7 +1,7 @@
 #pragma once
 
 #include "services/gateway/logic/fallback_list.hpp"
-#include "services/gateway/store/impression_outbox.hpp"
+#include "services/gateway/store/slate_outbox.hpp"
 
 #include "common/actor/blocking_pool.hpp"
 #include "common/actor/self_tick.hpp"
@@ -25,7 +25,7 @@ using records_ptr = std::shared_ptr<const std::vector<record>>;
 
 /// Slates on their way into the log, and the bytes that append them.
 struct outbox_page {
-  impression_outbox::page rows;
+  slate_outbox::page rows;
   chunk append; ///< Empty: there are no rows.
 };
 using outbox_page_ptr = std::shared_ptr<const outbox_page>;
@@ -90,7 +90,7 @@ using fallback_items_actor = caf::typed_actor<
 
 /// Hands the outbox to the log in order, many answers at a time, and removes what is acknowledged. Owned by
 /// the root.
-using impression_sender_actor = caf::typed_actor<
+using slate_sender_actor = caf::typed_actor<
     // There is something in the outbox.
     caf::reacts_to<wake_atom>,
     // What the pool read of it.

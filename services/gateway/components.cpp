@@ -2,10 +2,10 @@
 
 #include "services/gateway/actors/arm_reporter.hpp"
 #include "services/gateway/actors/fallback_items.hpp"
-#include "services/gateway/actors/impression_sender.hpp"
 #include "services/gateway/actors/periodic_task.hpp"
 #include "services/gateway/actors/request_actor.hpp"
 #include "services/gateway/actors/routing_client.hpp"
+#include "services/gateway/actors/slate_sender.hpp"
 #include "services/gateway/handlers/inspect.hpp"
 #include "services/gateway/http/admission.hpp"
 
@@ -196,8 +196,8 @@ expected<component> make_requests(service_context& context, const deps_ptr& deps
   return made;
 }
 
-expected<component> make_impressions(service_context& context, const wiring& made) {
-  return component{spawn_impression_sender(context.system(), made.deps, made.post())};
+expected<component> make_slates(service_context& context, const wiring& made) {
+  return component{spawn_slate_sender(context.system(), made.deps, made.post())};
 }
 
 expected<component> make_keys(service_context& context, const wiring& made) {
@@ -205,8 +205,8 @@ expected<component> make_keys(service_context& context, const wiring& made) {
       spawn_periodic_task(context.system(), made.post(), 1s, [deps = made.deps, report = context.report()] {
         deps->keys->refresh();
         auto seen = deps->outbox->counters();
-        report.gauge("impressions_waiting", static_cast<double>(seen.waiting));
-        report.gauge("impressions_dropped", static_cast<double>(seen.dropped));
+        report.gauge("slates_waiting", static_cast<double>(seen.waiting));
+        report.gauge("slates_dropped", static_cast<double>(seen.dropped));
       })};
 }
 
@@ -271,8 +271,7 @@ component_list components() {
           "fallback", [made](service_context& context) { return make_fallback(context, made->deps); },
           needs{"state"})
       .add(
-          "impressions", [made](service_context& context) { return make_impressions(context, *made); },
-          needs{"state"})
+          "slates", [made](service_context& context) { return make_slates(context, *made); }, needs{"state"})
       .add(
           "keys", [made](service_context& context) { return make_keys(context, *made); }, needs{"state"})
       .add(

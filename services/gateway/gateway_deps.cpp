@@ -19,8 +19,7 @@ expected<std::shared_ptr<gateway_deps>> gateway_deps::open(open_options options)
   made->keys = std::move(keys);
   TROUPE_TRY(database, open_state_database(made->options.state));
   made->database = std::move(database);
-  TROUPE_TRY(outbox,
-             impression_outbox::open(made->database, {settings.queue_answers, settings.sync_impressions}));
+  TROUPE_TRY(outbox, slate_outbox::open(made->database, {settings.queue_answers, settings.sync_impressions}));
   made->outbox = std::move(outbox);
   made->requests = std::make_unique<request_log>(
       made->database, request_log::options{settings.inspect_recent, settings.inspect_ttl});

@@ -60,7 +60,7 @@ struct gateway_deps {
   std::shared_ptr<const config> settings;
   backends behind;
   std::shared_ptr<store::database> database;
-  std::unique_ptr<impression_outbox> outbox;
+  std::unique_ptr<slate_outbox> outbox;
   std::unique_ptr<request_log> requests;
   std::unique_ptr<idempotency_store> row_times;
   std::unique_ptr<gateway_state> state;

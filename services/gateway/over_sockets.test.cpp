@@ -136,7 +136,7 @@ struct fake_fleet : served_gateway {
     served_gateway::open();
     own(spawn_routing_client(system(), deps, {}));
     own(spawn_arm_reporter(system(), deps));
-    own(spawn_impression_sender(system(), deps, [](std::function<void()> task) -> expected<void> {
+    own(spawn_slate_sender(system(), deps, [](std::function<void()> task) -> expected<void> {
       task();
       return {};
     }));

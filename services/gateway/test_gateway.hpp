@@ -2,9 +2,9 @@
 
 #include "services/gateway/actors/arm_reporter.hpp"
 #include "services/gateway/actors/fallback_items.hpp"
-#include "services/gateway/actors/impression_sender.hpp"
 #include "services/gateway/actors/request_actor.hpp"
 #include "services/gateway/actors/routing_client.hpp"
+#include "services/gateway/actors/slate_sender.hpp"
 #include "services/gateway/gateway_deps.hpp"
 
 #include "common/net/payload.hpp"

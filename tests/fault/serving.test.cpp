@@ -124,7 +124,7 @@ private:
     for (auto& reason : read.at("degraded").as_array()) {
       std::string text{reason.as_string()};
       ++into_.reasons[text.substr(0, text.find(':'))];
-      logged = logged && !text.starts_with("impressions:");
+      logged = logged && !text.starts_with("slate:");
     }
     if (!read.at("degraded").as_array().empty())
       into_.degraded.push_back(now);

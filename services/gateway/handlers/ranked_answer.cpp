@@ -261,7 +261,7 @@ std::string ranked_answer::body() const {
 
 void ranked_answer::on_kept(bool safe) {
   if (!safe && !made_.slate.empty()) {
-    made_.degraded.push_back("impressions: the queue is full, they were dropped");
+    made_.degraded.push_back("slate: the queue is full, that of this answer was dropped");
     body_ = body();
   }
   // A caller in a hurry says nothing about the release. An answer by another release is none of this arm's.

@@ -310,7 +310,7 @@ TEST_CASE("what an answer lacks is said by a code and a share beside the sentenc
   CHECK(!whole.as_object().contains("degraded_codes"));
 }
 
-TEST_CASE("impressions that find no room are dropped, and the answer says so") {
+TEST_CASE("a slate that finds no room is dropped, and the answer says so") {
   served_gateway gateway;
   gateway.settings->queue_answers = 1;
   gateway.open();
@@ -322,6 +322,6 @@ TEST_CASE("impressions that find no room are dropped, and the answer says so") {
     return text_of(from.at("degraded").as_array().back());
   };
   CHECK(last_reason(first) == "fallback: the last known trending items");
-  CHECK(last_reason(second).starts_with("impressions:"));
+  CHECK(last_reason(second).starts_with("slate:"));
   CHECK(gateway.deps->outbox->counters().dropped == 1);
 }

@@ -29,7 +29,7 @@ public:
   request_log(std::shared_ptr<store::database> in, options options) : db_{std::move(in)}, options_{options} {}
 
   /// From now on `get` knows it. Gives the rows that keep it beyond the life of this process: whoever writes
-  /// the answer's impressions writes them too.
+  /// the answer's slate writes them too.
   std::vector<store_row> put(const std::string& request_id, std::string inspection, timestamp now);
 
   /// A look into memory, or one read that blocks.

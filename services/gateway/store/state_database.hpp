@@ -12,7 +12,7 @@ namespace troupe::gateway {
 
 /// The key spaces of the gateway's database, each written by one class of this folder; `expiry` says when
 /// keys of `requests` and `row_times` end.
-enum family : store::family_id { impressions, requests, expiry, row_times, state };
+enum family : store::family_id { slates, requests, expiry, row_times, state };
 
 expected<std::shared_ptr<store::database>> open_state_database(const std::filesystem::path& path);
 

@@ -10,6 +10,6 @@ class actor_system;
 namespace troupe::gateway {
 
 /// `post` has the outbox read and written, which blocks. The outbox wakes the actor after each commit.
-impression_sender_actor spawn_impression_sender(caf::actor_system& system, deps_ptr deps, post_function post);
+slate_sender_actor spawn_slate_sender(caf::actor_system& system, deps_ptr deps, post_function post);
 
 } // namespace troupe::gateway

@@ -1,4 +1,4 @@
-#include "services/gateway/actors/impression_sender.hpp"
+#include "services/gateway/actors/slate_sender.hpp"
 
 #include "common/actor/weak_handle.hpp"
 #include "common/log/log.hpp"
@@ -27,7 +27,7 @@ constexpr std::chrono::milliseconds first_pause{50}, longest_pause{2'000};
 /// Slates that come within it go together: an append costs ingest and validator more than the slates in it.
 constexpr std::chrono::milliseconds gather_for{50};
 
-outbox_page_ptr read_page(impression_outbox& from) {
+outbox_page_ptr read_page(slate_outbox& from) {
   auto made = std::make_shared<outbox_page>();
   made->rows = from.next(most_at_once, most_bytes_at_once);
   auto& held = made->rows.records;
@@ -53,12 +53,12 @@ expected<std::uint64_t> refused_rows(const expected<net::reply>& got) {
   return refused;
 }
 
-class impression_sender_state {
+class slate_sender_state {
 public:
-  using pointer = impression_sender_actor::stateful_pointer<impression_sender_state>;
-  explicit impression_sender_state(pointer self) : self_{self}, tick_{self, first_pause} {}
+  using pointer = slate_sender_actor::stateful_pointer<slate_sender_state>;
+  explicit slate_sender_state(pointer self) : self_{self}, tick_{self, first_pause} {}
 
-  impression_sender_actor::behavior_type make_behavior(deps_ptr deps, post_function post) {
+  slate_sender_actor::behavior_type make_behavior(deps_ptr deps, post_function post) {
     deps_ = std::move(deps);
     post_ = std::move(post);
     read(); // What the last process left.
@@ -76,7 +76,7 @@ public:
             })};
   }
 
-  const char* name = "impression_sender";
+  const char* name = "slate_sender";
 
 private:
   void gather() {
@@ -88,7 +88,7 @@ private:
   void read() {
     busy_ = true;
     woken_ = false;
-    post([deps = deps_, self = impression_sender_actor{self_}] {
+    post([deps = deps_, self = slate_sender_actor{self_}] {
       caf::anon_send(self, page_atom::value, read_page(*deps->outbox));
     });
   }
@@ -96,7 +96,7 @@ private:
   void on_page(const outbox_page_ptr& page) {
     page_ = page;
     if (!page->append.empty())
-      return deps_->behind.ingest.ask(impression_sender_actor{self_}, 0, wire::Kind::append, page->append,
+      return deps_->behind.ingest.ask(slate_sender_actor{self_}, 0, wire::Kind::append, page->append,
                                       deadline::in(append_timeout));
     if (!page->rows.answers.empty())
       return remove(0); // All of them damaged.
@@ -131,7 +131,7 @@ private:
   }
 
   void remove(std::uint64_t refused) {
-    post([deps = deps_, page = page_, refused, self = impression_sender_actor{self_}] {
+    post([deps = deps_, page = page_, refused, self = slate_sender_actor{self_}] {
       if (auto done = deps->outbox->remove(page->rows, refused); !done)
         log::warn("outbox-failed", "gateway will send impressions again: {}", render(done.error()));
       caf::anon_send(self, removed_atom::value);
@@ -160,11 +160,11 @@ private:
 
 } // namespace
 
-impression_sender_actor spawn_impression_sender(caf::actor_system& system, deps_ptr deps,
-                                                post_function post) {
-  auto behaviour = [](impression_sender_state::pointer self, const deps_ptr& shared,
-                      const post_function& in) { return self->state.make_behavior(shared, in); };
-  impression_sender_actor made = system.spawn(behaviour, deps, post);
+slate_sender_actor spawn_slate_sender(caf::actor_system& system, deps_ptr deps, post_function post) {
+  auto behaviour = [](slate_sender_state::pointer self, const deps_ptr& shared, const post_function& in) {
+    return self->state.make_behavior(shared, in);
+  };
+  slate_sender_actor made = system.spawn(behaviour, deps, post);
   deps->outbox->on_commit([weak = weak_handle{made}] {
     if (auto to = weak.lock())
       caf::anon_send(to, wake_atom::value);

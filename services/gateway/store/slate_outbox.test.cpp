@@ -1,4 +1,4 @@
-#include "services/gateway/store/impression_outbox.hpp"
+#include "services/gateway/store/slate_outbox.hpp"
 
 #include "common/event/slate.hpp"
 #include "common/testing/temp_dir.hpp"
@@ -21,14 +21,14 @@ record shown(const std::string& request) {
   return std::move(page).to_record();
 }
 
-bool keep(impression_outbox& into, const std::vector<record>& answer, std::vector<store_row> beside = {}) {
+bool keep(slate_outbox& into, const std::vector<record>& answer, std::vector<store_row> beside = {}) {
   std::promise<bool> kept;
   into.append(answer.empty() ? chunk{} : encode_batch(answer), std::move(beside),
               [&](bool good) { kept.set_value(good); });
   return kept.get_future().get();
 }
 
-std::vector<std::string> ids_of(const impression_outbox::page& page) {
+std::vector<std::string> ids_of(const slate_outbox::page& page) {
   std::vector<std::string> out;
   auto all = batch::open(page.records).value();
   for (std::size_t i = 0; i < all.size(); ++i)
@@ -53,13 +53,13 @@ TEST_CASE("slates outlive a reopening, and come out in order, page by page, unti
   auto second_of_it = before;
   second_of_it.id = "imp:r1:2";
   {
-    auto outbox = impression_outbox::open(open_state_database(folder / "state").value(), {}).value();
+    auto outbox = slate_outbox::open(open_state_database(folder / "state").value(), {}).value();
     CHECK(keep(*outbox, {before, second_of_it}));
     CHECK(keep(*outbox, {shown("r2")}));
     CHECK(outbox->counters().waiting == 2);
   }
 
-  auto outbox = impression_outbox::open(open_state_database(folder / "state").value(), {}).value();
+  auto outbox = slate_outbox::open(open_state_database(folder / "state").value(), {}).value();
   CHECK(keep(*outbox, {shown("r3")}));
   auto first = outbox->next(2, any_size);
   CHECK(ids_of(first) == ids{"imp:r1:1", "imp:r1:2"});
@@ -80,7 +80,7 @@ TEST_CASE("slates outlive a reopening, and come out in order, page by page, unti
 
 TEST_CASE("a page of long slates ends where its bytes do, and has one slate however long") {
   testing::temp_dir folder;
-  auto outbox = impression_outbox::open(open_state_database(folder / "state").value(), {}).value();
+  auto outbox = slate_outbox::open(open_state_database(folder / "state").value(), {}).value();
   for (std::string request : {"r1", "r2", "r3", "r4"}) {
     auto page = shown(request);
     page.shown.resize(1'000, {"an item whose name takes some room", 0, 1});
@@ -102,7 +102,7 @@ TEST_CASE("a full outbox says that a slate was not kept, and writes what belongs
           "same") {
   testing::temp_dir folder;
   auto database = open_state_database(folder / "state").value();
-  auto outbox = impression_outbox::open(database, {.bound = 1}).value();
+  auto outbox = slate_outbox::open(database, {.bound = 1}).value();
 
   CHECK(keep(*outbox, {shown("r1")}));
   CHECK(!keep(*outbox, {shown("r2")}, {{requests, "r2", "what happened"}}));
@@ -115,7 +115,7 @@ TEST_CASE("a full outbox says that a slate was not kept, and writes what belongs
 
 TEST_CASE("a commit is told after its answers have been, and a stopped outbox keeps nothing and says so") {
   testing::temp_dir folder;
-  auto outbox = impression_outbox::open(open_state_database(folder / "state").value(), {}).value();
+  auto outbox = slate_outbox::open(open_state_database(folder / "state").value(), {}).value();
   std::promise<void> committed;
   outbox->on_commit([&] { committed.set_value(); });
   CHECK(keep(*outbox, {shown("r1")}));

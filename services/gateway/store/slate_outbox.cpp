@@ -1,4 +1,4 @@
-#include "services/gateway/store/impression_outbox.hpp"
+#include "services/gateway/store/slate_outbox.hpp"
 
 #include "common/core/thread_name.hpp"
 #include "common/event/batch_buffer.hpp"
@@ -19,10 +19,10 @@ constexpr std::chrono::microseconds gather_for{500}, often = 2 * gather_for;
 
 } // namespace
 
-expected<std::unique_ptr<impression_outbox>> impression_outbox::open(std::shared_ptr<store::database> in,
-                                                                     options options) {
-  std::unique_ptr<impression_outbox> made{new impression_outbox{std::move(in), options}};
-  auto at = made->db_->scan(impressions);
+expected<std::unique_ptr<slate_outbox>> slate_outbox::open(std::shared_ptr<store::database> in,
+                                                           options options) {
+  std::unique_ptr<slate_outbox> made{new slate_outbox{std::move(in), options}};
+  auto at = made->db_->scan(slates);
   for (; at.valid(); at.next()) {
     auto number = store::read_u64(at.key());
     if (made->waiting_++ == 0)
@@ -38,11 +38,11 @@ expected<std::unique_ptr<impression_outbox>> impression_outbox::open(std::shared
   return made;
 }
 
-impression_outbox::~impression_outbox() {
+slate_outbox::~slate_outbox() {
   stop();
 }
 
-void impression_outbox::stop() {
+void slate_outbox::stop() {
   {
     std::lock_guard lock{mutex_};
     stopping_ = true;
@@ -52,12 +52,12 @@ void impression_outbox::stop() {
     committer_.join();
 }
 
-void impression_outbox::on_commit(std::function<void()> tell) {
+void slate_outbox::on_commit(std::function<void()> tell) {
   std::lock_guard lock{mutex_};
   committed_tell_ = std::move(tell);
 }
 
-void impression_outbox::append(chunk slate, std::vector<store_row> beside, told then) {
+void slate_outbox::append(chunk slate, std::vector<store_row> beside, told then) {
   {
     std::lock_guard lock{mutex_};
     if (!stopping_) {
@@ -77,7 +77,7 @@ void impression_outbox::append(chunk slate, std::vector<store_row> beside, told 
   then(false);
 }
 
-void impression_outbox::commit_loop() {
+void slate_outbox::commit_loop() {
   using clock = std::chrono::steady_clock;
   auto last = clock::now();
   clock::duration between = often; // Two answers, on average of late.
@@ -105,7 +105,7 @@ void impression_outbox::commit_loop() {
     auto next = next_;
     for (auto& each : group) {
       if (!each.slate.empty())
-        batch.put(impressions, number_key(next++), each.slate.text());
+        batch.put(slates, number_key(next++), each.slate.text());
       for (const auto& row : each.beside)
         batch.put(row.of, row.key, row.value);
     }
@@ -132,7 +132,7 @@ void impression_outbox::commit_loop() {
   }
 }
 
-impression_outbox::page impression_outbox::next(std::size_t most, std::size_t most_bytes) {
+slate_outbox::page slate_outbox::next(std::size_t most, std::size_t most_bytes) {
   std::uint64_t from = 0, end = 0;
   {
     std::lock_guard lock{mutex_};
@@ -143,7 +143,7 @@ impression_outbox::page impression_outbox::next(std::size_t most, std::size_t mo
   if (from == end)
     return out;
   std::vector<batch_buffer> held_back;
-  auto at = db_->scan(impressions, number_key(from), number_key(end), {.fill_cache = false});
+  auto at = db_->scan(slates, number_key(from), number_key(end), {.fill_cache = false});
   std::size_t bytes = 0;
   for (; at.valid(); at.next()) {
     bytes += at.value().size();
@@ -167,12 +167,12 @@ impression_outbox::page impression_outbox::next(std::size_t most, std::size_t mo
   return out;
 }
 
-expected<void> impression_outbox::remove(const page& done, std::uint64_t refused) {
+expected<void> slate_outbox::remove(const page& done, std::uint64_t refused) {
   if (done.answers.empty())
     return {};
   store::write_batch erase; // Key by key: each range that is erased would slow every later look at the table.
   for (auto number : done.answers)
-    erase.erase(impressions, number_key(number));
+    erase.erase(slates, number_key(number));
   auto erased = db_->write(erase, store::durability::buffered);
   refused = std::min<std::uint64_t>(refused, done.count);
   refused_ += refused + done.damaged;
@@ -183,7 +183,7 @@ expected<void> impression_outbox::remove(const page& done, std::uint64_t refused
   return erased;
 }
 
-outbox_counters impression_outbox::counters() const noexcept {
+outbox_counters slate_outbox::counters() const noexcept {
   return {waiting_, sent_, dropped_, refused_};
 }
 

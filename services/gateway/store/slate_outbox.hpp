@@ -29,11 +29,11 @@ struct outbox_counters {
 /// older version has left, batches of an impression per item, goes the same way.
 ///
 /// Operation: entries that come together are written together and synced by one thread, which then tells;
-/// where they come often it waits half a millisecond for more. `impression_sender` takes them in order and removes
+/// where they come often it waits half a millisecond for more. `slate_sender` takes them in order and removes
 /// what the log has acknowledged. Their ids make a repeat harmless, so a kill at any step loses none and adds
 /// none. Concurrency: any thread; `next` and `remove` from one caller at a time. Limits: `bound` answers
 /// waiting; more are refused, counted, and the caller is told.
-class impression_outbox {
+class slate_outbox {
 public:
   struct options {
     std::size_t bound = 100'000;
@@ -42,11 +42,10 @@ public:
   /// Called once, on the thread that writes: must hand the word on and return at once.
   using told = std::function<void(bool)>;
 
-  static expected<std::unique_ptr<impression_outbox>> open(std::shared_ptr<store::database> in,
-                                                           options options);
-  ~impression_outbox();
-  impression_outbox(const impression_outbox&) = delete;
-  impression_outbox& operator=(const impression_outbox&) = delete;
+  static expected<std::unique_ptr<slate_outbox>> open(std::shared_ptr<store::database> in, options options);
+  ~slate_outbox();
+  slate_outbox(const slate_outbox&) = delete;
+  slate_outbox& operator=(const slate_outbox&) = delete;
 
   /// Keeps the slate of one answer, a wire::Batch (empty: it has none), and `beside` in the same step. `then`
   /// says whether the slate is safe; `beside` is written also where there is no room for it.
@@ -83,7 +82,7 @@ private:
     told then;
   };
 
-  impression_outbox(std::shared_ptr<store::database> in, options options)
+  slate_outbox(std::shared_ptr<store::database> in, options options)
       : db_{std::move(in)}, options_{options} {}
   void commit_loop();
 

@@ -13,7 +13,7 @@ namespace {
 
 struct sending : gateway_parts, troupe::testing::actor_fixture {
   bool full = false; ///< The pool.
-  impression_sender_actor sender;
+  slate_sender_actor sender;
 
   sending() { start(); }
   ~sending() {
@@ -21,7 +21,7 @@ struct sending : gateway_parts, troupe::testing::actor_fixture {
   }
   void start() {
     open_deps();
-    sender = own(spawn_impression_sender(system, deps, [this](std::function<void()> task) -> expected<void> {
+    sender = own(spawn_slate_sender(system, deps, [this](std::function<void()> task) -> expected<void> {
       if (full)
         return fail(ec::overloaded, "the pool is full");
       task();
