@@ -877,6 +877,7 @@ operator = "count"
   CHECK(dropped == 1);
   CHECK(states_of(*engine) ==
         std::vector<std::string>{"for_ever/a", "for_ever/b", "gone/b", "without_ttl/a", "without_ttl/b"});
+  CHECK(dump(*engine) == dump(*other)); // Where it has expired, but has not been dropped.
   CHECK(values(*engine, start + 10 * day) == values(*other, start + 10 * day));
   click("a", start + 1 * day); // Late.
   CHECK(values(*engine, start + 10 * day) == values(*other, start + 10 * day));

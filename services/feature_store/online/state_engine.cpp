@@ -806,6 +806,10 @@ expected<std::vector<state_engine::raw_state>> state_engine::dump(std::string_vi
     }
     auto at = db_->scan(states, from, store::prefix_end(prefixes_[view]), {&snapshot, false, 0});
     for (; at.valid(); at.next()) {
+      // When it is dropped depends on when states are written, not on the records alone.
+      if (auto newest = newest_of(at.value());
+          reaches_[view] && newest != never && newest < watermark_ - *reaches_[view])
+        continue;
       if (page.size() == limit)
         return page;
       std::string content;

@@ -117,7 +117,8 @@ public:
     std::string key;    ///< `view@version/entity`.
     std::string sha256; ///< Of the state's content, whatever offsets its records have in this log.
   };
-  /// States on disk in key order, after a key given before. Flushes first.
+  /// States on disk in key order, after a key given before, but for those that `expire` may drop at the
+  /// watermark. Flushes first.
   expected<std::vector<raw_state>> dump(std::string_view after, std::size_t limit, bool& last);
 
   engine_counters counters() const;
