@@ -26,8 +26,9 @@ public:
     std::size_t most = 0;
     /// The rows that may be found, bit r % 64 of word r / 64; rows past its end may not. Empty: all rows may.
     std::span<const std::uint64_t> allowed;
-    std::vector<hit>* found =
-        nullptr; ///< Becomes the best `most` rows, best first; fewer where there are fewer.
+    /// Becomes the best `most` rows, best first; fewer where there are fewer. A product that is no number
+    /// counts as minus infinity.
+    std::vector<hit>* found = nullptr;
   };
 
   /// `vectors` has rows of `width` finite numbers. Fails with ec::corrupt on anything else.

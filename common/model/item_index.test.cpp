@@ -128,12 +128,29 @@ TEST_CASE("a scan finds what it must among equal, huge, tiny and no numbers") {
   std::vector<float> ordinary{1, 0, 2, 1, -1, 3, 0, 0}, equal(2'000, 1),
       huge{1e38f, 1e38f, -1e38f, 1, 1e37f, 1}, tiny{1e-38f, 0, 2e-38f, 0, 3e-38f, 0};
   for (auto& items : {ordinary, equal, huge, tiny})
-    for (auto query : {std::vector<float>{0, 0}, {1, 0.5f}, {1e30f, -1}, {1e-38f, 0}}) {
+    for (auto query : {std::vector<float>{0, 0}, {1, 0.5f}, {1e30f, -1}, {1e-38f, 0}, {5e-41f, 1e-41f}}) {
       auto index = item_index::build(items, 2, 1'000);
       REQUIRE(index);
 
       CHECK(search(*index, query, 2, 3, {})[0] == plainly(items, query, 3, {}));
     }
+}
+
+TEST_CASE("a query that holds no number finds products that are none last, in the order of their rows") {
+  constexpr auto infinite = std::numeric_limits<float>::infinity(),
+                 none = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> items{0, 1, 1, 0, 0, 2, -1, 0, 2, 0}; // Two numbers a row.
+  for (std::size_t flat_up_to : {1'000, 1}) {
+    auto index = item_index::build(items, 2, flat_up_to);
+    REQUIRE(index);
+
+    CHECK(search(*index, std::vector<float>{infinite, 1}, 2, 5, {})[0] ==
+          std::vector<item_index::hit>{
+              {1, infinite}, {4, infinite}, {0, -infinite}, {2, -infinite}, {3, -infinite}});
+    for (auto query : {std::vector<float>{none, 1}, {1, none}, {none, none}})
+      CHECK(search(*index, query, 2, 3, {})[0] ==
+            std::vector<item_index::hit>{{0, -infinite}, {1, -infinite}, {2, -infinite}});
+  }
 }
 
 TEST_CASE("lists find nineteen of twenty of what looking at every item finds, filtered, too") {

@@ -145,6 +145,7 @@ HWY_EXPORT(scan);
 
 constexpr float largest_code = 127;
 constexpr float smallest_scale = 1e-30f;
+constexpr float smallest_step = 1e-18f; // Its square is a number to reckon with.
 constexpr float rounding = 1e-5f; // More than sums of floats lose, of a product of lengths.
 
 float length_of(std::span<const float> vector) {
@@ -169,15 +170,16 @@ void running_search::begin(std::span<const float> query, std::size_t most,
   for (auto each : query)
     most_of_all = std::max(most_of_all, std::abs(each));
   step_ = most_of_all / largest;
+  length_ = length_of(query); // No finite number where one of the query is none.
+  whole_ = std::isfinite(length_) && (most_of_all == 0 || step_ >= smallest_step);
   pairs_.assign((width + 1) / 2, 0);
   for (std::size_t i = 0; i < width; ++i) {
-    auto code = step_ > 0 && std::isfinite(step_) ? std::nearbyint(query[i] / step_) : 0.0f;
+    auto code = whole_ && step_ > 0 ? std::nearbyint(query[i] / step_) : 0.0f;
     auto bits = static_cast<std::uint32_t>(static_cast<std::uint16_t>(static_cast<std::int16_t>(code)));
     pairs_[i / 2] |= static_cast<std::int32_t>(i % 2 == 0 ? bits : bits << 16);
     lost += (query[i] - code * step_) * (query[i] - code * step_);
   }
   lost_ = std::sqrt(lost);
-  length_ = length_of(query);
 }
 
 void running_search::add(std::uint32_t row, float lower, float upper) {
@@ -206,8 +208,8 @@ void running_search::finish(std::span<const float> vectors,
   products_.resize(rows_.size());
   products_of(vectors, rows_, query_, products_);
   found.clear();
-  for (std::size_t i = 0; i < rows_.size(); ++i)
-    found.emplace_back(rows_[i], products_[i]);
+  for (std::size_t i = 0; i < rows_.size(); ++i) // What is no number has no place in an order.
+    found.emplace_back(rows_[i], std::isnan(products_[i]) ? -infinite : products_[i]);
   auto better = [](auto& a, auto& b) {
     return a.second != b.second ? a.second > b.second : a.first < b.first;
   };
@@ -254,8 +256,8 @@ compact_rows::compact_rows(std::span<const float> vectors, std::size_t width,
 }
 
 bool compact_rows::can_bound(const running_search& search) const noexcept {
-  return bounded_ && std::isfinite(4 * search.length_ * (longest_ + lost_) * largest_scale_) &&
-         search.step_ * largest_code < 1e30f;
+  return bounded_ && search.whole_ &&
+         std::isfinite(4 * search.length_ * (longest_ + lost_) * largest_scale_);
 }
 
 void compact_rows::scan(std::size_t first, std::size_t last, std::span<running_search* const> of) const {

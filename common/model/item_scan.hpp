@@ -58,6 +58,7 @@ private:
   float threshold_ = -infinite;
   std::vector<std::int32_t> pairs_; ///< Two numbers of sixteen bits each.
   float step_ = 0;                  ///< What 1 of them stands for.
+  bool whole_ = false;              ///< Whether they stand for the query: it is finite and not too short.
   float length_ = 0, lost_ = 0;     ///< Of the query, and of what rounding it took away.
   std::vector<open_row> open_;
   std::vector<std::uint32_t> rows_; // What finish() multiplies...
