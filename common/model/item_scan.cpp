@@ -47,25 +47,30 @@ constexpr std::size_t lanes = hn::MaxLanes(sums_tag{});
 constexpr std::size_t vectors = block_rows / lanes;
 
 #if HWY_TARGET != HWY_SCALAR
-/// Adds the products of one pair of numbers of each row with those of Q queries.
+/// Adds the products of one pair of numbers of each row with those of Q queries. Where a processor has no
+/// instruction for the sum of a pair, parts of it lie in `others` until sum_of() joins them.
 template <std::size_t Q>
 HWY_INLINE void add_pair(const std::int8_t* HWY_RESTRICT numbers, std::size_t pair,
-                         const scan_side* HWY_RESTRICT of, hn::Vec<sums_tag> (&sums)[Q][vectors]) {
+                         const scan_side* HWY_RESTRICT of, hn::Vec<sums_tag> (&sums)[Q][vectors],
+                         hn::Vec<sums_tag> (&others)[Q][vectors]) {
   const sums_tag d;
   const hn::Repartition<std::int16_t, sums_tag> halves;
   const hn::Rebind<std::int8_t, decltype(halves)> bytes;
-  auto unused = hn::Zero(d);
   for (std::size_t v = 0; v < vectors; ++v) {
     auto row = hn::PromoteTo(halves, hn::LoadU(bytes, numbers + v * 2 * lanes));
     for (std::size_t q = 0; q < Q; ++q)
       sums[q][v] = hn::ReorderWidenMulAccumulate(d, row, hn::BitCast(halves, hn::Set(d, of[q].pairs[pair])),
-                                                 sums[q][v], unused);
+                                                 sums[q][v], others[q][v]);
   }
+}
+
+HWY_INLINE hn::Vec<sums_tag> sum_of(hn::Vec<sums_tag> sum, hn::Vec<sums_tag> other) {
+  return hn::RearrangeToOddPlusEven(sum, other);
 }
 #else
 template <std::size_t Q>
 void add_pair(const std::int8_t* numbers, std::size_t pair, const scan_side* of,
-              hn::Vec<sums_tag> (&sums)[Q][vectors]) {
+              hn::Vec<sums_tag> (&sums)[Q][vectors], hn::Vec<sums_tag> (&)[Q][vectors]) {
   const sums_tag d;
   for (std::size_t v = 0; v < vectors; ++v)
     for (std::size_t q = 0; q < Q; ++q) {
@@ -73,6 +78,10 @@ void add_pair(const std::int8_t* numbers, std::size_t pair, const scan_side* of,
       std::memcpy(both, of[q].pairs + pair, sizeof both);
       sums[q][v] = hn::Add(sums[q][v], hn::Set(d, numbers[2 * v] * both[0] + numbers[2 * v + 1] * both[1]));
     }
+}
+
+hn::Vec<sums_tag> sum_of(hn::Vec<sums_tag> sum, hn::Vec<sums_tag>) {
+  return sum;
 }
 #endif
 
@@ -82,24 +91,24 @@ void scan_for(const std::byte* block, std::size_t pairs, std::size_t first, std:
   const sums_tag d;
   const float_tag df;
   for (auto at = first; at < last; ++at) {
-    hn::Vec<sums_tag> sums[Q][vectors];
-    for (auto& each : sums)
-      for (auto& sum : each)
-        sum = hn::Zero(d);
+    hn::Vec<sums_tag> sums[Q][vectors], others[Q][vectors];
+    for (std::size_t q = 0; q < Q; ++q)
+      for (std::size_t v = 0; v < vectors; ++v)
+        sums[q][v] = others[q][v] = hn::Zero(d);
     auto size = pairs * 2 * block_rows + block_rows * sizeof(float);
     for (std::size_t line = 0; line < size; line += 64)
       hwy::Prefetch(block + fetched_ahead + line);
     auto* numbers = reinterpret_cast<const std::int8_t*>(block);
     for (std::size_t p = 0; p < pairs; ++p, numbers += 2 * block_rows)
-      add_pair(numbers, p, of, sums);
+      add_pair(numbers, p, of, sums, others);
     float scales[block_rows], upper[block_rows];
     std::memcpy(scales, numbers, sizeof scales);
     for (std::size_t q = 0; q < Q; ++q) {
       auto greatest = hn::Set(df, -std::numeric_limits<float>::infinity());
       for (std::size_t v = 0; v < vectors; ++v) {
-        auto most = hn::Mul(
-            hn::MulAdd(hn::ConvertTo(df, sums[q][v]), hn::Set(df, of[q].step), hn::Set(df, of[q].slack)),
-            hn::LoadU(df, scales + v * lanes));
+        auto sum = hn::ConvertTo(df, sum_of(sums[q][v], others[q][v]));
+        auto most = hn::Mul(hn::MulAdd(sum, hn::Set(df, of[q].step), hn::Set(df, of[q].slack)),
+                            hn::LoadU(df, scales + v * lanes));
         greatest = hn::Max(greatest, most);
         hn::StoreU(most, df, upper + v * lanes);
       }
