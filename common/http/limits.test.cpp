@@ -426,6 +426,40 @@ TEST_CASE("a drain lets what is under way finish and closes what is idle") {
   ::close(idle);
 }
 
+TEST_CASE("a server may end while other threads answer its requests") {
+  for (int round = 0; round < 50; ++round) {
+    std::mutex mutex;
+    std::vector<http::responder> waiting;
+    std::atomic<int> arrived{0};
+    auto server = *http::server::start_async({}, [&](http::request, http::responder respond) {
+      std::lock_guard lock{mutex};
+      waiting.push_back(std::move(respond));
+      ++arrived;
+    });
+    std::vector<int> callers;
+    for (int i = 0; i < 16; ++i) {
+      callers.push_back(connect_to(server->port()));
+      REQUIRE(::send(callers.back(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 27, 0) == 27);
+    }
+    while (arrived < 16)
+      std::this_thread::yield();
+
+    CHECK_FALSE(server->drain(deadline::in(0ms)));
+    std::atomic<bool> go{false};
+    std::thread answerer{[&] {
+      while (!go) {
+      }
+      for (auto& each : waiting)
+        each.reply({200, "text/plain", "late", {}});
+    }};
+    go = true;
+    server.reset();
+    answerer.join();
+    for (auto each : callers)
+      ::close(each);
+  }
+}
+
 TEST_CASE("HEAD has the length of the body and no body") {
   auto server = *http::server::start({}, hello());
   http::client client{{.port = server->port()}};

@@ -77,6 +77,7 @@ struct server::state {
   /// One thread and the connections that it serves for as long as they live: nothing of theirs is ever
   /// locked.
   struct lane {
+    std::shared_ptr<gate> answers = std::make_shared<gate>();
     asio::io_context io{1};
     std::thread thread;
   };
@@ -109,7 +110,7 @@ struct server::state {
 
   void accept() {
     auto& to = *lanes[turn++ % lanes.size()];
-    acceptor->async_accept(to.io.get_executor(), [this](beast::error_code err, socket_type socket) {
+    acceptor->async_accept(to.io.get_executor(), [this, &to](beast::error_code err, socket_type socket) {
       if (err == asio::error::operation_aborted || !acceptor->is_open())
         return;
       if (err && err != asio::error::connection_aborted) // That is the other side's doing.
@@ -117,7 +118,7 @@ struct server::state {
       if (!err) {
         if (std::exchange(backoff, {}).count() != 0 && shared->options.accept_fails)
           shared->options.accept_fails({});
-        if (auto closing = take(std::move(socket)))
+        if (auto closing = take(std::move(socket), to))
           return accept_behind(closing->executor());
       }
       accept();
@@ -146,9 +147,9 @@ struct server::state {
   }
 
   /// Gives the connection that is told to end for it.
-  std::shared_ptr<connection> take(socket_type socket) {
-    auto made =
-        tls ? secure_session(shared, std::move(socket), *tls) : plain_session(shared, std::move(socket));
+  std::shared_ptr<connection> take(socket_type socket, lane& to) {
+    auto made = tls ? secure_session(shared, to.answers, std::move(socket), *tls)
+                    : plain_session(shared, to.answers, std::move(socket));
     std::shared_ptr<connection> idle;
     bool turned_away = false;
     {
@@ -197,6 +198,10 @@ struct server::state {
 server::server(std::unique_ptr<state> state) : state_{std::move(state)} {}
 
 server::~server() {
+  for (auto& each : state_->lanes) {
+    std::lock_guard closing{each->answers->mutex};
+    each->answers->open = false;
+  }
   for (auto& each : state_->lanes)
     each->io.stop();
   for (auto& each : state_->lanes)

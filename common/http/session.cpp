@@ -13,6 +13,7 @@
 #include <cctype>
 #include <ctime>
 #include <optional>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -62,8 +63,8 @@ class session : public connection, public std::enable_shared_from_this<session<S
 
 public:
   template <class... Args>
-  explicit session(std::shared_ptr<hub> owner, Args&&... args)
-      : owner_{std::move(owner)}, stream_{std::forward<Args>(args)...} {}
+  explicit session(std::shared_ptr<hub> owner, std::shared_ptr<gate> answers, Args&&... args)
+      : owner_{std::move(owner)}, answers_{std::move(answers)}, stream_{std::forward<Args>(args)...} {}
   ~session() override {
     owner_->body_bytes -= held_;
     owner_->leave(this);
@@ -414,15 +415,22 @@ private:
     // The server ends its sessions before its hub; a late answer finds nobody.
     std::weak_ptr<session> weak = this->weak_from_this();
     waiting_ = this->shared_from_this();
-    responder respond{[weak, keep](response given) {
-      auto held = weak.lock();
-      if (!held)
-        return;
-      auto own = held->socket().get_executor();
-      if (own.running_in_this_thread())
-        return held->answered(std::move(given), keep);
-      asio::post(
-          own, [held, keep, given = std::move(given)]() mutable { held->answered(std::move(given), keep); });
+    responder respond{[weak, keep, answers = answers_, own = std::this_thread::get_id()](response given) {
+      {
+        std::shared_lock passing{answers->mutex};
+        if (!answers->open)
+          return;
+        if (std::this_thread::get_id() != own) {
+          if (auto held = weak.lock())
+            asio::post(held->executor(), [held, keep, given = std::move(given)]() mutable {
+              held->answered(std::move(given), keep);
+            });
+          return;
+        }
+      }
+      // Its own thread is still at work. Not under the gate: it may come to the next request, and its answer.
+      if (auto held = weak.lock())
+        held->answered(std::move(given), keep);
     }};
     owner_->handle(std::move(asked), std::move(respond));
   }
@@ -538,6 +546,7 @@ private:
   }
 
   std::shared_ptr<hub> owner_;
+  std::shared_ptr<gate> answers_; ///< Of its thread.
   Stream stream_;
   std::string peer_;
   std::string_view at_hand_; ///< Bytes that were read and not looked at; outside `advance` all of `rest_`.
@@ -597,13 +606,15 @@ std::shared_ptr<connection> hub::longest_idle() {
   return held.lock();
 }
 
-std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, socket_type socket) {
-  return std::make_shared<session<socket_type>>(std::move(owner), std::move(socket));
+std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, std::shared_ptr<gate> answers,
+                                          socket_type socket) {
+  return std::make_shared<session<socket_type>>(std::move(owner), std::move(answers), std::move(socket));
 }
 
-std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, socket_type socket,
-                                           asio::ssl::context& tls) {
-  return std::make_shared<session<secure_stream>>(std::move(owner), std::move(socket), tls);
+std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, std::shared_ptr<gate> answers,
+                                           socket_type socket, asio::ssl::context& tls) {
+  return std::make_shared<session<secure_stream>>(std::move(owner), std::move(answers), std::move(socket),
+                                                  tls);
 }
 
 } // namespace troupe::http

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -71,14 +72,22 @@ struct hub {
   std::shared_ptr<connection> longest_idle();
 };
 
+/// Of one thread of the server. Whoever answers from another thread holds it for as long as he holds the
+/// connection; the server closes it before that thread and its connections go.
+struct gate {
+  std::shared_mutex mutex;
+  bool open = true; ///< Under `mutex`.
+};
+
 /// A session speaks HTTP/1.1 over one connection: request by request it reads header and body within the
 /// limits and times of the hub's options, hands over to its handler and writes the answer. What breaks a
 /// limit or is ambiguous is answered here and ends the connection. Runs on the one thread of the socket's
 /// executor; between two requests it holds no buffer.
-std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, socket_type socket);
+std::shared_ptr<connection> plain_session(std::shared_ptr<hub> owner, std::shared_ptr<gate> answers,
+                                          socket_type socket);
 
 /// The same over TLS, whose handshake it begins with. `tls` outlives it.
-std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, socket_type socket,
-                                           boost::asio::ssl::context& tls);
+std::shared_ptr<connection> secure_session(std::shared_ptr<hub> owner, std::shared_ptr<gate> answers,
+                                           socket_type socket, boost::asio::ssl::context& tls);
 
 } // namespace troupe::http
