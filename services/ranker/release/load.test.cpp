@@ -54,3 +54,16 @@ TEST_CASE("a release with weights for other items than its vocabulary, or of an 
   REQUIRE(loaded);
   CHECK(!warm_up(**loaded));
 }
+
+TEST_CASE("a release that was warmed up keeps its binding to items that were there before") {
+  troupe::testing::temp_dir dir;
+  make_release(dir.path(), "");
+  auto live = snapshot_of({card("a")});
+  auto release = load_release(dir.path(), test_options());
+  REQUIRE(release);
+  REQUIRE(warm_up(**release));
+
+  auto first = (*release)->bindings.get(**release, live, 10);
+
+  CHECK((*release)->bindings.get(**release, live, 11) == first);
+}

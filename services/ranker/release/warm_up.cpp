@@ -14,7 +14,9 @@ expected<void> warm_up(const loaded_release& release) {
     if (!release.popular.empty())
       own.history.emplace_back(release.space->id(release.popular.front()));
   }
-  item_snapshot nothing;
+  // Nobody is to keep what the release makes of it: it is newer than the items that are in force.
+  auto nothing = with_changes(std::make_shared<const item_snapshot>(release.space),
+                              {.changed = {}, .removed = {}, .passing = true});
   for (std::size_t i = 0; i < requests.size(); ++i) {
     auto known = std::make_shared<user_features>();
     known->history = item_list{*release.space, requests[i].history};
@@ -23,7 +25,7 @@ expected<void> warm_up(const loaded_release& release) {
     asked.known = std::move(known);
     asked.n = requests[i].n;
     asked.explain = true;
-    auto answer = rank(release, nothing, asked);
+    auto answer = rank(release, *nothing, asked);
     if (answer.items.empty() && release.items > requests[i].history.size())
       return fail(ec::corrupt, "warm-up request {} has no answer", i + 1);
     for (auto& each : answer.items)
