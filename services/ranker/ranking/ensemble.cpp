@@ -114,7 +114,7 @@ void ensemble::add(std::size_t model, std::span<candidate> to) {
   for (auto value : room_.scores)
     square += (value - mean) * (value - mean);
   auto deviation = std::sqrt(square / count);
-  if (deviation <= 0)
+  if (!(deviation > 0)) // One number that is none would make one of every score, and these have no order.
     return;
   auto weight = release_.models[model].weight;
   for (std::size_t i = 0; i < room_.whose.size(); ++i)

@@ -479,3 +479,28 @@ TEST_CASE("with `rerank` a dear model scores the best of the others alone, and w
   auto three = rank(*release, items, asked);
   CHECK(ids(three) == std::vector<std::string>{"c", "b", "a"});
 }
+
+TEST_CASE("a model that gives a number that is not one says nothing, and the others rank on") {
+  auto ranked = [](float of_a) {
+    troupe::testing::temp_dir dir;
+    bundle made{dir.path()};
+    made.model("popularity", six_items, weights{}.add<float>("item_score", "[6]", {of_a, 5, 5, 5, 5, 5}));
+    made.model("bpr", six_items,
+               weights{}
+                   .add<float>("item_factors", "[6,1]", {1, 1, 1, 1, 1, 1})
+                   .add<float>("item_bias", "[6]", {1, 2, 4, 3, 5, 6})
+                   .add<float>("user_factors", "[0,1]", {}));
+    made.done();
+    auto loaded = load_release(dir.path(), test_options());
+    REQUIRE_MESSAGE(loaded, (loaded ? std::string{} : render(loaded.error())));
+    auto asked = of_user({"f"}, 5);
+    asked.candidates = {"a", "b", "c", "d", "e"};
+    auto got = rank(**loaded, snapshot_of({}), asked);
+    for (auto& each : got.items)
+      CHECK(std::isfinite(each.score));
+    return ids(got);
+  };
+
+  CHECK(ranked(std::nanf("")) == std::vector<std::string>{"e", "c", "d", "b", "a"});
+  CHECK(ranked(5) == std::vector<std::string>{"e", "c", "d", "b", "a"}); // Nor does one with equal scores.
+}
