@@ -205,7 +205,7 @@ item_snapshot_ptr with_changes(const item_snapshot_ptr& base, const item_changes
     edit.put(each);
   for (auto& each : by.removed)
     edit.remove(each);
-  made->update_lists(edit.finish());
+  made->update_lists(edit.finish(), *base);
   made->number_ = next_number();
   made->passing_ = by.passing;
   made->taken_ = by.taken.value_or(base->taken_);
@@ -252,45 +252,46 @@ void item_snapshot::make_lists() {
   trending_ = recent_ = std::make_shared<const std::vector<item_ord>>();
   expiring_ = std::make_shared<const std::vector<expiry>>();
   trending_cut_ = recent_cut_ = false;
-  update_lists(all);
+  update_lists(all, *this);
 }
 
-void item_snapshot::update_lists(const std::vector<item_ord>& touched) {
+void item_snapshot::update_lists(const std::vector<item_ord>& touched, const item_snapshot& before) {
   std::vector<bool> is_touched(space_ ? space_->limit() : 0);
   std::vector<item_ord> trending, recent;
   std::vector<expiry> expiring;
-  auto page = [&](item_ord item) -> const item_page& { return *page_of(item); };
   for (auto each : touched) {
     if (is_touched[index_of(each)])
       continue;
     is_touched[index_of(each)] = true;
+    auto& page = *page_of(each);
     auto row = row_of(each);
-    if (page(each).trend[row] > 0)
+    if (page.trend[row] > 0)
       trending.push_back(each);
-    if (page(each).created[row] > 0)
+    if (page.created[row] > 0)
       recent.push_back(each);
-    if (page(each).expires[row] != 0)
-      expiring.push_back({page(each).expires[row], each});
+    if (page.expires[row] != 0)
+      expiring.push_back({page.expires[row], each});
   }
   auto update = [&](shared_list<item_ord>& list, bool& cut, std::vector<item_ord> fresh, auto weight) {
-    auto ahead = [&](item_ord a, item_ord b) {
-      auto of_a = weight(a), of_b = weight(b);
-      return of_a != of_b ? of_a > of_b : space_->id(a) < space_->id(b);
+    auto ahead_in = [&](const item_snapshot& of_a, item_ord a, item_ord b) {
+      auto first = weight(*of_a.page_of(a), row_of(a)), second = weight(*page_of(b), row_of(b));
+      return first != second ? first > second : space_->id(a) < space_->id(b);
     };
+    auto ahead = [&](item_ord a, item_ord b) { return ahead_in(*this, a, b); };
     auto gone = [&](item_ord each) { return is_touched[index_of(each)]; };
     // Of those beyond the end of a list that was cut nothing is known: one that would stand there waits for
-    // the list to be made anew.
+    // the list to be made anew. The end is where it was: the last item may have been touched, too.
     if (cut)
-      std::erase_if(fresh, [&](item_ord each) { return ahead(list->back(), each); });
-    auto before = list->size() + fresh.size();
+      std::erase_if(fresh, [&](item_ord each) { return ahead_in(before, list->back(), each); });
+    auto length = list->size() + fresh.size();
     list = merged(list, std::move(fresh), longest, gone, ahead);
-    cut = cut || before > longest;
+    cut = cut || length > longest;
     return !cut || list->size() > longest - longest / 4;
   };
   bool whole = update(trending_, trending_cut_, std::move(trending),
-                      [&](item_ord each) { return page(each).trend[row_of(each)]; });
+                      [](auto& page, std::size_t row) { return page.trend[row]; });
   whole &= update(recent_, recent_cut_, std::move(recent),
-                  [&](item_ord each) { return page(each).created[row_of(each)]; });
+                  [](auto& page, std::size_t row) { return page.created[row]; });
   expiring_ = merged(
       expiring_, std::move(expiring), SIZE_MAX, [&](auto& each) { return is_touched[index_of(each.item)]; },
       [](auto& a, auto& b) { return a.when != b.when ? a.when < b.when : a.item < b.item; });

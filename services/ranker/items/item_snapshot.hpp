@@ -167,7 +167,8 @@ private:
   class editor;
 
   void make_lists();
-  void update_lists(const std::vector<item_ord>& touched);
+  /// `before`: what they were made of, from before the items were touched.
+  void update_lists(const std::vector<item_ord>& touched, const item_snapshot& before);
   std::vector<item_attributes> all_rows() const;
   item_attributes row_at(item_ord item) const;
   attribute_value value_at(const item_column& column, std::size_t row) const;

@@ -173,6 +173,50 @@ TEST_CASE("a list that is as long as it may be stays in order through changes, a
                                [&](auto item) { return now->trend(item); }));
 }
 
+TEST_CASE("a list that was cut is the beginning of the whole one through any changes, of its last item too") {
+  std::mt19937 random{7};
+  auto space = std::make_shared<item_space>();
+  std::map<std::string, item_attributes> rows;
+  auto put = [&](std::string id) -> item_attributes& {
+    auto& row = rows[id];
+    row.id = std::move(id);
+    row.trend = static_cast<double>(1 + random() % 100'000);
+    row.created = static_cast<std::int64_t>(1 + random() % 100'000);
+    return row;
+  };
+  auto whole = [&] {
+    std::vector<item_attributes> all;
+    for (auto& [id, row] : rows)
+      all.push_back(row);
+    return item_snapshot{space, all, {}};
+  };
+  for (int i = 0; i < 24'000; ++i)
+    put(std::to_string(i));
+  item_snapshot_ptr now = std::make_shared<const item_snapshot>(whole());
+  auto check = [](std::span<const item_ord> list, std::span<const item_ord> wanted) {
+    CHECK(list.size() >= item_snapshot::longest - item_snapshot::longest / 4);
+    REQUIRE(list.size() <= wanted.size());
+    CHECK(std::ranges::equal(list, wanted.first(list.size())));
+  };
+  for (int round = 0; round < 12; ++round) {
+    item_changes by;
+    for (int i = 0; i < 300; ++i)
+      by.changed.push_back(put(std::to_string(random() % 24'000)));
+    for (auto last : {now->trending().back(), now->recent().back()}) {
+      auto& row = put(std::string{space->id(last)});
+      row.trend += 100'000; // From the last place to the first ones.
+      row.created += 100'000;
+      by.changed.push_back(row);
+    }
+
+    now = with_changes(now, by);
+
+    auto wanted = whole();
+    check(now->trending(), wanted.trending());
+    check(now->recent(), wanted.recent());
+  }
+}
+
 TEST_CASE("numbers of texts are dense and for ever, for readers beside a writer too") {
   text_numbers numbers;
   constexpr std::uint32_t count = 20'000;
