@@ -6,13 +6,16 @@
 #include "common/table/connection.hpp"
 #include "common/table/parquet.hpp"
 
-#include <set>
+#include <optional>
 
 namespace troupe::ingest {
 
 namespace {
 
 using table::cell;
+
+/// Records of a trim, some twenty seconds' work: a seal or a replay need not wait for longer.
+constexpr std::uint64_t verified_at_once = 4'000'000;
 
 std::vector<table::column_spec> columns() {
   std::vector<table::column_spec> all{{"partition", cell::int32},
@@ -79,6 +82,57 @@ expected<void> lake::seal(bool all) {
     }
   }
   return {};
+}
+
+/// Whether the lake has records [first, next), on whose files the log may rely. False: not looked at yet.
+expected<bool> lake::holds(std::uint32_t partition, std::uint64_t first, std::uint64_t next,
+                           std::uint64_t& compared) {
+  while (first < next) {
+    TROUPE_TRY(segment, log_->segments().find(partition, first));
+    auto file = folder_ / segment.path;
+    auto stay = [&](ec code, std::string_view why) {
+      return fail(
+          code,
+          "records {} to {} of partition {} stay in the log, and all after them: {} of the lake {}; put "
+          "the file back as it was, or set `lake` to the folder that has it",
+          first, segment.next, partition, file.string(), why);
+    };
+    std::error_code problem;
+    auto bytes = std::filesystem::file_size(file, problem);
+    if (problem)
+      return stay(errno_code(problem.value()), fmt::format("cannot be read ({})", problem.message()));
+    if (bytes != segment.bytes)
+      return stay(ec::corrupt, fmt::format("has {} bytes, {} were written", bytes, segment.bytes));
+    if (segment.next > verified_[partition]) {
+      if (compared >= verified_at_once)
+        return false;
+      auto equal = verify_segment(file, segment, [this](std::uint32_t from, std::uint64_t offset) {
+        return log_->fetch(from, offset, std::size_t{4} << 20);
+      });
+      if (!equal)
+        return stay(equal.error().code, "is not what was written: " + equal.error().text);
+      compared += segment.next - segment.first;
+      verified_[partition] = segment.next;
+    }
+    first = segment.next;
+  }
+  return true;
+}
+
+expected<std::uint64_t> lake::trim(timestamp older_than) {
+  std::lock_guard lock{mutex_};
+  verified_.resize(log_->partitions());
+  std::uint64_t compared = 0;
+  std::optional<error> wrong;
+  auto gone = log_->trim(older_than, [&](std::uint32_t partition, std::uint64_t first, std::uint64_t next) {
+    auto held = holds(partition, first, next, compared);
+    if (!held && !wrong)
+      wrong = held.error();
+    return held && *held;
+  });
+  if (gone && wrong)
+    return unexpected{*wrong};
+  return gone;
 }
 
 expected<fetched> lake::fetch(std::uint32_t partition, std::uint64_t offset, std::size_t max_bytes) {

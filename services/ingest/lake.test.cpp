@@ -208,7 +208,7 @@ TEST_CASE(
     if (step == 2)
       REQUIRE(into.seal(false).has_value());
     if (step == 3 || step == 5)
-      REQUIRE(log->trim(wall_now() + std::chrono::hours{1}).has_value());
+      REQUIRE(into.trim(wall_now() + std::chrono::hours{1}).has_value());
     if (step == 4)
       REQUIRE(into.seal(true).has_value());
 
@@ -248,7 +248,7 @@ TEST_CASE("what a log takes on the disk stays as it is while it is appended to, 
     REQUIRE(log->append(request).has_value());
     REQUIRE(log->pack(100'000).has_value());
     REQUIRE(into.seal(false).has_value());
-    REQUIRE(log->trim(wall_now() + std::chrono::hours{1}).has_value());
+    REQUIRE(into.trim(wall_now() + std::chrono::hours{1}).has_value());
     if (round == 7)
       early = bytes();
   }

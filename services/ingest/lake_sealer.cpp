@@ -48,6 +48,7 @@ private:
     if (!posted)
       return deps_.report.failed(posted.error());
     tick_.stop(); // One at a time.
+    trimmed_ = trim;
     if (trim)
       last_trim_ = self_->system().clock().now();
   }
@@ -56,7 +57,7 @@ private:
     TROUPE_CHECK(with.log->pack(packed_at_once));
     TROUPE_CHECK(with.into->seal(false));
     if (trim) {
-      TROUPE_CHECK(with.log->trim(wall_now() - with.keep_log));
+      TROUPE_CHECK(with.into->trim(wall_now() - with.keep_log));
       TROUPE_CHECK(with.log->quarantine().expire(wall_now() - with.keep_quarantine));
     }
     return {};
@@ -67,10 +68,12 @@ private:
       deps_.report.failed(result.error());
       deps_.report.degraded("the log cannot be packed, sealed and trimmed: " + result.error().text);
       log::warn("lake-behind", "ingest cannot pack, seal and trim its log: {}", render(result.error()));
-    } else if (failing_) {
+      failing_ = true;
+      trim_failed_ = trim_failed_ || trimmed_;
+    } else if (failing_ && (trimmed_ || !trim_failed_)) { // What failed was tried again.
       deps_.report.ready();
+      failing_ = trim_failed_ = false;
     }
-    failing_ = !result;
     tick_.start();
   }
 
@@ -78,7 +81,9 @@ private:
   self_tick<std::remove_pointer_t<pointer>> tick_;
   lake_sealer_deps deps_;
   deadline::clock::time_point last_trim_;
+  bool trimmed_ = false; ///< The work that was given to the pool last.
   bool failing_ = false;
+  bool trim_failed_ = false; ///< Then only another trim shows that all is well.
 };
 
 } // namespace

@@ -137,6 +137,45 @@ TEST_CASE_FIXTURE(sealing, "a sealer that is stopped half-way leaves the lake wh
   CHECK(sealed() == 10);
 }
 
+TEST_CASE_FIXTURE(sealing, "what the lake has lost stays in the log, which says so until the file is back") {
+  append(0, 30);
+  advance(1s);
+  settle();
+  REQUIRE(sealed() == 30);
+  auto second = dir / "lake" / log->segments().list().value()[1].path;
+  auto good = dir / "good";
+  std::filesystem::rename(second, good);
+
+  advance(1min);
+  settle();
+  CHECK(log->state().partitions[0].first == 0); // One block holds all.
+  CHECK(well->read().why().find(second.string()) != std::string::npos);
+  append(30, 40);
+  advance(1s); // Seals, which is well.
+  settle();
+  REQUIRE(sealed() == 40);
+  CHECK_FALSE(well->read().why().empty());
+
+  std::filesystem::copy_file(good, second);
+  {
+    std::fstream damaged{second, std::ios::in | std::ios::out | std::ios::binary};
+    damaged.seekp(4).write(std::string(16, '\xff').data(), 16); // As many bytes as before.
+  }
+  advance(1min);
+  settle();
+  CHECK(log->state().partitions[0].first == 0);
+  std::filesystem::resize_file(second, 5);
+  advance(1min);
+  settle();
+  CHECK(log->state().partitions[0].first == 0);
+
+  std::filesystem::rename(good, second);
+  advance(1min);
+  settle();
+  CHECK(log->state().partitions[0].first == 40);
+  CHECK(well->read().why().empty());
+}
+
 TEST_CASE_FIXTURE(sealing,
                   "once a minute the log goes as far as the lake holds it, and refused rows that are old") {
   append(0, 25);

@@ -412,11 +412,11 @@ expected<bool> event_log::pack(std::size_t most) {
   return false;
 }
 
-expected<std::uint64_t> event_log::trim(timestamp older_than) {
+expected<std::uint64_t> event_log::trim(timestamp older_than, const may_go_function& may_go) {
   auto sealed = segments_.ends();
   std::uint64_t records = 0;
   for (std::uint32_t partition = 0; partition < opts_.partitions; ++partition) {
-    TROUPE_TRY(gone, blocks_.trim(partition, sealed[partition], older_than));
+    TROUPE_TRY(gone, blocks_.trim(partition, sealed[partition], older_than, may_go));
     records += gone;
   }
   if (records > 0)

@@ -78,8 +78,9 @@ public:
   /// Writes records that have gathered anew as blocks of columns, about `most`. False: nothing is left to do.
   expected<bool> pack(std::size_t most);
 
-  /// Takes away what is in the lake and came before `older_than`. Gives how many records went.
-  expected<std::uint64_t> trim(timestamp older_than);
+  /// Takes away what is in the lake and came before `older_than`, as far as `may_go` says so: it looks
+  /// whether the lake has it still. Gives how many records went.
+  expected<std::uint64_t> trim(timestamp older_than, const may_go_function& may_go);
 
   /// Which log this is: drawn when it was made. Never 0.
   std::uint64_t identity() const noexcept { return identity_; }

@@ -413,8 +413,9 @@ TEST_CASE("a log that is packed, trimmed and opened again reads as it did, from 
           std::vector<record>(before.begin() + static_cast<long>(from), before.end()));
 
   REQUIRE(log->segments().add({0, 0, 9'000, "a", 1}, 15'000).has_value());
-  CHECK(*log->trim(from_micros(0)) == 0); // Too young.
-  auto gone = log->trim(wall_now() + std::chrono::hours{1});
+  auto all = [](auto...) { return true; };
+  CHECK(*log->trim(from_micros(0), all) == 0); // Too young.
+  auto gone = log->trim(wall_now() + std::chrono::hours{1}, all);
   REQUIRE(gone.has_value());
   CHECK(*gone > 4'000);
   CHECK(*gone <= 9'000); // Whole blocks that are in the lake.

@@ -221,8 +221,8 @@ expected<std::size_t> log_blocks::pack(std::uint32_t partition, std::uint64_t en
   return records;
 }
 
-expected<std::uint64_t> log_blocks::trim(std::uint32_t partition, std::uint64_t sealed,
-                                         timestamp older_than) {
+expected<std::uint64_t> log_blocks::trim(std::uint32_t partition, std::uint64_t sealed, timestamp older_than,
+                                         const may_go_function& may_go) {
   std::lock_guard alone{changing_};
   auto begin = at(firsts_, partition), first = begin;
   store::write_batch change;
@@ -230,7 +230,7 @@ expected<std::uint64_t> log_blocks::trim(std::uint32_t partition, std::uint64_t 
   from.seek(first);
   for (; from.valid() && from.first() < sealed; from.next()) {
     TROUPE_TRY(extent, extent_of(from.value()));
-    if (extent.next > sealed || extent.newest >= older_than)
+    if (extent.next > sealed || extent.newest >= older_than || !may_go(partition, first, extent.next))
       break;
     from.erase(change);
     first = extent.next;

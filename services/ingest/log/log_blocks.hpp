@@ -14,6 +14,9 @@
 
 namespace troupe::ingest {
 
+/// Whether records [first, next) of a partition may leave the log.
+using may_go_function = std::function<bool(std::uint32_t partition, std::uint64_t first, std::uint64_t next)>;
+
 /// The blocks of the log, by partition and offset of their first record.
 ///
 /// Data model: a commit leaves blocks of rows (wire::Batch), as they came, in a family of their own, whose
@@ -46,8 +49,9 @@ public:
   expected<std::size_t> pack(std::uint32_t partition, std::uint64_t end);
 
   /// Takes away the blocks of a partition whose records are all before `sealed` and came before
-  /// `older_than`. Gives how many records went.
-  expected<std::uint64_t> trim(std::uint32_t partition, std::uint64_t sealed, timestamp older_than);
+  /// `older_than`, as far as `may_go` says so of a block's records. Gives how many records went.
+  expected<std::uint64_t> trim(std::uint32_t partition, std::uint64_t sealed, timestamp older_than,
+                               const may_go_function& may_go);
 
   /// Gives the room of what was trimmed back to the disk.
   expected<void> compact();
