@@ -183,7 +183,11 @@ void dedup_index::remove_old(store::write_batch& from, const hash128& id) {
 expected<void> dedup_index::add_to(store::write_batch& batch) {
   bool full = frozen_ && active_.table.size() >= 2 * options_.run_ids;
   collect(freezing_, full);
-  if (full && frozen_ && failed_)
+  if (full && frozen_ && deadline::clock::now() >= try_again_) { // No commit comes any more that would.
+    freeze();
+    collect(freezing_, true);
+  }
+  if (full && frozen_)
     return unexpected{*failed_};
   collect(merging_, false);
   expire();
@@ -240,12 +244,12 @@ void dedup_index::collect(std::optional<work>& job, bool wait) {
   auto done = std::move(*job);
   job.reset();
   auto result = done.result.get();
-  failed_.reset();
   if (!result) {
-    failed_ = result.error();
+    if (&job == &freezing_)
+      failed_ = result.error();
     try_again_ = deadline::clock::now() + std::chrono::seconds{1};
     log::warn("dedup-run-failed", "ingest could not write a run of known ids, and tries it again: {}",
-              failed_->text);
+              result.error().text);
     return;
   }
   done.made.run = std::move(*result);

@@ -130,7 +130,7 @@ private:
   bool changed_ = false;                    ///< The store is to be told of the runs.
   std::vector<std::filesystem::path> gone_; ///< Files that nothing names once it is.
   std::optional<work> freezing_, merging_;
-  std::optional<error> failed_; ///< Why the last of these came to nothing.
+  std::optional<error> failed_; ///< Why the frozen ids could not be written last.
   deadline::clock::time_point try_again_{};
 };
 

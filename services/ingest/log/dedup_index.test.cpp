@@ -162,6 +162,41 @@ TEST_CASE("what was not written is not known") {
   CHECK(held.meet(500, 1'500) == 500);
 }
 
+TEST_CASE("an index that is full because no run can be written takes ids again when one can") {
+  held_ids held;
+  auto folder = held.dir / "log/ids", away = held.dir / "away";
+  std::filesystem::rename(folder, away);
+  auto try_some = [&](std::uint64_t first) -> expected<void> {
+    std::vector<hash128> ids;
+    for (auto i = first; i < first + 50; ++i)
+      ids.push_back(id(i));
+    auto known = held.index->look_up(ids).value();
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      held.index->meet(ids[i], dedup_index::content_of(7 * (first + i)), known[i]);
+    store::write_batch batch;
+    auto added = held.index->add_to(batch);
+    if (!added) {
+      held.index->rolled_back();
+      return added;
+    }
+    REQUIRE(held.db->write(batch, store::durability::buffered));
+    held.index->committed();
+    return {};
+  };
+  std::uint64_t taken = 0;
+  while (taken < 1'000 && try_some(taken))
+    taken += 50;
+  CHECK(taken < 1'000); // Memory is bounded.
+
+  std::filesystem::rename(away, folder);
+  std::this_thread::sleep_for(std::chrono::milliseconds{1'050});
+
+  CHECK(try_some(taken));
+  CHECK(held.meet(0, taken + 50) == 0);
+  held.open();
+  CHECK(held.meet(0, taken + 50) == 0);
+}
+
 TEST_CASE("a run goes when its ids have been known for long enough, and an old key with them") {
   held_ids held;
   store::write_batch old;
