@@ -190,6 +190,11 @@ expected<chunk> answer_columns(const chunk& payload, event_log& log, lake& archi
   TROUPE_TRY(asked, message<wire::ColumnsQuery>::open(payload));
   asked_columns query{*asked};
   auto first = asked->offset(), next = first;
+  if (query.end < first)
+    return fail(ec::invalid_argument,
+                "cannot give columns of offsets {} to {} of partition {}: they end before "
+                "they begin",
+                first, query.end, asked->partition());
   auto credit = std::min<std::size_t>(asked->max_bytes(), most_column_bytes);
   auto out = std::make_shared<builder>(std::min(credit + 1024, std::size_t{1} << 20));
   std::vector<flatbuffers::Offset<wire::ColumnsPart>> parts;

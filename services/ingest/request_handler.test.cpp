@@ -276,4 +276,11 @@ TEST_CASE("columns of a log are those of its records, of the kinds and types tha
   query.offset = 6'001;
   at.requests->fetch_columns(beyond.request(wire::Kind::fetch_columns, columns_query(query)));
   CHECK(beyond.failure() == ec::conflict);
+  for (std::uint64_t first : {4'500, 0}) { // Out of the log, and out of the lake.
+    pending backwards;
+    query.offset = first + 100;
+    query.end = first + 1;
+    at.requests->fetch_columns(backwards.request(wire::Kind::fetch_columns, columns_query(query)));
+    CHECK(backwards.failure() == ec::invalid_argument);
+  }
 }
