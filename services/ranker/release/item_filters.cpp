@@ -67,25 +67,48 @@ item_bits::item_bits(const loaded_release& release, const attribute_predicate& o
   }
 }
 
+std::size_t item_bits::bytes() const noexcept {
+  auto words = pages_.size() + bits_.size();
+  for (auto& each : rows_)
+    words += each.size();
+  return words * sizeof(std::uint64_t);
+}
+
 item_bits_ptr item_filters::get(const loaded_release& release, const attribute_predicate& of,
                                 const item_snapshot& items) const {
   auto key = key_of(of);
   item_bits_ptr before;
   {
     std::lock_guard lock{mutex_};
-    if (auto found = known_.find(key); found != known_.end())
-      before = found->second;
+    if (auto found = known_.find(key); found != known_.end()) {
+      before = found->second.bits;
+      found->second.asked = ++questions_;
+    }
   }
   if (before && before->snapshot() == items.number())
     return before;
   auto made = std::make_shared<const item_bits>(release, of, items, before.get());
   if (items.passing() || (before && items.number() < before->snapshot()))
     return made;
-  std::lock_guard lock{mutex_};
-  if (known_.size() >= most)
-    known_.clear();
-  known_[std::move(key)] = made;
+  keep(std::move(key), made);
   return made;
+}
+
+void item_filters::keep(std::string key, const item_bits_ptr& bits) const {
+  std::lock_guard lock{mutex_};
+  auto& at = known_[std::move(key)];
+  bytes_ += bits->bytes() - (at.bits ? at.bits->bytes() : 0);
+  at = {bits, ++questions_};
+  while (known_.size() > most || (bytes_ > most_bytes_ && known_.size() > 1)) {
+    auto longest = std::ranges::min_element(known_, {}, [](auto& each) { return each.second.asked; });
+    bytes_ -= longest->second.bits->bytes();
+    known_.erase(longest);
+  }
+}
+
+std::size_t item_filters::bytes() const {
+  std::lock_guard lock{mutex_};
+  return bytes_;
 }
 
 } // namespace troupe::ranker

@@ -64,3 +64,29 @@ TEST_CASE("the bits of a filter are those of the snapshot that is asked, and pag
     items = next;
   }
 }
+
+TEST_CASE(
+    "filters that are asked for again stay, however many others come, and all stay within their bytes") {
+  loaded_release release;
+  release.space = test_space();
+  auto items = snapshot_of({card("a", {"War"}), card("b")});
+  auto of = [](const std::string& text) {
+    return attribute_predicate{"genres", predicate_op::contains, false, text, 0, {}};
+  };
+  item_filters filters;
+  auto war = filters.get(release, of("War"), items);
+  auto bound = 5 * war->bytes() + 1;
+  item_filters few{bound};
+  auto war_of_few = few.get(release, of("War"), items);
+
+  for (std::size_t i = 0; i < 2 * item_filters::most; ++i) {
+    filters.get(release, of(std::to_string(i)), items);
+    few.get(release, of(std::to_string(i)), items);
+    REQUIRE(filters.get(release, of("War"), items) == war);
+    REQUIRE(few.get(release, of("War"), items) == war_of_few);
+    REQUIRE(few.bytes() <= bound);
+  }
+
+  CHECK(filters.bytes() == item_filters::most * war->bytes());
+  CHECK(few.bytes() == bound - 1);
+}
