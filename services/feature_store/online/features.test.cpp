@@ -775,7 +775,7 @@ TEST_CASE("states in memory stay within their bound, those not yet written inclu
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   // Beside it: what RocksDB has not yet flushed, its blocks, and the copy of a write.
   CHECK(resident_bytes() <
-        before + options.cache_bytes + options.block_cache_bytes + (std::size_t{110} << 20));
+        before + options.cache_bytes + options.block_cache_bytes + (std::size_t{150} << 20));
 #endif
   auto kept = *engine->find_view("v");
   std::size_t pages = 0;
