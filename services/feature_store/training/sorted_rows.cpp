@@ -1,5 +1,7 @@
 #include "services/feature_store/training/sorted_rows.hpp"
 
+#include "common/core/file_sync.hpp"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -38,6 +40,17 @@ auto failed(std::string_view doing, const fs::path& file) {
               std::error_code{why, std::generic_category()}.message());
 }
 
+expected<std::vector<fs::path>> files_in(const fs::path& folder) {
+  std::vector<fs::path> out;
+  std::error_code code;
+  for (auto& each : fs::directory_iterator{folder, code})
+    if (each.path().filename().string().starts_with(prefix))
+      out.push_back(each.path());
+  if (code)
+    return fail(ec::io_failed, "cannot list {}: {}", folder.string(), code.message());
+  return out;
+}
+
 } // namespace
 
 row_sorter::row_sorter(fs::path folder, std::size_t memory_bytes)
@@ -46,11 +59,8 @@ row_sorter::row_sorter(fs::path folder, std::size_t memory_bytes)
 }
 
 expected<row_sorter> row_sorter::open(fs::path folder, std::size_t memory_bytes) {
+  TROUPE_TRY(left, files_in(folder));
   std::error_code code;
-  std::vector<fs::path> left;
-  for (auto& each : fs::directory_iterator{folder, code})
-    if (each.path().filename().string().starts_with(prefix))
-      left.push_back(each.path());
   for (auto& each : left)
     fs::remove(each, code);
   if (code)
@@ -100,20 +110,43 @@ expected<void> row_sorter::write_run() {
 
 expected<std::uint64_t> row_sorter::finish() {
   TROUPE_CHECK(write_run());
+  TROUPE_TRY(files, files_in(folder_));
+  for (auto& each : files)
+    TROUPE_CHECK(sync_file(each));
+  TROUPE_CHECK(sync_file(folder_));
   return written_;
+}
+
+expected<std::uint64_t> size_of_rows(const fs::path& folder) {
+  TROUPE_TRY(files, files_in(folder));
+  std::uint64_t size = 0;
+  for (auto& each : files) {
+    std::error_code code;
+    size += fs::file_size(each, code);
+    if (code)
+      return fail(ec::io_failed, "cannot look at {}: {}", each.string(), code.message());
+  }
+  return size;
 }
 
 struct sorted_rows::run {
   void* memory = nullptr;
   std::size_t size = 0;
   const char* at = nullptr;
+  fs::path file;
 
   ~run() {
     if (memory)
       ::munmap(memory, size);
   }
   const row_head& head() const noexcept { return *reinterpret_cast<const row_head*>(at); }
-  bool ended() const noexcept { return at == static_cast<const char*>(memory) + size; }
+  std::size_t left() const noexcept {
+    return size - static_cast<std::size_t>(at - static_cast<const char*>(memory));
+  }
+  bool holds_row() const noexcept {
+    return left() >= sizeof(row_head) && head().size <= left() - sizeof(row_head) &&
+           filled_up(head().size) <= left() - sizeof(row_head);
+  }
   void next() noexcept { at += sizeof(row_head) + filled_up(head().size); }
 };
 
@@ -123,14 +156,13 @@ sorted_rows::~sorted_rows() = default;
 
 expected<sorted_rows> sorted_rows::open(const fs::path& folder) {
   sorted_rows made;
-  std::error_code code;
-  for (auto& each : fs::directory_iterator{folder, code}) {
-    if (!each.path().filename().string().starts_with(prefix))
-      continue;
-    int file = ::open(each.path().c_str(), O_RDONLY | O_CLOEXEC);
+  TROUPE_TRY(files, files_in(folder));
+  for (auto& each : files) {
+    int file = ::open(each.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0)
-      return failed("open", each.path());
+      return failed("open", each);
     auto fresh = std::make_unique<run>();
+    fresh->file = each;
     struct stat about {};
     if (::fstat(file, &about) == 0 && about.st_size > 0) {
       fresh->size = static_cast<std::size_t>(about.st_size);
@@ -145,24 +177,27 @@ expected<sorted_rows> sorted_rows::open(const fs::path& folder) {
     if (fresh->memory)
       made.runs_.push_back(std::move(fresh));
     else if (about.st_size > 0)
-      return failed("map", each.path());
+      return failed("map", each);
   }
-  if (code)
-    return fail(ec::io_failed, "cannot list {}: {}", folder.string(), code.message());
   return made;
 }
 
-bool sorted_rows::next() {
+expected<bool> sorted_rows::next() {
   if (at_) {
     at_->next();
-    if (at_->ended())
+    if (at_->left() == 0)
       std::erase_if(runs_, [this](auto& each) { return each.get() == at_; });
   }
   // There are few: one for as many rows as fit into the memory of a build.
   at_ = nullptr;
-  for (auto& each : runs_)
+  for (auto& each : runs_) {
+    if (!each->holds_row())
+      return fail(ec::corrupt,
+                  "{} ends within a row: remove it and build again, which collects its rows anew",
+                  each->file.string());
     if (!at_ || each->head().place < at_->head().place)
       at_ = each.get();
+  }
   return at_ != nullptr;
 }
 

@@ -33,7 +33,7 @@ public:
 
   expected<void> add(const replay_place& at, std::string_view payload);
 
-  /// Writes what is in memory. Gives how many rows there are.
+  /// Writes what is in memory, and has the disk hold all of it. Gives how many rows there are.
   expected<std::uint64_t> finish();
 
 private:
@@ -53,6 +53,9 @@ private:
   std::uint32_t runs_ = 0;
 };
 
+/// How large the files of a row_sorter in a folder are, together.
+expected<std::uint64_t> size_of_rows(const std::filesystem::path& folder);
+
 /// The rows that a row_sorter has written, of all its files together in the order of their places. The files
 /// are mapped: memory is what the system spares for them. Not thread-safe.
 class sorted_rows {
@@ -61,8 +64,8 @@ public:
   sorted_rows(sorted_rows&&) noexcept;
   ~sorted_rows();
 
-  /// On to the next row; false behind the last.
-  bool next();
+  /// On to the next row; false behind the last. Fails with ec::corrupt where a file ends within a row.
+  expected<bool> next();
 
   const replay_place& place() const noexcept;
   /// Aligned to eight bytes.

@@ -38,12 +38,40 @@ TEST_CASE("rows come back in the order of their places, from memory of any size"
     auto sorted = sorted_rows::open(folder.path());
     REQUIRE(sorted);
     for (auto& [place, payload] : all) {
-      REQUIRE(sorted->next());
+      REQUIRE(*sorted->next());
       CHECK(sorted->place() == place);
       CHECK(sorted->payload() == payload);
       CHECK(reinterpret_cast<std::uintptr_t>(sorted->payload().data()) % 8 == 0);
     }
-    CHECK(!sorted->next());
+    CHECK(!*sorted->next());
+  }
+}
+
+TEST_CASE("a file of rows that ends within one is named, wherever it ends") {
+  for (std::uintmax_t size : {1, 47, 56, 63, 64, 127}) { // A row here: 56 bytes and a payload of eight.
+    CAPTURE(size);
+    testing::temp_dir folder;
+    auto rows = row_sorter::open(folder.path(), 1 << 20);
+    REQUIRE(rows);
+    for (std::int64_t i = 0; i < 2; ++i)
+      REQUIRE(rows->add({i, 0, 0, 0, 0, 0}, "12345678"));
+    REQUIRE(rows->finish());
+    CHECK(*size_of_rows(folder.path()) == 128);
+    std::filesystem::resize_file(folder / "rows-00000", size);
+    auto sorted = sorted_rows::open(folder.path());
+    REQUIRE(sorted);
+
+    for (std::uintmax_t whole = 0; whole < size / 64; ++whole)
+      CHECK(*sorted->next());
+    auto next = sorted->next();
+
+    if (size % 64 == 0) {
+      CHECK(!*next); // Told by size_of_rows.
+    } else {
+      REQUIRE(!next);
+      CHECK(next.error().code == ec::corrupt);
+      CHECK(next.error().text.starts_with((folder / "rows-00000").string()));
+    }
   }
 }
 
@@ -52,7 +80,7 @@ TEST_CASE("a sorter without rows has none, and a folder that cannot be written i
   auto rows = row_sorter::open(folder.path(), 1 << 20);
   REQUIRE(rows);
   CHECK(*rows->finish() == 0);
-  CHECK(!sorted_rows::open(folder.path())->next());
+  CHECK(!*sorted_rows::open(folder.path())->next());
 
   auto gone = row_sorter::open(folder / "not there", 1 << 20);
   CHECK(!gone);

@@ -174,9 +174,13 @@ private:
     for (auto end : ends_)
       progress_.records_total += end;
     auto done_file = work_ / "collected";
+    // Rows that were lost or cut off meanwhile are collected again.
     if (auto known = read_json_object(done_file)) {
-      collected_ = whole_or(*known, "rows", 0);
-      return {};
+      TROUPE_TRY(size, size_of_rows(work_));
+      if (known->contains("bytes") && whole_or(*known, "bytes", 0) == size) {
+        collected_ = whole_or(*known, "rows", 0);
+        return {};
+      }
     }
     TROUPE_TRY(rows, row_sorter::open(work_, options_.memory_bytes / 2));
     replay_rows into{spec_, views_, rows};
@@ -200,8 +204,10 @@ private:
         TROUPE_CHECK(tell("sorting"));
       }
     TROUPE_TRY(count, rows.finish());
+    TROUPE_TRY(size, size_of_rows(work_));
     collected_ = count;
-    return write_file_atomically(done_file, as_bytes(json::serialize(json::object{{"rows", collected_}})));
+    json::object collected{{"rows", count}, {"bytes", size}};
+    return write_file_atomically(done_file, as_bytes(json::serialize(collected)));
   }
 
   expected<void> replay() {
@@ -233,7 +239,10 @@ private:
     progress_.records_done = replayed_;
     TROUPE_CHECK(tell("sorting"));
     TROUPE_TRY(sorted, sorted_rows::open(work_));
-    while (sorted.next()) {
+    for (;;) {
+      TROUPE_TRY(found, sorted.next());
+      if (!found)
+        break;
       auto& at = sorted.place();
       if (after && at <= *after)
         continue;

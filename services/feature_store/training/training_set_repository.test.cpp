@@ -136,6 +136,25 @@ TEST_CASE("a build of a kept set goes on with the parts that it had written when
   CHECK(parse_training_manifest(*store.build(text), "")->rows == 60);
 }
 
+TEST_CASE("a build that goes on collects again what the disk has lost of its rows") {
+  for (bool all : {true, false}) {
+    CAPTURE(all);
+    troupe::testing::temp_dir dir;
+    auto spec = parse_training_spec(click_spec("clicks", "rows_per_part = 7\n"), "spec");
+    training_options options;
+    options.tell = [](const training_progress& now) { return now.rows == 0; };
+    ingest::memory_stream log{clicks(40), 1};
+    REQUIRE(!build_training_set(*spec, click_views(), log, dir / "torn", options));
+    auto rows = dir / "torn" / ".work" / "rows-00000";
+    fs::resize_file(rows, all ? 0 : fs::file_size(rows) / 2);
+
+    auto resumed = build_training_set(*spec, click_views(), log, dir / "torn");
+
+    REQUIRE_MESSAGE(resumed, (resumed ? std::string{} : render(resumed.error())));
+    CHECK(*resumed == build_clicks(dir / "undisturbed", "clicks", 40, "rows_per_part = 7\n").text);
+  }
+}
+
 TEST_CASE("a kept set that was being replaced when the feature store was killed is whole after its restart") {
   troupe::testing::temp_dir dir;
   auto old = build_clicks(dir / "old", "clicks", 20), fresh = build_clicks(dir / "fresh", "clicks", 40);
