@@ -73,13 +73,15 @@ expected<void> read_changes(item_round& round, const chunk& payload) {
   return {};
 }
 
-/// On the pool: what releases make of the items is worked out before a request asks for it.
+/// On the pool: what releases make of the items is worked out before a request asks for it. They keep it for
+/// what is published alone: all else would displace what requests under way have.
 void bind(const item_scan& scan, const release_table& releases) {
   if (scan.built)
-    releases.bind(*scan.built);
+    releases.prepare(*scan.built);
 }
 void bind(const item_round& round, const release_table& releases) {
-  releases.bind(*round.items);
+  if (!round.of_scan || round.left.empty())
+    releases.bind(*round.items);
 }
 
 class item_sync_state {

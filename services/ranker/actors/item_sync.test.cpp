@@ -494,6 +494,30 @@ TEST_CASE_FIXTURE(item_sync_fixture, "the next scan comes after the pause, and r
 }
 
 TEST_CASE_FIXTURE(item_sync_fixture,
+                  "requests that have the snapshot from before a scan keep what a release has made of it") {
+  make_release(dir / "r", "");
+  publish("r");
+  auto release = releases->get()->newest;
+  auto binding = [&](const item_snapshot& of) {
+    return release->bindings.get(*release, of, micros_of(wall_now()));
+  };
+  start();
+  give({"a", "b"});
+  advance(6s);
+  nothing_changes();
+  auto before = items->get();
+  auto of_before = binding(*before);
+
+  give({"b"});
+
+  auto now = items->get();
+  REQUIRE(now->size() == 1);
+  auto asked_at = micros_of(wall_now());
+  CHECK(release->bindings.get(*release, *now, asked_at)->bound_at() < asked_at); // Nobody had to ask for it.
+  CHECK(binding(*before) == of_before);
+}
+
+TEST_CASE_FIXTURE(item_sync_fixture,
                   "a scan that fails leaves the snapshot in force and is tried again soon") {
   start();
   give({"a"});

@@ -186,6 +186,13 @@ void item_binding::unknown_input(const model::scorer& by, std::size_t model, std
   by.item_input(features.read(nothing, nullptr, 0, id, columns_[model]), out);
 }
 
+std::size_t item_binding::shared_with(const item_snapshot& items) const noexcept {
+  std::size_t out = 0;
+  for (std::size_t at = 0; at < std::min(pages_.size(), items.pages().size()); ++at)
+    out += items.pages()[at] && pages_[at]->of == items.pages()[at] ? 1 : 0;
+  return out;
+}
+
 item_binding_ptr item_bindings::get(const loaded_release& release, const item_snapshot& items,
                                     std::int64_t now) const {
   auto fits = [&](const item_binding_ptr& each) {
@@ -195,21 +202,41 @@ item_binding_ptr item_bindings::get(const loaded_release& release, const item_sn
   for (auto* each : {&kept->newest, &kept->before})
     if (fits(*each))
       return *each;
-  auto make = [&] { return std::make_shared<const item_binding>(release, items, now, kept->newest.get()); };
+  auto make = [&](const item_binding_ptr& from) {
+    return std::make_shared<const item_binding>(release, items, now, from.get());
+  };
   if (items.passing() || (kept->newest && items.number() < kept->newest->snapshot()))
-    return make();
+    return make(kept->newest);
   std::lock_guard lock{making_};
   kept = kept_.get();
   if (fits(kept->newest))
     return kept->newest;
-  auto made = make();
-  kept_.set(std::make_shared<const pair>(pair{made, kept->newest}));
-  retired_.push_back(std::move(kept));
+  auto& [newest, before, prepared] = *kept;
+  bool is_prepared = prepared && (!newest || prepared->shared_with(items) > newest->shared_with(items));
+  auto made = fits(prepared) ? prepared : make(is_prepared ? prepared : newest);
+  auto next = std::make_shared<const pair>(pair{made, newest, is_prepared ? nullptr : prepared});
+  keep(std::move(next), std::move(kept));
+  return made;
+}
+
+void item_bindings::prepare(const loaded_release& release, const item_snapshot& items,
+                            std::int64_t now) const {
+  // Not under the lock: while all is bound anew, changes of the items in force are, too.
+  auto made = std::make_shared<const item_binding>(release, items, now, nullptr);
+  std::lock_guard lock{making_};
+  auto kept = kept_.get();
+  auto next = std::make_shared<const pair>(pair{kept->newest, kept->before, std::move(made)});
+  keep(std::move(next), std::move(kept));
+}
+
+/// Under the lock of who makes.
+void item_bindings::keep(std::shared_ptr<const pair> next, std::shared_ptr<const pair> old) const {
+  kept_.set(std::move(next));
+  retired_.push_back(std::move(old));
   std::erase_if(retired_, [](auto& each) {
     // Nobody else holds the pair, nor what is only in it.
     return each.use_count() == 1 && (!each->before || each->before.use_count() == 1);
   });
-  return made;
 }
 
 } // namespace troupe::ranker

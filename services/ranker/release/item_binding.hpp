@@ -62,6 +62,9 @@ public:
   /// Of a model with an index: its rows that may be shown at `bound_at`, but for who asks.
   std::span<const std::uint64_t> allowed(std::size_t model) const noexcept { return allowed_[model]; }
 
+  /// How many pages of the snapshot are those that it is bound to.
+  std::size_t shared_with(const item_snapshot& items) const noexcept;
+
   std::uint64_t snapshot() const noexcept { return snapshot_; } ///< Its number.
   std::int64_t bound_at() const noexcept { return bound_at_; }
 
@@ -91,10 +94,17 @@ class item_bindings {
 public:
   item_binding_ptr get(const loaded_release& release, const item_snapshot& items, std::int64_t now) const;
 
+  /// Makes the one to a snapshot that nobody has yet, for a `get` of it, or of one that comes from it. It
+  /// displaces none.
+  void prepare(const loaded_release& release, const item_snapshot& items, std::int64_t now) const;
+
 private:
   struct pair {
     item_binding_ptr newest, before;
+    item_binding_ptr prepared; ///< null: none, or it was used.
   };
+  void keep(std::shared_ptr<const pair> next, std::shared_ptr<const pair> old) const;
+
   mutable published<pair> kept_{std::make_shared<const pair>()};
   mutable std::mutex making_;
   mutable std::vector<std::shared_ptr<const pair>> retired_; ///< Until nobody reads them: freed by who makes.

@@ -29,6 +29,12 @@ struct release_table {
       each->bindings.get(*each, items, micros_of(wall_now()));
   }
 
+  /// The same for items that nobody has yet, but for what is made of those that come from them.
+  void prepare(const item_snapshot& items) const {
+    for (auto& [id, each] : by_id)
+      each->bindings.prepare(*each, items, micros_of(wall_now()));
+  }
+
   /// Features of items that their models need.
   std::vector<std::string> item_features() const {
     std::vector<std::string> out;
