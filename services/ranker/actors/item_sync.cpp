@@ -162,7 +162,7 @@ private:
   void go_on() {
     if (!scan_ && now() >= next_scan_)
       begin_scan(wanted_features());
-    if (scan_ && scan_->built && !round_)
+    if (scan_ && scan_read_ && !round_)
       catch_up();
     if (may_follow() && now() >= next_round_)
       follow();
@@ -181,11 +181,12 @@ private:
 
   /// While a scan catches up nothing else changes the items: it must not be behind those that it replaces.
   bool may_follow() const {
-    return following_ && !round_ && !(scan_ && scan_->built) && away_.size() < deps_.replicas;
+    return following_ && !round_ && !(scan_ && scan_read_) && away_.size() < deps_.replicas;
   }
 
   void begin_scan(const std::vector<std::string>& of_models) {
     ++scan_number_;
+    scan_read_ = false;
     scan_ = std::make_shared<item_scan>();
     scan_->plan = plan_scan(deps_.settings->item_features, of_models);
     scan_->of_models = !of_models.empty();
@@ -329,6 +330,7 @@ private:
       return end_scan(*scan->failed);
     if (!scan->built)
       return ask_page();
+    scan_read_ = true;
     go_on();
   }
 
@@ -492,7 +494,8 @@ private:
   self_tick<std::remove_pointer_t<pointer>> tick_;
   std::uint64_t next_tag_ = 1;
 
-  item_scan_ptr scan_; ///< Under way; null between two.
+  item_scan_ptr scan_;     ///< Under way; null between two.
+  bool scan_read_ = false; ///< All of its pages are, and the pool is done with it.
   std::uint64_t scan_tag_ = 0;
   std::uint64_t scan_number_ = 0;
   time_point next_scan_{}, rested_{};
