@@ -266,8 +266,8 @@ struct world {
       all[k] = asked(i * most_together + k);
       inputs[k] = {items.get(), &all[k]};
     }
-    rank_together(*release, inputs, [&](std::size_t, ranking made) {
-      encode_ranking(made, release->manifest.id, nullptr, nullptr, {});
+    rank_together(*release, inputs, [&](std::size_t, std::optional<ranking> made) {
+      encode_ranking(*made, release->manifest.id, nullptr, nullptr, {});
     });
   }
 };

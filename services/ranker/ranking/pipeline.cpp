@@ -137,12 +137,13 @@ void ranking_state::read_request(bool leave_out_seen) {
 ranking rank(const loaded_release& release, const item_snapshot& items, const query& asked) {
   ranking out;
   rank_input one{&items, &asked};
-  rank_together(release, {&one, 1}, [&](std::size_t, ranking made) { out = std::move(made); });
+  rank_together(release, {&one, 1},
+                [&](std::size_t, std::optional<ranking> made) { out = std::move(*made); });
   return out;
 }
 
 void rank_together(const loaded_release& release, std::span<const rank_input> of,
-                   const std::function<void(std::size_t, ranking)>& done) {
+                   const std::function<void(std::size_t, std::optional<ranking>)>& done) {
   auto began = deadline::clock::now();
   std::array<std::optional<ranking_state>, most_together> states;
   std::array<ranking_state*, most_together> all{};
@@ -152,7 +153,7 @@ void rank_together(const loaded_release& release, std::span<const rank_input> of
   }
   search_nearest(std::span{all}.first(of.size()));
   for (std::size_t i = 0; i < of.size(); ++i)
-    done(i, answer(*all[i], began));
+    done(i, of[i].until.passed() ? std::nullopt : std::optional{answer(*all[i], began)});
 }
 
 ranking similar(const loaded_release& release, const item_snapshot& items, std::string_view item,

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -23,14 +24,16 @@ ranking rank(const loaded_release& release, const item_snapshot& items, const qu
 struct rank_input {
   const item_snapshot* items = nullptr;
   const query* asked = nullptr;
+  /// Then nobody waits for the answer any more.
+  deadline until{deadline::clock::time_point::max()};
 };
 inline constexpr std::size_t most_together = 4;
 
 /// Ranks for at most so many who wait at the same time: each gets what `rank` gives, but the nearest items of
 /// all are searched in one pass. `done` is called with the place of each as soon as its answer is there, in
-/// their order.
+/// their order; with nothing where nobody waits for it when it is its turn.
 void rank_together(const loaded_release& release, std::span<const rank_input> of,
-                   const std::function<void(std::size_t, ranking)>& done);
+                   const std::function<void(std::size_t, std::optional<ranking>)>& done);
 
 /// Items like `item`: nearest in the models' tables or vectors; for an item no model knows, the strongest
 /// items that share most of its attribute `diversity_attribute`.

@@ -423,14 +423,20 @@ TEST_CASE("those who are ranked together get what each of them gets alone") {
                     rank_input{&other, &asked[2]}};
   std::vector<std::vector<std::string>> together;
 
-  rank_together(**release, inputs, [&](std::size_t i, const ranking& made) {
+  rank_together(**release, inputs, [&](std::size_t i, std::optional<ranking> made) {
     CHECK(i == together.size());
-    together.push_back(ids(made));
+    REQUIRE(made);
+    together.push_back(ids(*made));
   });
 
   REQUIRE(together.size() == 3);
   for (std::size_t i = 0; i < 3; ++i)
     CHECK(together[i] == ids(rank(**release, *inputs[i].items, asked[i])));
+
+  inputs[1].until = deadline{deadline::clock::time_point{}};
+  std::vector<bool> answered;
+  rank_together(**release, inputs, [&](std::size_t, auto made) { answered.push_back(made.has_value()); });
+  CHECK(answered == std::vector<bool>{true, false, true}); // Nobody waits for the second any more.
 }
 
 TEST_CASE("with `rerank` a dear model scores the best of the others alone, and who is not among these stands "

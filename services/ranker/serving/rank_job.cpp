@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 namespace troupe::ranker {
 
@@ -41,11 +42,13 @@ void rank_job::run(std::span<const scoring_work_ptr> others) {
     all[i + 1] = static_cast<rank_job*>(others[i].get()); // Of the same kind: jobs.
   auto count = others.size() + 1;
   for (std::size_t i = 0; i < count; ++i)
-    inputs[i] = {all[i]->items.get(), &all[i]->prepare()};
-  rank_together(*release, std::span{inputs}.first(count), [&](std::size_t i, ranking made) {
-    made.stages.insert(made.stages.begin(),
-                       {"features", all[i]->features_took, all[i]->user ? all[i]->user->features.size() : 0});
-    all[i]->answer(std::move(made), std::exchange(began, deadline::clock::now()));
+    inputs[i] = {all[i]->items.get(), &all[i]->prepare(), all[i]->until};
+  rank_together(*release, std::span{inputs}.first(count), [&](std::size_t i, std::optional<ranking> made) {
+    if (!made)
+      return all[i]->refuse({ec::too_late, "the deadline passed while others were ranked for"});
+    made->stages.insert(made->stages.begin(), {"features", all[i]->features_took,
+                                               all[i]->user ? all[i]->user->features.size() : 0});
+    all[i]->answer(std::move(*made), std::exchange(began, deadline::clock::now()));
   });
 }
 

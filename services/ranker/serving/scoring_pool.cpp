@@ -57,10 +57,15 @@ void scoring_pool::stop() {
   threads_.clear();
 }
 
-void scoring_pool::take_with(const scoring_work& first, std::vector<scoring_work_ptr>& into) {
+void scoring_pool::take_with(const scoring_work& first, deadline until, std::vector<scoring_work_ptr>& into) {
+  constexpr std::size_t spare = 3; // No two pieces of work take the same.
   auto* kind = first.kind();
-  for (auto each = waiting_.begin();
-       kind && each != waiting_.end() && into.size() + 1 < most_together_ && waiting_.size() > free_;)
+  auto left = until.left();
+  auto one_more = [&] {
+    auto count = into.size() + 2;
+    return count <= most_together_ && waiting_.size() > free_ && took_ * spare * count <= left;
+  };
+  for (auto each = waiting_.begin(); kind && each != waiting_.end() && one_more();)
     if (each->second->kind() == kind && !deadline{each->first}.passed()) {
       into.push_back(std::move(each->second));
       each = waiting_.erase(each);
@@ -81,16 +86,20 @@ void scoring_pool::run() {
     auto next = waiting_.extract(waiting_.begin());
     bool late = deadline{next.key()}.passed();
     if (!late)
-      take_with(*next.mapped(), others);
+      take_with(*next.mapped(), deadline{next.key()}, others);
     queued_.set(static_cast<double>(waiting_.size()));
     lock.unlock();
+    auto began = deadline::clock::now();
     if (late)
       next.mapped()->refuse({ec::too_late, "the deadline passed while the request waited"});
     else
       next.mapped()->run(others);
+    auto took = (deadline::clock::now() - began) / (others.size() + 1);
     next = {}; // What they hold goes before the lock is taken again.
     others.clear();
     lock.lock();
+    if (!late)
+      took_ = took_.count() == 0 ? took : took_ + (took - took_) / 8;
   }
 }
 

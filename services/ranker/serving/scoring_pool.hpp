@@ -35,11 +35,11 @@ public:
 /// The threads that rank, apart from those of the actors, which carry timers and messages.
 ///
 /// Operation: the work with the earliest deadline first, of equal ones the first that came. A thread that
-/// takes one up takes others of its kind that wait with it, at most `most_together` in all and not where
-/// another thread is free for them. Work is refused with ec::overloaded where as many wait as may,
-/// ec::too_late where its deadline has passed, ec::stopping. Concurrency: any thread; a refusal at the door
-/// runs on the thread of the caller. The threads are called `ranker-score`; `troupe_ranker_queued_jobs` tells
-/// how many wait.
+/// takes one up takes others of its kind that wait with it, at most `most_together` in all, not where another
+/// thread is free for them, and not where its own deadline would be near: several times what as many took
+/// lately. Work is refused with ec::overloaded where as many wait as may, ec::too_late where its deadline has
+/// passed, ec::stopping. Concurrency: any thread; a refusal at the door runs on the thread of the caller. The
+/// threads are called `ranker-score`; `troupe_ranker_queued_jobs` tells how many wait.
 class scoring_pool {
 public:
   scoring_pool(std::size_t threads, std::size_t bound, std::size_t most_together,
@@ -55,14 +55,15 @@ public:
 
 private:
   void run();
-  void take_with(const scoring_work& first, std::vector<scoring_work_ptr>& into);
+  void take_with(const scoring_work& first, deadline until, std::vector<scoring_work_ptr>& into);
 
   std::size_t bound_, most_together_;
   metrics::gauge queued_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::multimap<deadline::clock::time_point, scoring_work_ptr> waiting_;
-  std::size_t free_ = 0; ///< Threads that wait for work.
+  std::size_t free_ = 0;             ///< Threads that wait for work.
+  deadline::clock::duration took_{}; ///< What one piece of work takes lately; 0: none was done.
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

@@ -5,6 +5,7 @@
 #include <functional>
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace troupe;
@@ -35,6 +36,29 @@ private:
 scoring_work_ptr work(told_work::told then, const void* kind = nullptr) {
   return std::make_shared<told_work>(std::move(then), kind);
 }
+
+/// Notes how many were done with it.
+class counted final : public scoring_work {
+public:
+  counted(std::vector<std::size_t>& calls, const void* kind, std::promise<void>* last)
+      : calls_{calls}, kind_{kind}, last_{last} {}
+  void run(std::span<const scoring_work_ptr> others) override {
+    calls_.push_back(others.size() + 1);
+    end();
+  }
+  void refuse(error) override { end(); }
+  const void* kind() const noexcept override { return kind_; }
+
+private:
+  void end() {
+    if (last_)
+      last_->set_value();
+  }
+
+  std::vector<std::size_t>& calls_;
+  const void* kind_;
+  std::promise<void>* last_;
+};
 
 /// A pool of one thread that is kept busy until `open`.
 struct busy_pool {
@@ -77,24 +101,6 @@ TEST_CASE("the work with the earliest deadline is done first, of equal ones the 
 }
 
 TEST_CASE("work of one kind that waits is done together, up to so many, the earliest deadlines first") {
-  /// Notes how many were done with it.
-  class counted final : public scoring_work {
-  public:
-    counted(std::vector<std::size_t>& calls, const void* kind, std::promise<void>* last)
-        : calls_{calls}, kind_{kind}, last_{last} {}
-    void run(std::span<const scoring_work_ptr> others) override {
-      calls_.push_back(others.size() + 1);
-      if (last_)
-        last_->set_value();
-    }
-    void refuse(error) override {}
-    const void* kind() const noexcept override { return kind_; }
-
-  private:
-    std::vector<std::size_t>& calls_;
-    const void* kind_;
-    std::promise<void>* last_;
-  };
   busy_pool busy{10};
   std::vector<std::size_t> calls;
   std::promise<void> last;
@@ -114,6 +120,22 @@ TEST_CASE("work of one kind that waits is done together, up to so many, the earl
 
   // Three of the first kind, the other one, one alone, the fourth of the first kind, the last.
   CHECK(calls == std::vector<std::size_t>{3, 1, 1, 1, 1});
+}
+
+TEST_CASE("work whose deadline is near takes no other with it") {
+  busy_pool busy{10};
+  std::vector<std::size_t> calls;
+  std::promise<void> last;
+  int kind = 0;
+  // All that the pool has to go by is the work under way, which takes a second: two would take two.
+  for (int i = 0; i < 3; ++i)
+    busy.pool.post(deadline::in(5s), std::make_shared<counted>(calls, &kind, i == 2 ? &last : nullptr));
+  std::this_thread::sleep_for(1s);
+
+  busy.open.set_value();
+  last.get_future().wait();
+
+  CHECK(calls == std::vector<std::size_t>{1, 1, 1});
 }
 
 TEST_CASE("work that finds the pool full, comes too late or meets the stop ends once, with the reason") {
