@@ -54,13 +54,19 @@ private:
   }
 
   static expected<void> work(const lake_sealer_deps& with, bool trim) {
-    TROUPE_CHECK(with.log->pack(packed_at_once));
-    TROUPE_CHECK(with.into->seal(false));
+    // None of these waits for another to succeed: first comes what makes room.
+    expected<void> all;
+    auto note = [&](const auto& result) {
+      if (!result && all)
+        all = unexpected{result.error()};
+    };
     if (trim) {
-      TROUPE_CHECK(with.into->trim(wall_now() - with.keep_log));
-      TROUPE_CHECK(with.log->quarantine().expire(wall_now() - with.keep_quarantine));
+      note(with.into->trim(wall_now() - with.keep_log));
+      note(with.log->quarantine().expire(wall_now() - with.keep_quarantine));
     }
-    return {};
+    note(with.log->pack(packed_at_once));
+    note(with.into->seal(false));
+    return all;
   }
 
   void on_sealed(const expected<void>& result) {

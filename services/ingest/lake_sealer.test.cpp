@@ -137,6 +137,27 @@ TEST_CASE_FIXTURE(sealing, "a sealer that is stopped half-way leaves the lake wh
   CHECK(sealed() == 10);
 }
 
+TEST_CASE_FIXTURE(sealing, "a lake that cannot be written keeps nothing from going that may go") {
+  append(0, 10);
+  append_request request;
+  request.refused.push_back({"a.csv", {}, 1, 0, "range", "value", "too big", "raw"});
+  REQUIRE(log->append(request).has_value());
+  advance(1s);
+  settle();
+  REQUIRE(sealed() == 10);
+  auto in_the_way = dir / "lake/partition=0/00000000000000000010-00000000000000000020.parquet/folder";
+  std::filesystem::create_directories(in_the_way);
+  append(10, 20);
+
+  advance(1min);
+  settle();
+
+  CHECK(sealed() == 10);
+  CHECK_FALSE(well->read().why().empty());
+  CHECK(log->state().partitions[0].first == 10);
+  CHECK(log->quarantine().list({})->empty());
+}
+
 TEST_CASE_FIXTURE(sealing, "what the lake has lost stays in the log, which says so until the file is back") {
   append(0, 30);
   advance(1s);
