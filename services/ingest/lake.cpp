@@ -3,7 +3,6 @@
 #include "services/ingest/log/event_log.hpp"
 
 #include "common/ingest_format/shown_column.hpp"
-#include "common/table/connection.hpp"
 #include "common/table/parquet.hpp"
 
 #include <optional>
@@ -227,55 +226,29 @@ expected<void> verify_segment(const std::filesystem::path& file, const lake_segm
                               const fetch_function& fetch) {
   if (auto there = fetch(segment.partition, segment.first); !there && there.error().code == ec::not_found)
     return each_record(file, segment, [](const record&) -> expected<void> { return {}; });
-  TROUPE_TRY(db, table::connection::open({.memory_limit_bytes = std::uint64_t{512} << 20, .threads = 1}));
-  TROUPE_TRY(rows,
-             db.query(fmt::format("SELECT \"partition\", \"offset\", kind, id, type, \"user\", item, "
-                                  "event_time, ingest_time, value, request_id, "
-                                  "attributes, untimed, shown FROM (FROM {} "
-                                  // Files of before had no such columns.
-                                  "UNION ALL BY NAME (SELECT NULL::BOOLEAN AS untimed, NULL::{} AS shown "
-                                  "WHERE false))",
-                                  table::parquet_file(file), ingest_format::shown_type)));
-  std::uint64_t row = 0, filled = 0;
-  auto checked = each_record(
-      fetch, segment.partition, segment.first, segment.next,
-      [&](std::uint64_t offset, const record& rec) -> expected<void> {
-        if (row == filled) {
-          TROUPE_TRY(more, rows.next());
-          if (!more)
-            return fail(ec::corrupt, "{} ends before offset {} of partition {}", file.string(), offset,
-                        segment.partition);
-          row = 0;
-          filled = rows.rows();
-        }
-        auto text = [&](std::size_t column) {
-          return rows.column(column).is_null(row) ? std::string_view{} : rows.column(column).text(row);
-        };
-        bool equal =
-            rows.column(0).integer(row) == segment.partition &&
-            static_cast<std::uint64_t>(rows.column(1).integer(row)) == offset &&
-            text(2) == to_string(rec.kind) && text(3) == rec.id && text(4) == rec.type &&
-            text(5) == rec.user && text(6) == rec.item && rows.column(7).time(row) == rec.event_time &&
-            rows.column(8).time(row) == rec.ingest_time && rows.column(9).is_null(row) == !rec.value &&
-            (!rec.value || rows.column(9).number(row) == *rec.value) && text(10) == rec.request_id &&
-            text(11) == (rec.attributes.empty() ? std::string{} : attributes_json(rec.attributes)) &&
-            (!rows.column(12).is_null(row) && rows.column(12).flag(row)) == rec.untimed &&
-            ingest_format::shown_in(rows.column(13), row) == rec.shown;
-        if (!equal)
-          return fail(ec::corrupt, "{} differs from the log at offset {} of partition {} (record {})",
-                      file.string(), offset, segment.partition, rec.id);
-        ++row;
-        return {};
-      });
-  TROUPE_CHECK(checked);
-  if (row != filled)
-    return fail(ec::corrupt, "{} has more rows than the log has records in {}-{}", file.string(),
-                segment.first, segment.next);
-  TROUPE_TRY(more, rows.next());
-  if (more)
-    return fail(ec::corrupt, "{} has more rows than the log has records in {}-{}", file.string(),
-                segment.first, segment.next);
-  return {};
+  std::vector<record> page; // Of the log; it ends before `offset`.
+  std::size_t looked_at = 0;
+  auto offset = segment.first;
+  return each_record(file, segment, [&](const record& rec) -> expected<void> {
+    if (looked_at == page.size()) {
+      TROUPE_TRY(found, fetch(segment.partition, offset));
+      page.clear();
+      looked_at = 0;
+      TROUPE_CHECK(ingest::each_record(found, segment.partition, offset, segment.next,
+                                       [&](auto& each) -> expected<void> {
+                                         page.push_back(to_record(each));
+                                         return {};
+                                       }));
+      if (page.empty())
+        return fail(ec::corrupt, "partition {} of the log ends at offset {}, {} was expected",
+                    segment.partition, offset, segment.next);
+    }
+    auto& held = page[looked_at++];
+    if (rec != held)
+      return fail(ec::corrupt, "{} differs from the log at offset {} of partition {} (record {})",
+                  file.string(), offset - page.size() + looked_at - 1, segment.partition, held.id);
+    return {};
+  });
 }
 
 } // namespace troupe::ingest

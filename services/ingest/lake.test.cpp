@@ -59,6 +59,9 @@ TEST_CASE("the lake reads back equal to the log, and a seal can be repeated afte
   auto wrong = segments.front();
   wrong.next -= 1;
   CHECK(verify_segment(dir / "lake" / wrong.path, wrong, fetch).error().code == ec::corrupt);
+  auto trimmed = [](auto...) -> expected<fetched> { return fail(ec::not_found, "not in the log any more"); };
+  CHECK(verify_segment(dir / "lake" / wrong.path, segments.front(), trimmed).has_value());
+  CHECK(verify_segment(dir / "lake" / wrong.path, wrong, trimmed).error().code == ec::corrupt);
 }
 
 TEST_CASE("a page of a log that grew is read to where it was asked about; a hole is found, not passed over") {

@@ -112,6 +112,11 @@ expected<void> each_record(const std::filesystem::path& file, const lake_segment
       return context({ec::corrupt, fmt::format("it ends before offset {}", offset)});
     TROUPE_CHECK(use(rec));
   }
+  auto more = from.next(rec, segment.partition, segment.next);
+  if (!more)
+    return context(more.error());
+  if (*more)
+    return context({ec::corrupt, fmt::format("it goes on at offset {}", segment.next)});
   return {};
 }
 
