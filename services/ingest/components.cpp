@@ -24,6 +24,7 @@ struct wiring {
   std::shared_ptr<request_handler> requests;
   std::unique_ptr<blocking_pool> servers;
   std::unique_ptr<blocking_pool> readers;
+  std::unique_ptr<blocking_pool> lake_readers;
   std::unique_ptr<blocking_pool> slow;
   import_supervisor_actor imports;
   fetch_server_actor fetch;
@@ -82,9 +83,11 @@ expected<component> make_log_component(service_context& context, wiring& made) {
   };
   made.servers = pool("ingest-server", settings.servers);
   made.readers = pool("ingest-reader", settings.readers);
+  made.lake_readers = pool("ingest-lake", config::lake_reads_at_once);
   made.slow = pool("ingest-slow", 1);
-  made.requests = std::make_shared<request_handler>(request_handler_deps{
-      made.log, made.into, made.validate, made.uploads, made.servers.get(), made.slow.get()});
+  made.requests = std::make_shared<request_handler>(
+      request_handler_deps{made.log, made.into, made.validate, made.uploads, made.servers.get(),
+                           made.lake_readers.get(), made.slow.get()});
   return component{};
 }
 
@@ -117,7 +120,7 @@ expected<component> make_imports_component(service_context& context, wiring& mad
 }
 
 expected<component> make_fetch_component(service_context& context, wiring& made) {
-  made.fetch = spawn_fetch_server(context.system(), made.log, made.into, *made.servers);
+  made.fetch = spawn_fetch_server(context.system(), made.log, made.into, *made.servers, *made.lake_readers);
   return component{made.fetch};
 }
 

@@ -33,10 +33,14 @@ struct config {
   std::uint64_t upload_bytes = std::uint64_t{5} << 30;
   std::chrono::seconds upload_keep{7 * 24 * 3600};
 
+  static constexpr std::uint64_t lake_reads_at_once = 2;
+
   void bind(config_keys& keys);
   resource_bounds holds() const {
     constexpr std::uint64_t known_ids = std::uint64_t{96} << 20; // dedup_index
-    return {cache_bytes + write_buffer_bytes + queue_bytes + known_ids, upload_bytes};
+    // lake_reader: what it reads at a time, what is compared with the log, and what stays.
+    constexpr std::uint64_t lake_files = ((lake_reads_at_once + 1) * 512 + 64) << 20;
+    return {cache_bytes + write_buffer_bytes + queue_bytes + known_ids + lake_files, upload_bytes};
   }
 };
 

@@ -56,10 +56,12 @@ public:
   explicit fetch_server_state(pointer self) : self_{self}, tick_{self, longest_nap} {}
 
   fetch_server_actor::behavior_type make_behavior(std::shared_ptr<event_log> log,
-                                                  std::shared_ptr<lake> archive, blocking_pool* servers) {
+                                                  std::shared_ptr<lake> archive, blocking_pool* servers,
+                                                  blocking_pool* lake_readers) {
     log_ = std::move(log);
     archive_ = std::move(archive);
     servers_ = servers;
+    lake_readers_ = lake_readers;
     // One message at a time in the mailbox, however often the log grows.
     log_->on_append([weak = weak_handle{fetch_server_actor{self_}}, told = told_] {
       if (told->exchange(true))
@@ -100,7 +102,8 @@ private:
   }
 
   void answer(const parked& entry) {
-    auto posted = servers_->post([log = log_, archive = archive_, entry] {
+    auto* pool = archive_->reads_files(entry.partition, entry.offset) ? lake_readers_ : servers_;
+    auto posted = pool->post([log = log_, archive = archive_, entry] {
       auto found = archive->fetch(entry.partition, entry.offset, entry.bytes);
       if (found)
         entry.request->respond.reply(reply_of(*found, log->identity()));
@@ -145,6 +148,7 @@ private:
   std::shared_ptr<event_log> log_;
   std::shared_ptr<lake> archive_;
   blocking_pool* servers_ = nullptr;
+  blocking_pool* lake_readers_ = nullptr;
   std::shared_ptr<std::atomic<bool>> told_ = std::make_shared<std::atomic<bool>>(false);
   std::vector<parked> parked_;
   bool draining_ = false;
@@ -153,12 +157,14 @@ private:
 } // namespace
 
 fetch_server_actor spawn_fetch_server(caf::actor_system& system, std::shared_ptr<event_log> log,
-                                      std::shared_ptr<lake> archive, blocking_pool& servers) {
+                                      std::shared_ptr<lake> archive, blocking_pool& servers,
+                                      blocking_pool& lake_readers) {
   return system.spawn(
       [](fetch_server_actor::stateful_pointer<fetch_server_state> self, std::shared_ptr<event_log> of,
-         std::shared_ptr<lake> behind,
-         blocking_pool* in) { return self->state.make_behavior(std::move(of), std::move(behind), in); },
-      std::move(log), std::move(archive), &servers);
+         std::shared_ptr<lake> behind, blocking_pool* in, blocking_pool* of_files) {
+        return self->state.make_behavior(std::move(of), std::move(behind), in, of_files);
+      },
+      std::move(log), std::move(archive), &servers, &lake_readers);
 }
 
 } // namespace troupe::ingest

@@ -26,8 +26,11 @@ struct fetching {
   std::shared_ptr<event_log> log = event_log::open(dir / "log", {.partitions = 2}).value();
   std::unique_ptr<blocking_pool> servers =
       std::make_unique<blocking_pool>(blocking_pool::options{"server", 1, 1}, numbers);
+  std::unique_ptr<blocking_pool> lake_readers =
+      std::make_unique<blocking_pool>(blocking_pool::options{"lake", 1, 2}, numbers);
+  std::shared_ptr<lake> archive = std::make_shared<lake>(log, dir / "lake", 1000);
   std::optional<fetch_server_actor> server =
-      spawn_fetch_server(system, log, std::make_shared<lake>(log, dir / "lake", 1000), *servers);
+      spawn_fetch_server(system, log, archive, *servers, *lake_readers);
 
   ~fetching() { stop(); }
   void stop() {
@@ -135,6 +138,23 @@ TEST_CASE("a fetch is refused where too many wait to be answered") {
   CHECK_FALSE(queued.answered());
   go_on.set_value();
   CHECK(records_in(queued.read<wire::FetchReply>()) == 0);
+}
+
+TEST_CASE("a fetch out of a file of the lake keeps none of the log waiting") {
+  fetching w;
+  w.append(0, 10);
+  REQUIRE(w.archive->seal(true).has_value());
+  w.append(10, 20);
+  REQUIRE(w.archive->trim(wall_now() + std::chrono::hours{1}).value() == 10);
+  std::promise<void> go_on;
+  REQUIRE(w.lake_readers->post([&] { go_on.get_future().wait(); }).has_value());
+
+  auto old = w.fetch(w.home, 0, 0s);
+  CHECK(records_in(w.fetch(w.home, 10, 0s).read<wire::FetchReply>()) == 10);
+
+  CHECK_FALSE(old.answered());
+  go_on.set_value();
+  CHECK(records_in(old.read<wire::FetchReply>()) == 10);
 }
 
 TEST_CASE("fetches of what is not there fail, and a stop leaves none without an answer") {

@@ -160,6 +160,11 @@ expected<fetched> lake::fetch(std::uint32_t partition, std::uint64_t offset, std
   return page;
 }
 
+bool lake::reads_files(std::uint32_t partition, std::uint64_t offset) const {
+  auto partitions = log_->state().partitions;
+  return partition < partitions.size() && offset < partitions[partition].first;
+}
+
 expected<std::uint64_t> lake::each_block(std::uint32_t partition, std::uint64_t offset,
                                          const std::function<expected<bool>(const column_block&)>& use) {
   for (;;) {

@@ -43,6 +43,10 @@ public:
   expected<std::uint64_t> each_block(std::uint32_t partition, std::uint64_t offset,
                                      const std::function<expected<bool>(const column_block&)>& use);
 
+  /// Whether a read from `offset` on goes to files, each of which may take a second: off the threads that
+  /// answer from the log.
+  bool reads_files(std::uint32_t partition, std::uint64_t offset) const;
+
   const std::filesystem::path& folder() const noexcept { return folder_; }
 
 private:

@@ -7,7 +7,9 @@
 #include "common/table/parquet.hpp"
 #include "common/testing/temp_dir.hpp"
 
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 using namespace troupe;
 using namespace troupe::ingest;
@@ -226,6 +228,41 @@ TEST_CASE(
     std::filesystem::copy(now, dir / std::to_string(step + 1), std::filesystem::copy_options::recursive);
   }
   CHECK(oldest > before.size() / 2);
+}
+
+TEST_CASE("files of the lake are read by several at a time, each as it is") {
+  troupe::testing::temp_dir dir;
+  std::shared_ptr<event_log> log = event_log::open(dir / "log", {.partitions = 1}).value();
+  append_request request;
+  for (int i = 0; i < 400; ++i)
+    request.records.push_back(any_record(i));
+  REQUIRE(log->append(request).has_value());
+  lake into{log, dir / "lake", 100};
+  REQUIRE(into.seal(true).has_value());
+  auto segments = log->segments().list().value();
+  REQUIRE(segments.size() == 4);
+  std::filesystem::rename(dir / "lake" / segments[3].path, dir / "away");
+
+  lake_reader reader{dir / "lake", 1}; // The last one alone stays.
+  std::atomic<int> good = 0, missing = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t k = 0; k < 4; ++k)
+      threads.emplace_back([&, k] {
+        for (std::size_t i = 0; i < 12; ++i) {
+          auto& segment = segments[(i + k / 2) % 4];
+          auto found = reader.read(segment);
+          if (!found)
+            ++missing;
+          else if (auto block = column_block::open((*found)->blocks.at(0)); block)
+            good += block->base_offset() == segment.first && block->size() == 100;
+        }
+      });
+  }
+  CHECK(good == 36);
+  CHECK(missing == 12);
+  std::filesystem::rename(dir / "away", dir / "lake" / segments[3].path);
+  CHECK(reader.read(segments[3]).has_value());
 }
 
 TEST_CASE("what a log takes on the disk stays as it is while it is appended to, sealed and trimmed") {

@@ -120,13 +120,38 @@ expected<void> each_record(const std::filesystem::path& file, const lake_segment
   return {};
 }
 
-expected<std::shared_ptr<const lake_blocks>> lake_reader::read(const lake_segment& segment) {
+std::shared_ptr<lake_reader::held> lake_reader::place_of(const lake_segment& segment) {
   std::lock_guard lock{mutex_};
   auto known = std::ranges::find_if(known_, [&](auto& each) { return each->segment == segment; });
-  if (known != known_.end()) {
+  if (known == known_.end()) {
+    known_.push_front(std::make_shared<held>());
+    known_.front()->segment = segment;
+  } else {
     known_.splice(known_.begin(), known_, known);
-    return known_.front();
   }
+  return known_.front();
+}
+
+expected<std::shared_ptr<const lake_blocks>> lake_reader::read(const lake_segment& segment) {
+  auto place = place_of(segment);
+  std::lock_guard alone{place->reading};
+  if (place->blocks)
+    return place->blocks;
+  auto made = read_file(segment);
+  std::lock_guard lock{mutex_};
+  if (!made) {
+    std::erase(known_, place);
+    return made;
+  }
+  place->blocks = *made;
+  std::size_t bytes = 0;
+  std::erase_if(known_, [&](auto& each) {
+    return each->blocks && (bytes += each->blocks->bytes) > cache_bytes_ && each != place;
+  });
+  return made;
+}
+
+expected<std::shared_ptr<const lake_blocks>> lake_reader::read_file(const lake_segment& segment) const {
   auto made = std::make_shared<lake_blocks>();
   made->segment = segment;
   std::vector<record> records;
@@ -151,9 +176,6 @@ expected<std::shared_ptr<const lake_blocks>> lake_reader::read(const lake_segmen
     return {};
   }));
   add();
-  known_.push_front(made);
-  std::size_t bytes = 0;
-  std::erase_if(known_, [&](auto& each) { return (bytes += each->bytes) > cache_bytes_ && each != made; });
   return made;
 }
 

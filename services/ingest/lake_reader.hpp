@@ -23,7 +23,8 @@ struct lake_blocks {
 };
 
 /// Reads files of the lake back. A file is read whole, once for all who go through it: the last ones stay,
-/// as many as `cache_bytes` hold (a twentieth of their rows' bytes). Thread-safe; one file is read at a time.
+/// as many as `cache_bytes` hold (a twentieth of their rows' bytes). Thread-safe; who wants a file that is
+/// being read waits for it, and nobody else does. A read takes up to 512 MiB.
 class lake_reader {
 public:
   explicit lake_reader(std::filesystem::path folder, std::size_t cache_bytes = std::size_t{64} << 20)
@@ -33,10 +34,18 @@ public:
   expected<std::shared_ptr<const lake_blocks>> read(const lake_segment& segment);
 
 private:
+  struct held {
+    lake_segment segment;
+    std::mutex reading;
+    std::shared_ptr<const lake_blocks> blocks; ///< Changed under both mutexes.
+  };
+  std::shared_ptr<held> place_of(const lake_segment& segment);
+  expected<std::shared_ptr<const lake_blocks>> read_file(const lake_segment& segment) const;
+
   std::filesystem::path folder_;
   std::size_t cache_bytes_;
   std::mutex mutex_;
-  std::list<std::shared_ptr<const lake_blocks>> known_; ///< The last used first.
+  std::list<std::shared_ptr<held>> known_; ///< The last used first.
 };
 
 /// Calls `use` for the records of a file of the lake, in their order. ec::corrupt as above.

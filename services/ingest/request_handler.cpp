@@ -126,7 +126,12 @@ void request_handler::log_info(net::request request) {
 }
 
 void request_handler::fetch_columns(net::request request) {
-  answer_on(*deps_.servers, std::move(request), [self = shared_from_this()](net::request& from) {
+  auto query = message<wire::ColumnsQuery>::open(request.payload);
+  if (!query)
+    return request.respond.fail(query.error());
+  auto files = deps_.into->reads_files((*query)->partition(), (*query)->offset());
+  auto& pool = files ? *deps_.lake_readers : *deps_.servers;
+  answer_on(pool, std::move(request), [self = shared_from_this()](net::request& from) {
     return answer_columns(from.payload, *self->deps_.log, *self->deps_.into);
   });
 }

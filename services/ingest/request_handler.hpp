@@ -18,6 +18,7 @@ struct request_handler_deps {
   validate_function validate;
   std::shared_ptr<upload_handler> uploads;
   blocking_pool* servers = nullptr; ///< Outlives the handler: its tasks hold that.
+  blocking_pool* lake_readers = nullptr; ///< For reads of the lake's files.
   blocking_pool* slow = nullptr;    ///< One thread for what takes long: replay and seal.
 };
 

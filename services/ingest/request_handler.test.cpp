@@ -22,6 +22,8 @@ struct handling {
   std::shared_ptr<request_handler> requests;
   std::unique_ptr<blocking_pool> pool =
       std::make_unique<blocking_pool>(blocking_pool::options{"server", 1, 1}, numbers);
+  std::unique_ptr<blocking_pool> lake_readers =
+      std::make_unique<blocking_pool>(blocking_pool::options{"lake", 1, 2}, numbers);
 
   explicit handling(std::optional<validate_function> validate = validate_alone(), log_options options = {}) {
     log = event_log::open(dir / "log", options).value();
@@ -32,7 +34,7 @@ struct handling {
     };
     requests = std::make_shared<request_handler>(request_handler_deps{
         log, std::make_shared<lake>(log, dir / "lake", 100), validate ? *validate : validate_function{wait},
-        uploads, pool.get(), pool.get()});
+        uploads, pool.get(), lake_readers.get(), pool.get()});
   }
 
   pending append(const std::vector<record>& records, deadline until = deadline::in(20s)) {
@@ -283,4 +285,19 @@ TEST_CASE("columns of a log are those of its records, of the kinds and types tha
     at.requests->fetch_columns(backwards.request(wire::Kind::fetch_columns, columns_query(query)));
     CHECK(backwards.failure() == ec::invalid_argument);
   }
+
+  std::promise<void> go_on;
+  REQUIRE(at.lake_readers->post([&] { go_on.get_future().wait(); }).has_value());
+  at.append({event(6'000)}).read<wire::AppendReply>();
+  pending old, recent;
+  column_query one;
+  one.end = 1;
+  at.requests->fetch_columns(old.request(wire::Kind::fetch_columns, columns_query(one)));
+  one.offset = 6'000;
+  one.end = 6'001;
+  at.requests->fetch_columns(recent.request(wire::Kind::fetch_columns, columns_query(one)));
+  CHECK(recent.wait().has_value());
+  CHECK_FALSE(old.answered());
+  go_on.set_value();
+  CHECK(old.wait().has_value());
 }
