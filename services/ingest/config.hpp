@@ -33,7 +33,7 @@ struct config {
   std::uint64_t upload_bytes = std::uint64_t{5} << 30;
   std::chrono::seconds upload_keep{7 * 24 * 3600};
 
-  static constexpr std::uint64_t lake_reads_at_once = 2;
+  static constexpr std::uint64_t lake_reads_at_once = 1;
 
   void bind(config_keys& keys);
   resource_bounds holds() const {
