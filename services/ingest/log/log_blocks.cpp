@@ -15,13 +15,13 @@ constexpr std::size_t packed_records = 4096;
 /// A fetch that has so much of its bytes left takes another block of columns.
 constexpr std::size_t least_rest = 64 << 10;
 
-/// Goes through the blocks of a partition, at one instant: those of columns, then those of rows.
+/// Goes through the blocks of a partition, at one instant: those of columns from `first` on, then those of
+/// rows from `packed` on. What was erased before these two is not walked over: it may be most of what came.
 class block_cursor {
 public:
-  block_cursor(const store::database& db, std::uint32_t partition)
-      : partition_{partition}, now_{db.take_snapshot()}, columns_{scan(db, log_family)}, rows_{scan(
-                                                                                             db,
-                                                                                             rows_family)} {}
+  block_cursor(const store::database& db, std::uint32_t partition, std::uint64_t first, std::uint64_t packed)
+      : partition_{partition}, packed_{packed}, now_{db.take_snapshot()},
+        columns_{scan(db, log_family, first)}, rows_{scan(db, rows_family, packed)} {}
 
   /// To the block that holds a record, which is the last one that begins at it or before.
   void seek(std::uint64_t offset) {
@@ -30,7 +30,7 @@ public:
     columns_.seek_at_or_before(key);
     in_rows_ = rows_.valid() && (!columns_.valid() || rows_.key() > columns_.key());
     if (!in_rows_ && columns_.valid())
-      rows_.seek(block_key(partition_, 0)); // Where it goes on behind them.
+      rows_.seek(block_key(partition_, packed_)); // Where it goes on behind them.
   }
   bool valid() const { return at().valid(); }
   std::uint64_t first() const { return store::read_u64(at().key(), 4); }
@@ -46,14 +46,15 @@ public:
   }
 
 private:
-  store::cursor scan(const store::database& db, store::family_id family) const {
-    return db.scan(family, block_key(partition_, 0), block_key(partition_ + 1, 0),
+  store::cursor scan(const store::database& db, store::family_id family, std::uint64_t from) const {
+    return db.scan(family, block_key(partition_, from), block_key(partition_ + 1, 0),
                    {.at = &now_, .fill_cache = false});
   }
   store::cursor& at() { return in_rows_ ? rows_ : columns_; }
   const store::cursor& at() const { return in_rows_ ? rows_ : columns_; }
 
   std::uint32_t partition_;
+  std::uint64_t packed_;
   store::snapshot now_;
   store::cursor columns_, rows_;
   bool in_rows_ = false;
@@ -121,16 +122,16 @@ expected<fetched> log_blocks::fetch(std::uint32_t partition, std::uint64_t offse
   result.next_offset = end;
   if (offset == end)
     return result;
-  block_cursor at{db_, partition};
-  at.seek(offset);
-  if (!at.valid()) {
-    TROUPE_CHECK(at.check());
+  block_cursor blocks{db_, partition, at(firsts_, partition), at(packed_, partition)};
+  blocks.seek(offset);
+  if (!blocks.valid()) {
+    TROUPE_CHECK(blocks.check());
     return fail(ec::not_found, "the record of partition {} at offset {} is not in the log any more",
                 partition, offset);
   }
   std::size_t bytes = 0;
-  for (; at.valid() && at.first() < end; at.next()) {
-    auto stored = at.value();
+  for (; blocks.valid() && blocks.first() < end; blocks.next()) {
+    auto stored = blocks.value();
     if (!column_block::is_one(stored)) {
       if (!result.batches.empty() && bytes + stored.size() > max_bytes)
         break;
@@ -149,27 +150,27 @@ expected<fetched> log_blocks::fetch(std::uint32_t partition, std::uint64_t offse
     if (!whole)
       break;
   }
-  TROUPE_CHECK(at.check());
+  TROUPE_CHECK(blocks.check());
   return result;
 }
 
 expected<void> log_blocks::each_block(std::uint32_t partition, std::uint64_t offset, std::uint64_t end,
                                       const std::function<expected<bool>(const column_block&)>& use) const {
-  block_cursor at{db_, partition};
-  at.seek(offset);
-  if (!at.valid()) {
-    TROUPE_CHECK(at.check());
+  block_cursor blocks{db_, partition, at(firsts_, partition), at(packed_, partition)};
+  blocks.seek(offset);
+  if (!blocks.valid()) {
+    TROUPE_CHECK(blocks.check());
     return fail(ec::not_found, "the record of partition {} at offset {} is not in the log any more",
                 partition, offset);
   }
   std::string made;
-  for (; at.valid() && at.first() < end; at.next()) {
-    TROUPE_TRY(block, columns_of(at.value(), made));
+  for (; blocks.valid() && blocks.first() < end; blocks.next()) {
+    TROUPE_TRY(block, columns_of(blocks.value(), made));
     TROUPE_TRY(more, use(block));
     if (!more)
       return {};
   }
-  return at.check();
+  return blocks.check();
 }
 
 void log_blocks::put_offsets(store::write_batch& to, std::string_view key,
@@ -189,7 +190,7 @@ expected<std::size_t> log_blocks::pack(std::uint32_t partition, std::uint64_t en
   store::write_batch change;
   block_builder to;
   std::vector<batch> rows; // The builder looks at them until it has finished.
-  block_cursor from{db_, partition};
+  block_cursor from{db_, partition, at(firsts_, partition), at(packed_, partition)};
   from.seek(first);
   for (; from.valid() && from.first() < end && to.size() < packed_records; from.next()) {
     auto& block = rows.emplace_back(batch::trusted(chunk::own(std::string{from.value()})));
@@ -226,7 +227,7 @@ expected<std::uint64_t> log_blocks::trim(std::uint32_t partition, std::uint64_t 
   std::lock_guard alone{changing_};
   auto begin = at(firsts_, partition), first = begin;
   store::write_batch change;
-  block_cursor from{db_, partition};
+  block_cursor from{db_, partition, at(firsts_, partition), at(packed_, partition)};
   from.seek(first);
   for (; from.valid() && from.first() < sealed; from.next()) {
     TROUPE_TRY(extent, extent_of(from.value()));
