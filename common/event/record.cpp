@@ -211,7 +211,8 @@ flatbuffers::Offset<wire::Record> build(batch_builder& in, const record& from) {
     std::vector<flatbuffers::Offset<wire::ShownItem>> parts;
     parts.reserve(from.shown.size());
     for (auto& each : from.shown)
-      parts.push_back(wire::CreateShownItem(out, out.CreateString(each.item), each.position, each.propensity));
+      parts.push_back(
+          wire::CreateShownItem(out, out.CreateString(each.item), each.position, each.propensity));
     shown = out.CreateVector(parts);
   }
   wire::RecordBuilder rec{out};

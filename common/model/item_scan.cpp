@@ -155,7 +155,7 @@ HWY_EXPORT(scan);
 constexpr float largest_code = 127;
 constexpr float smallest_scale = 1e-30f;
 constexpr float smallest_step = 1e-18f; // Its square is a number to reckon with.
-constexpr float rounding = 1e-5f; // More than sums of floats lose, of a product of lengths.
+constexpr float rounding = 1e-5f;       // More than sums of floats lose, of a product of lengths.
 
 float length_of(std::span<const float> vector) {
   return std::sqrt(dot(vector.data(), vector.data(), vector.size()));
@@ -265,8 +265,7 @@ compact_rows::compact_rows(std::span<const float> vectors, std::size_t width,
 }
 
 bool compact_rows::can_bound(const running_search& search) const noexcept {
-  return bounded_ && search.whole_ &&
-         std::isfinite(4 * search.length_ * (longest_ + lost_) * largest_scale_);
+  return bounded_ && search.whole_ && std::isfinite(4 * search.length_ * (longest_ + lost_) * largest_scale_);
 }
 
 void compact_rows::scan(std::size_t first, std::size_t last, std::span<running_search* const> of) const {

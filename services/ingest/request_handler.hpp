@@ -17,9 +17,9 @@ struct request_handler_deps {
   std::shared_ptr<lake> into;
   validate_function validate;
   std::shared_ptr<upload_handler> uploads;
-  blocking_pool* servers = nullptr; ///< Outlives the handler: its tasks hold that.
+  blocking_pool* servers = nullptr;      ///< Outlives the handler: its tasks hold that.
   blocking_pool* lake_readers = nullptr; ///< For reads of the lake's files.
-  blocking_pool* slow = nullptr;    ///< One thread for what takes long: replay and seal.
+  blocking_pool* slow = nullptr;         ///< One thread for what takes long: replay and seal.
 };
 
 /// Answers what needs no memory between two requests: append, log_info, fetch_columns, the quarantine and the

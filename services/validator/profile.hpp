@@ -62,7 +62,7 @@ public:
     record_kind kind = record_kind::event;
     std::string type; ///< Events only.
     std::uint64_t rows = 0;
-    std::array<column_profile, 6> core; ///< id, user, item, event_time, value, request_id.
+    std::array<column_profile, 6> core;  ///< id, user, item, event_time, value, request_id.
     std::array<column_profile, 2> shown; ///< position and propensity of the items that slates show.
     std::vector<column_profile>
         others; ///< Context of events and slates, attributes of users and items; sorted by name.

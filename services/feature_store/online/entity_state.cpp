@@ -2,17 +2,17 @@
 
 #include <algorithm>
 
-// A state is its format, the time of its newest event if there is any, and of every feature the length of what follows, how
-// much older its own newest event is, and what its operator writes; a length of 0 where no record counts for
-// it.
+// A state is its format, the time of its newest event if there is any, and of every feature the length of
+// what follows, how much older its own newest event is, and what its operator writes; a length of 0 where no
+// record counts for it.
 
 namespace troupe::feature_store {
 
 namespace {
 
 auto broken(const feature_view& view, std::size_t feature) {
-  return fail(ec::corrupt, "cannot read a state of view {}: feature {} does not end where it should", view.name,
-              view.features[feature].name);
+  return fail(ec::corrupt, "cannot read a state of view {}: feature {} does not end where it should",
+              view.name, view.features[feature].name);
 }
 
 /// Of a state without events the format alone, with this bit.
@@ -171,7 +171,8 @@ expected<void> entity_state::encode(const feature_view& view, std::string& out, 
   return {};
 }
 
-state_reader::state_reader(const feature_view& view, std::string_view bytes) : view_{view}, in_{bytes}, newest_{read_head(in_)} {}
+state_reader::state_reader(const feature_view& view, std::string_view bytes)
+    : view_{view}, in_{bytes}, newest_{read_head(in_)} {}
 
 bool state_reader::read(std::uint32_t feature, const reading& when, feature_value& out) {
   out.status = status::missing;

@@ -3,7 +3,6 @@
 #include "common/core/hash.hpp"
 
 #include <doctest/doctest.h>
-
 #include <fmt/format.h>
 
 #include <map>

@@ -51,8 +51,8 @@ struct feature_event {
 /// Of a slate it says what holds for each of its items; which one is for `each_feature_event`.
 feature_event feature_event_of(const wire::Record& rec, std::uint32_t partition, std::uint64_t offset);
 
-/// Calls `use(event)`, which returns expected<void>, for what a record is to features: itself, or, of a slate,
-/// one impression after another, in the order of its items.
+/// Calls `use(event)`, which returns expected<void>, for what a record is to features: itself, or, of a
+/// slate, one impression after another, in the order of its items.
 template <class Use>
 expected<void> each_feature_event(const wire::Record& rec, std::uint32_t partition, std::uint64_t offset,
                                   Use use) {

@@ -261,8 +261,7 @@ expected<chunk> answer_changes(state_engine& engine, const wire::FeatureChanges&
   auto listened = touched;
   if (auto record = engine.find_record_view(entity); record && !std::ranges::count(touched, *record))
     listened.push_back(*record);
-  auto changed =
-      engine.changes(troupe::text_of(request.since()), listened, !request.records_only(), limit);
+  auto changed = engine.changes(troupe::text_of(request.since()), listened, !request.records_only(), limit);
   std::vector<std::string_view> rows{changed.ids.begin(), changed.ids.end()};
   std::vector<std::uint8_t> deleted;
   TROUPE_TRY(columns, read_features(engine, plan, rows, instant_of(engine, request.at(), now), &deleted));

@@ -44,7 +44,7 @@ struct value_column {
   std::vector<std::uint8_t> status;
   std::vector<std::int64_t> age_us;
   std::vector<double> numbers;
-  std::string words;                        ///< Texts and lists one after the other, lists as `add_word` makes them.
+  std::string words; ///< Texts and lists one after the other, lists as `add_word` makes them.
   std::vector<std::pair<std::uint32_t, std::uint32_t>> pieces; ///< Of `words`: begin and size.
 
   std::string_view text(std::size_t row) const noexcept {
@@ -64,8 +64,8 @@ struct value_column {
 };
 
 /// Reads N entities x M features at an instant. With `deleted` it says which of the entities are deleted, one
-/// element each, and of those only the built-in view has a value; none are where the engine keeps no record of
-/// them.
+/// element each, and of those only the built-in view has a value; none are where the engine keeps no record
+/// of them.
 expected<std::vector<value_column>> read_features(state_engine& engine, const read_plan& plan,
                                                   std::span<const std::string_view> ids, std::int64_t at,
                                                   std::vector<std::uint8_t>* deleted = nullptr);

@@ -35,8 +35,8 @@ struct engine_options {
 
 struct engine_counters {
   std::uint64_t records = 0; ///< Records applied to at least one view.
-  std::uint64_t hits = 0;   ///< Entities found in memory.
-  std::uint64_t misses = 0; ///< Entities asked of the disk.
+  std::uint64_t hits = 0;    ///< Entities found in memory.
+  std::uint64_t misses = 0;  ///< Entities asked of the disk.
   std::uint64_t flushes = 0;
   std::uint64_t cached = 0; ///< States in memory.
   std::uint64_t cached_bytes = 0;
@@ -200,8 +200,8 @@ private:
   expected<void> load_untouched();
   expected<void> check_whole() const;
   expected<void> apply_run(std::size_t at, std::size_t& loaded);
-  entity_block* put(shard& in, entity_block* old, std::uint64_t hash, std::uint32_t group, std::string_view id,
-                    std::uint32_t known, std::span<const state_change> changes);
+  entity_block* put(shard& in, entity_block* old, std::uint64_t hash, std::uint32_t group,
+                    std::string_view id, std::uint32_t known, std::span<const state_change> changes);
   void evict(shard& from);
   expected<void> visit_group(std::uint32_t group, std::span<const std::size_t> places, std::uint32_t wanted,
                              std::span<const std::string_view> ids, const look& look_at);
@@ -219,7 +219,7 @@ private:
   std::vector<place_of_view> places_; ///< By view.
   std::vector<std::uint32_t> all_views_;
   std::vector<std::optional<std::int64_t>>
-      reaches_; ///< By view: how long a state gives values, if not for ever.
+      reaches_;                   ///< By view: how long a state gives values, if not for ever.
   std::vector<event_type> types_; ///< Own records of users and of items, then types of events.
   engine_options options_;
   std::array<shard, shard_count> shards_;
@@ -241,7 +241,7 @@ private:
   std::string encoded_;
   std::size_t last_type_ = 0;
   std::optional<error> half_applied_; ///< Why a batch was applied to some of its entities only.
-  std::string expire_from_; ///< Key, where the next search for what has expired begins.
+  std::string expire_from_;           ///< Key, where the next search for what has expired begins.
 
   std::atomic<std::size_t> changed_states_{0};
   std::atomic<std::size_t> changed_bytes_{0};

@@ -50,9 +50,9 @@ struct kept_value {
 
 /// What one feature of one entity remembers. Each operator uses its part of it.
 struct slot {
-  std::int64_t newest = never;     ///< Of the records that count for this feature.
-  std::vector<tile> tiles;         ///< In order of index.
-  std::string_view older;          ///< Encoded tiles before those, still closed: most records are newer.
+  std::int64_t newest = never; ///< Of the records that count for this feature.
+  std::vector<tile> tiles;     ///< In order of index.
+  std::string_view older;      ///< Encoded tiles before those, still closed: most records are newer.
   std::uint64_t older_tiles = 0;
   std::int64_t oldest = 0;         ///< Of those the first index.
   bool broken = false;             ///< They could not be read.

@@ -25,9 +25,7 @@ public:
   }
   bool forgets(const feature_definition&) const noexcept override { return true; }
   void encode(const feature_definition&, const slot&, form, store::encoder&) const override {}
-  bool decode(const feature_definition&, slot&, store::decoder& in) const override {
-    return in.ok();
-  }
+  bool decode(const feature_definition&, slot&, store::decoder& in) const override { return in.ok(); }
   std::string sql(const feature_definition& def) const override {
     return fmt::format("(l.t - max(e.et) {})::DOUBLE / 1000000", sql_filter(def));
   }

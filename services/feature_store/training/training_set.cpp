@@ -117,7 +117,8 @@ private:
     for (std::size_t i = 0; i < outputs_.size(); ++i)
       outputs_of_[outputs_[i].view].push_back(i);
     for (auto& of : outputs_of_)
-      std::sort(of.begin(), of.end(), [&](auto a, auto b) { return outputs_[a].feature < outputs_[b].feature; });
+      std::sort(of.begin(), of.end(),
+                [&](auto a, auto b) { return outputs_[a].feature < outputs_[b].feature; });
     return {};
   }
 
@@ -156,9 +157,8 @@ private:
   }
 
   expected<void> write_plan() const {
-    json::object fresh{{"identity", identity_},
-                       {"rows", rows_format},
-                       {"offsets", json::array(ends_.begin(), ends_.end())}};
+    json::object fresh{
+        {"identity", identity_}, {"rows", rows_format}, {"offsets", json::array(ends_.begin(), ends_.end())}};
     return write_file_atomically(work_ / "plan.json", as_bytes(json::serialize(fresh)));
   }
 

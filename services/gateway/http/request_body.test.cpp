@@ -89,7 +89,8 @@ TEST_CASE("a slate is taken among events where the row says that it is one") {
            {R"("shown":[{"item":"a","position":-1}])", "shown.0.position is -1, not a place from 1"},
            {R"("shown":[{"item":"a","propensity":"much"}])",
             "shown.0.propensity is a text, not a finite number"},
-           {R"("shown":[{"item":"a","propensity":0}])", "shown.propensity 0 is not above 0 and up to 1 (item a)"},
+           {R"("shown":[{"item":"a","propensity":0}])",
+            "shown.propensity 0 is not above 0 and up to 1 (item a)"},
            {R"("shown":[{"item":"a","position":1},{"item":"b","position":1}])", "position 1 twice"}}) {
     auto bad = one("{" + page + fields + "}");
     CHECK_MESSAGE(bad.refused.find(why) != std::string::npos, bad.refused, " for ", fields);

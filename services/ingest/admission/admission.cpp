@@ -29,8 +29,8 @@ void admission::refuse(const row_origin& origin, std::string rule, std::string f
   if (origin.quarantined > 0)
     refused_rows_.insert(origin.quarantined);
   request_->refused.push_back({request_->source, request_->import, origin.row, origin.byte_offset,
-                               std::move(rule), std::move(field), std::move(reason),
-                               request_->raw_of(origin), origin.raw_is});
+                               std::move(rule), std::move(field), std::move(reason), request_->raw_of(origin),
+                               origin.raw_is});
 }
 
 validation_request admission::validation() const {

@@ -21,7 +21,7 @@ struct row_origin {
   std::string raw{}; ///< The bytes of the row; empty: see `kept`, else the record as JSON stands for them.
   std::uint64_t quarantined = 0; ///< Number of the row in quarantine that it is replayed from; 0: it is not.
   bool untimed = false; ///< The row gave no time. The record may have one by now: it is known without.
-  std::uint32_t kept = not_kept; ///< Which of `append_request::kept` the row is.
+  std::uint32_t kept = not_kept;   ///< Which of `append_request::kept` the row is.
   raw_kind raw_is = raw_kind::row; ///< What `raw` has.
 
   static constexpr std::uint32_t not_kept = ~std::uint32_t{0};
@@ -42,8 +42,8 @@ struct encoded_place {
 
 /// Rows to be taken together or not at all.
 struct append_request {
-  std::string source; ///< File or caller.
-  std::string import; ///< Import id, for quarantined rows.
+  std::string source;                ///< File or caller.
+  std::string import;                ///< Import id, for quarantined rows.
   std::vector<record> records;       ///< Until they are encoded.
   std::vector<row_origin> origins;   ///< One per record, or none.
   std::vector<rejected_row> refused; ///< Straight to quarantine.

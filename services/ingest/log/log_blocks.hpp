@@ -21,9 +21,10 @@ using may_go_function = std::function<bool(std::uint32_t partition, std::uint64_
 ///
 /// Data model: a commit leaves blocks of rows (wire::Batch), as they came, in a family of their own, whose
 /// room comes back soon. `pack` writes what has gathered anew as blocks of columns, from the beginning of the
-/// log on: first all that is columns, then what is rows still. `trim` takes blocks away from the beginning. Each is one atomic write, so that a reader sees the
-/// log before or after it, and a crash between two of them leaves nothing to mend. Concurrency: every
-/// function is thread-safe; `pack` and `trim` wait for one another, readers wait for nobody.
+/// log on: first all that is columns, then what is rows still. `trim` takes blocks away from the beginning.
+/// Each is one atomic write, so that a reader sees the log before or after it, and a crash between two of
+/// them leaves nothing to mend. Concurrency: every function is thread-safe; `pack` and `trim` wait for one
+/// another, readers wait for nobody.
 class log_blocks {
 public:
   explicit log_blocks(store::database& db) : db_{db} {}
